@@ -1,0 +1,19 @@
+"""What stands between encoders, language model and decoders: small trained parts, knowing no other room."""
+
+from adapters.bind_network import BindNetwork
+from adapters.gated_prompts import GatedPrompts, PromptBatch
+from adapters.output_projection import LinearProjection, TransformerProjection
+from adapters.visual_cache import VisualCache
+
+#: Output projections by the name that a configuration gives.
+OUTPUT_PROJECTIONS = {"transformer": TransformerProjection, "linear": LinearProjection}
+
+__all__ = [
+    "OUTPUT_PROJECTIONS",
+    "BindNetwork",
+    "GatedPrompts",
+    "LinearProjection",
+    "PromptBatch",
+    "TransformerProjection",
+    "VisualCache",
+]

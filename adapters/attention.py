@@ -1,0 +1,49 @@
+"""The one attention function that every language model here runs: text attention plus gated prompts.
+
+It is registered with transformers under :data:`NAME`; any causal LM that dispatches its attention can use
+it by ``attn_implementation=NAME``. The prompts arrive as the keyword ``prompt_batch`` through the model's own
+forward; without it the function is exactly SDPA.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+from adapters.gated_prompts import PromptBatch, prompt_attention
+
+NAME = "gated_prompts"
+
+
+def gated_prompt_attention(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    prompt_batch: PromptBatch | None = None,
+    **kwargs,
+) -> tuple[torch.Tensor, None]:
+    """Text attention (B, T, H, head width) plus the layer's gated prompt term.
+
+    ``query`` (B, H, T, head width), ``key`` and ``value`` (B, KV heads, S, head width), as transformers
+    hands them over: after rotary embedding and cache.
+    """
+    output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+    if prompt_batch is not None:
+        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+        term = prompt_attention(module, query, prompt_batch, scale)
+        if term is not None:
+            output = output + term
+    return output, None
+
+
+def register() -> str:
+    """Make the function known to transformers, its mask too (a name without a mask ignores padding)."""
+    AttentionInterface.register(NAME, gated_prompt_attention)
+    AttentionMaskInterface.register(NAME, sdpa_mask)
+    return NAME

@@ -1,0 +1,116 @@
+"""What exists in Toybox: its things, their attributes, and the deterministic stream of scenes.
+
+A :class:`Scene` is ground truth. The same scene can be drawn, filmed, sounded or turned into points; each
+medium carries the part of it that :func:`visible` returns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+THINGS = (
+    "bell", "drum", "bird", "car", "clock", "rain", "dog", "cat",
+    "frog", "bee", "train", "phone", "kettle", "fire", "boat", "siren",
+)  # fmt: skip
+COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown")
+SIZES = ("small", "medium", "large")
+PLACES = (
+    "top left", "top", "top right",
+    "left", "centre", "right",
+    "bottom left", "bottom", "bottom right",
+)  # fmt: skip
+BACKGROUNDS = ("snow", "meadow", "beach", "night")
+COUNTS = (1, 2, 3)
+MOTIONS = ("left", "right", "up", "down", "spin", "grow", "bounce")
+PITCHES = ("low", "medium", "high")
+PACES = ("slow", "medium", "fast")
+REPEATS = (1, 2, 3)
+MODALITIES = ("image", "video", "audio", "points")
+
+#: One pair a thing, two a colour: never in training, so that composition can be measured.
+HELD_OUT_PAIRS = frozenset((thing, COLOURS[(3 * i + i // 8) % 8]) for i, thing in enumerate(THINGS))
+
+#: What each medium shows of a scene, in the order in which captions name it.
+CARRIES = {
+    "image": ("thing", "colour", "count", "size", "place", "background"),
+    "video": ("thing", "colour", "background", "motion"),
+    "audio": ("thing", "pitch", "pace", "repeats"),
+    "points": ("thing",),
+}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything true of one sample. ``jitter`` seeds the details that no caption names."""
+
+    thing: str
+    colour: str
+    size: str
+    place: str
+    background: str
+    count: int
+    motion: str
+    pitch: str
+    pace: str
+    repeats: int
+    jitter: int
+
+    def with_(self, **changes) -> Scene:
+        """The same scene with some attributes changed, e.g. ``scene.with_(colour="blue")``."""
+        return _consistent(replace(self, **changes))
+
+
+def visible(scene: Scene, modality: str) -> dict[str, str | int]:
+    """The attributes of ``scene`` that a medium of ``modality`` carries."""
+    if modality not in CARRIES:
+        raise ValueError(f"unknown modality {modality!r}: expected one of {', '.join(CARRIES)}")
+    return {name: getattr(scene, name) for name in CARRIES[modality]}
+
+
+def sample(seed: int, index: int, pairs: str = "train") -> Scene:
+    """Scene number ``index`` of the stream ``seed``. Needs no disk and no earlier scene.
+
+    ``pairs`` is "train" (held-out thing-colour pairs never occur), "held_out" (only they occur) or "all".
+    """
+    rng = np.random.default_rng((seed, index, 0x70B0))
+    return random_scene(rng, pairs)
+
+
+def random_scene(rng: np.random.Generator, pairs: str = "train") -> Scene:
+    """A scene drawn from ``rng``; see :func:`sample`."""
+    if pairs not in ("train", "held_out", "all"):
+        raise ValueError(f"unknown pairs {pairs!r}: expected train, held_out or all")
+    thing, colour = _thing_and_colour(rng, pairs)
+    count = int(rng.choice(COUNTS, p=(0.6, 0.2, 0.2)))
+    return _consistent(
+        Scene(
+            thing=thing,
+            colour=colour,
+            size=str(rng.choice(SIZES)),
+            place=str(rng.choice(PLACES)),
+            background=str(rng.choice(BACKGROUNDS)),
+            count=count,
+            motion=str(rng.choice(MOTIONS)),
+            pitch=str(rng.choice(PITCHES)),
+            pace=str(rng.choice(PACES)),
+            repeats=int(rng.choice(REPEATS)),
+            jitter=int(rng.integers(2**31)),
+        )
+    )
+
+
+def _thing_and_colour(rng: np.random.Generator, pairs: str) -> tuple[str, str]:
+    if pairs == "held_out":
+        ordered = sorted(HELD_OUT_PAIRS)
+        return ordered[int(rng.integers(len(ordered)))]
+    while True:
+        pair = str(rng.choice(THINGS)), str(rng.choice(COLOURS))
+        if pairs == "all" or pair not in HELD_OUT_PAIRS:
+            return pair
+
+
+def _consistent(scene: Scene) -> Scene:
+    """Several things stand small and in a row across the centre: the picture has no room for more."""
+    return replace(scene, size="small", place="centre") if scene.count > 1 else scene

@@ -1,0 +1,110 @@
+"""Sounds from conditions: an AudioLDMPipeline.
+
+Letters: B sounds, N samples, T mel frames, M mel bands, C latent channels, D width of the condition.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from diffusers import AudioLDMPipeline, AutoencoderKL
+from torch.nn import functional
+
+from decoders.base import OnStep
+from decoders.diffusion import DiffusionDecoder
+from decoders.mel import log_mel
+
+
+class AudioDecoder(DiffusionDecoder):
+    """An AudioLDMPipeline as a :class:`~decoders.base.Decoder`.
+
+    Its condition is one pooled CLAP text embedding of unit length, so L is 1. Conditions of any other length are
+    brought to unit length first: what an output projection gives is close to the sphere, not on it.
+    """
+
+    modality: ClassVar[str] = "audio"
+    pipeline_class = AudioLDMPipeline
+    default_steps: ClassVar[int] = 12
+    default_guidance: ClassVar[float] = 2.0
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, dtype: torch.dtype = torch.float32) -> DiffusionDecoder:
+        with deprecation_note_hidden():
+            return super().from_pretrained(folder, dtype)
+
+    @property
+    def condition_shape(self) -> tuple[int, int]:
+        return 1, self.pipeline.text_encoder.config.projection_dim
+
+    @property
+    def sampling_rate(self) -> int:
+        """Samples a second, in Hz."""
+        return self.pipeline.vocoder.config.sampling_rate
+
+    @torch.no_grad()
+    def encode_caption(self, captions: Sequence[str]) -> torch.Tensor:
+        return encode_pooled(self.pipeline.tokenizer, self.pipeline.text_encoder, captions)
+
+    def call_pipeline(
+        self,
+        condition: torch.Tensor,
+        unconditional: torch.Tensor,
+        *,
+        generators: list[torch.Generator],
+        steps: int,
+        guidance: float,
+        on_step: OnStep | None,
+    ) -> list[np.ndarray]:
+        callback = None if on_step is None else lambda step, _timestep, _latents: on_step(step + 1, steps)
+        sounds = self.pipeline(
+            prompt_embeds=functional.normalize(condition[:, 0], dim=-1),
+            negative_prompt_embeds=unconditional[:, 0],
+            generator=generators,
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            callback=callback,
+        ).audios  # (B, N)
+        return list(sounds)
+
+    def predict(self, noisy: torch.Tensor, timestep: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        pooled = functional.normalize(condition[:, 0], dim=-1)  # (B, D)
+        return self.pipeline.unet(noisy, timestep, encoder_hidden_states=None, class_labels=pooled).sample
+
+    @torch.no_grad()
+    def encode_media(self, media: Sequence[np.ndarray]) -> torch.Tensor:
+        """Scaled latents (B, C, T / 8, M / 8) of float32 sounds (N,) at the decoder's rate."""
+        waveform = torch.from_numpy(np.stack(list(media))).to(self.device)
+        return encode_mel(self.pipeline.vae, log_mel(waveform))
+
+
+def encode_mel(vae: AutoencoderKL, mel: torch.Tensor) -> torch.Tensor:
+    """Scaled latents (B, C, T / 8, M / 8) of log-mels (B, T, M): the posterior's mean times the scaling factor."""
+    return vae.encode(mel.unsqueeze(1).to(vae.dtype)).latent_dist.mean * vae.config.scaling_factor
+
+
+def encode_pooled(tokenizer: Any, text_encoder: torch.nn.Module, captions: Sequence[str]) -> torch.Tensor:
+    """CLAP text embeddings (B, 1, D) of captions, of unit length, as AudioLDM takes them."""
+    tokens = tokenizer(list(captions), padding=True, truncation=True, return_tensors="pt").to(text_encoder.device)
+    pooled = text_encoder(tokens.input_ids, attention_mask=tokens.attention_mask).text_embeds  # (B, D)
+    return functional.normalize(pooled, dim=-1).unsqueeze(1)
+
+
+@contextmanager
+def deprecation_note_hidden() -> Iterator[None]:
+    """Keep diffusers' note that AudioLDMPipeline is deprecated, and only that note, out of the log."""
+
+    def other(record: logging.LogRecord) -> bool:
+        return "AudioLDMPipeline has been deprecated" not in record.getMessage()
+
+    logger = logging.getLogger("diffusers.pipelines.pipeline_utils")
+    logger.addFilter(other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(other)

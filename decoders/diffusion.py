@@ -1,0 +1,160 @@
+"""What the diffusion decoders share: flow matching, its solver, and the plumbing around a diffusers pipeline.
+
+Flow matching: x_s = (1 - s) x_0 + s eps for a noise level s in (0, 1); the network is told t = 1000 s and predicts
+the velocity eps - x_0. The solver is DPM-Solver++ in the same parametrisation.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler
+
+from decoders.base import Decoder, OnStep
+
+TRAIN_TIMESTEPS = 1000
+
+#: (noisy latents, timesteps (B,)) -> predicted velocity, of the latents' shape.
+Predict = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def flow_scheduler(shift: float = 1.0) -> DPMSolverMultistepScheduler:
+    """DPM-Solver++ for flow matching; ``shift`` > 1 spends more of the steps at high noise."""
+    return DPMSolverMultistepScheduler(
+        num_train_timesteps=TRAIN_TIMESTEPS,
+        prediction_type="flow_prediction",
+        use_flow_sigmas=True,
+        flow_shift=shift,
+    )
+
+
+def noise_levels(count: int, device: torch.device, shift: float = 1.0) -> torch.Tensor:
+    """Noise levels (count,) in (0, 1), one from each of ``count`` equal strata, in random order, then shifted."""
+    strata = torch.randperm(count, device=device)
+    levels = (strata + torch.rand(count, device=device)) / count
+    return shift * levels / (1 + (shift - 1) * levels)
+
+
+def flow_loss(predict: Predict, latents: torch.Tensor, shift: float = 1.0) -> torch.Tensor:
+    """Mean squared error of the predicted velocity at random noise levels (flow matching), a scalar."""
+    levels = noise_levels(len(latents), latents.device, shift)  # (B,)
+    noise = torch.randn_like(latents)
+    spread = levels.view(-1, *[1] * (latents.ndim - 1)).to(latents.dtype)
+    noisy = (1 - spread) * latents + spread * noise
+    velocity = predict(noisy, levels * TRAIN_TIMESTEPS)
+    return torch.nn.functional.mse_loss(velocity.float(), (noise - latents).float())
+
+
+class DiffusionDecoder(Decoder):
+    """A decoder that is a diffusers pipeline in a folder. Subclasses say how it is called."""
+
+    pipeline_class: ClassVar[type[DiffusionPipeline]]
+    default_steps: ClassVar[int] = 12
+    default_guidance: ClassVar[float] = 2.5
+
+    def __init__(self, pipeline: Any):
+        """``pipeline`` is an instance of :attr:`pipeline_class`; its weights are frozen and put in evaluation mode."""
+        self.pipeline = pipeline
+        pipeline.set_progress_bar_config(disable=True)
+        for component in pipeline.components.values():
+            if isinstance(component, torch.nn.Module):
+                component.eval().requires_grad_(False)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, dtype: torch.dtype = torch.float32) -> DiffusionDecoder:
+        """Load a folder that the pipeline's ``save_pretrained`` wrote; half-precision files are widened to ``dtype``."""
+        if not (Path(folder) / "model_index.json").is_file():
+            raise ValueError(f"{folder} holds no {cls.pipeline_class.__name__}: it has no model_index.json")
+        return cls(cls.pipeline_class.from_pretrained(str(folder), torch_dtype=dtype, local_files_only=True))
+
+    def to(self, device: torch.device | str) -> DiffusionDecoder:
+        self.pipeline.to(device)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        return self.pipeline.unet.device
+
+    @property
+    def condition_shape(self) -> tuple[int, int]:
+        config = self.pipeline.text_encoder.config
+        return config.max_position_embeddings, config.hidden_size
+
+    @torch.no_grad()
+    def encode_caption(self, captions: Sequence[str]) -> torch.Tensor:
+        return encode_text(self.pipeline.tokenizer, self.pipeline.text_encoder, captions)
+
+    @torch.no_grad()
+    def decode(
+        self,
+        condition: torch.Tensor,
+        *,
+        seeds: Sequence[int],
+        steps: int | None = None,
+        guidance: float | None = None,
+        on_step: OnStep | None = None,
+    ) -> list[np.ndarray]:
+        self.check_condition(condition, seeds)
+        condition = condition.to(self.device, self.pipeline.unet.dtype)
+        return self.call_pipeline(
+            condition,
+            self.unconditional().to(condition).expand_as(condition),
+            generators=[torch.Generator().manual_seed(int(seed)) for seed in seeds],
+            steps=steps or self.default_steps,
+            guidance=self.default_guidance if guidance is None else guidance,
+            on_step=on_step,
+        )
+
+    def noise_loss(self, latents: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        return flow_loss(lambda noisy, timestep: self.predict(noisy, timestep, condition), latents)
+
+    @abstractmethod
+    def call_pipeline(
+        self,
+        condition: torch.Tensor,
+        unconditional: torch.Tensor,
+        *,
+        generators: list[torch.Generator],
+        steps: int,
+        guidance: float,
+        on_step: OnStep | None,
+    ) -> list[np.ndarray]:
+        """Media from the pipeline's own ``__call__``; both conditions are (B, L, D)."""
+
+    @abstractmethod
+    def predict(self, noisy: torch.Tensor, timestep: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        """Velocity that the network predicts for ``noisy`` latents (B, ...) at ``timestep`` (B,)."""
+
+
+def encode_text(tokenizer: Any, text_encoder: torch.nn.Module, captions: Sequence[str]) -> torch.Tensor:
+    """Hidden states (B, L, D) of captions padded to the tokenizer's full length, as Stable Diffusion takes them."""
+    return text_encoder(caption_ids(tokenizer, captions).to(text_encoder.device))[0]
+
+
+def caption_ids(tokenizer: Any, captions: Sequence[str]) -> torch.Tensor:
+    """Token ids (B, L) of captions, padded and cut to the tokenizer's full length L."""
+    length = tokenizer.model_max_length
+    padded = tokenizer(list(captions), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+    return padded.input_ids
+
+
+def step_end_callback(on_step: OnStep | None, steps: int) -> Callable[..., dict] | None:
+    """``on_step`` in the form of diffusers' ``callback_on_step_end``."""
+    if on_step is None:
+        return None
+
+    def callback(_pipeline: Any, step: int, _timestep: Any, tensors: dict) -> dict:
+        on_step(step + 1, steps)
+        return tensors
+
+    return callback
+
+
+def to_uint8(pixels: torch.Tensor | np.ndarray) -> np.ndarray:
+    """Values in [0, 1] as uint8, rounded."""
+    return (np.clip(np.asarray(pixels, dtype=np.float32), 0, 1) * 255 + 0.5).astype(np.uint8)

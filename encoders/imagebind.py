@@ -1,0 +1,193 @@
+"""ImageBind: six towers into one space (Girdhar et al., 2305.05665), configurable from nano to ``imagebind_huge``.
+
+The state dict has the published names and shapes, so a released checkpoint loads as it is.
+Legend: B batch, S clips, L tokens, D tower width, E width of the shared space.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from encoders.imagebind_blocks import (
+    FirstToken,
+    LogitScale,
+    MotionSensorTokens,
+    Normalise,
+    PatchTokens,
+    TextHead,
+    TextTokens,
+    Trunk,
+    TRUNK_EPSILON,
+)
+
+MODALITIES = ("vision", "text", "audio", "depth", "thermal", "imu")
+STEM_NAMES = {"vision": "rgbt_stem", "audio": "rgbt_stem", "thermal": "rgbt_stem", "depth": "depth_stem"}
+
+
+@dataclass(frozen=True)
+class TowerConfig:
+    """One tower. ``input_shape`` is one sample without the batch axis: vision (channels, frames, height, width),
+    audio, depth and thermal (channels, height, width), imu (channels, samples), text (tokens,)."""
+
+    width: int
+    depth: int
+    heads: int
+    input_shape: tuple[int, ...]
+    kernel: tuple[int, ...] = ()
+    stride: tuple[int, ...] = ()
+    vocabulary: int = 0
+    logit_scale: float | None = None
+    drop_path: float = 0.0
+    head_dropout: float = 0.0
+
+
+def _tower(values: dict) -> TowerConfig:
+    known = {entry.name for entry in fields(TowerConfig)}
+    if unknown := sorted(set(values) - known):
+        raise ValueError(f"unknown tower settings {unknown}: expected some of {sorted(known)}")
+    return TowerConfig(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+@dataclass(frozen=True)
+class ImageBindConfig:
+    """Width of the shared space and the towers by modality; a modality that is not named has no tower."""
+
+    shared_width: int = 1024
+    towers: dict[str, TowerConfig] = field(default_factory=dict)
+
+    def __post_init__(self):
+        if unknown := sorted(set(self.towers) - set(MODALITIES)):
+            raise ValueError(f"unknown modalities {unknown}: expected some of {', '.join(MODALITIES)}")
+
+    @classmethod
+    def from_dict(cls, values: dict) -> ImageBindConfig:
+        """The inverse of :meth:`to_dict`; unknown settings are refused by name."""
+        if unknown := sorted(set(values) - {"shared_width", "towers"}):
+            raise ValueError(f"unknown ImageBind settings {unknown}: expected shared_width and towers")
+        return cls(values["shared_width"], {name: _tower(tower) for name, tower in values["towers"].items()})
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def huge(cls) -> ImageBindConfig:
+        """The released model: 1,200,781,057 parameters."""
+        return cls(
+            1024,
+            {
+                "vision": TowerConfig(1280, 32, 16, (3, 2, 224, 224), (2, 14, 14), (2, 14, 14)),
+                "text": TowerConfig(1024, 24, 16, (77,), vocabulary=49408, logit_scale=1 / 0.07),
+                "audio": TowerConfig(
+                    768, 12, 12, (1, 128, 204), (16, 16), (10, 10), logit_scale=20.0, drop_path=0.1
+                ),
+                "depth": TowerConfig(384, 12, 8, (1, 224, 224), (16, 16), (16, 16), logit_scale=5.0),
+                "thermal": TowerConfig(768, 12, 12, (1, 224, 224), (16, 16), (16, 16), logit_scale=10.0),
+                "imu": TowerConfig(
+                    512, 6, 8, (6, 2000), (8,), (8,), logit_scale=5.0, drop_path=0.7, head_dropout=0.5
+                ),
+            },
+        )  # fmt: skip
+
+
+class ImageBind(nn.Module):
+    """The towers of ``config``. Inputs are preprocessed tensors, keyed by modality (see ``encoders.preprocess_*``)."""
+
+    def __init__(self, config: ImageBindConfig):
+        super().__init__()
+        self.config = config
+        towers = config.towers.items()
+        self.modality_preprocessors = nn.ModuleDict({name: _tokeniser(name, tower) for name, tower in towers})
+        self.modality_trunks = nn.ModuleDict({name: _trunk(name, tower) for name, tower in towers})
+        self.modality_heads = nn.ModuleDict({name: _head(name, tower, config.shared_width) for name, tower in towers})
+        self.modality_postprocessors = nn.ModuleDict({name: _postprocessor(name, tower) for name, tower in towers})
+
+    def forward(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """{modality: tensor} -> {modality: (B, E)}: unit vectors times the tower's logit scale.
+
+        vision (B, 3, H, W), (B, S, 3, H, W) or (B, S, 3, 2, H, W); audio (B, 1, mels, frames) or with S; depth and
+        thermal (B, 1, H, W); imu (B, 6, samples); text ids (B, L). Clips are averaged after scaling and not
+        normalised again, as published.
+        """
+        return {name: self._pool(name, x, self.modality_postprocessors[name]) for name, x in inputs.items()}
+
+    def unit(self, modality: str, x: torch.Tensor) -> torch.Tensor:
+        """(B, E) mean over clips of the unit vectors, without the logit scale."""
+        return self._pool(modality, x, self.modality_postprocessors[modality][0])
+
+    def patch_tokens(self, modality: str, x: torch.Tensor) -> torch.Tensor:
+        """(B, S * patches, E): every patch through the head, without class token or averaging, as NExT-GPT takes them.
+
+        Depth, thermal and imu keep their logit scale; vision and audio are unit vectors.
+        """
+        if modality == "text":
+            raise ValueError("text has no patches: expected vision, audio, depth, thermal or imu")
+        flat, clips = self._fold_clips(modality, x)
+        head = self.modality_heads[modality]
+        projected = head[-1](head[0](self.features(modality, flat)[:, 1:]))
+        scaled = self.modality_postprocessors[modality](projected)
+        tokens = F.normalize(scaled, dim=-1) if modality == "audio" else scaled
+        return tokens.unflatten(0, (-1, clips)).flatten(1, 2)
+
+    def tokens(self, modality: str, x: torch.Tensor) -> torch.Tensor:
+        """(B, L, D): the input of the trunk, for one clip a row."""
+        if modality not in self.modality_preprocessors:
+            raise ValueError(f"no tower for {modality!r}: this model has {', '.join(self.modality_preprocessors)}")
+        return self.modality_preprocessors[modality](x)
+
+    def features(self, modality: str, x: torch.Tensor) -> torch.Tensor:
+        """(B, L, D): the output of the trunk, for one clip a row."""
+        return self.modality_trunks[modality](self.tokens(modality, x), causal=modality == "text")
+
+    def project(self, modality: str, x: torch.Tensor) -> torch.Tensor:
+        """(B, E): the head's output before normalisation, for one clip a row."""
+        features = self.features(modality, x)
+        head = self.modality_heads[modality]
+        return head(features, x) if modality == "text" else head(features)
+
+    def _pool(self, modality: str, x: torch.Tensor, postprocessor: nn.Module) -> torch.Tensor:
+        flat, clips = self._fold_clips(modality, x)
+        embedded = postprocessor(self.project(modality, flat))  # (B * S, E)
+        return embedded.unflatten(0, (-1, clips)).mean(dim=1) if clips > 1 else embedded
+
+    def _fold_clips(self, modality: str, x: torch.Tensor) -> tuple[torch.Tensor, int]:
+        if modality in ("vision", "audio") and x.ndim >= 5:
+            return x.flatten(0, 1), x.shape[1]
+        return x, 1
+
+
+def _tokeniser(modality: str, tower: TowerConfig) -> nn.Module:
+    if modality == "text":
+        return TextTokens(tower.vocabulary, tower.input_shape[0], tower.width)
+    if modality == "imu":
+        return MotionSensorTokens(*tower.input_shape, tower.kernel[0], tower.width)
+    channels, *size = tower.input_shape
+    return PatchTokens(channels, tuple(size), tower.width, tower.kernel, tower.stride, STEM_NAMES[modality])
+
+
+def _trunk(modality: str, tower: TowerConfig) -> Trunk:
+    return Trunk(
+        tower.width,
+        tower.depth,
+        tower.heads,
+        extra_key=modality not in ("vision", "text"),
+        first_norm=modality == "vision",
+        drop_path=tower.drop_path,
+    )
+
+
+def _head(modality: str, tower: TowerConfig, shared_width: int) -> nn.Module:
+    if modality == "text":
+        return TextHead(tower.width, shared_width)
+    dropout = [nn.Dropout(tower.head_dropout)] if modality == "imu" else []
+    norm = nn.LayerNorm(tower.width, eps=TRUNK_EPSILON)
+    return nn.Sequential(norm, FirstToken(), *dropout, nn.Linear(tower.width, shared_width, bias=False))
+
+
+def _postprocessor(modality: str, tower: TowerConfig) -> nn.Sequential:
+    if tower.logit_scale is None:
+        return nn.Sequential(Normalise())
+    return nn.Sequential(Normalise(), LogitScale(tower.logit_scale, learnable=modality == "text"))

@@ -1,0 +1,149 @@
+"""Sound for the audio tower: resampling, clips, Kaldi's log-mel filter bank. All of it in plain torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+FRAME_SECONDS = 0.025
+HOP_SECONDS = 0.010
+LOWEST_FREQUENCY = 20.0
+PRE_EMPHASIS = 0.97
+LOG_FLOOR = torch.finfo(torch.float32).eps
+SINC_ZEROS = 6
+ROLL_OFF = 0.99
+LARGEST_RATIO = 1000
+
+
+@dataclass(frozen=True)
+class AudioSettings:
+    """The defaults are ImageBind's. ``clips`` of ``clip_seconds`` are taken evenly from a longer sound."""
+
+    rate: int = 16000
+    mels: int = 128
+    frames: int = 204
+    clip_seconds: float = 2.0
+    clips: int = 3
+    mean: float = -4.268
+    deviation: float = 9.138
+
+
+def clip_starts(duration: float | Fraction, clip_seconds: float | Fraction, clips: int) -> list[Fraction]:
+    """Starts in seconds of ``clips`` clips spread evenly from 0 to the last that fits; all 0 in a short recording."""
+    last = max(Fraction(duration) - Fraction(clip_seconds), Fraction(0))
+    return [last * index / max(clips - 1, 1) for index in range(clips)]
+
+
+@lru_cache(maxsize=8)
+def _resampling_kernel(old: int, new: int) -> tuple[torch.Tensor, int]:
+    """Windowed-sinc filters (new, 1, taps), one for each phase of the output, and their half width."""
+    cut_off = min(old, new) * ROLL_OFF
+    half_width = math.ceil(SINC_ZEROS * old / cut_off)
+    taps = torch.arange(-half_width, half_width + old, dtype=torch.float64) / old
+    phases = torch.arange(0, -new, -1, dtype=torch.float64)[:, None] / new
+    time = ((phases + taps) * cut_off).clamp(-SINC_ZEROS, SINC_ZEROS)
+    window = torch.cos(time * math.pi / SINC_ZEROS / 2) ** 2
+    kernel = torch.sinc(time) * window * cut_off / old
+    return kernel[:, None].float(), half_width
+
+
+def resample(wave: torch.Tensor, rate: int, target: int) -> torch.Tensor:
+    """(channels, N) at ``rate`` -> (channels, ceil(N * target / rate)), by a Hann-windowed sinc.
+
+    Ratios whose reduced terms exceed 1000 (44,101 Hz, say) are rounded to the nearest that do not.
+    """
+    if rate <= 0:
+        raise ValueError(f"a sample rate of {rate}: expected a positive number of samples a second")
+    if rate == target:
+        return wave
+    ratio = Fraction(int(rate), target)
+    if max(ratio.numerator, ratio.denominator) > LARGEST_RATIO:
+        scale = max(1.0, rate / target)
+        ratio = ratio.limit_denominator(max(1, int(LARGEST_RATIO / scale)))
+    if ratio <= 0:
+        raise ValueError(f"a sample rate of {rate} is too low to bring to {target}")
+    kernel, half_width = _resampling_kernel(ratio.numerator, ratio.denominator)
+    padded = F.pad(wave[:, None], (half_width, half_width + ratio.numerator))
+    phases = F.conv1d(padded, kernel.to(wave), stride=ratio.numerator)  # (channels, new, steps)
+    return phases.transpose(1, 2).flatten(1)[:, : math.ceil(wave.shape[1] / ratio)]
+
+
+def _mel(frequency):
+    return 1127.0 * np.log(1.0 + frequency / 700.0)
+
+
+@lru_cache(maxsize=8)
+def mel_filters(mels: int, bins: int, rate: int) -> torch.Tensor:
+    """Triangles on the mel scale from 20 Hz to half the rate: (mels, bins), bins = transform size / 2 + 1."""
+    low, high = _mel(LOWEST_FREQUENCY), _mel(rate / 2)
+    edges = torch.from_numpy(low + (high - low) / (mels + 1) * np.arange(mels + 2))  # float64
+    frequencies = torch.from_numpy(_mel(rate / 2 * np.arange(bins) / (bins - 1)))
+    rising = (frequencies - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
+    falling = (edges[2:, None] - frequencies) / (edges[2:] - edges[1:-1])[:, None]
+    filters = torch.minimum(rising, falling).clamp_min(0).float()
+    filters[:, -1] = 0  # Kaldi leaves out the highest frequency
+    return filters
+
+
+def filter_bank(wave: torch.Tensor, rate: int, mels: int) -> torch.Tensor:
+    """Kaldi's log-mel energies of a mono wave: (..., N) -> (..., frames, mels); 25 ms frames every 10 ms.
+
+    Each frame loses its mean, is pre-emphasised (0.97) and Hann-windowed; frames that do not fit are left out.
+    """
+    size, hop = int(rate * FRAME_SECONDS), int(rate * HOP_SECONDS)
+    if wave.shape[-1] < size:
+        wave = F.pad(wave, (0, size - wave.shape[-1]))
+    frames = wave.unfold(-1, size, hop)  # (..., frames, size)
+    frames = frames - frames.mean(dim=-1, keepdim=True)
+    previous = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)
+    frames = (frames - PRE_EMPHASIS * previous) * torch.hann_window(size, periodic=False)
+    transform = 2 ** math.ceil(math.log2(size))
+    power = torch.fft.rfft(frames, n=transform).abs().square()  # (..., frames, transform / 2 + 1)
+    return (power @ mel_filters(mels, transform // 2 + 1, rate).T).clamp_min(LOG_FLOOR).log()
+
+
+def as_wave(sound: np.ndarray | torch.Tensor) -> torch.Tensor:
+    """float (N,), (N, channels) or (channels, N) -> float32 (channels, N). ValueError: empty, or not a sound."""
+    wave = torch.as_tensor(np.asarray(sound))
+    if not wave.is_floating_point():
+        raise ValueError(f"a sound of type {wave.dtype}: expected floating point samples in [-1, 1]")
+    if wave.ndim == 1:
+        wave = wave[None]
+    if wave.ndim != 2 or wave.numel() == 0:
+        raise ValueError(f"a sound of shape {tuple(wave.shape)}: expected (N,), (channels, N) or (N, channels)")
+    wave = wave.T if wave.shape[0] > wave.shape[1] else wave
+    return torch.nan_to_num(wave.float())
+
+
+def spectrogram(clip: torch.Tensor, settings: AudioSettings) -> torch.Tensor:
+    """One clip (channels, N), already without its mean -> normalised (1, mels, frames); raw zeros pad a short one."""
+    energies = filter_bank(clip[0], settings.rate, settings.mels).T[:, : settings.frames]
+    energies = F.pad(energies, (0, settings.frames - energies.shape[1]))
+    return ((energies - settings.mean) / settings.deviation)[None]
+
+
+def preprocess_audio(
+    sound: np.ndarray | torch.Tensor, rate: int, settings: AudioSettings, *, always_all_clips=False, leak_means=False
+) -> torch.Tensor:
+    """A sound of any length and rate -> (clips, 1, mels, frames); one clip suffices for a sound no longer than a clip.
+
+    ``always_all_clips`` repeats that clip as ImageBind does (the average is the same). ``leak_means`` reproduces
+    a fault of the published loader: it subtracts the mean of each clip in place, so that overlapping clips
+    change each other. Raises ValueError on an empty sound or a senseless rate.
+    """
+    wave = resample(as_wave(sound), rate, settings.rate).clone()
+    duration = Fraction(wave.shape[1], settings.rate)
+    short = duration <= Fraction(settings.clip_seconds) and not always_all_clips
+    clips = []
+    for start in clip_starts(duration, settings.clip_seconds, 1 if short else settings.clips):
+        end = start + Fraction(settings.clip_seconds)
+        clip = wave[:, int(start * settings.rate) : int(end * settings.rate)]
+        clip = clip.sub_(clip.mean()) if leak_means else clip - clip.mean()
+        clips.append(spectrogram(clip, settings))
+    return torch.stack(clips)

@@ -1,0 +1,70 @@
+"""Configuration of the core: language model, bind network, gated prompts, output projections."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import AutoConfig, PretrainedConfig
+
+from nextgpt_lite.signal_tokens import SignalTable
+
+
+class CoreConfig(PretrainedConfig):
+    """What the core is made of.
+
+    Args:
+        text_config: configuration of the language model in the middle; any causal LM of transformers that
+            dispatches its attention.
+        first_added_token: id of the first placeholder or signal row, the size of the base tokenizer.
+        signal_tokens: output modality -> number of signal tokens (NExT-GPT: 4, 24, 8).
+        embedding_width: width of the encoder's unit embeddings.
+        encoder_identity: hash of the encoder's weights, checked at loading.
+        bind: settings of adapters.BindNetwork besides its widths.
+        prompts: settings of adapters.GatedPrompts besides the language model's sizes.
+        output_projection: name in adapters.OUTPUT_PROJECTIONS.
+        output_projection_settings: its settings.
+        conditions: output modality -> shape (L, C) of the decoder's condition.
+        lora: settings of peft.LoraConfig, or None.
+    """
+
+    model_type = "nextgpt_lite"
+    sub_configs = {"text_config": AutoConfig}
+
+    def __init__(
+        self,
+        text_config: PretrainedConfig | dict[str, Any] | None = None,
+        first_added_token: int = 0,
+        signal_tokens: dict[str, int] | None = None,
+        embedding_width: int = 1024,
+        encoder_identity: str = "",
+        bind: dict[str, Any] | None = None,
+        prompts: dict[str, Any] | None = None,
+        output_projection: str = "transformer",
+        output_projection_settings: dict[str, Any] | None = None,
+        conditions: dict[str, list[int]] | None = None,
+        lora: dict[str, Any] | None = None,
+        **kwargs,
+    ) -> None:
+        if isinstance(text_config, dict):
+            text_config = AutoConfig.for_model(**text_config)
+        self.text_config = text_config if text_config is not None else AutoConfig.for_model("llama")
+        self.first_added_token = first_added_token
+        self.signal_tokens = dict(signal_tokens or {"image": 4, "video": 24, "audio": 8})
+        self.embedding_width = embedding_width
+        self.encoder_identity = encoder_identity
+        self.bind = dict(bind or {"inner_width": 16384, "blocks": 3})
+        self.prompts = dict(prompts or {})
+        self.output_projection = output_projection
+        self.output_projection_settings = dict(output_projection_settings or {})
+        self.conditions = {name: list(shape) for name, shape in (conditions or {}).items()}
+        self.lora = lora
+        super().__init__(**kwargs)
+
+    @property
+    def vocab_size(self) -> int:
+        """Base vocabulary plus added rows."""
+        return self.first_added_token + len(self.table.names)
+
+    @property
+    def table(self) -> SignalTable:
+        return SignalTable(self.first_added_token, self.signal_tokens)

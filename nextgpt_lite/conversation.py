@@ -1,0 +1,110 @@
+"""Messages to token ids: chat template, placeholders, signal spans, label masks.
+
+Messages are those of Hugging Face chat templates: ``{"role", "content": [parts]}``, a part being
+``{"type": "text", "text": ...}`` or ``{"type": "image" | "video" | "audio" | "points", ...}``. Content parts
+become plain strings before the template sees them, so any model's own template serves.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from nextgpt_lite.signal_tokens import INPUT_MODALITIES, OUTPUT_MODALITIES, OWN, SignalTable, placeholder, signal_span
+
+#: Template of the embedded model. ``generation`` marks what the loss sees.
+CHAT_TEMPLATE = (
+    "{%- for message in messages -%}"
+    "{%- if message['role'] == 'assistant' -%}"
+    "<|assistant|>{% generation %}{{ message['content'] }}<|end|>{% endgeneration %}"
+    "{%- else -%}"
+    "<|user|>{{ message['content'] }}<|end|>"
+    "{%- endif -%}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}<|assistant|>{%- endif -%}"
+)
+ROLES = ("user", "assistant", "system")
+
+
+class ConversationError(ValueError):
+    """Messages that cannot be understood, with a sentence that says why."""
+
+
+def flatten(messages: list[dict[str, Any]], table: SignalTable) -> tuple[list[dict[str, str]], list[dict[str, Any]]]:
+    """Messages -> (messages with string content, media parts in the order of their placeholders).
+
+    A medium that the assistant made becomes its signal span, and, where the medium itself is at hand
+    (``array`` or ``embedding``), it comes back marked as the assistant's own at the head of the next user turn.
+    """
+    plain: list[dict[str, str]] = []
+    media: list[dict[str, Any]] = []
+    own: list[dict[str, Any]] = []
+    for number, message in enumerate(messages):
+        role, parts = _checked(message, number)
+        if role == "assistant":
+            own = [part for part in parts if part["type"] != "text" and _at_hand(part)]
+            content = "".join(_assistant_part(part, table) for part in parts)
+        else:
+            given = [part for part in parts if part["type"] != "text"]
+            media += own + given
+            echo = "".join(OWN + placeholder(part["type"]) for part in own)
+            content, own = echo + "".join(_user_part(part) for part in parts), []
+        plain.append({"role": role, "content": content})
+    return plain, media
+
+
+def encode(
+    messages: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, table: SignalTable, reply: bool = True
+) -> tuple[list[int], list[int], list[dict[str, Any]]]:
+    """Messages -> (ids, assistant mask, media parts). ``reply`` ends the ids where the assistant begins."""
+    plain, media = flatten(messages, table)
+    encoded = tokenizer.apply_chat_template(
+        plain, add_generation_prompt=reply, return_dict=True, return_assistant_tokens_mask=not reply
+    )
+    mask = encoded.get("assistant_masks", [0] * len(encoded["input_ids"]))
+    return encoded["input_ids"], mask, media
+
+
+def fit(
+    messages: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, table: SignalTable, limit: int
+) -> tuple[list[int], list[dict[str, Any]], int]:
+    """As :func:`encode`, leaving out the oldest turns that do not fit ``limit`` ids; says how many were left out."""
+    for dropped in range(0, len(messages), 2):
+        ids, _, media = encode(messages[dropped:], tokenizer, table)
+        if len(ids) <= limit:
+            return ids, media, dropped
+    raise ConversationError(f"the last message alone has {len(ids)} tokens, more than the {limit} that the model reads")
+
+
+def _checked(message: dict[str, Any], number: int) -> tuple[str, list[dict[str, Any]]]:
+    if not isinstance(message, dict) or message.get("role") not in ROLES:
+        role = message.get("role") if isinstance(message, dict) else message
+        raise ConversationError(f"message {number + 1} has role {role!r}: expected one of {', '.join(ROLES)}")
+    content = message.get("content")
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
+        raise ConversationError(f"message {number + 1}: content must be a string or a list of parts")
+    for part in parts:
+        if part.get("type") not in ("text", *INPUT_MODALITIES):
+            allowed = ", ".join(("text", *INPUT_MODALITIES))
+            raise ConversationError(f"message {number + 1} has a part of type {part.get('type')!r}: expected {allowed}")
+        if part["type"] == "text" and not isinstance(part.get("text"), str):
+            raise ConversationError(f"message {number + 1} has a text part without a text")
+    return message["role"], parts
+
+
+def _user_part(part: dict[str, Any]) -> str:
+    return part["text"].strip() if part["type"] == "text" else placeholder(part["type"])
+
+
+def _assistant_part(part: dict[str, Any], table: SignalTable) -> str:
+    if part["type"] == "text":
+        return part["text"].strip()
+    if part["type"] not in OUTPUT_MODALITIES:
+        raise ConversationError(f"the assistant cannot answer with {part['type']}")
+    return "".join(signal_span(part["type"], table.counts[part["type"]]))
+
+
+def _at_hand(part: dict[str, Any]) -> bool:
+    return part.get("array") is not None or part.get("embedding") is not None

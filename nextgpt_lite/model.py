@@ -1,0 +1,172 @@
+"""The core: a causal language model with gated media prompts in front and output projections behind.
+
+    media embeddings -> bind network -> media prompts -> [language model with gated prompts] -> text
+                                                                  | hidden states of signal tokens
+                                          prompt embeddings <- output projections
+
+Shapes: B batch, T tokens, M media of a row, E embedding width, D model width, n signal tokens, L x C condition.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from adapters import OUTPUT_PROJECTIONS, BindNetwork, GatedPrompts, PromptBatch
+from adapters import attention as gated_attention
+from nextgpt_lite.config import CoreConfig
+
+
+@dataclass
+class CoreOutput(CausalLMOutputWithPast):
+    """Logits (B, T, V + added), cache, and ``last_hidden_state`` (B, T, D) after the final norm."""
+
+    last_hidden_state: torch.Tensor | None = None
+
+
+class AnyToAnyCore(PreTrainedModel, GenerationMixin):
+    """Language model, adapters and projections. Encoders and decoders stand beside it."""
+
+    config_class = CoreConfig
+    base_model_prefix = ""
+    _supports_sdpa = True
+    _supports_attention_backend = True
+
+    def __init__(self, config: CoreConfig, language_model: PreTrainedModel | None = None) -> None:
+        super().__init__(config)
+        name = gated_attention.register()
+        if language_model is None:
+            language_model = AutoModelForCausalLM.from_config(config.text_config)
+        language_model.set_attn_implementation(name)
+        text = config.text_config
+        width = text.hidden_size
+        self.language_model = language_model
+        self.table = config.table
+        rows = len(self.table.names)
+        self.added_embedding = nn.Parameter(torch.zeros(rows, width))
+        self.added_output = nn.Parameter(torch.zeros(rows, width))
+        self.bind_network = BindNetwork(config.embedding_width, width, **config.bind)
+        self.gated_prompts = GatedPrompts(text.num_hidden_layers, text.num_attention_heads, width, **config.prompts)
+        self.output_projections = nn.ModuleDict(
+            {modality: self._output_projection(modality, shape) for modality, shape in config.conditions.items()}
+        )
+
+    def _output_projection(self, modality: str, shape: list[int]) -> nn.Module:
+        config = self.config
+        if config.output_projection not in OUTPUT_PROJECTIONS:
+            allowed = ", ".join(OUTPUT_PROJECTIONS)
+            raise ValueError(f"unknown output projection {config.output_projection!r}: expected one of {allowed}")
+        settings = dict(config.output_projection_settings)
+        if config.output_projection == "linear":
+            settings["signal_tokens"] = config.signal_tokens[modality]
+        width = config.text_config.hidden_size
+        return OUTPUT_PROJECTIONS[config.output_projection](width, (shape[0], shape[1]), **settings)
+
+    # -- what transformers asks of a model that generates -------------------------------------------------------
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.language_model.get_input_embeddings()
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.language_model.get_output_embeddings()
+
+    def prepare_inputs_for_generation(self, input_ids, media_embeddings=None, past_key_values=None, **kwargs):
+        """Media enter with the prompt only: later steps bring no placeholder, so they need no media."""
+        inputs = super().prepare_inputs_for_generation(input_ids, past_key_values=past_key_values, **kwargs)
+        prefill = past_key_values is None or past_key_values.get_seq_length() == 0
+        inputs["media_embeddings"] = media_embeddings if prefill else None
+        return inputs
+
+    # -- the diagram --------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def initialise_added_rows(self) -> None:
+        """New rows start at the mean of the vocabulary (NExT-GPT), with a little noise to tell them apart."""
+        for rows, base in (
+            (self.added_embedding, self.get_input_embeddings().weight),
+            (self.added_output, self.get_output_embeddings().weight),
+        ):
+            rows.copy_(base.float().mean(0) + 0.1 * base.float().std(0) * torch.randn(rows.shape))
+
+    def embed_tokens(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """Ids (B, T) -> input embeddings (B, T, D); added ids take their own rows."""
+        added = input_ids >= self.table.first
+        base = self.get_input_embeddings()(input_ids.masked_fill(added, 0))
+        own = functional.embedding((input_ids - self.table.first).clamp_min(0), self.added_embedding).to(base)
+        return torch.where(added[..., None], own, base)
+
+    def prompt_batch(self, input_ids: torch.Tensor, media_embeddings: torch.Tensor | None) -> PromptBatch | None:
+        """Media (B, M, E) in the order of their placeholders -> prompts that only those placeholders see."""
+        if media_embeddings is None and not self.gated_prompts.static_tokens:
+            return None
+        if media_embeddings is None:
+            return PromptBatch(self.gated_prompts, None, None)
+        here = self.table.placeholder_mask(input_ids)  # (B, T)
+        order = here.cumsum(1) - 1
+        media_slots = torch.arange(media_embeddings.shape[1], device=input_ids.device)
+        visibility = here[..., None] & (order[..., None] == media_slots)  # (B, T, M)
+        return PromptBatch(self.gated_prompts, self.bind_network(media_embeddings), visibility)
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        past_key_values=None,
+        media_embeddings: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int = 0,
+        return_dict: bool = True,
+        **kwargs,
+    ) -> CoreOutput:
+        """Ids (B, T) and media (B, M, E), padded with anything, -> logits, cache, hidden states, loss."""
+        decoder = self.language_model.get_decoder()
+        outputs = decoder(
+            inputs_embeds=self.embed_tokens(input_ids),
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            use_cache=use_cache,
+            prompt_batch=self.prompt_batch(input_ids, media_embeddings),
+        )
+        hidden = outputs.last_hidden_state  # (B, T, D)
+        logits = self.logits(hidden[:, -logits_to_keep:] if logits_to_keep else hidden)
+        loss = None if labels is None else language_loss(logits, labels)
+        return CoreOutput(
+            loss=loss, logits=logits, past_key_values=outputs.past_key_values, last_hidden_state=hidden
+        )
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Hidden states (B, T, D) -> logits over base and added rows; placeholders are never generated."""
+        base = self.get_output_embeddings()(hidden)[..., : self.table.first]
+        silent = self.table.first_signal - self.table.first
+        signals = hidden @ self.added_output[silent:].to(hidden).T
+        never = base.new_full((*base.shape[:-1], silent), torch.finfo(base.dtype).min)
+        return torch.cat([base, never, signals], dim=-1)
+
+    def conditions(self, input_ids: torch.Tensor, hidden: torch.Tensor, modality: str) -> torch.Tensor:
+        """All spans of ``modality`` in the batch, row by row -> conditions (spans, L, C)."""
+        mask = self.table.signal_mask(input_ids, modality)
+        count = len(self.table.spans[modality])
+        states = hidden[mask].unflatten(0, (-1, count))  # (spans, n, D)
+        embeddings = self.embed_tokens(input_ids)[mask].unflatten(0, (-1, count))
+        return self.output_projections[modality](states, embeddings)
+
+
+def language_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Next-token cross-entropy over labels (B, T) that are not -100; 0 where a batch has none."""
+    targets = labels[:, 1:].flatten()
+    return functional.cross_entropy(
+        logits[:, :-1].flatten(0, 1).float(), targets, ignore_index=-100, reduction="sum"
+    ) / (targets != -100).sum().clamp_min(1)
+
+
+def caption_loss(condition: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Mean Euclidean distance per position between conditions (N, L, C) (NExT-GPT, caption alignment)."""
+    return (condition.float() - target.float()).square().sum(-1).add(1e-8).sqrt().mean()

@@ -1,0 +1,123 @@
+"""The one table of placeholders and signal tokens: their names, their ids, where they stand in a sequence.
+
+A placeholder (``<image>``) marks where a medium came in; a span of signal tokens (``<image_00>`` ...)
+asks a decoder for one. They are added behind the base vocabulary, so the base model's own rows stay as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+INPUT_MODALITIES = ("image", "video", "audio", "points")
+OUTPUT_MODALITIES = ("image", "video", "audio")
+#: Precedes the placeholder of a medium that the assistant itself has made in an earlier turn.
+OWN = "<own>"
+
+
+def placeholder(modality: str) -> str:
+    """The token that stands where a medium of ``modality`` came in."""
+    if modality not in INPUT_MODALITIES:
+        raise ValueError(f"unknown modality {modality!r}: expected one of {', '.join(INPUT_MODALITIES)}")
+    return f"<{modality}>"
+
+
+def signal_span(modality: str, count: int) -> list[str]:
+    """The ``count`` signal tokens of an output modality, in order."""
+    if modality not in OUTPUT_MODALITIES:
+        raise ValueError(f"no decoder for modality {modality!r}: expected one of {', '.join(OUTPUT_MODALITIES)}")
+    return [f"<{modality}_{i:02d}>" for i in range(count)]
+
+
+def added_tokens(counts: dict[str, int]) -> list[str]:
+    """All tokens that are added to a base tokenizer, in the order of their ids."""
+    silent = [placeholder(m) for m in INPUT_MODALITIES] + [OWN]
+    return silent + [token for m in OUTPUT_MODALITIES if m in counts for token in signal_span(m, counts[m])]
+
+
+@dataclass(frozen=True)
+class SignalTable:
+    """Ids of the added tokens.
+
+    ``first`` is the id of the first added token, ``placeholders`` and ``spans`` map modalities to ids.
+    Ids from ``first`` to ``first_signal`` never are generated.
+    """
+
+    first: int
+    counts: dict[str, int]
+
+    @property
+    def names(self) -> list[str]:
+        return added_tokens(self.counts)
+
+    @property
+    def first_signal(self) -> int:
+        return self.first + len(INPUT_MODALITIES) + 1
+
+    @property
+    def placeholders(self) -> dict[str, int]:
+        return {m: self.first + i for i, m in enumerate(INPUT_MODALITIES)}
+
+    @property
+    def spans(self) -> dict[str, range]:
+        spans, start = {}, self.first_signal
+        for modality, count in self.counts.items():
+            spans[modality] = range(start, start + count)
+            start += count
+        return spans
+
+    def placeholder_mask(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """True where a placeholder stands; same shape as ``input_ids``."""
+        return (input_ids >= self.first) & (input_ids < self.first + len(INPUT_MODALITIES))
+
+    def signal_mask(self, input_ids: torch.Tensor, modality: str) -> torch.Tensor:
+        """True where a signal token of ``modality`` stands; same shape as ``input_ids``."""
+        span = self.spans[modality]
+        return (input_ids >= span.start) & (input_ids < span.stop)
+
+    def complete(self, ids: list[int]) -> tuple[list[int], list[str], int]:
+        """Make every signal span of a generated reply whole.
+
+        A span begins with its first token; its rest is written out whatever was generated, and signal tokens
+        that stand outside a span are dropped. Returns the ids, the modalities asked for in order, and how
+        many tokens had to be put in or dropped (0 for a well-formed reply).
+        """
+        starts = {span.start: (m, span) for m, span in self.spans.items()}
+        result: list[int] = []
+        modalities: list[str] = []
+        for token in ids:
+            if token in starts:
+                modality, span = starts[token]
+                result.extend(span)
+                modalities.append(modality)
+            elif token < self.first_signal:
+                result.append(token)
+        expected = sum(self.counts[m] for m in modalities)
+        generated = sum(token >= self.first_signal for token in ids)
+        repaired = abs(expected - generated) if _signals(result, self) != _signals(ids, self) else 0
+        return result, modalities, repaired
+
+
+def _signals(ids: list[int], table: SignalTable) -> list[int]:
+    return [token for token in ids if token >= table.first_signal]
+
+
+def add_to_tokenizer(tokenizer: PreTrainedTokenizerBase, counts: dict[str, int]) -> SignalTable:
+    """Add the tokens behind the vocabulary of ``tokenizer`` (in place) and return their table."""
+    first = len(tokenizer)
+    names = added_tokens(counts)
+    clash = [name for name in names if name in tokenizer.get_vocab()]
+    if clash:
+        raise ValueError(f"the tokenizer already has {clash[0]!r}: add signal tokens to the base tokenizer only once")
+    tokenizer.add_tokens(names, special_tokens=True)
+    return SignalTable(first, dict(counts))
+
+
+def check_tokenizer(tokenizer: PreTrainedTokenizerBase, table: SignalTable) -> None:
+    """Refuse a tokenizer whose added rows do not stand where the model expects them."""
+    for offset, name in enumerate(table.names):
+        found, expected = tokenizer.convert_tokens_to_ids(name), table.first + offset
+        if found != expected:
+            raise ValueError(f"the tokenizer has {name!r} at row {found}, the model expects row {expected}")

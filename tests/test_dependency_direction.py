@@ -1,0 +1,62 @@
+"""Imports go one way. This table is the architecture; a new arrow in it is a decision, not a convenience."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MAY_IMPORT = {
+    "encoders": set(),
+    "adapters": set(),
+    "decoders": set(),
+    "data": set(),
+    "nextgpt_lite": {"encoders", "adapters", "decoders", "data"},
+    "train": {"nextgpt_lite", "encoders", "adapters", "decoders", "data"},
+    "evaluation": {"nextgpt_lite", "encoders", "adapters", "decoders", "data"},
+    "demo": {"nextgpt_lite"},
+}
+#: The command line starts every program, so this one file may import the programs, each inside its command.
+PROGRAMS = {"nextgpt_lite/cli.py": {"train", "evaluation", "demo"}}
+
+
+def imported_rooms(source: str, room: str) -> Iterator[tuple[int, str]]:
+    """Line and room of each import of another room in ``source``, those inside functions included."""
+    for node in ast.walk(ast.parse(source)):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names = [node.module]
+        for name in names:
+            top = name.partition(".")[0]
+            if top in MAY_IMPORT and top != room:
+                yield node.lineno, top
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_imports_go_one_way(room):
+    wrong = []
+    for file in sorted((ROOT / room).rglob("*.py")):
+        name = file.relative_to(ROOT).as_posix()
+        allowed = MAY_IMPORT[room] | PROGRAMS.get(name, set())
+        found = imported_rooms(file.read_text(encoding="utf-8"), room)
+        wrong += [f"{name}:{line} imports {other}" for line, other in found if other not in allowed]
+    assert wrong == []
+
+
+def test_every_room_holds_code():
+    assert [room for room in MAY_IMPORT if not list((ROOT / room).glob("*.py"))] == []
+
+
+def test_nothing_imports_the_tests():
+    for room in MAY_IMPORT:
+        for file in (ROOT / room).rglob("*.py"):
+            roots = {node.module for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)}
+            assert not {name for name in roots if name and name.partition(".")[0] == "tests"}, file
+
+
+def test_an_import_inside_a_function_is_seen():
+    source = "def later():\n    from decoders.base import Decoder\n    return Decoder\n"
+    assert list(imported_rooms(source, "encoders")) == [(2, "decoders")]

@@ -1,0 +1,83 @@
+"""The files that a newcomer and continuous integration rely on are there and agree with each other."""
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("adapters", "data", "decoders", "demo", "encoders", "evaluation", "nextgpt_lite", "train")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+TARGETS = ("setup", "demo", "test", "test-slow", "lint", "lock", "nano", "evaluate")
+
+
+def sources() -> list[Path]:
+    """The project's own text files: no environment, cache or output of a run."""
+    outside = {".venv", ".git", ".cache", "runs", "outputs", "node_modules", "build"}
+    suffixes = {".py", ".yaml", ".toml", ".md", ".cfg", ".html", ".css", ".js", ".json"}
+    files = [file for file in ROOT.rglob("*") if file.suffix in suffixes or file.name in ("Makefile", "run")]
+    return [file for file in files if not outside & set(file.relative_to(ROOT).parts) and file.is_file()]
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "requirements.lock", "LICENSE", "CONTRIBUTING.md", ".ci/run"])
+def test_house_files_exist(name):
+    assert (ROOT / name).stat().st_size > 100
+
+
+def test_continuous_integration_runs_the_test_command_of_the_readme():
+    script = (ROOT / ".ci/run").read_text()
+    assert re.search(r"^make test$", README, flags=re.MULTILINE)
+    assert re.search(r"^make test$", script, flags=re.MULTILINE)
+    subprocess.run(["bash", "-n", ROOT / ".ci/run"], check=True)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_make_knows_its_targets(target):
+    assert re.search(rf"^{target}:", MAKEFILE, flags=re.MULTILINE)
+
+
+def test_make_refuses_an_old_python_in_a_sentence(tmp_path):
+    old = tmp_path / "old-python"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    done = subprocess.run(["make", "setup", f"PYTHON={old}"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "needs Python 3.11 or newer" in done.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_readme_map_names_files_that_exist():
+    block = README.split("## File map")[1].split("```")[1]
+    room, missing = "", []
+    for line in filter(None, block.splitlines()):
+        name = line.split()[0]
+        room = name if not line.startswith(" ") else room
+        path = ROOT / (name if name == room else room + name)
+        missing += [] if path.exists() else [str(path.relative_to(ROOT))]
+    assert missing == []
+
+
+def test_no_path_of_a_machine():
+    pattern = re.compile(r"(?<![\w.])/(?:home|root|Users|work|farm|mnt|tmp|opt)/\w")
+    found = [str(file) for file in sources() if pattern.search(file.read_text(encoding="utf-8"))]
+    assert found == []
+
+
+def test_every_room_is_packaged():
+    find = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]
+    assert {f"{room}*" for room in ROOMS} == set(find["include"])
+    folders = {file.parent for room in ROOMS for file in (ROOT / room).rglob("*.py")}
+    assert [str(folder) for folder in folders if not (folder / "__init__.py").exists()] == []
+
+
+def test_no_package_under_tests():
+    assert list((ROOT / "tests").rglob("__init__.py")) == []
+
+
+def test_ci_script_is_executable():
+    assert (ROOT / ".ci/run").stat().st_mode & 0o111

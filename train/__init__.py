@@ -1,0 +1,19 @@
+"""Training: recipes, tasks and the engine that joins them."""
+
+#: Recipe ``task:`` name -> "module:Class". Strings, so that reading a recipe imports no other task.
+TASKS = {
+    "oracle_image": "train.foundations.oracles:ImageOracleTask",
+    "oracle_video": "train.foundations.oracles:VideoOracleTask",
+    "oracle_audio": "train.foundations.oracles:AudioOracleTask",
+    "encoder": "train.foundations.contrast:ContrastTask",
+    "language_model": "train.foundations.language_model:LanguageModelTask",
+    "image_vae": "train.foundations.image_vae:ImageVaeTask",
+    "image_diffusion": "train.foundations.image_diffusion:ImageDiffusionTask",
+    "video_diffusion": "train.foundations.video_diffusion:VideoDiffusionTask",
+    "audio_vae": "train.foundations.audio_vae:AudioVaeTask",
+    "vocoder": "train.foundations.vocoder:VocoderTask",
+    "audio_diffusion": "train.foundations.audio_diffusion:AudioDiffusionTask",
+    "encoding_alignment": "train.stages.encoding_alignment:EncodingAlignmentTask",
+    "decoding_alignment": "train.stages.decoding_alignment:DecodingAlignmentTask",
+    "instruction_tuning": "train.stages.instruction_tuning:InstructionTuningTask",
+}

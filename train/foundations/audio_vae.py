@@ -1,0 +1,116 @@
+"""The autoencoder of the audio decoder: log-mel (1, 200, 64) to latents (8, 25, 8) and back.
+
+    nextgpt-lite train train/recipes/audio_vae.yaml
+
+It speaks raw log-mels, because AudioLDMPipeline hands what it decodes straight to the vocoder; its first and last
+convolutions start out scaled so that the layers between them see values of about unit size.
+Letters: B sounds, T mel frames, M mel bands, C latent channels.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from diffusers import AutoencoderKL
+from torch import nn
+
+from decoders.mel import MIDDLE, SPREAD
+from train.foundations.sounds import HELD_OUT_SEED, MelStream, write_component
+from train.task import Task
+
+
+class AudioVaeTask(Task):
+    """Absolute error of the log-mel, plus a light pull of the posterior towards the unit Gaussian."""
+
+    DEFAULTS: ClassVar[dict[str, Any]] = {
+        "seed": 11,  # stream of scenes
+        "channels": [16, 32, 48, 56],  # width of each level; three halvings
+        "latent_channels": 8,
+        "groups": 8,  # of the group norms
+        "divergence_weight": 2e-3,  # of the Kullback-Leibler divergence a latent value
+        "held_out": 96,  # sounds of evaluate()
+    }
+
+    def __init__(self, settings: dict[str, Any], model_dir: str | Path):
+        super().__init__(settings, model_dir)
+        self.model = MelAutoencoder(build_vae(**{k: self.settings[k] for k in ("channels", "latent_channels", "groups")}))
+        self.model.divergence_weight = self.settings["divergence_weight"]
+        self.dataset = MelStream(self.settings["seed"])
+
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        return {"vae": list(self.model.parameters())}
+
+    def collate(self, items: list[torch.Tensor]) -> dict[str, torch.Tensor]:
+        """{"mel": (B, 1, T, M)}."""
+        return {"mel": torch.stack(items).unsqueeze(1)}
+
+    @torch.no_grad()
+    def export(self, model_dir: Path) -> None:
+        """``audio_decoder/vae``, fp16, with the scaling factor that gives its latents unit variance."""
+        vae = copy.deepcopy(self.model.vae)
+        latents = vae.encode(self._mels(self.settings["seed"])).latent_dist.mean
+        vae.register_to_config(scaling_factor=round(1 / latents.std().item(), 4))
+        write_component(model_dir / "audio_decoder" / "vae", vae.half().save_pretrained)
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """On fresh scenes: mean absolute error of the log-mel (natural-log units), whole and where it is loud."""
+        mels = self._mels(HELD_OUT_SEED)
+        error = (self.model.vae(mels).sample - mels).abs()
+        return {"mel_error": error.mean().item(), "mel_error_loud": error[mels > -4].mean().item()}
+
+    def _mels(self, seed: int) -> torch.Tensor:
+        stream = MelStream(seed)
+        return self.collate([stream[index] for index in range(self.settings["held_out"])])["mel"]
+
+
+class MelAutoencoder(nn.Module):
+    """The autoencoder and its loss."""
+
+    divergence_weight = 2e-3
+
+    def __init__(self, vae: AutoencoderKL):
+        super().__init__()
+        self.vae = vae
+
+    def forward(self, mel: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Loss of log-mels (B, 1, T, M)."""
+        posterior = self.vae.encode(mel).latent_dist
+        decoded = self.vae.decode(posterior.sample()).sample
+        error = (decoded.float() - mel).abs().mean() / SPREAD
+        divergence = posterior.kl().mean() / posterior.mean[0].numel()
+        return {
+            "loss": error + self.divergence_weight * divergence,
+            "error": error.detach(),
+            "divergence": divergence.detach(),
+        }
+
+
+def build_vae(channels: list[int], latent_channels: int, groups: int) -> AutoencoderKL:
+    """An AutoencoderKL of single-channel pictures whose ends are scaled to log-mels."""
+    levels = len(channels)
+    vae = AutoencoderKL(
+        in_channels=1,
+        out_channels=1,
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        block_out_channels=tuple(channels),
+        layers_per_block=1,
+        latent_channels=latent_channels,
+        norm_num_groups=groups,
+        mid_block_add_attention=False,
+    )
+    scale_ends(vae.encoder.conv_in, vae.decoder.conv_out)
+    return vae
+
+
+@torch.no_grad()
+def scale_ends(first: nn.Conv2d, last: nn.Conv2d) -> None:
+    """Make ``first`` take, and ``last`` give, raw log-mels while the layers between them see (mel - MIDDLE) / SPREAD."""
+    first.weight /= SPREAD
+    first.bias -= first.weight.sum((1, 2, 3)) * MIDDLE
+    last.weight *= SPREAD
+    last.bias.mul_(SPREAD).add_(MIDDLE)

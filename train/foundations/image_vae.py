@@ -1,0 +1,151 @@
+"""The image VAE: 128 x 128 pixels to 8 x 8 latents of 16 channels, for the image and the video decoder.
+
+    nextgpt-lite train train/recipes/image_vae.yaml
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from torch import nn
+from torch.utils.data import Dataset
+
+from data.toybox.draw import render_image, render_video
+from data.toybox.world import sample
+from decoders.image import image_tensor
+from train.foundations.pools import HELD_OUT_SEED, TRAIN_SEED
+from train.task import Task
+
+
+class ImageVaeTask(Task):
+    """Trains an AutoencoderKL on pictures and on single frames of videos."""
+
+    DEFAULTS: ClassVar[dict[str, Any]] = {
+        "pictures": 65536,  # in an epoch; they are drawn on the fly
+        "frame_share": 0.35,  # of the pictures are single frames of videos
+        "held_out": 128,  # pictures that figures are taken on
+        "image_size": 128,
+        "block_out_channels": (16, 16, 32, 64, 64),
+        "layers_per_block": 1,
+        "norm_num_groups": 4,
+        "latent_channels": 16,
+        "gradient_weight": 0.5,  # of the loss on differences of neighbouring pixels
+        "kl_weight": 1e-4,
+        "seed": TRAIN_SEED,
+    }
+
+    def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
+        super().__init__(settings, model_dir)
+        chosen = self.settings
+        self.model = VaeObjective(build_vae(chosen), chosen["gradient_weight"], chosen["kl_weight"])
+        self.dataset = PictureDataset(chosen["pictures"], chosen["seed"], chosen["frame_share"])
+
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        vae = self.model.vae
+        encoder = [*vae.encoder.parameters(), *vae.quant_conv.parameters()]
+        return {"encoder": encoder, "decoder": [*vae.decoder.parameters(), *vae.post_quant_conv.parameters()]}
+
+    def collate(self, items: list[np.ndarray]) -> dict[str, torch.Tensor]:
+        return {"pixels": image_tensor(items).contiguous(memory_format=torch.channels_last)}
+
+    def export(self, model_dir: Path) -> None:
+        """Write ``image_decoder/vae`` in half precision, its latents standardised on pictures of the pool."""
+        vae = self.model.vae
+        standardise_latents(vae, image_tensor([self.dataset[i] for i in range(min(512, len(self.dataset)))]))
+        folder = Path(model_dir) / "image_decoder" / "vae"
+        aside = folder.with_name("writing-vae")
+        vae.half().save_pretrained(aside)
+        vae.float()
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(aside, folder)
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """Peak signal-to-noise ratio (dB) of unseen pictures and frames, and the deviation of their latents."""
+        figures = {}
+        for name, frame_share in (("picture", 0.0), ("frame", 1.0)):
+            held_out = PictureDataset(self.settings["held_out"], HELD_OUT_SEED, frame_share)
+            pixels = image_tensor([held_out[i] for i in range(len(held_out))])
+            latents = self.model.vae.encode(pixels).latent_dist.mean
+            error = (self.model.vae.decode(latents).sample.clamp(-1, 1) - pixels).square().mean(dim=(1, 2, 3)) / 4
+            figures |= {f"{name}_psnr": float(-10 * error.log10().mean()), f"{name}_deviation": float(latents.std())}
+        return figures
+
+
+class PictureDataset(Dataset):
+    """Pictures of ``sample(seed, 0 .. count - 1)``, some of them single frames of videos, as uint8 (H, W, 3)."""
+
+    def __init__(self, count: int, seed: int, frame_share: float) -> None:
+        self.count, self.seed, self.frame_share = count, seed, frame_share
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        if not 0 <= index < self.count:
+            raise IndexError(f"picture {index} of {self.count}")
+        scene = sample(self.seed, index)
+        rng = np.random.default_rng((self.seed, index))
+        if rng.random() >= self.frame_share:
+            return render_image(scene)
+        frames = render_video(scene)
+        return frames[rng.integers(len(frames))]
+
+
+class VaeObjective(nn.Module):
+    """L1 on pixels and on their differences, plus a small pull of the posterior to the unit Gaussian."""
+
+    def __init__(self, vae: AutoencoderKL, gradient_weight: float, kl_weight: float) -> None:
+        super().__init__()
+        self.vae = vae.to(memory_format=torch.channels_last)
+        self.gradient_weight, self.kl_weight = gradient_weight, kl_weight
+
+    def forward(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
+        """``pixels`` (B, 3, H, W) in [-1, 1] to the loss and its parts."""
+        posterior = self.vae.encode(pixels).latent_dist
+        error = self.vae.decode(posterior.sample()).sample.float() - pixels
+        absolute = error.abs().mean()
+        edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+        divergence = posterior.kl().mean() / posterior.mean[0].numel()
+        loss = absolute + self.gradient_weight * edges + self.kl_weight * divergence
+        return {"loss": loss, "absolute": absolute.detach(), "edges": edges.detach(), "kl": divergence.detach()}
+
+
+def build_vae(settings: dict[str, Any]) -> AutoencoderKL:
+    """An AutoencoderKL that halves the picture once fewer than it has blocks."""
+    channels = tuple(settings["block_out_channels"])
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * len(channels),
+        up_block_types=("UpDecoderBlock2D",) * len(channels),
+        block_out_channels=channels,
+        layers_per_block=settings["layers_per_block"],
+        norm_num_groups=settings["norm_num_groups"],
+        latent_channels=settings["latent_channels"],
+        sample_size=settings["image_size"],
+        mid_block_add_attention=False,
+        scaling_factor=1.0,
+    )
+
+
+@torch.no_grad()
+def standardise_latents(vae: AutoencoderKL, pixels: torch.Tensor) -> None:
+    """Give every latent channel mean 0 and deviation 1 over ``pixels`` (N, 3, H, W), reconstructions unchanged.
+
+    The change is folded into the 1 x 1 convolutions on both sides of the latents, since a pipeline knows a
+    scaling factor only.
+    """
+    latents = torch.cat([vae.encode(batch).latent_dist.mean for batch in pixels.split(32)])  # (N, C, h, w)
+    mean, deviation = latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3))  # (C,)
+    to_latents, from_latents = vae.quant_conv, vae.post_quant_conv
+    channels = len(mean)
+    from_latents.bias += from_latents.weight[:, :, 0, 0] @ mean
+    from_latents.weight *= deviation.view(1, -1, 1, 1)
+    to_latents.weight[:channels] /= deviation.view(-1, 1, 1, 1)
+    to_latents.bias[:channels] = (to_latents.bias[:channels] - mean) / deviation
+    to_latents.bias[channels:] -= 2 * deviation.log()  # the log variances

@@ -1,0 +1,91 @@
+"""A task owns a model, its data and its loss, so that one engine serves every recipe."""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from train import TASKS
+from train.recipe import Recipe, RecipeError, check_settings, nearest
+
+
+class Task(ABC):
+    """One thing that can be trained.
+
+    Subclasses set ``model`` (``forward(**batch)`` returns ``{"loss": scalar, part: scalar, ...}``) and
+    ``dataset`` (map-style; item ``i`` depends on the task's seed and ``i`` only) in ``__init__``.
+    """
+
+    DEFAULTS: ClassVar[dict[str, Any]] = {}
+    model: nn.Module
+    dataset: Dataset
+
+    def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
+        self.settings = check_settings(settings, self.DEFAULTS, type(self).__name__)
+        self.model_dir = Path(model_dir)
+
+    @abstractmethod
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        """Named groups of parameters; a recipe gives each a learning rate (0 = frozen)."""
+
+    @abstractmethod
+    def collate(self, items: list) -> dict[str, torch.Tensor]:
+        """Items of the dataset to keyword arguments of the model."""
+
+    @abstractmethod
+    def export(self, model_dir: Path) -> None:
+        """Write the trained component into the model folder."""
+
+    def evaluate(self) -> dict[str, float]:
+        """Figures on data that training never saw. Quick."""
+        return {}
+
+
+def build_task(recipe: Recipe) -> Task:
+    """Import and construct the recipe's task."""
+    if recipe.task not in TASKS:
+        raise RecipeError(f"unknown task {recipe.task!r}{nearest(recipe.task, TASKS)}")
+    module, _, name = TASKS[recipe.task].partition(":")
+    return getattr(importlib.import_module(module), name)(recipe.task_settings, Path(recipe.model))
+
+
+def trainable_groups(task: Task, recipe: Recipe) -> list[dict[str, Any]]:
+    """Optimiser groups from the recipe's learning rates; freezes the parts whose rate is 0.
+
+    Weight decay applies to matrices only. Raises RecipeError when the recipe names a part that the task
+    does not have, or leaves one out: a part forgotten in silence is how a stage trains nothing.
+    """
+    parts = task.parts()
+    for name in recipe.learning_rates:
+        if name not in parts:
+            raise RecipeError(f"learning_rates: unknown part {name!r}{nearest(name, parts)}")
+    for name in parts:
+        if name not in recipe.learning_rates:
+            raise RecipeError(f"learning_rates: no rate for part {name!r} (0 freezes it)")
+    task.model.requires_grad_(False)
+    groups = []
+    for name, parameters in parts.items():
+        rate = recipe.learning_rates[name]
+        for parameter in parameters:
+            parameter.requires_grad_(rate > 0)
+        if rate > 0:
+            groups += _with_and_without_decay(name, parameters, rate, recipe.weight_decay)
+    if not groups:
+        raise RecipeError("learning_rates: every part is frozen, so nothing would be trained")
+    return groups
+
+
+def _with_and_without_decay(name: str, parameters: list, rate: float, decay: float) -> list[dict[str, Any]]:
+    matrices = [p for p in parameters if p.ndim >= 2]
+    vectors = [p for p in parameters if p.ndim < 2]
+    return [
+        {"params": group, "lr": rate, "weight_decay": weight, "name": f"{name}{suffix}"}
+        for group, weight, suffix in ((matrices, decay, ""), (vectors, 0.0, ".vectors"))
+        if group
+    ]
