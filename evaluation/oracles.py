@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from data import toybox
 from data.toybox import world
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -258,3 +259,20 @@ class Oracle:
         weights = load_file(folder / f"{modality}.safetensors")
         network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in weights.items()})
         return cls(network)
+
+
+def scenes(seed: int, count: int) -> list[world.Scene]:
+    """The first ``count`` scenes of a stream, held-out pairs included."""
+    return [world.sample(seed, index, "all") for index in range(count)]
+
+
+def accuracy(oracle: Oracle, seed: int, count: int) -> dict[str, float]:
+    """{attribute: share right} over real renders of the first ``count`` scenes of stream ``seed``."""
+    drawn = scenes(seed, count)
+    answers = []
+    for start in range(0, count, 32):
+        answers += oracle.predict([toybox.render(scene, oracle.modality) for scene in drawn[start : start + 32]])
+    return {
+        name: float(np.mean([answer[name] == getattr(scene, name) for answer, scene in zip(answers, drawn, strict=True)]))
+        for name in world.CARRIES[oracle.modality]
+    }

@@ -35,7 +35,8 @@ class ExponentialMovingAverage:
                 parameter.copy_(self.average[name])
 
     def state(self) -> dict[str, torch.Tensor]:
-        return dict(self.average)
+        """Tensors to save; packed, since channels-last weights are not."""
+        return {name: value.contiguous() for name, value in self.average.items()}
 
     def load(self, path: Path) -> None:
         stored = load_file(path)
@@ -43,4 +44,4 @@ class ExponentialMovingAverage:
             wrong = sorted(stored.keys() ^ self.average.keys())
             raise ValueError(f"{path} does not fit this model: {len(wrong)} keys differ, the first is {wrong[0]!r}")
         for name, value in stored.items():
-            self.average[name] = value.to(self.average[name].device)
+            self.average[name].copy_(value)

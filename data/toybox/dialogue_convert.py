@@ -1,10 +1,11 @@
-"""Dialogues that carry something shown into a new medium: convert and combine."""
+"""Dialogues that carry something shown into a new medium: convert, combine and follow."""
 
 from __future__ import annotations
 
 from data.toybox.dialogue_edits import MOTION_VERBS
-from data.toybox.dialogue_generate import GENERATED, carried
+from data.toybox.dialogue_generate import GENERATED, carried, request, state
 from data.toybox.dialogue_parts import Dialogue, MediaPart, Speaker
+from data.toybox.dialogue_perceive import ask_about, show
 from data.toybox.world import CARRIES, COLOURS, MOTIONS, PITCHES, visible
 
 SHOWN = ("image", "video", "audio", "points")
@@ -63,7 +64,10 @@ _AGAIN = {
 
 _FROM = {
     "audio": {
-        "en": (("draw what you hear", "paint what you hear", "draw what makes this sound"), ("who makes this sound? draw it",)),
+        "en": (
+            ("draw what you hear", "paint what you hear", "draw what makes this sound"),
+            ("who makes this sound? draw it",),
+        ),
         "zh": (("画出你听到的", "把你听到的画出来"), ("是什么在响？画出来",)),
     },
     "points": {
@@ -83,7 +87,10 @@ _FROM = {
 #: Wording for one more wish about the new medium.
 _WISH = {
     "colour": {
-        "en": (("draw it in {x}", "paint it {x}", "draw a {x} one", "make a {x} picture of it"), ("in {x}, as a picture",)),
+        "en": (
+            ("draw it in {x}", "paint it {x}", "draw a {x} one", "make a {x} picture of it"),
+            ("in {x}, as a picture",),
+        ),
         "zh": (("画一个{x}的", "用{x}画出来", "把它画成{x}的"), ("要一张{x}的图",)),
     },
     "motion": {
@@ -102,12 +109,21 @@ _WISHES = {"image": ("colour", COLOURS), "video": ("motion", MOTIONS), "audio": 
 
 _COMBINE = {
     "en": (
-        ("put them together in one picture", "combine them", "combine the picture and the sound",
-         "put the sound into the picture", "merge them into one picture", "draw both together"),
+        (
+            "put them together in one picture",
+            "combine them",
+            "combine the picture and the sound",
+            "put the sound into the picture",
+            "merge them into one picture",
+            "draw both together",
+        ),
         ("both in one picture", "one picture of both"),
     ),
-    "zh": (("把它们合在一张图里", "把图和声音合起来", "合成一张图", "把它们放在一起画出来"), ("合在一起", "两个合成一张图")),
-}  # fmt: skip
+    "zh": (
+        ("把它们合在一张图里", "把图和声音合起来", "合成一张图", "把它们放在一起画出来"),
+        ("合在一起", "两个合成一张图"),
+    ),
+}
 
 
 def convert(speaker: Speaker) -> Dialogue:
@@ -147,3 +163,52 @@ def combine(speaker: Speaker) -> Dialogue:
     stated = {"thing": sound.thing, "colour": picture.colour, "count": 1, "background": picture.background}
     speaker.reply(*speaker.make("image", stated))
     return speaker.done("combine", stated, ["image"])
+
+
+_NOW = {
+    "image": {
+        "en": (
+            ("now draw it", "draw it", "now paint it", "show me a picture of it"),
+            ("and as a picture?", "a picture too"),
+        ),
+        "zh": (("现在画出来", "把它画出来", "再画一张它的图"), ("我也想看它的图", "图也要")),
+    },
+    "video": {
+        "en": (
+            ("now make a video of it", "make a video of it", "now animate it", "film it"),
+            ("and as a video?", "a video too"),
+        ),
+        "zh": (("现在做成视频", "把它做成视频", "让它动起来"), ("我也想看它的视频", "视频也要")),
+    },
+    "audio": {
+        "en": (
+            ("now let me hear it", "let me hear it", "now play its sound", "play it"),
+            ("what does it sound like?", "how does it sound?", "and its sound?", "the sound too"),
+        ),
+        "zh": (
+            ("现在让我听听它", "播放它的声音", "放一下它的声音"),
+            ("它是什么声音？", "我也想听它的声音", "声音也要"),
+        ),
+    },
+}
+
+
+def follow(speaker: Speaker) -> Dialogue:
+    """A medium, told or shown, and then a question about it or a wish for it in another medium."""
+    target = speaker.target or speaker.pick(("text", "image", "video", "audio"))
+    shown = [modality for modality in SHOWN if modality != target]
+    source = speaker.source or ("text" if target != "text" and speaker.chance(0.5) else speaker.pick(shown))
+    if source == "text":
+        first = speaker.pick([modality for modality in GENERATED if modality != target])
+        stated = state(speaker, first)
+        request(speaker, first, stated)
+    else:
+        scene = speaker.scene()
+        stated = visible(scene, source)
+        show(speaker, scene, source)
+        if target == "text":
+            return ask_about(speaker, scene, source)
+    stated = carried(stated, speaker.choose(target, GENERATED))
+    speaker.user(_NOW[target])
+    speaker.reply(*speaker.make(target, stated))
+    return speaker.done("follow", stated, [target])

@@ -121,9 +121,7 @@ def _free(speaker: Speaker) -> bool:
     return speaker.pairs == "all"
 
 
-def ask_change(
-    speaker: Speaker, stated: dict, name: str, value: str | int, modality: str, *media: MediaPart
-) -> None:
+def ask_change(speaker: Speaker, stated: dict, name: str, value: str | int, modality: str, *media: MediaPart) -> None:
     """A user turn that asks for the change."""
     chinese = speaker.language == "zh"
     count = stated.get("count", 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from data.toybox.dialogue_edits import ask_change, changes
 from data.toybox.dialogue_parts import Dialogue, MediaPart, Speaker
-from data.toybox.world import visible
+from data.toybox.world import CARRIES, visible
 
 GENERATED = ("image", "video", "audio")
 
@@ -35,8 +35,7 @@ _REQUESTS = {
         "en": (
             ("play {x}", "play me {x}", "let me hear {x}", "let me hear {x}", "make the sound of {x}",
              "play the sound of {x}", "record {x}"),
-            ("the sound of {x}", "I want to hear {x}", "what does {x} sound like?", "how does {x} sound?",
-             "sound: {x}"),
+            ("the sound of {x}", "I want to hear {x}", "I would like to hear {x}", "sound: {x}"),
         ),
         "zh": (
             ("播放{x}", "放一下{x}", "让我听听{x}", "放一段{x}", "生成{x}"),
@@ -44,6 +43,8 @@ _REQUESTS = {
         ),
     },
 }  # fmt: skip
+
+_HOW_IT_SOUNDS = {"en": ((), ("what does {x} sound like?", "how does {x} sound?"))}
 
 _TWO = {
     ("image", "audio"): {
@@ -124,7 +125,8 @@ def state(speaker: Speaker, modality: str, colour: bool | None = None) -> dict:
 
 def request(speaker: Speaker, modality: str, stated: dict) -> None:
     """A user turn that asks for a new medium in words, and the reply that brings it."""
-    speaker.user(_REQUESTS[modality], x=speaker.phrase(stated, modality))
+    asked = modality == "audio" and "repeats" not in stated and speaker.language == "en" and speaker.chance(0.2)
+    speaker.user(_HOW_IT_SOUNDS if asked else _REQUESTS[modality], x=speaker.phrase(stated, modality))
     speaker.reply(*speaker.make(modality, stated))
 
 
@@ -157,11 +159,8 @@ def multi(speaker: Speaker) -> Dialogue:
 
 def carried(stated: dict, modality: str) -> dict:
     """The part of ``stated`` that a new medium can carry. A picture shows one thing unless several are stated."""
-    names = {"image": ("thing", "colour", "count", "size", "place", "background"),
-             "video": ("thing", "colour", "background", "motion"),
-             "audio": ("thing", "pitch", "pace", "repeats")}[modality]  # fmt: skip
     known = {"count": 1} | stated if modality == "image" else stated
-    return {name: known[name] for name in names if name in known}
+    return {name: known[name] for name in CARRIES[modality] if name in known}
 
 
 def edit(speaker: Speaker) -> Dialogue:

@@ -17,14 +17,20 @@ _WHICH = {
 }
 _DIFFERENCE = {
     "thing": {
-        "en": (("tell them apart", "name both things"), ("what are these two?", "what are they?", "what is the first one and what is the second one?")),
+        "en": (
+            ("tell them apart", "name both things"),
+            ("what are these two?", "what are they?", "what is the first one and what is the second one?"),
+        ),
         "zh": (("说出这两个是什么", "分别说说这两个"), ("这两个是什么？", "它们分别是什么？")),
     },
     "colour": {
-        "en": (("compare their colours", "name both colours"), ("what colours are they?", "how do their colours differ?", "what is the difference in colour?")),
+        "en": (
+            ("compare their colours", "name both colours"),
+            ("what colours are they?", "how do their colours differ?", "what is the difference in colour?"),
+        ),
         "zh": (("比较它们的颜色",), ("它们的颜色有什么不同？", "颜色有什么不同？", "它们分别是什么颜色？")),
     },
-}  # fmt: skip
+}
 _SHOW = {
     "en": (
         ("remember this", "look at this", "keep this in mind", "remember this {m}", "take this {m}"),
@@ -32,24 +38,44 @@ _SHOW = {
     ),
     "zh": (("记住这个", "看看这个", "先记住它", "收下这个"), ("这个先放着", "给你一个{m}")),
 }
-_WHAT = {"en": ((), ("what is this?", "what is it?", "and this?", "what's this?")), "zh": ((), ("这是什么？", "它是什么？", "这个呢？"))}
+_WHAT = {
+    "en": ((), ("what is this?", "what is it?", "and this?", "what's this?")),
+    "zh": ((), ("这是什么？", "它是什么？", "这个呢？")),
+}
 _RECALL = {
     "en": (
         ("tell me what the {r} was", "describe the {r} again", "remind me of the {r}"),
-        ("what was the {r}?", "what did the {r} show?", "do you remember the {r}?", "what was in the {r}?", "and the {r}?"),
+        (
+            "what was the {r}?",
+            "what did the {r} show?",
+            "do you remember the {r}?",
+            "what was in the {r}?",
+            "and the {r}?",
+        ),
     ),
-    "zh": (("说说{r}是什么", "再说一次{r}"), ("{r}是什么？", "你还记得{r}吗？", "{r}里有什么？", "刚才{r}是什么来着？")),
+    "zh": (
+        ("说说{r}是什么", "再说一次{r}"),
+        ("{r}是什么？", "你还记得{r}吗？", "{r}里有什么？", "刚才{r}是什么来着？"),
+    ),
 }
 _PLAY = {
     "audio": {
         "en": (
-            ("play the sound of the thing in the {r}", "let me hear the {r}", "play the {r}", "play the sound of the {r}"),
+            (
+                "play the sound of the thing in the {r}",
+                "let me hear the {r}",
+                "play the {r}",
+                "play the sound of the {r}",
+            ),
             ("what does the {r} sound like?", "how does the {r} sound?"),
         ),
         "zh": (("播放{r}的声音", "让我听听{r}"), ("{r}是什么声音？", "我想听{r}的声音")),
     },
     "image": {
-        "en": (("draw the {r}", "draw the thing in the {r}", "paint the {r}", "make a picture of the {r}"), ("a picture of the {r}",)),
+        "en": (
+            ("draw the {r}", "draw the thing in the {r}", "paint the {r}", "make a picture of the {r}"),
+            ("a picture of the {r}",),
+        ),
         "zh": (("画出{r}", "把{r}画出来"), ("我想看{r}的图",)),
     },
 }
@@ -84,7 +110,11 @@ def _same(speaker: Speaker, media: list[MediaPart], name: str) -> Dialogue:
     things = [medium.scene.thing for medium in media]
     speaker.user(_SAME, *media)
     if things[0] == things[1]:
-        both = f"是的，都是{speaker.noun(things[0])}。" if speaker.language == "zh" else f"Yes, both are {speaker.noun(things[0], count=2)}."
+        both = (
+            f"是的，都是{speaker.noun(things[0])}。"
+            if speaker.language == "zh"
+            else f"Yes, both are {speaker.noun(things[0], count=2)}."
+        )
         speaker.reply(both)
         return speaker.done("compare", {"answer": "yes", "thing": things[0]})
     sentence = _one_by_one(speaker, media, "thing")
@@ -173,4 +203,3 @@ def _recalled(speaker: Speaker, medium: MediaPart, reference: str) -> Dialogue:
     speaker.user(_PLAY[target], r=reference)
     speaker.reply(*speaker.make(target, stated))
     return speaker.done("recall", stated, [target])
-

@@ -133,7 +133,7 @@ class Speaker:
         commands, others = templates[self.language]
         number = int(self.rng.integers(len(commands) + len(others)))
         text = (tuple(commands) + tuple(others))[number].format(**slots)
-        if number < len(commands) and self.chance(0.25):
+        if number < len(commands) and not text.startswith(("now", "现在")) and self.chance(0.25):
             text = self._politely(text)
         text = self._styled(text)
         self.turns.append(Turn("user", (text, *media) if media and self.chance(0.2) else (*media, text)))
@@ -162,7 +162,8 @@ class Speaker:
 
     def _politely(self, text: str) -> str:
         if self.language == "zh":
-            return self.pick(("请{}", "帮我{}", "麻烦你{}", "能不能{}？")).format(text.removesuffix("。"))
+            options = ("请{}", "能不能{}？") if text.startswith("让") else ("请{}", "帮我{}", "麻烦你{}", "能不能{}？")
+            return self.pick(options).format(text)
         return self.pick(("please {}", "{}, please", "{} please", "could you {}?", "can you {}?")).format(text)
 
     def _styled(self, text: str) -> str:

@@ -131,7 +131,11 @@ def fact(speaker: Speaker, scene: Scene, name: str, modality: str | None) -> str
     count = scene.count if modality == "image" else 1
     noun = speaker.noun(scene.thing, modality, count)
     if name == "thing":
-        return description(speaker, {"thing": scene.thing, "count": count}, modality) if count == 1 else _plural(speaker, noun)
+        return (
+            description(speaker, {"thing": scene.thing, "count": count}, modality)
+            if count == 1
+            else _plural(speaker, noun)
+        )
     if name == "count":
         shown = speaker.plain({"thing": scene.thing, "count": count})
         if speaker.language == "zh":
@@ -169,6 +173,25 @@ def describe(speaker: Speaker) -> Dialogue:
     attributes = visible(scene, modality)
     speaker.reply(description(speaker, attributes, modality))
     return speaker.done("describe", attributes)
+
+
+def show(speaker: Speaker, scene: Scene, modality: str) -> None:
+    """A first pair of turns about a medium: described, or only named."""
+    medium = MediaPart(modality, scene)
+    if speaker.chance(0.4):
+        speaker.user(_ANY if speaker.chance(0.35) else _DESCRIBE[modality], medium)
+        speaker.reply(description(speaker, visible(scene, modality), modality))
+    else:
+        question(speaker, scene, "thing", modality, medium)
+        speaker.reply(fact(speaker, scene, "thing", modality))
+
+
+def ask_about(speaker: Speaker, scene: Scene, modality: str) -> Dialogue:
+    """A further question about the medium that was shown before."""
+    name = speaker.pick(CARRIES[modality])
+    question(speaker, scene, name, modality)
+    speaker.reply(fact(speaker, scene, name, modality))
+    return speaker.done("follow", {"thing": scene.thing, name: getattr(scene, name)})
 
 
 def ask(speaker: Speaker) -> Dialogue:

@@ -6,7 +6,7 @@ import re
 
 from data.toybox.lexicon import CHINESE, ENGLISH, MEASURE_WORDS, NOUNS_CHINESE, NOUNS_ENGLISH
 
-_DECLINES = ("i don't know", "i do not know", "这个我不认识", "我不认识", "我不知道")
+_DECLINES = ("i don't know", "i do not know", "这个我不认识", "我不认识", "这个我不知道", "我不知道")
 _ANSWERS = (
     (r"^(yes\b|是的|一样)", "yes"),
     (r"^(no\b|不是|不一样)", "no"),
@@ -55,7 +55,7 @@ def _surfaces() -> dict[str, tuple[str, str | int]]:
     meaning = {}
     for thing, words in NOUNS_ENGLISH.items():
         meaning.update({form: ("thing", thing) for word in (*words, thing) for form in (word, word + "s")})
-        meaning.update({word: ("thing", thing) for word in NOUNS_CHINESE[thing]})
+        meaning.update(dict.fromkeys(NOUNS_CHINESE[thing], ("thing", thing)))
     meaning["雨"] = ("thing", "rain")
     for table in (ENGLISH, CHINESE):
         for name, values in table.items():

@@ -24,8 +24,18 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from data import toybox
-from data.toybox import world
-from evaluation.oracles import Oracle, OracleNetwork, label, log_mel, mel_filters, prepare, resize, scale_mel, scale_pixels
+from evaluation.oracles import (
+    Oracle,
+    OracleNetwork,
+    accuracy,
+    label,
+    log_mel,
+    mel_filters,
+    resize,
+    scale_mel,
+    scale_pixels,
+    scenes,
+)
 from train.task import Task
 
 HELD_OUT_SEED = 991  # scenes of evaluate(); training streams use other seeds
@@ -43,11 +53,6 @@ class RenderPool(Dataset):
     def __getitem__(self, index: int) -> tuple[np.ndarray, torch.Tensor, int]:
         row = index % len(self.renders)
         return self.renders[row], self.labels[row], index
-
-
-def scenes(seed: int, count: int) -> list[world.Scene]:
-    """The first ``count`` scenes of a stream, held-out pairs included."""
-    return [world.sample(seed, index, "all") for index in range(count)]
 
 
 def pool_of(modality: str, seed: int, count: int, cache: Path, form: Callable[[np.ndarray], np.ndarray]) -> RenderPool:
@@ -111,16 +116,6 @@ class OracleTask(Task, ABC):
     def evaluate(self) -> dict[str, float]:
         """Accuracy of each head on untouched renders of fresh scenes."""
         return accuracy(Oracle(self.model), HELD_OUT_SEED, self.settings["held_out"])
-
-
-def accuracy(oracle: Oracle, seed: int, count: int) -> dict[str, float]:
-    """{attribute: share right} over real renders of the first ``count`` scenes of stream ``seed``."""
-    drawn = scenes(seed, count)
-    answers = []
-    for start in range(0, count, 32):
-        answers += oracle.predict([toybox.render(scene, oracle.modality) for scene in drawn[start : start + 32]])
-    names = world.CARRIES[oracle.modality]
-    return {name: float(np.mean([a[name] == getattr(s, name) for a, s in zip(answers, drawn)])) for name in names}
 
 
 class ImageOracleTask(OracleTask):

@@ -1,0 +1,340 @@
+"""Decoding of media files, in a process of its own: ``python -m data.media_decoding FORMAT LIMITS < FILE``.
+
+Standard output carries one JSON line, either ``{"modality", "rate", "dtype", "shape", "turns"}`` followed by the raw
+array or ``{"error"}``. The process starts for every file, so it imports only what the format needs, and numpy, half of
+its start, for point clouds alone. It bounds its own memory and may be killed at any time. Containers are opened under
+the name of their format, so that a playlist cannot point elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_CONTAINERS = {"MP4": "mov", "Matroska": "matroska", "AVI": "avi", "Ogg": "ogg", "MP3": "mp3", "AAC": "aac", "GIF": "gif"}
+
+
+class Refused(ValueError):
+    """What is wrong with the file, to be read after its name: "is truncated"."""
+
+
+class Decoded(NamedTuple):
+    """A medium as raw bytes. Sound is still (N, channels); a video is still to be turned by ``turns`` quarters."""
+
+    modality: str
+    rate: float | None
+    dtype: str
+    shape: tuple[int, ...]
+    body: bytes
+    turns: int = 0
+
+
+def decode(file: BinaryIO, form: str, limits: dict[str, Any]) -> Decoded:
+    """The medium in ``file``, whose bytes are of format ``form``; ``limits`` are the fields of ``Limits``."""
+    _check_whole(file, form)
+    if form in ("PNG", "JPEG", "GIF", "WebP", "BMP", "TIFF"):
+        return decode_picture(file, form, limits)
+    if form in ("WAV", "FLAC", "AIFF"):
+        return decode_sound(file, limits)
+    if form in ("NPY", "PLY", "text"):
+        return decode_points(file, form, limits)
+    return decode_container(file, form, limits)
+
+
+def _check_whole(file: BinaryIO, form: str) -> None:
+    """Refuses a file that ends too early, for the formats whose decoders would not notice."""
+    head, length = file.read(8), file.seek(0, 2)
+    stated = int.from_bytes(head[4:], "little") if head[:4] == b"RIFF" else 0
+    if stated != 0xFFFFFFFF and length < stated + 7:  # a recorder that could not know the length writes 0 or the most
+        raise Refused(f"is truncated: {length:,} of {stated + 8:,} bytes are there")
+    file.seek(max(0, length - 2**16))
+    tail = file.read()
+    last_page = tail.rfind(b"OggS")
+    if form == "Ogg" and (last_page < 0 or not tail[last_page + 5] & 4):  # the mark of a stream's last page
+        raise Refused("is truncated: its last page is missing")
+    if form == "GIF" and not tail.rstrip(b"\0").endswith(b";"):
+        raise Refused("is truncated: its end mark is missing")
+    file.seek(0)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Pictures
+
+
+def decode_picture(file: BinaryIO, form: str, limits: dict[str, Any]) -> Decoded:
+    """uint8 (H, W, 3): upright, transparent parts over white. A GIF that moves is a video."""
+    from PIL import Image, ImageOps
+
+    Image.MAX_IMAGE_PIXELS = None  # the limit below takes its place
+    with Image.open(file, formats=[form.upper()]) as image:
+        _check_pixels(image.width, image.height, limits)
+        if form == "GIF" and getattr(image, "n_frames", 1) > 1:
+            file.seek(0)
+            return decode_container(file, form, limits)
+        if image.mode.startswith("I"):  # 16 bits a sample, which the conversion to RGB would clip
+            image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+        image = ImageOps.exif_transpose(image)
+        if "A" in image.getbands() or "transparency" in image.info:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return Decoded("image", None, "uint8", (image.height, image.width, 3), image.convert("RGB").tobytes())
+
+
+def _check_pixels(width: int, height: int, limits: dict[str, Any]) -> None:
+    if width * height > limits["pixels"]:
+        most = limits["pixels"] / 1e6
+        raise Refused(f"has {width} x {height} pixels, more than the {most:g} million allowed: make it smaller first")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Sound
+
+
+def decode_sound(file: BinaryIO, limits: dict[str, Any]) -> Decoded:
+    """float32 (N, channels) at the file's own rate."""
+    import soundfile
+
+    with soundfile.SoundFile(file) as sound:
+        _check_seconds(sound.frames / sound.samplerate, limits)
+        body = sound.buffer_read(int(limits["seconds"] * sound.samplerate) + 1, dtype="float32")
+        count = len(body) // (4 * sound.channels)
+        if count < sound.frames:
+            raise Refused("is truncated: it ends before the length that it states")
+        return Decoded("audio", float(sound.samplerate), "float32", (count, sound.channels), bytes(body))
+
+
+def _check_seconds(seconds: float, limits: dict[str, Any]) -> None:
+    if seconds > limits["seconds"]:
+        raise Refused(f"lasts {seconds:,.0f} s or more, and at most {limits['seconds']:g} s are read: cut it first")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Containers: video, or sound where there is no picture
+
+
+def decode_container(file: BinaryIO, form: str, limits: dict[str, Any]) -> Decoded:
+    """The first video stream as uint8 (F, H, W, 3), or else the first audio stream as float32 (N, 1)."""
+    import av
+
+    with av.open(file, format=_CONTAINERS[form]) as container:
+        if container.duration:
+            _check_seconds(container.duration / av.time_base, limits)
+        cover = av.stream.Disposition.attached_pic
+        videos = [stream for stream in container.streams.video if not stream.disposition & cover]
+        if videos:
+            return _decode_video(container, videos[0], limits)
+        if not container.streams.audio:
+            raise Refused("holds neither video nor sound")
+        return _decode_audio(container, container.streams.audio[0], limits)
+
+
+def _decode_video(container: Any, stream: Any, limits: dict[str, Any]) -> Decoded:
+    """At most ``limits["frames"]`` frames, evenly over the whole length, their long side at most ``frame_side``."""
+    _check_pixels(stream.codec_context.width, stream.codec_context.height, limits)
+    stream.thread_type = "AUTO"
+    kept: list[tuple[float, Any]] = []  # every stride-th frame, at most twice as many as wanted
+    stride, seconds = 1, 0.0
+    for index, (seconds, frame) in enumerate(_timed(container.decode(stream), stream)):
+        _check_seconds(seconds, limits)
+        if index % stride == 0:
+            kept.append((seconds, _shrunk(frame, limits["frame_side"])))
+        if len(kept) == 2 * limits["frames"]:
+            kept, stride = kept[::2], 2 * stride
+    if not kept:
+        raise Refused("holds no frames")
+    _check_stated_length(seconds, stream)
+    count = min(len(kept), limits["frames"])
+    chosen = [kept[round(index * (len(kept) - 1) / max(1, count - 1))] for index in range(count)]
+    span = chosen[-1][0] - chosen[0][0]
+    rate = (count - 1) / span if span > 0 else float(stream.average_rate or 1)
+    frame = chosen[0][1]
+    body = b"".join(_rows(frame.planes[0], 3 * frame.width) for _, frame in chosen)
+    return Decoded("video", round(rate, 6), "uint8", (count, frame.height, frame.width, 3), body, frame.rotation // 90)
+
+
+def _timed(frames: Iterator[Any], stream: Any) -> Iterator[tuple[float, Any]]:
+    """Each frame with its time in seconds, counted from the rate where the container gives none."""
+    for index, frame in enumerate(frames):
+        yield float(frame.time if frame.time is not None else index / (stream.average_rate or 25)), frame
+
+
+def _shrunk(frame: Any, side: int) -> Any:
+    """``frame`` as RGB, its long side at most ``side``."""
+    scale = min(1.0, side / max(frame.width, frame.height))
+    width, height = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
+    return frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA" if scale < 1 else None)
+
+
+def _rows(plane: Any, length: int) -> bytes:
+    """The bytes of a plane without the padding at the end of its rows."""
+    data, step = bytes(plane), plane.line_size
+    return data if step == length else b"".join(data[start : start + length] for start in range(0, len(data), step))
+
+
+def _decode_audio(container: Any, stream: Any, limits: dict[str, Any]) -> Decoded:
+    """float32 (N, 1), mixed to one channel, at the stream's own rate."""
+    import av
+
+    resampler = av.AudioResampler(format="flt", layout="mono")
+    body, rate = bytearray(), float(stream.rate)
+    for frame in container.decode(stream):
+        for piece in resampler.resample(frame):
+            body += bytes(piece.planes[0])[: 4 * piece.samples]
+        _check_seconds(len(body) / 4 / rate, limits)
+    _check_stated_length(len(body) / 4 / rate, stream)
+    return Decoded("audio", rate, "float32", (len(body) // 4, 1), bytes(body))
+
+
+def _check_stated_length(seconds: float, stream: Any) -> None:
+    """The decoders skip what is missing at the end; the container remembers how long the stream was."""
+    stated = float(stream.duration * stream.time_base) if stream.duration else 0.0
+    if seconds < 0.9 * stated - 1.0:
+        raise Refused(f"is truncated: {seconds:.1f} of {stated:.1f} s are there")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Points
+
+
+def decode_points(file: BinaryIO, form: str, limits: dict[str, Any]) -> Decoded:
+    """float32 (N, 3): x, y and z as the file gives them; further columns are left out."""
+    read = {"NPY": _read_npy, "PLY": _read_ply, "text": _read_text}[form]
+    points = read(file, limits["points"])  # (N, 3)
+    return Decoded("points", None, "float32", points.shape, points.tobytes())
+
+
+def _check_points(count: int, most: int) -> None:
+    if count > most:
+        raise Refused(f"holds {count:,} points, more than the {most:,} allowed: thin it out first")
+
+
+def _read_npy(file: BinaryIO, most: int) -> np.ndarray:
+    import numpy as np
+
+    version = np.lib.format.read_magic(file)
+    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = header(file)
+    if len(shape) != 2 or shape[1] < 3 or dtype.kind not in "fiu":
+        raise Refused(f"holds an array of shape {shape} and type {dtype}, not points: numbers of shape (count, 3)")
+    _check_points(shape[0], most)
+    file.seek(0)
+    return np.load(file, allow_pickle=False)[:, :3].astype(np.float32)
+
+
+def _read_text(file: BinaryIO, most: int) -> np.ndarray:
+    lines = file.read().decode("utf-8-sig").replace(",", " ").replace(";", " ").splitlines()
+    rows = [line.split() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    if rows and rows[0][0].lower().strip('"') == "x":
+        rows = rows[1:]
+    return _columns(rows, most)
+
+
+def _columns(rows: list[list[str]], most: int) -> np.ndarray:
+    import numpy as np
+
+    _check_points(len(rows), most)
+    for number, row in enumerate(rows, start=1):
+        if len(row) < 3:
+            raise Refused(f"is not a point cloud: row {number} has {len(row)} columns instead of x, y and z")
+    try:
+        return np.array([row[:3] for row in rows], dtype=np.float32).reshape(-1, 3)
+    except ValueError as error:
+        raise Refused(f"is not a point cloud: {error}") from error
+
+
+_PLY_TYPES = {
+    **dict(char="i1", uchar="u1", short="i2", ushort="u2", int="i4", uint="u4", float="f4", double="f8"),
+    **dict(int8="i1", uint8="u1", int16="i2", uint16="u2", int32="i4", uint32="u4", float32="f4", float64="f8"),
+}
+
+
+def _read_ply(file: BinaryIO, most: int) -> np.ndarray:
+    import numpy as np
+
+    form, count, properties = _read_ply_header(file)
+    _check_points(count, most)
+    names = [name for name, _ in properties]
+    if not {"x", "y", "z"} <= set(names):
+        raise Refused("holds no vertices with x, y and z as its first element")
+    if form == "ascii":
+        rows = [line.split() for _, line in zip(range(count), file, strict=False)]
+        if len(rows) < count or any(len(row) < len(names) for row in rows):
+            raise Refused(f"is truncated: fewer than the {count:,} points that it states are there")
+        places = [names.index(axis) for axis in "xyz"]
+        return _columns([[row[place].decode("ascii") for place in places] for row in rows], most)
+    order = {"binary_little_endian": "<", "binary_big_endian": ">"}[form]
+    dtype = np.dtype([(name, order + kind) for name, kind in properties])
+    body = file.read(count * dtype.itemsize)
+    if len(body) < count * dtype.itemsize:
+        raise Refused(f"is truncated: {len(body) // dtype.itemsize:,} of {count:,} points are there")
+    vertices = np.frombuffer(body, dtype)
+    return np.stack([vertices[axis] for axis in "xyz"], axis=1).astype(np.float32)
+
+
+def _read_ply_header(file: BinaryIO) -> tuple[str, int, list[tuple[str, str]]]:
+    """Encoding, number of vertices, and (name, numpy type) of each vertex property."""
+    form, count, element, properties = "", 0, "", []
+    for _ in range(1000):
+        words = file.readline(1000).decode("ascii").split()
+        if words == ["end_header"]:
+            break
+        if words[:1] == ["format"]:
+            form = words[1]
+        elif words[:1] == ["element"]:
+            element = "vertex" if words[1] == "vertex" and not element else f"not {words[1]}"
+            count = int(words[2]) if element == "vertex" else count
+        elif words[:1] == ["property"] and element == "vertex":
+            properties.append((words[-1], _PLY_TYPES[words[1]]))
+    else:
+        raise Refused("has a PLY header without an end")
+    if form not in ("ascii", "binary_little_endian", "binary_big_endian"):
+        raise Refused(f"is a PLY file of the unknown format {form!r}")
+    return form, count, properties
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The process
+
+
+def bound_memory(limit: int) -> None:
+    """At most ``limit`` bytes of address space for this process, where the system knows such limits."""
+    if sys.platform != "win32":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def sentence(error: Exception) -> str:
+    """What is wrong with the file, for an error of ours or of a decoding library."""
+    if isinstance(error, Refused):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "needs more memory to decode than is allowed"
+    detail = str(getattr(error, "strerror", None) or error).strip().splitlines()[:1] or [type(error).__name__]
+    return f"is damaged or truncated and cannot be decoded: {detail[0]}"
+
+
+def main() -> None:
+    form, limits = sys.argv[1], json.loads(sys.argv[2])
+    bound_memory(limits["memory"])
+    body = b""
+    try:
+        with open(0, "rb", closefd=False) as file, contextlib.redirect_stdout(sys.stderr):
+            file.seek(0)
+            header = decode(file, form, limits)._asdict()
+        body = header.pop("body")
+    except Exception as error:  # the process exists to turn whatever a decoder raises into a sentence
+        header = {"error": sentence(error)}
+    sys.stdout.buffer.write(json.dumps(header).encode() + b"\n")
+    sys.stdout.buffer.write(body)
+    sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""The one door for media files: every file from outside comes in by :func:`load_medium`.
+
+The format is told by the content and must agree with the name. Decoding happens in a process that can be killed
+(:mod:`data.media_decoding`), under limits on bytes, pixels, frames, seconds, points, memory and time. Nothing is ever
+fetched from an address. Whatever is wrong is one :class:`MediaError` with a sentence a person can act on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from data.media_formats import EXTENSIONS, SNIFFED_BYTES, promised, sniff
+
+_ROOT = Path(__file__).resolve().parents[1]
+#: The extension of a saved medium.
+SUFFIXES = {"image": ".png", "video": ".mp4", "audio": ".wav", "points": ".npy"}
+
+
+class MediaError(ValueError):
+    """A file that cannot be taken in or written; the message is one sentence that names the file."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The most that is taken in from one file."""
+
+    bytes: int = 128 * 2**20
+    pixels: int = 64_000_000  # of a picture or of one video frame, by its header
+    frames: int = 32  # of a video: sampled evenly over its whole length
+    frame_side: int = 512  # a video's frames are shrunk to this many pixels on their long side
+    seconds: float = 120.0  # of sound or video
+    points: int = 1_000_000
+    memory: int = 3 * 2**30  # bytes of address space of the decoding process
+    decode_seconds: float = 30.0
+
+
+@dataclass(frozen=True, eq=False)
+class Medium:
+    """One picture, sound, video or point cloud.
+
+    ``array`` by ``modality``: image uint8 (H, W, 3); video uint8 (F, H, W, 3); audio float32 (N,) mono in [-1, 1];
+    points float32 (N, 3) in the file's own units. ``rate`` is frames or samples a second, None for image and points.
+    ``source`` is where it came from, for people to read.
+    """
+
+    modality: str
+    array: np.ndarray
+    rate: float | None = None
+    source: str = ""
+
+
+def load_medium(path: str | os.PathLike[str], limits: Limits = Limits()) -> Medium:  # noqa: B008, it is frozen
+    """The medium in the file at ``path``. MediaError, with one sentence, for any file that is not taken in."""
+    path = Path(path)
+    with _open(path, limits) as file:
+        form = _check_format(path, file.read(SNIFFED_BYTES))
+        header, body = _decode_apart(path, file, form, limits)
+    if path.suffix.lower() in (".m4a", ".mka", ".oga", ".opus") and header["modality"] == "video":
+        raise MediaError(f"{path.name} is mislabelled: its name promises sound, but it holds a video")
+    array = np.frombuffer(body, header["dtype"]).reshape(header["shape"])
+    array = _in_raw_form(array, header["modality"], header["turns"])
+    if array.size == 0:
+        raise MediaError(f"{path.name} holds no {'points' if header['modality'] == 'points' else 'samples'}")
+    if not np.isfinite(array).all():
+        raise MediaError(f"{path.name} holds values that are not finite numbers")
+    return Medium(header["modality"], array, header["rate"], str(path))
+
+
+def _in_raw_form(array: np.ndarray, modality: str, turns: int) -> np.ndarray:
+    """A writable array of the form that :class:`Medium` states, from what the decoding process gave."""
+    if modality == "audio":
+        return array.mean(axis=1, dtype=np.float32)  # (N, channels) -> (N,)
+    return np.ascontiguousarray(np.rot90(array, k=turns, axes=(1, 2))) if turns else array.copy()
+
+
+def _open(path: Path, limits: Limits) -> BinaryIO:
+    """``path``, opened for reading, once it is known to be a file of a size worth opening."""
+    if "://" in str(path) or str(path).startswith(("http:/", "https:/")):
+        raise MediaError(f"{path} is an address, and addresses are not fetched: download the file first")
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise MediaError(f"{path} is a folder, not a file")
+        if not stat.S_ISREG(status.st_mode):
+            raise MediaError(f"{path} is a device or a pipe, not a file")
+        if status.st_size == 0:
+            raise MediaError(f"{path.name} is empty")
+        if status.st_size > limits.bytes:
+            size = f"{status.st_size / 2**20:,.0f} MiB, more than the {limits.bytes / 2**20:,.0f} MiB allowed"
+            raise MediaError(f"{path.name} has {size}")
+        return path.open("rb", buffering=0)
+    except FileNotFoundError:
+        raise MediaError(f"there is no file {path}") from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, MediaError):
+            raise
+        raise MediaError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _check_format(path: Path, head: bytes) -> str:
+    """The format of the content, which must be the one that the extension promises."""
+    try:
+        expected = promised(path)
+    except ValueError as error:
+        raise MediaError(str(error)) from None
+    found = sniff(head)
+    if found is None or found == "HEIF":
+        what = "HEIC or AVIF data, which is not read" if found else "of no format read here, or damaged at its start"
+        wanted = f", although its name promises {expected}" if expected else ""
+        raise MediaError(f"{path.name} is {what}{wanted}: convert it, for example to PNG, WAV or MP4")
+    if expected and expected != found:
+        better = next(suffix for suffix, form in EXTENSIONS.items() if form == found)
+        remedy = "" if found == "text" else f"; if that is meant, rename it to {path.stem}{better}"
+        raise MediaError(f"{path.name} is mislabelled: its name promises {expected}, but it holds {found}{remedy}")
+    if expected is None and found == "text":
+        raise MediaError(f"{path.name} holds text without an extension, and is no picture, sound, video or point cloud")
+    return found
+
+
+def _decode_apart(path: Path, file: BinaryIO, form: str, limits: Limits) -> tuple[dict[str, Any], memoryview]:
+    """Header and raw array from a decoding process that reads ``file`` as its standard input."""
+    paths = (str(_ROOT), os.environ.get("PYTHONPATH", ""))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "data.media_decoding", form, json.dumps(asdict(limits))]
+    try:
+        done = subprocess.run(
+            command, stdin=file, capture_output=True, env=environment, timeout=limits.decode_seconds, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise MediaError(f"{path.name} took more than {limits.decode_seconds:g} s to decode and was given up") from None
+    line, _, _ = done.stdout.partition(b"\n")
+    if not line:
+        reason = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+        raise MediaError(f"{path.name} cannot be decoded: the decoder stopped ({reason[0]})")
+    header = json.loads(line)
+    if "error" in header:
+        raise MediaError(f"{path.name} {header['error']}")
+    return header, memoryview(done.stdout)[len(line) + 1 :]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Writing
+
+
+def save_medium(medium: Medium, path: str | os.PathLike[str], *, upscale: int = 1, repeat: int = 1) -> Path:
+    """Writes PNG, WAV (16 bits), MP4 (H.264 that browsers play) or NPY at ``path``, aside and renamed.
+
+    For a video, ``upscale`` enlarges each frame that many times and ``repeat`` shows it that many times, at as many
+    times the rate: small, slow videos look better so in a player. MediaError if the extension is not the medium's.
+    """
+    path = Path(path)
+    if medium.modality not in SUFFIXES:
+        raise MediaError(f"unknown modality {medium.modality!r}: expected one of {', '.join(SUFFIXES)}")
+    if path.suffix.lower() != SUFFIXES[medium.modality]:
+        raise MediaError(f"{path.name}: {medium.modality} is written as {SUFFIXES[medium.modality]} only")
+    aside = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        if medium.modality == "video":
+            _write_video(medium, aside, upscale, repeat)
+        else:
+            {"image": _write_image, "audio": _write_audio, "points": _write_points}[medium.modality](medium, aside)
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+    return path
+
+
+def _write_image(medium: Medium, path: Path) -> None:
+    from PIL import Image
+
+    Image.fromarray(medium.array).save(path, format="PNG")
+
+
+def _write_audio(medium: Medium, path: Path) -> None:
+    import soundfile
+
+    samples = np.clip(medium.array, -1.0, 1.0)  # (N,)
+    soundfile.write(path, samples, int(medium.rate or 16_000), format="WAV", subtype="PCM_16")
+
+
+def _write_points(medium: Medium, path: Path) -> None:
+    np.save(path, medium.array.astype(np.float32), allow_pickle=False)
+
+
+def _write_video(medium: Medium, path: Path, upscale: int, repeat: int) -> None:
+    import av
+
+    frames = medium.array  # (F, H, W, 3)
+    height, width = frames.shape[1] * upscale, frames.shape[2] * upscale
+    frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")  # 4:2:0 wants even sides
+    rate = Fraction(medium.rate or 4).limit_denominator(1000) * repeat
+    with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream("libx264", rate=rate, options={"crf": "16", "preset": "veryfast"})
+        stream.width, stream.height = width + width % 2, height + height % 2
+        stream.pix_fmt, stream.thread_count = "yuv420p", 1
+        for array in np.repeat(frames, repeat, axis=0):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(array), format="rgb24")
+            enlarged = frame.reformat(stream.width, stream.height, format="yuv420p", interpolation="BICUBIC")
+            container.mux(stream.encode(enlarged))
+        container.mux(stream.encode())

@@ -1,0 +1,42 @@
+"""How long a user waits: for the first reply of a cold process, and for each medium once the model is warm."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+REQUESTS = {
+    "image": ("draw a red bell", "a small blue boat at the top left, please", "draw two green frogs"),
+    "audio": ("play a dog", "let me hear a fast clock", "play a low drum, twice"),
+    "video": ("make a video of a yellow bee moving left", "film a pink car", "a video of a spinning purple phone"),
+}
+
+
+def cold_first_reply(model_name: str) -> float:
+    """Seconds from starting a ``chat`` process to its end, one reply included. CalledProcessError where it fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "nextgpt_lite.cli", "chat", "hello", "--json"]
+        started = time.perf_counter()
+        subprocess.run(
+            [*command, "--model", model_name, "--out", folder],
+            check=True,
+            capture_output=True,
+            cwd=Path(__file__).parent.parent,
+        )
+        return time.perf_counter() - started
+
+
+def warm_reply(model, modality: str) -> float | None:
+    """Median seconds of a single reply that brings a medium of ``modality``; None where none came."""
+    seconds = []
+    for seed, request in enumerate((REQUESTS[modality][0], *REQUESTS[modality])):
+        started = time.perf_counter()
+        reply = model.chat([{"role": "user", "content": [{"type": "text", "text": request}]}], seed=seed)
+        elapsed = time.perf_counter() - started
+        if seed and any(medium.modality == modality for medium in reply.media):  # the first one only warms up
+            seconds.append(elapsed)
+    return statistics.median(seconds) if seconds else None

@@ -1,0 +1,42 @@
+"""``nextgpt-lite``: one command, a subcommand for each use. Each lives in the room that it belongs to."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+#: Subcommand -> (module with ``add_arguments(parser)``, ``run(args) -> int`` and ``ERRORS``; what it does).
+#: Modules are imported only when called: ``chat`` must not wait for what ``train`` needs.
+COMMANDS = {
+    "chat": ("nextgpt_lite.chat_command", "talk to a model, with media in and out"),
+    "demo": ("demo.command", "open the chat in a browser"),
+    "train": ("train.command", "run a training recipe"),
+    "evaluate": ("evaluation.command", "measure a model"),
+    "toybox": ("nextgpt_lite.toybox_command", "write samples of the embedded world"),
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a subcommand. Bad input ends in one line on stderr and exit code 2."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = argparse.ArgumentParser(prog="nextgpt-lite", description="Any-to-any multimodal chat, training, evaluation.")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (module, description) in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=description, description=description.capitalize() + ".")
+        if arguments and arguments[0] == name:
+            importlib.import_module(module).add_arguments(subparser)
+    parsed = parser.parse_args(arguments)
+    command = importlib.import_module(COMMANDS[parsed.command][0])
+    try:
+        return command.run(parsed)
+    except command.ERRORS as error:
+        print(f"nextgpt-lite {parsed.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"nextgpt-lite {parsed.command}: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

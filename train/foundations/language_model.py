@@ -1,0 +1,151 @@
+"""Foundation: a byte-level tokenizer and a small Llama, trained on Toybox text alone.
+
+Media are read as bracketed words here; the stages later put gated prompts in their place.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import nn
+from torch.utils.data import Dataset
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from data.toybox import dialogues
+from nextgpt_lite.conversation import CHAT_TEMPLATE
+from nextgpt_lite.model import language_loss
+from train.bins import BinnedRows, pad_rows
+from train.task import Task
+
+SPECIAL = ("<|pad|>", "<|end|>", "<|user|>", "<|assistant|>")
+
+
+class LanguageModelTask(Task):
+    """Trains tokenizer and language model; exports ``tokenizer/`` and ``language_model/``."""
+
+    DEFAULTS: ClassVar[dict[str, Any]] = {
+        "seed": 11,  # of the dialogues
+        "dialogues": 40_000,
+        "vocabulary": 1500,
+        "vocabulary_texts": 4000,
+        "hidden_size": 192,
+        "layers": 6,
+        "heads": 6,
+        "intermediate_size": 512,
+        "positions": 1024,
+        "tokens_per_bin": 4096,
+        "user_weight": 0.2,  # of user tokens in the loss; assistant tokens count 1
+    }
+
+    def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
+        super().__init__(settings, model_dir)
+        chosen = self.settings
+        self.tokenizer = train_tokenizer(chosen["vocabulary"], chosen["vocabulary_texts"])
+        rows = [self._row(i) for i in range(chosen["dialogues"])]
+        self.dataset: Dataset = BinnedRows(rows, chosen["tokens_per_bin"], chosen["seed"])
+        self.model = TextModel(small_llama(len(self.tokenizer), chosen))
+
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        return {"language_model": list(self.model.parameters())}
+
+    def collate(self, items: list[list[tuple[list[int], list[float]]]]) -> dict[str, torch.Tensor]:
+        rows = [row for item in items for row in item]
+        ids, mask = pad_rows([ids for ids, _ in rows], 0)
+        weights, _ = pad_rows([weights for _, weights in rows], 0.0)
+        return {"input_ids": ids, "attention_mask": mask, "weights": weights}
+
+    def export(self, model_dir: Path) -> None:
+        for name, part in (("tokenizer", self.tokenizer), ("language_model", self.model.language_model.half())):
+            aside = model_dir / f"writing-{name}"
+            part.save_pretrained(aside)
+            shutil.rmtree(model_dir / name, ignore_errors=True)
+            aside.rename(model_dir / name)
+        self.model.float()
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """Assistant-token loss and accuracy, and whole replies right, on dialogues of a fresh seed."""
+        rows = [self._row(i, seed=self.settings["seed"] + 500) for i in range(256)]
+        hits, tokens, whole, loss = 0, 0, 0, 0.0
+        for start in range(0, len(rows), 32):
+            batch = self.collate([rows[start : start + 32]])
+            logits = self.model.language_model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+            counted = batch["weights"][:, 1:] == 1.0
+            right = (logits[:, :-1].argmax(-1) == batch["input_ids"][:, 1:]) & counted
+            hits, tokens = hits + int(right.sum()), tokens + int(counted.sum())
+            whole += int((right.sum(1) == counted.sum(1)).sum())
+            labels = batch["input_ids"].masked_fill(batch["weights"] < 1.0, -100)
+            loss += float(language_loss(logits, labels)) * len(labels)
+        return {"loss": loss / len(rows), "token_accuracy": hits / tokens, "whole_dialogues_right": whole / len(rows)}
+
+    def _row(self, index: int, seed: int | None = None) -> tuple[list[int], list[float]]:
+        """One dialogue as ids and loss weights."""
+        seed = self.settings["seed"] if seed is None else seed
+        dialogue = dialogues.dialogue(seed, index)
+        rng = np.random.default_rng((seed, index, 1))
+        messages = [
+            {"role": role, "content": "".join(part for part in parts if isinstance(part, str)).strip()}
+            for role, parts in dialogues.text_only(dialogue, rng)
+        ]
+        encoded = self.tokenizer.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=True)
+        user_weight = self.settings["user_weight"]
+        return encoded["input_ids"], [1.0 if m else user_weight for m in encoded["assistant_masks"]]
+
+
+class TextModel(nn.Module):
+    """A causal language model with a weight for each token of the loss."""
+
+    def __init__(self, language_model: LlamaForCausalLM) -> None:
+        super().__init__()
+        self.language_model = language_model
+
+    def forward(self, input_ids, attention_mask, weights) -> dict[str, torch.Tensor]:
+        """Ids, mask and weights, all (B, T)."""
+        logits = self.language_model(input_ids, attention_mask=attention_mask).logits[:, :-1]
+        targets, weights = input_ids[:, 1:], weights[:, 1:]
+        losses = nn.functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none")
+        loss = (losses * weights.flatten()).sum() / weights.sum()
+        assistant = weights.flatten() == 1.0
+        return {"loss": loss, "assistant_loss": losses[assistant].mean().detach()}
+
+
+def small_llama(vocabulary: int, sizes: dict[str, Any]) -> LlamaForCausalLM:
+    """A Llama of the given sizes with tied embeddings."""
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=vocabulary,
+            hidden_size=sizes["hidden_size"],
+            intermediate_size=sizes["intermediate_size"],
+            num_hidden_layers=sizes["layers"],
+            num_attention_heads=sizes["heads"],
+            num_key_value_heads=sizes["heads"],
+            max_position_embeddings=sizes["positions"],
+            tie_word_embeddings=True,
+            pad_token_id=0,
+            bos_token_id=None,
+            eos_token_id=1,
+        )
+    )
+
+
+def train_tokenizer(vocabulary: int, texts: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE on the grammar's own sentences: any other text still has tokens, byte by byte."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(dialogues.vocabulary_corpus(texts), trainer)
+    pad, end, _, _ = SPECIAL
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=pad, eos_token=end, padding_side="left")
+    fast.chat_template = CHAT_TEMPLATE
+    return fast

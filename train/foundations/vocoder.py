@@ -1,0 +1,169 @@
+"""The vocoder of the audio decoder: log-mels to waveforms, a small SpeechT5HifiGan.
+
+    nextgpt-lite train train/recipes/vocoder.yaml
+
+It learns from short segments, a share of them seen through the autoencoder as they will be when the decoder speaks.
+Letters: B segments, N samples, T = N / 160 mel frames, M mel bands.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
+
+from decoders.mel import BANDS, HOP, SAMPLING_RATE, log_mel
+from train.foundations.sounds import (
+    HELD_OUT_SEED,
+    cached_pool,
+    fingerprint,
+    load_vae,
+    scenes,
+    waveform_chunks,
+    waveforms,
+    write_component,
+)
+from train.foundations.spectral_loss import spectral_loss
+from train.task import Task
+
+FULL_SCALE = 32767  # of the pool's 16-bit samples
+#: Log-mel of a quiet room, and the spread about it: silence at the ends then equals the convolutions' zero padding.
+QUIET, SPREAD = -7.0, 2.0
+
+
+class VocoderTask(Task):
+    """Spectral distance at several resolutions and in mel bands between segments and what the vocoder makes of them."""
+
+    DEFAULTS: ClassVar[dict[str, Any]] = {
+        "seed": 12,  # stream of scenes
+        "pool": 2048,  # sounds, each revisited
+        "frames": 40,  # mel frames a segment, 10 ms each
+        "decoded_share": 0.4,  # segments whose mel went through the autoencoder
+        "channels": 256,  # before the first upsampling; each halves it
+        "upsample_rates": [5, 4, 8],  # their product is the hop of the mel, 160
+        "upsample_kernels": [11, 8, 16],
+        "kernels": [3, 7],  # of the residual blocks
+        "dilations": [1, 3],
+        "held_out": 48,  # sounds of evaluate()
+        "cache": ".cache/audio",
+    }
+
+    def __init__(self, settings: dict[str, Any], model_dir: str | Path):
+        super().__init__(settings, model_dir)
+        names = ("channels", "upsample_rates", "upsample_kernels", "kernels", "dilations")
+        self.model = SpectralVocoder(build_vocoder(**{name: self.settings[name] for name in names}))
+        self.vae = load_vae(self.model_dir) if self.settings["decoded_share"] > 0 else None
+        self.dataset = SegmentPool(self._pool(), self.settings)
+
+    def _pool(self) -> dict[str, torch.Tensor]:
+        seed, count = self.settings["seed"], self.settings["pool"]
+        name = f"segments-{count}-{fingerprint(seed, count, vae=self.vae)}.safetensors"
+        return cached_pool(Path(self.settings["cache"]) / name, lambda: build_pool(seed, count, self.vae))
+
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        return {"vocoder": list(self.model.parameters())}
+
+    def collate(self, items: list[tuple[torch.Tensor, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        """{"mel": (B, T, M), "waveform": (B, N)}."""
+        mels, waves = zip(*items)
+        return {"mel": torch.stack(mels), "waveform": torch.stack(waves)}
+
+    def export(self, model_dir: Path) -> None:
+        """``audio_decoder/vocoder``, fp16."""
+        vocoder = copy.deepcopy(self.model.vocoder).half()
+        write_component(model_dir / "audio_decoder" / "vocoder", vocoder.save_pretrained)
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """On fresh scenes: mean absolute log-mel error of the copy, from true mels and from the autoencoder's."""
+        real = waveforms(scenes(HELD_OUT_SEED, self.settings["held_out"]))
+        mel = log_mel(real)
+        figures = {"mel_error": self._copy_error(mel, mel)}
+        if self.vae is not None:
+            figures["mel_error_decoded"] = self._copy_error(through_vae(self.vae, mel), mel)
+        return figures
+
+    def _copy_error(self, heard: torch.Tensor, mel: torch.Tensor) -> float:
+        return (log_mel(self.model.vocoder(heard)) - mel).abs().mean().item()
+
+
+class SegmentPool(Dataset):
+    """Item i is the log-mel (T, M) and the waveform (N,) of a segment: of four drawn, the loudest."""
+
+    def __init__(self, pool: dict[str, torch.Tensor], settings: dict[str, Any], length: int = 1_000_000):
+        self.pool, self.settings, self.length = pool, settings, length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        rng = np.random.default_rng((self.settings["seed"], index))
+        row = index % len(self.pool["waveform"])
+        mel, frames = self.pool["mel"][row], self.settings["frames"]
+        starts = rng.integers(len(mel) - frames + 1, size=4)
+        start = max(starts, key=lambda start: mel[start : start + frames].float().mean())
+        if rng.random() < self.settings["decoded_share"]:
+            mel = self.pool["decoded"][row]
+        wave = self.pool["waveform"][row, start * HOP : (start + frames) * HOP]
+        return mel[start : start + frames].float(), wave.float() / FULL_SCALE
+
+
+class SpectralVocoder(nn.Module):
+    """The vocoder and its loss."""
+
+    def __init__(self, vocoder: SpeechT5HifiGan):
+        super().__init__()
+        self.vocoder = vocoder
+
+    def forward(self, mel: torch.Tensor, waveform: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Loss of log-mels (B, T, M) and the waveforms (B, N) that they are of."""
+        copied = self.vocoder(mel)
+        with torch.autocast(copied.device.type, enabled=False):
+            return spectral_loss(copied.float(), waveform)
+
+
+def build_vocoder(
+    channels: int, upsample_rates: list[int], upsample_kernels: list[int], kernels: list[int], dilations: list[int]
+) -> SpeechT5HifiGan:
+    """An untrained SpeechT5HifiGan for AudioLDM's log-mels."""
+    config = SpeechT5HifiGanConfig(
+        model_in_dim=BANDS,
+        sampling_rate=SAMPLING_RATE,
+        upsample_initial_channel=channels,
+        upsample_rates=upsample_rates,
+        upsample_kernel_sizes=upsample_kernels,
+        resblock_kernel_sizes=kernels,
+        resblock_dilation_sizes=[dilations] * len(kernels),
+        normalize_before=True,
+    )
+    vocoder = SpeechT5HifiGan(config)
+    for module in vocoder.modules():
+        if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
+            module.reset_parameters()  # the class starts its weights too near zero for a short training
+    vocoder.mean.fill_(QUIET)
+    vocoder.scale.fill_(SPREAD)
+    return vocoder
+
+
+@torch.no_grad()
+def build_pool(seed: int, count: int, vae: Any | None) -> dict[str, torch.Tensor]:
+    """{"waveform": (count, N) int16, "mel": (count, T, M) fp16, "decoded": the same through the autoencoder}."""
+    pool: dict[str, list[torch.Tensor]] = {"waveform": [], "mel": [], "decoded": []}
+    for waves in waveform_chunks(seed, count):
+        mel = log_mel(waves)
+        pool["waveform"].append((waves * FULL_SCALE).round().short())
+        pool["mel"].append(mel.half())
+        if vae is not None:
+            pool["decoded"].append(through_vae(vae, mel).half())
+    return {name: torch.cat(chunks) for name, chunks in pool.items() if chunks}
+
+
+def through_vae(vae: Any, mel: torch.Tensor) -> torch.Tensor:
+    """Log-mels (B, T, M) after a trip to the latents and back."""
+    return vae(mel.unsqueeze(1)).sample.squeeze(1)
