@@ -17,7 +17,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 if TYPE_CHECKING:
     import numpy as np
 
-_CONTAINERS = {"MP4": "mov", "Matroska": "matroska", "AVI": "avi", "Ogg": "ogg", "MP3": "mp3", "AAC": "aac", "GIF": "gif"}
+#: The formats that are decoded as a stream, and what the decoding library calls them.
+_STREAMS = {
+    **{"MP4": "mov", "Matroska": "matroska", "AVI": "avi", "GIF": "gif"},
+    **{"WAV": "wav", "FLAC": "flac", "AIFF": "aiff", "Ogg": "ogg", "MP3": "mp3", "AAC": "aac"},
+}
+_UNSTATED = ("MP3", "AAC")  # their length is no more than a guess from the size of the file
 
 
 class Refused(ValueError):
@@ -25,7 +30,7 @@ class Refused(ValueError):
 
 
 class Decoded(NamedTuple):
-    """A medium as raw bytes. Sound is still (N, channels); a video is still to be turned by ``turns`` quarters."""
+    """A medium as raw bytes. A video is still to be turned by ``turns`` quarters."""
 
     modality: str
     rate: float | None
@@ -40,27 +45,37 @@ def decode(file: BinaryIO, form: str, limits: dict[str, Any]) -> Decoded:
     _check_whole(file, form)
     if form in ("PNG", "JPEG", "GIF", "WebP", "BMP", "TIFF"):
         return decode_picture(file, form, limits)
-    if form in ("WAV", "FLAC", "AIFF"):
-        return decode_sound(file, limits)
     if form in ("NPY", "PLY", "text"):
         return decode_points(file, form, limits)
-    return decode_container(file, form, limits)
+    return decode_stream(file, form, limits)
 
 
 def _check_whole(file: BinaryIO, form: str) -> None:
     """Refuses a file that ends too early, for the formats whose decoders would not notice."""
-    head, length = file.read(8), file.seek(0, 2)
-    stated = int.from_bytes(head[4:], "little") if head[:4] == b"RIFF" else 0
-    if stated != 0xFFFFFFFF and length < stated + 7:  # a recorder that could not know the length writes 0 or the most
-        raise Refused(f"is truncated: {length:,} of {stated + 8:,} bytes are there")
+    head, length = file.read(8192), file.seek(0, 2)
     file.seek(max(0, length - 2**16))
     tail = file.read()
+    file.seek(0)
+    stated = _stated_bytes(head, form)
+    if length < stated - 1:  # some writers leave the last byte of padding out
+        raise Refused(f"is truncated: {length:,} of {stated:,} bytes are there")
     last_page = tail.rfind(b"OggS")
     if form == "Ogg" and (last_page < 0 or not tail[last_page + 5] & 4):  # the mark of a stream's last page
         raise Refused("is truncated: its last page is missing")
     if form == "GIF" and not tail.rstrip(b"\0").endswith(b";"):
         raise Refused("is truncated: its end mark is missing")
-    file.seek(0)
+
+
+def _stated_bytes(head: bytes, form: str) -> int:
+    """How long the file says that it is; 0 where it does not."""
+    if form in ("WAV", "AVI", "WebP", "AIFF"):
+        size = int.from_bytes(head[4:8], "big" if form == "AIFF" else "little")
+        return 0 if size == 0xFFFFFFFF else size + 8  # a recorder that could not know it writes 0 or the most
+    tag = max(head.find(b"Xing"), head.find(b"Info"))
+    if form != "MP3" or tag < 0 or not head[tag + 7] & 2:
+        return 0
+    at = tag + 8 + 4 * (head[tag + 7] & 1)
+    return int.from_bytes(head[at : at + 4], "big")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -76,7 +91,7 @@ def decode_picture(file: BinaryIO, form: str, limits: dict[str, Any]) -> Decoded
         _check_pixels(image.width, image.height, limits)
         if form == "GIF" and getattr(image, "n_frames", 1) > 1:
             file.seek(0)
-            return decode_container(file, form, limits)
+            return decode_stream(file, form, limits)
         if image.mode.startswith("I"):  # 16 bits a sample, which the conversion to RGB would clip
             image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
         image = ImageOps.exif_transpose(image)
@@ -93,20 +108,33 @@ def _check_pixels(width: int, height: int, limits: dict[str, Any]) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Sound
+# Video, and sound where there is no video
 
 
-def decode_sound(file: BinaryIO, limits: dict[str, Any]) -> Decoded:
-    """float32 (N, channels) at the file's own rate."""
-    import soundfile
+def decode_stream(file: BinaryIO, form: str, limits: dict[str, Any]) -> Decoded:
+    """The first video stream as uint8 (F, H, W, 3), or else the first audio stream as float32 (N,)."""
+    import av
 
-    with soundfile.SoundFile(file) as sound:
-        _check_seconds(sound.frames / sound.samplerate, limits)
-        body = sound.buffer_read(int(limits["seconds"] * sound.samplerate) + 1, dtype="float32")
-        count = len(body) // (4 * sound.channels)
-        if count < sound.frames:
-            raise Refused("is truncated: it ends before the length that it states")
-        return Decoded("audio", float(sound.samplerate), "float32", (count, sound.channels), bytes(body))
+    with av.open(file, format=_STREAMS[form]) as container:
+        if container.duration and form not in _UNSTATED:
+            _check_seconds(container.duration / av.time_base, limits)
+        cover = av.stream.Disposition.attached_pic
+        videos = [stream for stream in container.streams.video if not stream.disposition & cover]
+        if not videos and not container.streams.audio:
+            raise Refused("holds neither video nor sound")
+        stream = videos[0] if videos else container.streams.audio[0]
+        stated = 0.0 if form in _UNSTATED else _stated_seconds(container, stream)
+        medium, seconds = (_decode_video if videos else _decode_audio)(container, stream, limits)
+        if stated - seconds > max(0.1, 0.05 * stated):
+            raise Refused(f"is truncated: {seconds:.1f} of {stated:.1f} s are there")
+        return medium
+
+
+def _stated_seconds(container: Any, stream: Any) -> float:
+    """How long the stream should be by the headers; 0 where they do not say."""
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    return container.duration / 1e6 if container.duration and len(container.streams) == 1 else 0.0
 
 
 def _check_seconds(seconds: float, limits: dict[str, Any]) -> None:
@@ -114,61 +142,48 @@ def _check_seconds(seconds: float, limits: dict[str, Any]) -> None:
         raise Refused(f"lasts {seconds:,.0f} s or more, and at most {limits['seconds']:g} s are read: cut it first")
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Containers: video, or sound where there is no picture
+def _decode_video(container: Any, stream: Any, limits: dict[str, Any]) -> tuple[Decoded, float]:
+    """The video and its length in seconds.
 
-
-def decode_container(file: BinaryIO, form: str, limits: dict[str, Any]) -> Decoded:
-    """The first video stream as uint8 (F, H, W, 3), or else the first audio stream as float32 (N, 1)."""
-    import av
-
-    with av.open(file, format=_CONTAINERS[form]) as container:
-        if container.duration:
-            _check_seconds(container.duration / av.time_base, limits)
-        cover = av.stream.Disposition.attached_pic
-        videos = [stream for stream in container.streams.video if not stream.disposition & cover]
-        if videos:
-            return _decode_video(container, videos[0], limits)
-        if not container.streams.audio:
-            raise Refused("holds neither video nor sound")
-        return _decode_audio(container, container.streams.audio[0], limits)
-
-
-def _decode_video(container: Any, stream: Any, limits: dict[str, Any]) -> Decoded:
-    """At most ``limits["frames"]`` frames, evenly over the whole length, their long side at most ``frame_side``."""
+    At most ``limits["frames"]`` frames, evenly over the whole length, their long side at most ``frame_side``.
+    """
     _check_pixels(stream.codec_context.width, stream.codec_context.height, limits)
     stream.thread_type = "AUTO"
     kept: list[tuple[float, Any]] = []  # every stride-th frame, at most twice as many as wanted
-    stride, seconds = 1, 0.0
-    for index, (seconds, frame) in enumerate(_timed(container.decode(stream), stream)):
-        _check_seconds(seconds, limits)
+    width = height = turns = 0  # of the first frame, and so of all
+    stride, end = 1, 0.0
+    for index, (start, end, frame) in enumerate(_timed(container.decode(stream), stream)):
+        _check_seconds(end, limits)
+        if index == 0:
+            (width, height), turns = _shrunk_size(frame, limits["frame_side"]), frame.rotation // 90
         if index % stride == 0:
-            kept.append((seconds, _shrunk(frame, limits["frame_side"])))
+            kept.append((start, frame.reformat(width, height, format="rgb24", interpolation="AREA")))
         if len(kept) == 2 * limits["frames"]:
             kept, stride = kept[::2], 2 * stride
     if not kept:
         raise Refused("holds no frames")
-    _check_stated_length(seconds, stream)
     count = min(len(kept), limits["frames"])
     chosen = [kept[round(index * (len(kept) - 1) / max(1, count - 1))] for index in range(count)]
     span = chosen[-1][0] - chosen[0][0]
     rate = (count - 1) / span if span > 0 else float(stream.average_rate or 1)
-    frame = chosen[0][1]
-    body = b"".join(_rows(frame.planes[0], 3 * frame.width) for _, frame in chosen)
-    return Decoded("video", round(rate, 6), "uint8", (count, frame.height, frame.width, 3), body, frame.rotation // 90)
+    body = b"".join(_rows(frame.planes[0], 3 * width) for _, frame in chosen)
+    return Decoded("video", round(rate, 6), "uint8", (count, height, width, 3), body, turns), end
 
 
-def _timed(frames: Iterator[Any], stream: Any) -> Iterator[tuple[float, Any]]:
-    """Each frame with its time in seconds, counted from the rate where the container gives none."""
+def _timed(frames: Iterator[Any], stream: Any) -> Iterator[tuple[float, float, Any]]:
+    """Each frame with its start and end in seconds, counted from the rate where the container gives none."""
+    step, first = float(1 / (stream.average_rate or 25)), None
     for index, frame in enumerate(frames):
-        yield float(frame.time if frame.time is not None else index / (stream.average_rate or 25)), frame
+        time = index * step if frame.time is None else frame.time
+        first = time if first is None else first
+        length = float(frame.duration * frame.time_base) if frame.duration else step
+        yield time - first, time - first + length, frame
 
 
-def _shrunk(frame: Any, side: int) -> Any:
-    """``frame`` as RGB, its long side at most ``side``."""
+def _shrunk_size(frame: Any, side: int) -> tuple[int, int]:
+    """Width and height of ``frame`` with its long side at most ``side``."""
     scale = min(1.0, side / max(frame.width, frame.height))
-    width, height = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
-    return frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA" if scale < 1 else None)
+    return max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
 
 
 def _rows(plane: Any, length: int) -> bytes:
@@ -177,8 +192,8 @@ def _rows(plane: Any, length: int) -> bytes:
     return data if step == length else b"".join(data[start : start + length] for start in range(0, len(data), step))
 
 
-def _decode_audio(container: Any, stream: Any, limits: dict[str, Any]) -> Decoded:
-    """float32 (N, 1), mixed to one channel, at the stream's own rate."""
+def _decode_audio(container: Any, stream: Any, limits: dict[str, Any]) -> tuple[Decoded, float]:
+    """The sound, mixed to one channel at the stream's own rate, and its length in seconds."""
     import av
 
     resampler = av.AudioResampler(format="flt", layout="mono")
@@ -187,15 +202,7 @@ def _decode_audio(container: Any, stream: Any, limits: dict[str, Any]) -> Decode
         for piece in resampler.resample(frame):
             body += bytes(piece.planes[0])[: 4 * piece.samples]
         _check_seconds(len(body) / 4 / rate, limits)
-    _check_stated_length(len(body) / 4 / rate, stream)
-    return Decoded("audio", rate, "float32", (len(body) // 4, 1), bytes(body))
-
-
-def _check_stated_length(seconds: float, stream: Any) -> None:
-    """The decoders skip what is missing at the end; the container remembers how long the stream was."""
-    stated = float(stream.duration * stream.time_base) if stream.duration else 0.0
-    if seconds < 0.9 * stated - 1.0:
-        raise Refused(f"is truncated: {seconds:.1f} of {stated:.1f} s are there")
+    return Decoded("audio", rate, "float32", (len(body) // 4,), bytes(body)), len(body) / 4 / rate
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -249,8 +256,9 @@ def _columns(rows: list[list[str]], most: int) -> np.ndarray:
 
 
 _PLY_TYPES = {
-    **dict(char="i1", uchar="u1", short="i2", ushort="u2", int="i4", uint="u4", float="f4", double="f8"),
-    **dict(int8="i1", uint8="u1", int16="i2", uint16="u2", int32="i4", uint32="u4", float32="f4", float64="f8"),
+    **{"char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4"},
+    **{"int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2", "int32": "i4", "uint32": "u4"},
+    **{"float": "f4", "double": "f8", "float32": "f4", "float64": "f8"},
 }
 
 

@@ -59,7 +59,7 @@ class Medium:
     source: str = ""
 
 
-def load_medium(path: str | os.PathLike[str], limits: Limits = Limits()) -> Medium:  # noqa: B008, it is frozen
+def load_medium(path: str | os.PathLike[str], limits: Limits = Limits()) -> Medium:
     """The medium in the file at ``path``. MediaError, with one sentence, for any file that is not taken in."""
     path = Path(path)
     with _open(path, limits) as file:
@@ -68,19 +68,13 @@ def load_medium(path: str | os.PathLike[str], limits: Limits = Limits()) -> Medi
     if path.suffix.lower() in (".m4a", ".mka", ".oga", ".opus") and header["modality"] == "video":
         raise MediaError(f"{path.name} is mislabelled: its name promises sound, but it holds a video")
     array = np.frombuffer(body, header["dtype"]).reshape(header["shape"])
-    array = _in_raw_form(array, header["modality"], header["turns"])
+    turned = np.rot90(array, k=header["turns"], axes=(1, 2)) if header["turns"] else array.copy()
+    array = np.ascontiguousarray(turned)
     if array.size == 0:
         raise MediaError(f"{path.name} holds no {'points' if header['modality'] == 'points' else 'samples'}")
     if not np.isfinite(array).all():
         raise MediaError(f"{path.name} holds values that are not finite numbers")
     return Medium(header["modality"], array, header["rate"], str(path))
-
-
-def _in_raw_form(array: np.ndarray, modality: str, turns: int) -> np.ndarray:
-    """A writable array of the form that :class:`Medium` states, from what the decoding process gave."""
-    if modality == "audio":
-        return array.mean(axis=1, dtype=np.float32)  # (N, channels) -> (N,)
-    return np.ascontiguousarray(np.rot90(array, k=turns, axes=(1, 2))) if turns else array.copy()
 
 
 def _open(path: Path, limits: Limits) -> BinaryIO:

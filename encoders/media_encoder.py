@@ -107,7 +107,7 @@ class MediaEncoder(Encoder):
             return self.points(_stacked(batch)).float()
         clips = list(batch)
         tower = "vision" if modality == "video" else "audio"
-        units = self.imagebind.unit(tower, torch.cat(clips)).float()  # (all clips, E)
+        units = self.imagebind.unit(tower, torch.cat(clips)[:, None]).float()  # (all clips, E)
         means = [part.mean(dim=0) for part in units.split([len(item) for item in clips])]
         return F.normalize(torch.stack(means), dim=-1)
 

@@ -56,7 +56,9 @@ def measure(verdicts: list[Verdict]) -> dict:
     """All figures that follow from the conversations; shares of what was asked, with intervals beside."""
     matrix = {group: cells(of_group(verdicts, group)) for group in ("matrix", "chinese", "points")}
     tallies = {
-        "held_out_pairs": share(v.attributes["thing"] and v.attributes["colour"] for v in of_group(verdicts, "held_out_pairs")),
+        "held_out_pairs": share(
+            v.attributes["thing"] and v.attributes["colour"] for v in of_group(verdicts, "held_out_pairs")
+        ),
         "motion": share(v.attributes["motion"] for v in of_group(verdicts, "motion")),
         "edits": share(both_right(v) for v in of_group(verdicts, "edits")),
         "edits_everything": share(v.right for v in of_group(verdicts, "edits")),

@@ -123,7 +123,7 @@ def talk_of(verdict: Verdict) -> Talk:
     """A verdict as the report shows it."""
     case = verdict.held.case
     title = " ".join(part for part in (case.group, case.cell, f"({case.language})") if part)
-    wanted = "; ".join(f"{kind}: {describe(attributes, verdict.answers[kind])}" for kind, attributes in case.wanted.items())
+    wanted = "; ".join(f"{kind}: {describe(case.wanted[kind], answer)}" for kind, answer in verdict.answers.items())
     return Talk(title, verdict.held.messages, verdict.right, "a decline" if case.expected["unknown"] else wanted)
 
 

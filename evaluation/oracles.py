@@ -272,7 +272,6 @@ def accuracy(oracle: Oracle, seed: int, count: int) -> dict[str, float]:
     answers = []
     for start in range(0, count, 32):
         answers += oracle.predict([toybox.render(scene, oracle.modality) for scene in drawn[start : start + 32]])
-    return {
-        name: float(np.mean([answer[name] == getattr(scene, name) for answer, scene in zip(answers, drawn, strict=True)]))
-        for name in world.CARRIES[oracle.modality]
-    }
+    pairs = list(zip(answers, drawn, strict=True))
+    names = world.CARRIES[oracle.modality]
+    return {name: sum(answer[name] == getattr(scene, name) for answer, scene in pairs) / count for name in names}

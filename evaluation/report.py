@@ -170,4 +170,5 @@ def flat(metrics: dict, prefix: str = "") -> list[tuple[str, float | None]]:
 def talk_html(talk: Talk) -> str:
     mark = "<span class=pass>&#10003;</span>" if talk.right else "<span class=fail>&#10007;</span>"
     turns = "".join(message_html(message) for message in talk.messages)
-    return f"<div class=talk><h3>{mark} {html.escape(talk.title)}</h3>{turns}<small>{html.escape(talk.wanted)}</small></div>"
+    title, wanted = html.escape(talk.title), html.escape(talk.wanted)
+    return f"<div class=talk><h3>{mark} {title}</h3>{turns}<small>{wanted}</small></div>"

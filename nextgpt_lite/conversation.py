@@ -13,13 +13,14 @@ from transformers import PreTrainedTokenizerBase
 
 from nextgpt_lite.signal_tokens import INPUT_MODALITIES, OUTPUT_MODALITIES, OWN, SignalTable, placeholder, signal_span
 
-#: Template of the embedded model. ``generation`` marks what the loss sees.
+#: Template of the embedded model. ``generation`` marks what the loss sees; what users write is read in lower case,
+#: so that CAPITALS are no new words to a small model.
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}"
     "{%- if message['role'] == 'assistant' -%}"
     "<|assistant|>{% generation %}{{ message['content'] }}<|end|>{% endgeneration %}"
     "{%- else -%}"
-    "<|user|>{{ message['content'] }}<|end|>"
+    "<|user|>{{ message['content'] | lower }}<|end|>"
     "{%- endif -%}"
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}<|assistant|>{%- endif -%}"

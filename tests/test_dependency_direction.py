@@ -17,8 +17,9 @@ MAY_IMPORT = {
     "evaluation": {"nextgpt_lite", "encoders", "adapters", "decoders", "data"},
     "demo": {"nextgpt_lite"},
 }
-#: The command line starts every program, so this one file may import the programs, each inside its command.
-PROGRAMS = {"nextgpt_lite/cli.py": {"train", "evaluation", "demo"}}
+#: Files with one arrow more, and why: the oracles that evaluation scores with are trained by the common trainer.
+#: (nextgpt_lite/cli.py names the modules of its subcommands as text and imports the one that was called.)
+EXCEPTIONS = {"train/foundations/oracles.py": {"evaluation"}}
 
 
 def imported_rooms(source: str, room: str) -> Iterator[tuple[int, str]]:
@@ -40,7 +41,7 @@ def test_imports_go_one_way(room):
     wrong = []
     for file in sorted((ROOT / room).rglob("*.py")):
         name = file.relative_to(ROOT).as_posix()
-        allowed = MAY_IMPORT[room] | PROGRAMS.get(name, set())
+        allowed = MAY_IMPORT[room] | EXCEPTIONS.get(name, set())
         found = imported_rooms(file.read_text(encoding="utf-8"), room)
         wrong += [f"{name}:{line} imports {other}" for line, other in found if other not in allowed]
     assert wrong == []

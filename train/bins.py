@@ -35,9 +35,7 @@ class BinnedRows(Dataset):
         return self.bins[index]
 
 
-def pad_rows(rows: list[list], padding: int | float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Right-padded rows (B, T) and their attention mask (B, T)."""
+def pad_rows(rows: list[list], padding: int | float) -> torch.Tensor:
+    """Rows of different lengths, padded on the right (B, T)."""
     width = max(len(row) for row in rows)
-    values = torch.tensor([[*row, *[padding] * (width - len(row))] for row in rows])
-    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
-    return values, mask
+    return torch.tensor([[*row, *[padding] * (width - len(row))] for row in rows])

@@ -9,8 +9,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from data.toybox.dialogues import KINDS, MODES, Dialogue, MediaPart, Turn, dialogue, text_only, vocabulary_corpus
 from data.toybox.draw import render_image, render_video
 from data.toybox.grammar import TAG_WORDS, parse_reply, parse_tags, phrase, tag_caption
+from data.toybox.outsiders import outsider, outsider_kind
 from data.toybox.points import render_points
 from data.toybox.sound import render_audio
 from data.toybox.world import (
@@ -54,7 +56,9 @@ __all__ = [
     "COLOURS",
     "COUNTS",
     "HELD_OUT_PAIRS",
+    "KINDS",
     "MODALITIES",
+    "MODES",
     "MOTIONS",
     "PACES",
     "PITCHES",
@@ -64,7 +68,13 @@ __all__ = [
     "SIZES",
     "TAG_WORDS",
     "THINGS",
+    "Dialogue",
+    "MediaPart",
     "Scene",
+    "Turn",
+    "dialogue",
+    "outsider",
+    "outsider_kind",
     "parse_reply",
     "parse_tags",
     "phrase",
@@ -76,5 +86,7 @@ __all__ = [
     "render_video",
     "sample",
     "tag_caption",
+    "text_only",
     "visible",
+    "vocabulary_corpus",
 ]

@@ -14,6 +14,8 @@ MOTION_VERBS = {
     "spin": "spin", "grow": "grow", "bounce": "bounce",
 }  # fmt: skip
 
+_BACKGROUND_NOUNS = {"snow": "snow", "meadow": "a meadow", "beach": "a beach", "night": "night"}
+
 _CHANGE = {
     "thing": {
         "en": (
@@ -34,11 +36,17 @@ _CHANGE = {
         "zh": (("把它变成{x}的", "改成{x}的", "换成{x}的"), ("现在要{x}的", "我想要{x}的")),
     },
     "place": {
-        "en": (("put {it} {x}", "move {it}, {x}", "place {it} {x}"), ("now put {it} {x}", "now {x}", "{x} instead")),
+        "en": (
+            ("put {it} {x}", "move {it} to the {t}", "place {it} {x}"),
+            ("now put {it} {x}", "now {x}", "{x} instead"),
+        ),
         "zh": (("把它放在{x}", "放到{x}", "移到{x}", "把它移到{x}"), ("现在放在{x}", "要在{x}")),
     },
     "background": {
-        "en": (("put {it} {x}", "show {it} {x}", "change the background, {x}"), ("now {x}", "{x} instead")),
+        "en": (
+            ("put {it} {x}", "show {it} {x}", "change the background to {b}", "make the background {b}"),
+            ("now {x}", "{x} instead"),
+        ),
         "zh": (("把背景换成{x}", "背景改成{x}", "换成{x}背景"), ("现在背景是{x}", "背景要{x}")),
     },
     "count": {
@@ -137,5 +145,5 @@ def ask_change(speaker: Speaker, stated: dict, name: str, value: str | int, moda
     else:
         slots["x"] = speaker.word(name, value)
     slots["x"] = slots["x"].removesuffix("的") if name == "size" else slots["x"]
-    slots["v"] = MOTION_VERBS.get(value, "")
+    slots |= {"v": MOTION_VERBS.get(value, ""), "t": value, "b": _BACKGROUND_NOUNS.get(value, "")}
     speaker.user(_CHANGE[name], *media, **slots)

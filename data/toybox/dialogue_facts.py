@@ -45,7 +45,7 @@ UNKNOWN_ENGLISH = (
     "giraffe", "elephant", "lion", "tiger", "horse", "cow", "pig", "sheep", "rabbit", "mouse", "snake", "fish",
     "shark", "whale", "monkey", "bear", "wolf", "fox", "chicken", "duck", "spider", "butterfly", "dinosaur", "dragon",
     "unicorn", "robot", "house", "castle", "church", "bridge", "tree", "flower", "rose", "mountain", "river", "star",
-    "planet", "rocket", "plane", "helicopter", "bicycle", "bus", "truck", "tractor", "ship engine", "guitar", "piano",
+    "planet", "rocket", "plane", "helicopter", "bicycle", "bus", "truck", "tractor", "windmill", "guitar", "piano",
     "violin", "trumpet", "chair", "table", "lamp", "bed", "book", "computer", "camera", "apple", "banana", "pizza",
     "cake", "hat", "shoe", "shirt", "king", "queen", "man", "woman", "child", "city", "forest", "volcano", "ball",
     "penguin", "camel", "crocodile", "submarine", "sofa", "flute", "sandwich", "umbrella", "wizard", "ladder",

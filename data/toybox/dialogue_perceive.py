@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from data.toybox.dialogue_generate import GENERATED, request, state
-from data.toybox.dialogue_parts import Dialogue, MediaPart, Speaker
+from data.toybox.dialogue_parts import Dialogue, MediaPart, Speaker, Turn
 from data.toybox.lexicon import MEASURE_WORDS
 from data.toybox.world import CARRIES, COUNTS, Scene, visible
 
@@ -112,6 +112,8 @@ _CHINESE_FACTS = {
     "repeats": "{n}响了{w}。",
 }
 
+_CANNOT_TELL = {"en": "I can't tell that from this.", "zh": "从这个看不出来。"}
+
 _IS_IT = {
     "en": ((), ("is it {x}?", "is this {x}?", "is that {x}?")),
     "zh": ((), ("这是{x}吗？", "它是{x}吗？", "是{x}吗？")),
@@ -168,8 +170,11 @@ def question(speaker: Speaker, scene: Scene, name: str, modality: str, *media: M
 def describe(speaker: Speaker) -> Dialogue:
     modality = speaker.choose(speaker.source, SEEN)
     scene = speaker.scene()
-    templates = _ANY if speaker.chance(0.35) else _DESCRIBE[modality]
-    speaker.user(templates, MediaPart(modality, scene))
+    medium = MediaPart(modality, scene)
+    if speaker.language == "en" and speaker.chance(0.06):
+        speaker.turns.append(Turn("user", (medium,)))  # attached without a word
+    else:
+        speaker.user(_ANY if speaker.chance(0.35) else _DESCRIBE[modality], medium)
     attributes = visible(scene, modality)
     speaker.reply(description(speaker, attributes, modality))
     return speaker.done("describe", attributes)
@@ -222,6 +227,16 @@ def _yes_or_no(speaker: Speaker, scene: Scene, name: str, modality: str) -> Dial
         speaker.reply(("Yes, " if true else "No, ") + sentence[0].lower() + sentence[1:])
     attributes = {"answer": "yes" if true else "no", "thing": scene.thing, name: getattr(scene, name)}
     return speaker.done("ask", attributes)
+
+
+def cannot_tell(speaker: Speaker) -> Dialogue:
+    """A question after something that the medium does not carry, such as the colour of a sound."""
+    modality = speaker.choose(speaker.source, SEEN)
+    scene = speaker.scene().with_(count=1)
+    others = [name for name in ("colour", "place", "background", "motion", "pitch") if name not in CARRIES[modality]]
+    question(speaker, scene, speaker.pick(others), modality, MediaPart(modality, scene))
+    speaker.reply(_CANNOT_TELL[speaker.language])
+    return speaker.done("cannot_tell", {"cannot_tell": True})
 
 
 def count(speaker: Speaker) -> Dialogue:

@@ -14,7 +14,7 @@ from data.toybox.dialogue_convert import combine, convert, follow
 from data.toybox.dialogue_generate import edit, generate, multi
 from data.toybox.dialogue_memory import compare, recall
 from data.toybox.dialogue_parts import Dialogue, MediaPart, Speaker, Turn
-from data.toybox.dialogue_perceive import ask, count, describe, own
+from data.toybox.dialogue_perceive import ask, cannot_tell, count, describe, own
 from data.toybox.dialogue_words import decline, talk, text_to_text
 from data.toybox.grammar import LANGUAGES, phrase
 from data.toybox.world import visible
@@ -34,7 +34,7 @@ _TEXT = frozenset({"text"})
 
 def chain(speaker: Speaker) -> Dialogue:
     """Two or three short dialogues in a row, each about something new: what went before must not confuse it."""
-    parts = (describe, ask, generate, convert, talk, text_to_text, decline)
+    parts = (describe, ask, generate, convert, talk, text_to_text, decline, edit)
     last = None
     for _ in range(int(speaker.pick((2, 2, 3)))):
         last = speaker.pick(parts)(speaker)
@@ -50,6 +50,7 @@ _KINDS = {
     "convert": (convert, 0.15, _SHOWN, _MADE),
     "edit": (edit, 0.10, _TEXT | _MADE, _MADE),
     "compare": (compare, 0.03, _MADE, _TEXT),
+    "cannot_tell": (cannot_tell, 0.02, _SHOWN, _TEXT),
     "count": (count, 0.03, frozenset({"image"}), _TEXT),
     "combine": (combine, 0.02, frozenset({"image", "audio"}), frozenset({"image"})),
     "follow": (follow, 0.06, _ANY, _ANY - {"points"}),

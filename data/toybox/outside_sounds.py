@@ -144,8 +144,8 @@ def mixture(rng: np.random.Generator) -> np.ndarray:
 
 
 def recorded(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """``wave`` (32000,) through a room, a noisy background, a narrow band, and at any level; float32 in [-1, 1]."""
-    if rng.random() < 0.4:
+    """``wave`` (32000,) in a room, with noise, in a narrow band, at any level, at times cut; float32 in [-1, 1]."""
+    if rng.random() < 0.35:
         wave = _reverberated(wave, rng)
     wave = wave + _shaped_noise(rng, (_BINS + 100) ** -rng.uniform(0, 1)) * 10 ** (-rng.uniform(18, 75) / 20)
     if rng.random() < 0.4:
@@ -153,7 +153,12 @@ def recorded(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         wave = np.fft.irfft(np.fft.rfft(wave) / (1 + (low / (_BINS + 1)) ** 6) / (1 + (_BINS / high) ** 12), SAMPLES)
     level = rng.choice((0.95, 10 ** (-rng.uniform(0, 14) / 20), 10 ** (-rng.uniform(10, 38) / 20)))
     drive = rng.choice((1, 1, 1, 3))
-    return (np.tanh(_peaked(wave) * drive) / np.tanh(drive) * level).astype(np.float32)
+    wave = np.tanh(_peaked(wave) * drive) / np.tanh(drive) * level
+    if rng.random() < 0.12:
+        begin, end = np.sort(rng.integers(0, SAMPLES, 2))
+        wave[: begin if rng.random() < 0.5 else 0] = 0
+        wave[end:] = 0
+    return wave.astype(np.float32)
 
 
 SOUNDS = {

@@ -68,8 +68,8 @@ def _script(rng: np.random.Generator, frames: int) -> tuple[np.ndarray, ...]:
         at, fall = at + onset + length, max(0.75, fall * rng.uniform(0.95, 1.0))
         if rng.random() < 0.16:
             at, fall = at + int(rng.uniform(10, 60)), rng.uniform(1.0, 1.2)
-    wander = 1 + 0.012 * rng.standard_normal(frames)
-    return _smooth(pitch, 9) * wander, _smooth(mouth, 7), _smooth(voiced, 3), _smooth(hissed, 3), hiss_centre
+    wander = 1 + 0.03 * _smooth(rng.standard_normal(frames), 9)
+    return _smooth(pitch, 13) * wander, _smooth(mouth, 7), _smooth(voiced, 3), _smooth(hissed, 3), hiss_centre
 
 
 def _consonant(
@@ -91,10 +91,13 @@ def _pulses(pitch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A glottal pulse at every turn of the pitch, (F * HOP + WINDOW,), a little uneven in strength."""
     length = len(pitch) * HOP + WINDOW
     steps = np.interp(np.arange(length) / HOP, np.arange(len(pitch)), pitch) / RATE
-    turns = np.floor(np.cumsum(steps))
-    at = np.flatnonzero(np.diff(turns, prepend=0) > 0)
+    turns = np.cumsum(steps)
+    at = np.flatnonzero(np.diff(np.floor(turns), prepend=0) > 0)
+    early = (turns[at] % 1) / steps[at]  # how long before its sample the pulse really was, in samples
+    strength = rng.normal(1, 0.06, len(at)) * 14
     wave = np.zeros(length, np.float32)
-    wave[at] = rng.normal(1, 0.06, len(at)) * 14
+    wave[at] = strength * (1 - early)
+    wave[at - 1] += strength * early
     return wave
 
 

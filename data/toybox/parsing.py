@@ -7,6 +7,7 @@ import re
 from data.toybox.lexicon import CHINESE, ENGLISH, MEASURE_WORDS, NOUNS_CHINESE, NOUNS_ENGLISH
 
 _DECLINES = ("i don't know", "i do not know", "这个我不认识", "我不认识", "这个我不知道", "我不知道")
+_CANNOT_TELL = ("i can't tell", "i cannot tell", "从这个看不出来", "看不出来")
 _ANSWERS = (
     (r"^(yes\b|是的|一样)", "yes"),
     (r"^(no\b|不是|不一样)", "no"),
@@ -22,11 +23,14 @@ def parse_reply(text: str) -> dict:
     """The attributes that a reply names: thing, colour, count, size, place, background, motion, pitch, pace, repeats.
 
     An attribute named twice counts as its first mention; then "things" and "colours" list all of them in order.
-    "answer" is yes, no, first, second or third where a reply starts so. A decline gives ``{"unknown": True}``.
+    "answer" is yes, no, first, second or third where a reply starts so. A decline gives ``{"unknown": True}``, and
+    "I can't tell that from this" ``{"cannot_tell": True}``.
     """
     lowered = text.strip().lower().replace("’", "'")
     if lowered.startswith(_DECLINES):
         return {"unknown": True}
+    if lowered.startswith(_CANNOT_TELL):
+        return {"cannot_tell": True}
     found = {}
     mentions = {"thing": [], "colour": []}
     for name, value in _scan(lowered):

@@ -38,7 +38,7 @@ class LanguageModelTask(Task):
         "heads": 6,
         "intermediate_size": 512,
         "positions": 1024,
-        "tokens_per_bin": 4096,
+        "tokens_per_bin": 2048,
         "user_weight": 0.2,  # of user tokens in the loss; assistant tokens count 1
     }
 
@@ -55,9 +55,8 @@ class LanguageModelTask(Task):
 
     def collate(self, items: list[list[tuple[list[int], list[float]]]]) -> dict[str, torch.Tensor]:
         rows = [row for item in items for row in item]
-        ids, mask = pad_rows([ids for ids, _ in rows], 0)
-        weights, _ = pad_rows([weights for _, weights in rows], 0.0)
-        return {"input_ids": ids, "attention_mask": mask, "weights": weights}
+        ids, weights = pad_rows([ids for ids, _ in rows], 0), pad_rows([weights for _, weights in rows], 0.0)
+        return {"input_ids": ids, "weights": weights}
 
     def export(self, model_dir: Path) -> None:
         for name, part in (("tokenizer", self.tokenizer), ("language_model", self.model.language_model.half())):
@@ -74,7 +73,7 @@ class LanguageModelTask(Task):
         hits, tokens, whole, loss = 0, 0, 0, 0.0
         for start in range(0, len(rows), 32):
             batch = self.collate([rows[start : start + 32]])
-            logits = self.model.language_model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+            logits = self.model.language_model(batch["input_ids"]).logits
             counted = batch["weights"][:, 1:] == 1.0
             right = (logits[:, :-1].argmax(-1) == batch["input_ids"][:, 1:]) & counted
             hits, tokens = hits + int(right.sum()), tokens + int(counted.sum())
@@ -104,9 +103,9 @@ class TextModel(nn.Module):
         super().__init__()
         self.language_model = language_model
 
-    def forward(self, input_ids, attention_mask, weights) -> dict[str, torch.Tensor]:
-        """Ids, mask and weights, all (B, T)."""
-        logits = self.language_model(input_ids, attention_mask=attention_mask).logits[:, :-1]
+    def forward(self, input_ids: torch.Tensor, weights: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Right-padded ids and weights, both (B, T). Causal attention needs no mask for padding on the right."""
+        logits = self.language_model(input_ids).logits[:, :-1]
         targets, weights = input_ids[:, 1:], weights[:, 1:]
         losses = nn.functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none")
         loss = (losses * weights.flatten()).sum() / weights.sum()

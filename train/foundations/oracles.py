@@ -65,7 +65,8 @@ def pool_of(modality: str, seed: int, count: int, cache: Path, form: Callable[[n
     path = cache / f"{modality}-{seed}-{count}-{hashlib.sha256(probe).hexdigest()[:12]}.npy"
     if not path.is_file():
         cache.mkdir(parents=True, exist_ok=True)
-        renders = [form(toybox.render(scene, modality)) for scene in tqdm(drawn, desc=f"rendering {modality}", mininterval=1)]
+        bar = tqdm(drawn, desc=f"rendering {modality}", mininterval=1)
+        renders = [form(toybox.render(scene, modality)) for scene in bar]
         aside = path.with_suffix(f".{os.getpid()}.npy")
         np.save(aside, np.stack(renders))
         os.replace(aside, path)
@@ -206,12 +207,13 @@ def compressed(pixels: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
 
 def damage_mel(mels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Gain, tilt, uneven response, noise floor, smear, roughness and a small delay; (B, M, T) log10 amplitudes."""
-    batch, bands, frames = mels.shape
+    batch, bands, _ = mels.shape
 
     def draw(low: float, high: float) -> torch.Tensor:
         return uniform(generator, (batch, 1, 1), low, high)
 
-    mels = torch.stack([delayed(mel, int(delay)) for mel, delay in zip(mels, draw(-3, 4).flatten())])
+    delays = draw(-3, 4).flatten().int().tolist()
+    mels = torch.stack([delayed(mel, delay) for mel, delay in zip(mels, delays, strict=True)])
     response = F.interpolate(torch.randn((batch, 1, 6), generator=generator), bands, mode="linear").mT  # (B, M, 1)
     mels = mels + draw(-0.5, 0.3) + draw(-0.25, 0.25) * torch.linspace(-1, 1, bands)[:, None] + draw(0, 0.1) * response
     floor = 10 ** draw(-4, -1.2) * torch.rand(mels.shape, generator=generator).mul(2).clamp_min(0.1)

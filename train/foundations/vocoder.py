@@ -45,7 +45,7 @@ class VocoderTask(Task):
         "pool": 2048,  # sounds, each revisited
         "frames": 40,  # mel frames a segment, 10 ms each
         "decoded_share": 0.4,  # segments whose mel went through the autoencoder
-        "channels": 256,  # before the first upsampling; each halves it
+        "channels": 192,  # before the first upsampling; each halves it
         "upsample_rates": [5, 4, 8],  # their product is the hop of the mel, 160
         "upsample_kernels": [11, 8, 16],
         "kernels": [3, 7],  # of the residual blocks

@@ -1,0 +1,238 @@
+"""The composed model: encoders in front, the core in the middle, decoders behind.
+
+    from nextgpt_lite import AnyToAny
+    reply = AnyToAny.from_pretrained("nano").chat([{"role": "user", "content": "Draw a red bell."}])
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from adapters.visual_cache import VisualCache
+from nextgpt_lite import checkpoint, conversation
+from nextgpt_lite.generate import TextStream, generate_ids, signal_conditions
+from nextgpt_lite.signal_tokens import OUTPUT_MODALITIES
+
+#: Called with (modality, step, steps) while a medium is made. May raise to cancel.
+OnProgress = Callable[[str, int, int], None]
+#: Media rates that decoders give: frames a second, hertz.
+RATES = {"image": None, "video": 4.0, "audio": 16_000.0}
+
+
+@dataclass
+class ReplyMedium:
+    """A medium of a reply. ``array``: image (H, W, 3) uint8, video (F, H, W, 3) uint8, audio (N,) float32."""
+
+    modality: str
+    array: np.ndarray
+    rate: float | None
+    signal_tokens: int
+    seconds: float
+
+
+@dataclass
+class Reply:
+    """What the model says. ``seconds`` has "text" and each modality made; ``repaired`` counts mended signal tokens."""
+
+    text: str
+    media: list[ReplyMedium] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    repaired: int = 0
+    dropped_turns: int = 0
+
+    def as_message(self) -> dict[str, Any]:
+        """The reply as the assistant's message of the next call."""
+        parts: list[dict[str, Any]] = [{"type": "text", "text": self.text}]
+        parts += [{"type": m.modality, "array": m.array, "rate": m.rate} for m in self.media]
+        return {"role": "assistant", "content": parts}
+
+
+class Decoders(dict):
+    """Decoders by modality, each loaded when it is first asked for."""
+
+    def __init__(self, loaders: dict[str, Callable[[], Any]]) -> None:
+        super().__init__()
+        self._loaders = loaders
+
+    def __missing__(self, modality: str) -> Any:
+        if modality not in self._loaders:
+            raise ValueError(f"this model has no {modality} decoder: it has {', '.join(self._loaders)}")
+        self[modality] = self._loaders[modality]()
+        return self[modality]
+
+
+class AnyToAny:
+    """Text, images, videos, sounds and points in; text, images, videos and sounds out."""
+
+    def __init__(self, folder: Path, device: str | None = None) -> None:
+        self.folder = folder
+        self.manifest = checkpoint.read_manifest(folder)
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        base = self._component("language_model")
+        self.core = checkpoint.load_core(self._component("core"), base).to(self.device)
+        self.table = self.core.table
+        self.tokenizer = checkpoint.load_tokenizer(self._component("tokenizer"), self.core.config)
+        self.decoders = Decoders(
+            {m: lambda m=m: self._load_decoder(m) for m in OUTPUT_MODALITIES if m in self.core.config.conditions}
+        )
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path = "nano", device: str | None = None) -> AnyToAny:
+        """``"nano"`` (embedded) or a model folder. Raises checkpoint.CheckpointError when it does not fit together."""
+        return cls(checkpoint.resolve_model(name), device)
+
+    @property
+    def hash(self) -> str:
+        """One hash over all components."""
+        return checkpoint.model_hash(self.manifest)
+
+    @cached_property
+    def encoder(self) -> Any:
+        """The media encoder, loaded when first used; refused when the core was trained on another."""
+        from encoders.media_encoder import MediaEncoder
+
+        encoder = MediaEncoder.from_pretrained(self._component("encoder")).to(self.device).eval()
+        expected = self.core.config.encoder_identity
+        if encoder.identity != expected:
+            raise checkpoint.CheckpointError(
+                f"the core was trained on encoder {expected[:12]}, this one is {encoder.identity[:12]}"
+            )
+        return encoder
+
+    @cached_property
+    def cache(self) -> VisualCache | None:
+        """The visual cache, where the model has one."""
+        if "cache" not in self.manifest["components"]:
+            return None
+        return VisualCache.load(self._component("cache"), self.encoder.identity).to(self.device)
+
+    # -- talking ------------------------------------------------------------------------------------------------
+
+    def chat(
+        self,
+        messages: Sequence[dict[str, Any]],
+        *,
+        seed: int = 0,
+        max_new_tokens: int = 160,
+        temperature: float = 0.0,
+        steps: int | None = None,
+        guidance: float | None = None,
+        allowed_media: Sequence[str] = OUTPUT_MODALITIES,
+        on_text: Callable[[str], None] | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Reply:
+        """Answer a conversation, whose last message is the user's.
+
+        Args:
+            messages: ``{"role", "content"}``; content a string or parts ``{"type": "text", "text"}`` and
+                ``{"type": "image" | "video" | "audio" | "points", "array", "rate"}`` (see data.media_intake).
+            seed: of the decoders' noise, and of sampling where ``temperature`` > 0.
+            steps, guidance: of the decoders; None = their own.
+            allowed_media: what the reply may hold besides text.
+            on_text: called with the reply's text so far each time it grows.
+            on_progress: called with (modality, step, steps); may raise to cancel.
+        """
+        started = time.perf_counter()
+        stream = TextStream(self.tokenizer, self.table, on_text) if on_text else None
+        [prepared] = [self._prepare(messages)]
+        [ids] = generate_ids(
+            self.core, self.tokenizer, [prepared], max_new_tokens, temperature=temperature, seed=seed, stream=stream
+        )
+        reply, conditions = self._read([prepared], [ids])[0]
+        reply.seconds["text"] = time.perf_counter() - started
+        for number, (modality, condition) in enumerate(conditions):
+            if modality in allowed_media:
+                reply.media += self._decode(modality, condition[None], [seed + number], steps, guidance, on_progress)
+                reply.seconds[modality] = reply.media[-1].seconds
+        return reply
+
+    def chat_batch(
+        self, conversations: Sequence[Sequence[dict[str, Any]]], *, seeds: Sequence[int], max_new_tokens: int = 160
+    ) -> list[Reply]:
+        """As :meth:`chat` for several conversations at once: one text batch, one decoder batch a modality."""
+        started = time.perf_counter()
+        prepared = [self._prepare(messages) for messages in conversations]
+        rows = generate_ids(self.core, self.tokenizer, prepared, max_new_tokens)
+        read = self._read(prepared, rows)
+        seconds = (time.perf_counter() - started) / max(len(read), 1)
+        wanted: dict[str, list[tuple[int, int, torch.Tensor]]] = {}
+        for row, (reply, conditions) in enumerate(read):
+            reply.seconds["text"] = seconds
+            for number, (modality, condition) in enumerate(conditions):
+                reply.media.append(None)  # type: ignore[arg-type]  # its place; filled below
+                wanted.setdefault(modality, []).append((row, number, condition))
+        for modality, entries in wanted.items():
+            conditions = torch.stack([condition for _, _, condition in entries])
+            media = self._decode(modality, conditions, [seeds[row] + number for row, number, _ in entries])
+            for (row, number, _), medium in zip(entries, media, strict=True):
+                read[row][0].media[number] = medium
+                read[row][0].seconds[modality] = medium.seconds
+        return [reply for reply, _ in read]
+
+    @torch.no_grad()
+    def embed(self, part: dict[str, Any]) -> torch.Tensor:
+        """Unit embedding (E,) of a media part, by way of the visual cache where the model has one."""
+        if part.get("embedding") is not None:
+            return torch.as_tensor(part["embedding"], dtype=torch.float32, device=self.device)
+        if part.get("array") is None:
+            raise conversation.ConversationError(f"a part of type {part['type']!r} has no array")
+        array = np.asarray(part["array"])
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise conversation.ConversationError(f"the {part['type']} holds values that are not finite")
+        tensor = self.encoder.preprocess(part["type"], array, part.get("rate"))
+        embedding = self.encoder.embed(part["type"], tensor[None].to(self.device))
+        return (self.cache(embedding) if self.cache is not None else embedding)[0]
+
+    # -- the road that data travels -----------------------------------------------------------------------------
+
+    def _prepare(self, messages: Sequence[dict[str, Any]]) -> tuple[list[int], torch.Tensor, int]:
+        """Messages -> (ids, media embeddings (M, E), turns left out)."""
+        if not messages or messages[-1].get("role") != "user":
+            raise conversation.ConversationError("the last message must be the user's")
+        limit = self.core.config.text_config.max_position_embeddings - 192
+        ids, media, dropped = conversation.fit(list(messages), self.tokenizer, self.table, limit)
+        width = self.core.config.embedding_width
+        embedded = [self.embed(part) for part in media]
+        return ids, torch.stack(embedded) if embedded else torch.zeros(0, width, device=self.device), dropped
+
+    def _read(self, prepared: list, rows: list[list[int]]) -> list[tuple[Reply, list[tuple[str, torch.Tensor]]]]:
+        """Generated ids -> replies without media yet, and the conditions of the media that they ask for."""
+        completed = [self.table.complete(ids) for ids in rows]
+        conditions = signal_conditions(self.core, prepared, [ids for ids, _, _ in completed])
+        read = []
+        for (ids, modalities, repaired), (_, _, dropped), own in zip(completed, prepared, conditions, strict=True):
+            text = self.tokenizer.decode([i for i in ids if i < self.table.first], skip_special_tokens=True).strip()
+            reply = Reply(text, repaired=repaired, dropped_turns=dropped)
+            read.append((reply, [(modality, own[modality].pop(0)) for modality in modalities]))
+        return read
+
+    def _decode(self, modality, conditions, seeds, steps=None, guidance=None, on_progress: OnProgress | None = None):
+        """Conditions (B, L, C) -> media of a reply."""
+        started = time.perf_counter()
+        on_step = None if on_progress is None else lambda step, total: on_progress(modality, step, total)
+        arrays = self.decoders[modality].decode(conditions, seeds=seeds, steps=steps, guidance=guidance, on_step=on_step)
+        seconds = (time.perf_counter() - started) / len(arrays)
+        count = self.table.counts[modality]
+        return [ReplyMedium(modality, array, RATES[modality], count, seconds) for array in arrays]
+
+    def _component(self, name: str) -> Path:
+        return checkpoint.component(self.folder, self.manifest, name)
+
+    def _load_decoder(self, modality: str) -> Any:
+        from decoders import DECODERS
+
+        decoder = DECODERS[modality].from_pretrained(self._component(f"{modality}_decoder"))
+        expected = tuple(self.core.config.conditions[modality])
+        if tuple(decoder.condition_shape) != expected:
+            raise checkpoint.CheckpointError(
+                f"the {modality} decoder takes conditions {tuple(decoder.condition_shape)}, the core makes {expected}"
+            )
+        return decoder.to(self.device)

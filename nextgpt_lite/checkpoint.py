@@ -1,0 +1,205 @@
+"""Model folders: one manifest, a subfolder per component, safetensors only. What does not fit is refused by name.
+
+    manifest.json            components with class, path, sha256; signal tokens; conditions
+    tokenizer/  language_model/  encoder/  core/  image_decoder/  video_decoder/  audio_decoder/  cache/
+
+``core/`` holds what the stages trained (adapters, projections, added rows, LoRA). The language model below it is
+referred to by hash, not copied: loading another base is an error, not babble.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+
+from nextgpt_lite.config import CoreConfig
+from nextgpt_lite.model import AnyToAnyCore
+from nextgpt_lite.signal_tokens import add_to_tokenizer, check_tokenizer
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+WEIGHTS = Path(__file__).parent / "weights"
+EMBEDDED = ("nano",)
+COMPONENTS = {
+    "tokenizer": "transformers.PreTrainedTokenizerFast",
+    "language_model": "transformers.AutoModelForCausalLM",
+    "encoder": "encoders.media_encoder.MediaEncoder",
+    "core": "nextgpt_lite.model.AnyToAnyCore",
+    "image_decoder": "diffusers.StableDiffusionPipeline",
+    "video_decoder": "diffusers.AnimateDiffPipeline",
+    "audio_decoder": "diffusers.AudioLDMPipeline",
+    "cache": "adapters.visual_cache.VisualCache",
+}
+
+
+class CheckpointError(ValueError):
+    """A model folder that cannot be used, with a sentence that says what is wrong and what was expected."""
+
+
+def resolve_model(name: str | Path) -> Path:
+    """``"nano"`` or a folder -> the folder. Raises CheckpointError when there is no model there."""
+    folder = WEIGHTS / name if str(name) in EMBEDDED else Path(name)
+    if not (folder / MANIFEST).is_file():
+        raise CheckpointError(
+            f"no model {str(name)!r}: expected {' or '.join(map(repr, EMBEDDED))} or a folder with a {MANIFEST}"
+        )
+    return folder
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a model folder, its format checked."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{folder / MANIFEST} cannot be read: {error}") from error
+    if manifest.get("format") != FORMAT:
+        raise CheckpointError(f"{folder / MANIFEST} has format {manifest.get('format')!r}, expected {FORMAT}")
+    return manifest
+
+
+def write_manifest(folder: Path, name: str) -> dict[str, Any]:
+    """Describe every component that stands in ``folder``; written aside and renamed."""
+    components = {
+        component: {"class": kind, "path": component, "sha256": component_hash(folder / component)}
+        for component, kind in COMPONENTS.items()
+        if (folder / component).is_dir()
+    }
+    manifest = {"format": FORMAT, "name": name, "components": components}
+    aside = folder / (MANIFEST + ".writing")
+    aside.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    os.replace(aside, folder / MANIFEST)
+    return manifest
+
+
+def component_hash(folder: Path) -> str:
+    """sha256 over names and contents of a component's files."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        digest.update(path.relative_to(folder).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def component(folder: Path, manifest: dict[str, Any], name: str) -> Path:
+    """Folder of a component, its hash checked against the manifest."""
+    entry = manifest["components"].get(name)
+    if entry is None:
+        raise CheckpointError(f"{folder} has no component {name!r}")
+    path = folder / entry["path"]
+    if not path.is_dir():
+        raise CheckpointError(f"component {name!r} is missing: expected a folder at {path}")
+    found = component_hash(path)
+    if found != entry["sha256"]:
+        raise CheckpointError(
+            f"component {name!r} in {path} is not the one in the manifest: sha256 {found[:12]}, "
+            f"expected {entry['sha256'][:12]}"
+        )
+    return path
+
+
+def model_hash(manifest: dict[str, Any]) -> str:
+    """One hash for all components of a model."""
+    parts = [f"{name}:{entry['sha256']}" for name, entry in sorted(manifest["components"].items())]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+# -- the core -----------------------------------------------------------------------------------------------------
+
+
+def new_core(config: CoreConfig, language_model_folder: Path) -> AnyToAnyCore:
+    """A fresh core around a base language model: gates zero, added rows at the vocabulary's mean, LoRA zero."""
+    language_model = _base_model(language_model_folder)
+    core = AnyToAnyCore(config, language_model)
+    core.initialise_added_rows()
+    if config.lora:
+        add_lora(core, config.lora)
+    return core
+
+
+def add_lora(core: AnyToAnyCore, settings: dict[str, Any]) -> None:
+    """Put LoRA on the language model, in place."""
+    core.config.lora = dict(settings)
+    inject_adapter_in_model(LoraConfig(**settings), core.language_model)
+
+
+def save_core(core: AnyToAnyCore, folder: Path) -> None:
+    """Write what was trained (fp16) and the configuration; aside and renamed."""
+    aside = folder.with_name(f"writing-{folder.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    tensors = {name: value.detach().half().contiguous() for name, value in trained_state(core).items()}
+    save_file(tensors, aside / "model.safetensors", {"format": "pt"})
+    (aside / "config.json").write_text(json.dumps(core.config.to_dict(), indent=2, default=str) + "\n", encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(aside, folder)
+
+
+def load_core(folder: Path, language_model_folder: Path) -> AnyToAnyCore:
+    """A trained core. Missing, unknown and wrongly shaped keys are refused by name."""
+    values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = CoreConfig.from_dict(values)
+    core = new_core(config, language_model_folder)
+    stored = _read_safetensors(folder / "model.safetensors")
+    own = trained_state(core)
+    _check_keys(stored, own, folder)
+    with torch.no_grad():
+        for name, value in stored.items():
+            own[name].copy_(value)
+    return core.eval()
+
+
+def trained_state(core: AnyToAnyCore) -> dict[str, torch.Tensor]:
+    """Parameters of the core that are not the base language model's."""
+    return {
+        name: parameter
+        for name, parameter in core.named_parameters()
+        if not name.startswith("language_model.") or ".lora_" in name
+    }
+
+
+def load_tokenizer(folder: Path, config: CoreConfig) -> PreTrainedTokenizerBase:
+    """The base tokenizer with placeholders and signal tokens added, their rows checked."""
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    if len(tokenizer) != config.first_added_token:
+        raise CheckpointError(
+            f"the tokenizer in {folder} has {len(tokenizer)} tokens, the core expects {config.first_added_token}"
+        )
+    add_to_tokenizer(tokenizer, config.signal_tokens)
+    check_tokenizer(tokenizer, config.table)
+    return tokenizer
+
+
+def _base_model(folder: Path) -> Any:
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+
+
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        with safe_open(path, "pt"):
+            pass
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
+
+
+def _check_keys(stored: dict[str, torch.Tensor], own: dict[str, torch.Tensor], folder: Path) -> None:
+    for name in own:
+        if name not in stored:
+            raise CheckpointError(f"{folder} lacks the key {name!r}")
+    for name, value in stored.items():
+        if name not in own:
+            raise CheckpointError(f"{folder} has the unknown key {name!r}")
+        if value.shape != own[name].shape:
+            raise CheckpointError(
+                f"{folder}: {name!r} has shape {tuple(value.shape)}, expected {tuple(own[name].shape)}"
+            )

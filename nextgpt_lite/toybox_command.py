@@ -1,0 +1,99 @@
+"""``nextgpt-lite toybox``: samples of the embedded world as media files and a manifest that holds the truth."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from data.manifest import write_manifest
+from data.media_intake import SUFFIXES, Medium, save_medium
+from data.toybox import MODALITIES, Scene, phrase, render, sample, tag_caption, visible
+
+ERRORS = (ValueError, OSError)
+#: Frames or samples a second of what the renderers give.
+RATES = {"image": None, "video": 4.0, "audio": 16_000.0, "points": None}
+_REQUESTS = {"image": "Draw {}, please.", "video": "Film {}, please.", "audio": "Let me hear {}, please."}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, required=True, help="folder to write; it must be new or empty")
+    parser.add_argument("--count", type=int, required=True, help="number of scenes, one conversation each")
+    parser.add_argument("--seed", type=int, default=0, help="which scenes")
+    parser.add_argument(
+        "--modality", default=",".join(MODALITIES), help="the media of each scene, separated by commas; default all"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    modalities = tuple(name.strip() for name in arguments.modality.split(","))
+    manifest = write_toybox(arguments.out, arguments.count, arguments.seed, modalities)
+    print(f"{manifest}: {arguments.count} conversations")
+    return 0
+
+
+def write_toybox(out: Path, count: int, seed: int = 0, modalities: Sequence[str] = MODALITIES) -> Path:
+    """Writes scenes 0 to ``count - 1`` of the stream ``seed`` to the folder ``out``; returns its manifest's path.
+
+    Each scene is one conversation in which every modality comes once: shown by the user and described, or asked for and
+    given, in turn. ``meta`` holds every attribute of the scene, its ``seed`` and ``index``. The folder is written aside
+    and renamed. ValueError for a count below 1, an unknown modality, or a folder that holds something.
+    """
+    out = Path(out)
+    unknown = [name for name in modalities if name not in MODALITIES]
+    if unknown or not modalities or len(set(modalities)) < len(modalities):
+        raise ValueError(f"unknown or repeated modality in {','.join(modalities)!r}: known are {', '.join(MODALITIES)}")
+    if count < 1 or seed < 0:
+        raise ValueError(f"count must be at least 1 and seed at least 0, not {count} and {seed}")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out} holds something already: give a new folder")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    aside = out.absolute().with_name(f".{os.getpid()}.{out.name}")
+    try:
+        for modality in modalities:
+            (aside / modality).mkdir(parents=True)
+        records = (_record(seed, index, modalities, aside) for index in range(count))
+        write_manifest(aside / "manifest.jsonl", tqdm(records, total=count, unit="scene"))
+        os.replace(aside, out)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return out / "manifest.jsonl"
+
+
+def _record(seed: int, index: int, modalities: Sequence[str], folder: Path) -> dict[str, Any]:
+    scene = sample(seed, index)
+    messages = []
+    for position, modality in enumerate(modalities):
+        path = folder / modality / f"{index:06}{SUFFIXES[modality]}"
+        save_medium(Medium(modality, render(scene, modality), RATES[modality]), path)
+        shown = modality not in _REQUESTS or (index + position) % 2 == 0
+        messages += (_shown if shown else _asked)(scene, modality, str(path))
+    return {"messages": messages, "meta": {**asdict(scene), "seed": seed, "index": index}}
+
+
+def _shown(scene: Scene, modality: str, path: str) -> list[dict[str, Any]]:
+    """The user shows the medium and the assistant says what it is."""
+    description = phrase(visible(scene, modality), modality)
+    question = {"type": "text", "text": "What is this?"}
+    answer = {"type": "text", "text": f"This is {description}."}
+    return [
+        {"role": "user", "content": [{"type": modality, "path": path}, question]},
+        {"role": "assistant", "content": [answer]},
+    ]
+
+
+def _asked(scene: Scene, modality: str, path: str) -> list[dict[str, Any]]:
+    """The user asks for the medium and the assistant gives it, with the caption that its decoder understands."""
+    attributes = visible(scene, modality)
+    request = {"type": "text", "text": _REQUESTS[modality].format(phrase(attributes, modality))}
+    medium = {"type": modality, "path": path, "caption": tag_caption(attributes)}
+    return [
+        {"role": "user", "content": [request]},
+        {"role": "assistant", "content": [{"type": "text", "text": "Here you are."}, medium]},
+    ]

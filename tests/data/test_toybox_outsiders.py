@@ -1,0 +1,69 @@
+"""Media from outside the world: the same forms as the world's own, deterministic, and of many kinds."""
+
+import numpy as np
+import pytest
+
+from data.toybox.outsiders import KINDS, make, outsider, outsider_kind
+
+FORMS = {
+    "image": ((128, 128, 3), np.uint8),
+    "video": ((8, 128, 128, 3), np.uint8),
+    "audio": ((32_000,), np.float32),
+    "points": ((256, 3), np.float32),
+}
+ALL_KINDS = [(modality, kind) for modality, kinds in KINDS.items() for kind in kinds]
+
+
+@pytest.mark.parametrize(("modality", "kind"), ALL_KINDS)
+def test_form_of_every_kind(modality, kind):
+    shape, dtype = FORMS[modality]
+    for seed in range(12):
+        medium = make(modality, kind, np.random.default_rng(seed))
+        assert medium.shape == shape
+        assert medium.dtype == dtype
+        if dtype == np.float32:
+            assert np.isfinite(medium).all()
+            assert np.abs(medium).max() <= 1 + 1e-5
+
+
+@pytest.mark.parametrize("modality", FORMS)
+def test_a_stream_is_deterministic_and_varied(modality):
+    first = [outsider(modality, 1, index) for index in range(8)]
+    again = [outsider(modality, 1, index) for index in range(8)]
+    assert all(np.array_equal(one, other) for one, other in zip(first, again, strict=True))
+    other_seed = [outsider(modality, 2, index) for index in range(8)]
+    assert sum(np.array_equal(one, other) for one, other in zip(first, other_seed, strict=True)) <= 1
+    seen = {outsider_kind(modality, 1, index) for index in range(300)}
+    assert seen == set(KINDS[modality])
+
+
+@pytest.mark.parametrize("modality", FORMS)
+def test_shares_add_up(modality):
+    assert sum(share for _, share in KINDS[modality].values()) == pytest.approx(1)
+
+
+def test_clouds_are_centred_and_of_unit_size():
+    for index in range(60):
+        points = outsider("points", 3, index)
+        assert np.abs(points.mean(0)).max() < 1e-4
+        assert np.linalg.norm(points, axis=1).max() == pytest.approx(1, abs=1e-4)
+
+
+def test_a_voice_has_syllables_and_a_moving_pitch():
+    """Its loudness rises and falls a few times a second, unlike noise."""
+    depths = {}
+    for kind in ("voice", "noise"):
+        swings = []
+        for seed in range(12):
+            wave = KINDS["audio"][kind][0](np.random.default_rng(seed))
+            loudness = np.sqrt((wave.reshape(-1, 320) ** 2).mean(1))
+            swings.append(np.abs(np.diff(loudness)).mean() / loudness.mean())
+        depths[kind] = np.median(swings)
+    assert depths["voice"] > 1.5 * depths["noise"]
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(ValueError, match="smell"):
+        outsider("smell", 0, 0)
+    with pytest.raises(ValueError, match="unicorn"):
+        make("image", "unicorn", np.random.default_rng(0))

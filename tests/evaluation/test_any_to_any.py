@@ -1,0 +1,184 @@
+"""Cases, judging and figures of the suite, on replies made by hand from real renders."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from data import toybox
+from data.toybox import phrase, world
+from evaluation.any_to_any import both_right, cells, choose_talks, data_hash, measure
+from evaluation.cases import Case, mixed, plan
+from evaluation.conversations import Held, assistant_message, hold, judge, look, talk_of
+from evaluation.oracles import MODALITIES, Oracle
+from evaluation.report import table_text, write_report, write_results
+
+SCENE = world.sample(77, 3, "all").with_(thing="bell", colour="red", count=1)
+
+
+@dataclass
+class Medium:
+    modality: str
+    array: np.ndarray
+    rate: float | None = None
+    signal_tokens: int = 4
+
+
+@dataclass
+class Reply:
+    text: str
+    media: list[Medium] = field(default_factory=list)
+    seconds: dict = field(default_factory=dict)
+
+
+class Perfect:
+    """Answers every case as it wants to be answered, with real renders: what the figures say of it is known."""
+
+    def __init__(self, cases):
+        self.cases = {id(turn): (case, number) for case in cases for number, turn in enumerate(case.turns)}
+
+    def chat_batch(self, conversations, seeds):
+        assert len(conversations) == len(seeds)
+        return [self.answer(*self.cases[id(messages[-1]["content"])]) for messages in conversations]
+
+    def answer(self, case, turn):
+        if case.expected["unknown"] and turn == len(case.turns) - 1:
+            return Reply("I don't know this. I only know the things of my little world.")
+        wanted = case.wanted
+        media = []
+        for modality in case.asked[turn]:
+            attributes = wanted.get(modality, {})
+            scene = world.sample(9, case.seed, "all").with_(**{"count": 1, **attributes})
+            media.append(Medium(modality, toybox.render(scene, modality), None))
+        return Reply(self.text(wanted.get("text", {})), media)
+
+    def text(self, attributes):
+        named = {k: v for k, v in attributes.items() if k in world.Scene.__dataclass_fields__}
+        words = f"this is {phrase(named)}." if "thing" in named else ""
+        if "things" in attributes:
+            words = " and ".join(phrase({"thing": thing}) for thing in attributes["things"])
+        if "colours" in attributes:
+            words = " and ".join(attributes["colours"])
+        start = {"yes": "Yes, ", "no": "No, ", "first": "The first one: ", "second": "The second one: "}
+        return start.get(attributes.get("answer"), "") + words
+
+
+def case(group="matrix", cell="text->image", attributes=None, modalities=("image",), turns=1, **more):
+    expected = {"modalities": list(modalities), "attributes": attributes or {}, "unknown": False, **more}
+    asked = (tuple(modalities),) * turns
+    return Case(group, cell, ([{"type": "text", "text": "draw a red bell"}],) * turns, asked, expected, "en", 5)
+
+
+def judged(asked, reply):
+    held = Held(asked, [{"role": "user", "content": asked.turns[0]}, assistant_message(reply)], [reply])
+    look({m: Oracle.from_pretrained(m) for m in MODALITIES}, [held])
+    return judge(held)
+
+
+def picture(**changes):
+    return Medium("image", toybox.render_image(SCENE.with_(**changes)))
+
+
+def test_a_picture_is_judged_by_what_it_shows():
+    asked = case(attributes={"thing": "bell", "colour": "red", "count": 1})
+    right = judged(asked, Reply("Here is a red bell.", [picture()]))
+    assert right.right
+    assert right.answers == {"image": {"thing": True, "colour": True, "count": True}}
+    wrong = judged(asked, Reply("Here is a red bell.", [picture(colour="blue")]))
+    assert wrong.answers["image"]["thing"]
+    assert not wrong.answers["image"]["colour"]
+    assert "colour red (not met)" in talk_of(wrong).wanted
+
+
+def test_a_missing_or_an_extra_medium_is_wrong():
+    asked = case(attributes={"thing": "bell"})
+    assert judged(asked, Reply("Here is a bell.")).attributes == {"thing": False}
+    extra = judged(asked, Reply("Here is a bell.", [picture(), picture()]))
+    assert extra.attributes == {"thing": True}
+    assert not extra.right
+
+
+def test_words_are_read_by_the_grammar():
+    asked = case(cell="image->text", attributes={"thing": "bell", "colour": "red"}, modalities=())
+    assert judged(asked, Reply("This is a red bell.")).right
+    assert not judged(asked, Reply("This is a red drum.")).right
+    assert judged(asked, Reply("这是红色的铃铛。")).right
+
+
+def test_a_decline_must_come_without_media_and_only_where_it_is_due():
+    unknown = case(modalities=(), unknown=True)
+    assert judged(unknown, Reply("I don't know this.")).declined
+    assert not judged(unknown, Reply("I don't know this.", [picture()])).declined
+    assert not judged(unknown, Reply("This is a bell.")).right
+    assert not judged(case(attributes={"thing": "bell"}, modalities=()), Reply("I don't know this.")).right
+
+
+def test_an_edit_needs_the_changed_attribute_and_the_thing():
+    colour = case("edits", attributes={"thing": "bell", "colour": "red", "place": "top"}, changed="colour")
+    assert both_right(judged(colour, Reply("", [picture(place="bottom")])))
+    assert not both_right(judged(colour, Reply("", [picture(colour="blue")])))
+    thing = case("edits", attributes={"thing": "bell", "colour": "red"}, changed="thing")
+    assert not both_right(judged(thing, Reply("", [picture(colour="blue")])))
+
+
+def test_a_question_about_its_own_picture_is_held_to_what_the_picture_shows():
+    asked = case("own", attributes={"thing": "bell", "colour": "green"}, modalities=(), turns=2, asked="colour")
+    replies = [Reply("Here is a bell.", [picture(colour="blue")]), Reply("The bell is blue.")]
+    held = Held(asked, [], replies)
+    look({m: Oracle.from_pretrained(m) for m in MODALITIES}, [held])
+    assert judge(held).attributes == {"thing": True, "colour": True}
+
+
+def test_the_plan_fills_every_cell_and_figure_and_repeats_itself():
+    cases = plan(16, 3)
+    groups = {c.group for c in cases}
+    assert len({c.cell for c in cases if c.group == "matrix"}) == 16
+    assert {"chinese", "points", "held_out_pairs", "motion", "edits", "recalls", "unknown", "talk"} <= groups
+    again = plan(16, 3)
+    assert [c.expected for c in cases] == [c.expected for c in again]
+    assert [c.expected for c in cases] != [c.expected for c in plan(16, 4)]
+
+
+def test_evaluation_streams_never_meet_those_of_training():
+    assert all(mixed(seed, stream) >= 10_000 for seed in range(50) for stream in range(20))
+
+
+def test_a_perfect_model_scores_almost_one_everywhere(tmp_path):
+    cases = [c for c in plan(40, 1) if c.group not in ("own", "chain", "recalls", "multi", "long_edits")]
+    seen = []
+    conversations = hold(Perfect(cases), cases, progress=lambda *line: seen.append(line))
+    assert seen[-1] == ("conversations", len(cases), len(cases))
+    look({m: Oracle.from_pretrained(m) for m in MODALITIES}, conversations)
+    verdicts = [judge(held) for held in conversations]
+    metrics = measure(verdicts)
+    assert metrics["mean_thing"] >= 0.97
+    assert metrics["routing_precision"] == metrics["routing_recall"] == 1
+    assert metrics["unknown_declined"] == 1
+    assert metrics["known_declined"] == 0
+    for name in ("held_out_pairs", "motion", "edits", "chinese_mean"):
+        assert metrics[name] >= 0.8, (name, metrics[name])
+    results = {"suite": "any_to_any", "model": {"hash": "m"}, "data": {"hash": data_hash()}, "seed": 1, "count": 40}
+    results["metrics"] = metrics
+    write_results(results, tmp_path)
+    page = write_report(results, choose_talks(verdicts, 1), tmp_path).read_text()
+    assert "data:image/png;base64," in page
+    assert "class=heat" in page
+    assert "http" not in page
+    assert {path.name for path in tmp_path.iterdir()} == {"results.json", "report.html"}
+    assert "not measured" in table_text(results)
+
+
+def test_a_cell_counts_only_what_was_asked():
+    members = [
+        judged(case(attributes=a), Reply("", [picture()]))
+        for a in ({"thing": "bell"}, {"thing": "bell", "colour": "red"})
+    ]
+    assert cells(members) == {"text->image": {"thing": 1.0, "colour": 1.0, "samples": 2}}
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["any_to_any", "--count", "0"], ["any_to_any", "--seed", "-1"]])
+def test_bad_arguments_end_in_one_line(arguments, capsys):
+    from nextgpt_lite.cli import main
+
+    assert main(["evaluate", *arguments]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1

@@ -1,0 +1,1 @@
+"""The stages of NExT-GPT: encoding-side alignment, decoding-side alignment, instruction tuning."""

@@ -1,0 +1,26 @@
+"""Stage 2, decoding-side alignment: signal tokens and output projections learn to speak to the decoders (T -> X)."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from nextgpt_lite.checkpoint import CheckpointError, load_core
+from nextgpt_lite.model import AnyToAnyCore
+from train.stages.dialogue_task import DialogueTask
+
+
+class DecodingAlignmentTask(DialogueTask):
+    """Trains signal rows and output projections to what the decoders' text encoders give for the caption."""
+
+    DEFAULTS: ClassVar[dict[str, Any]] = DialogueTask.DEFAULTS | {"kinds": ["generate"], "seed": 22}
+    output: ClassVar[str] = "core_decoding"
+
+    def load_core(self) -> AnyToAnyCore:
+        core = load_core(self.model_dir / "core_encoding", self.model_dir / "language_model")
+        for modality, decoder in self.decoders.items():
+            expected = tuple(core.config.conditions[modality])
+            if tuple(decoder.condition_shape) != expected:
+                raise CheckpointError(
+                    f"the {modality} decoder takes conditions {tuple(decoder.condition_shape)}, the core makes {expected}"
+                )
+        return core
