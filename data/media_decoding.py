@@ -12,10 +12,9 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
-if TYPE_CHECKING:
-    import numpy as np
+from data.media_formats import Refused
 
 #: The formats that are decoded as a stream, and what the decoding library calls them.
 _STREAMS = {
@@ -25,12 +24,8 @@ _STREAMS = {
 _UNSTATED = ("MP3", "AAC")  # their length is no more than a guess from the size of the file
 
 
-class Refused(ValueError):
-    """What is wrong with the file, to be read after its name: "is truncated"."""
-
-
 class Decoded(NamedTuple):
-    """A medium as raw bytes. A video is still to be turned by ``turns`` quarters."""
+    """A medium as raw bytes. Sound still has its channels, and a video is still to be turned by ``turns`` quarters."""
 
     modality: str
     rate: float | None
@@ -46,7 +41,10 @@ def decode(file: BinaryIO, form: str, limits: dict[str, Any]) -> Decoded:
     if form in ("PNG", "JPEG", "GIF", "WebP", "BMP", "TIFF"):
         return decode_picture(file, form, limits)
     if form in ("NPY", "PLY", "text"):
-        return decode_points(file, form, limits)
+        from data.point_files import read_points
+
+        points = read_points(file, form, limits["points"])  # (N, 3)
+        return Decoded("points", None, "float32", points.shape, points.tobytes())
     return decode_stream(file, form, limits)
 
 
@@ -112,14 +110,16 @@ def _check_pixels(width: int, height: int, limits: dict[str, Any]) -> None:
 
 
 def decode_stream(file: BinaryIO, form: str, limits: dict[str, Any]) -> Decoded:
-    """The first video stream as uint8 (F, H, W, 3), or else the first audio stream as float32 (N,)."""
+    """The first video stream as uint8 (F, H, W, 3), or else the first audio stream as float32 (N, channels)."""
     import av
+    from av.stream import Disposition
 
+    container: Any  # a file's own streams are known only when it is open
     with av.open(file, format=_STREAMS[form]) as container:
         if container.duration and form not in _UNSTATED:
             _check_seconds(container.duration / av.time_base, limits)
-        cover = av.stream.Disposition.attached_pic
-        videos = [stream for stream in container.streams.video if not stream.disposition & cover]
+        covers = Disposition.attached_pic
+        videos = [stream for stream in container.streams.video if not stream.disposition & covers]
         if not videos and not container.streams.audio:
             raise Refused("holds neither video nor sound")
         stream = videos[0] if videos else container.streams.audio[0]
@@ -161,7 +161,7 @@ def _decode_video(container: Any, stream: Any, limits: dict[str, Any]) -> tuple[
         if len(kept) == 2 * limits["frames"]:
             kept, stride = kept[::2], 2 * stride
     if not kept:
-        raise Refused("holds no frames")
+        raise Refused("holds no frames, or is truncated before the first one")
     count = min(len(kept), limits["frames"])
     chosen = [kept[round(index * (len(kept) - 1) / max(1, count - 1))] for index in range(count)]
     span = chosen[-1][0] - chosen[0][0]
@@ -193,117 +193,16 @@ def _rows(plane: Any, length: int) -> bytes:
 
 
 def _decode_audio(container: Any, stream: Any, limits: dict[str, Any]) -> tuple[Decoded, float]:
-    """The sound, mixed to one channel at the stream's own rate, and its length in seconds."""
+    """The sound as float32 (N, channels) at the stream's own rate, and its length in seconds."""
     import av
 
-    resampler = av.AudioResampler(format="flt", layout="mono")
-    body, rate = bytearray(), float(stream.rate)
+    resampler = av.AudioResampler(format="flt")
+    body, rate, width = bytearray(), float(stream.rate), 4 * stream.codec_context.layout.nb_channels
     for frame in container.decode(stream):
         for piece in resampler.resample(frame):
-            body += bytes(piece.planes[0])[: 4 * piece.samples]
-        _check_seconds(len(body) / 4 / rate, limits)
-    return Decoded("audio", rate, "float32", (len(body) // 4,), bytes(body)), len(body) / 4 / rate
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Points
-
-
-def decode_points(file: BinaryIO, form: str, limits: dict[str, Any]) -> Decoded:
-    """float32 (N, 3): x, y and z as the file gives them; further columns are left out."""
-    read = {"NPY": _read_npy, "PLY": _read_ply, "text": _read_text}[form]
-    points = read(file, limits["points"])  # (N, 3)
-    return Decoded("points", None, "float32", points.shape, points.tobytes())
-
-
-def _check_points(count: int, most: int) -> None:
-    if count > most:
-        raise Refused(f"holds {count:,} points, more than the {most:,} allowed: thin it out first")
-
-
-def _read_npy(file: BinaryIO, most: int) -> np.ndarray:
-    import numpy as np
-
-    version = np.lib.format.read_magic(file)
-    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = header(file)
-    if len(shape) != 2 or shape[1] < 3 or dtype.kind not in "fiu":
-        raise Refused(f"holds an array of shape {shape} and type {dtype}, not points: numbers of shape (count, 3)")
-    _check_points(shape[0], most)
-    file.seek(0)
-    return np.load(file, allow_pickle=False)[:, :3].astype(np.float32)
-
-
-def _read_text(file: BinaryIO, most: int) -> np.ndarray:
-    lines = file.read().decode("utf-8-sig").replace(",", " ").replace(";", " ").splitlines()
-    rows = [line.split() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    if rows and rows[0][0].lower().strip('"') == "x":
-        rows = rows[1:]
-    return _columns(rows, most)
-
-
-def _columns(rows: list[list[str]], most: int) -> np.ndarray:
-    import numpy as np
-
-    _check_points(len(rows), most)
-    for number, row in enumerate(rows, start=1):
-        if len(row) < 3:
-            raise Refused(f"is not a point cloud: row {number} has {len(row)} columns instead of x, y and z")
-    try:
-        return np.array([row[:3] for row in rows], dtype=np.float32).reshape(-1, 3)
-    except ValueError as error:
-        raise Refused(f"is not a point cloud: {error}") from error
-
-
-_PLY_TYPES = {
-    **{"char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4"},
-    **{"int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2", "int32": "i4", "uint32": "u4"},
-    **{"float": "f4", "double": "f8", "float32": "f4", "float64": "f8"},
-}
-
-
-def _read_ply(file: BinaryIO, most: int) -> np.ndarray:
-    import numpy as np
-
-    form, count, properties = _read_ply_header(file)
-    _check_points(count, most)
-    names = [name for name, _ in properties]
-    if not {"x", "y", "z"} <= set(names):
-        raise Refused("holds no vertices with x, y and z as its first element")
-    if form == "ascii":
-        rows = [line.split() for _, line in zip(range(count), file, strict=False)]
-        if len(rows) < count or any(len(row) < len(names) for row in rows):
-            raise Refused(f"is truncated: fewer than the {count:,} points that it states are there")
-        places = [names.index(axis) for axis in "xyz"]
-        return _columns([[row[place].decode("ascii") for place in places] for row in rows], most)
-    order = {"binary_little_endian": "<", "binary_big_endian": ">"}[form]
-    dtype = np.dtype([(name, order + kind) for name, kind in properties])
-    body = file.read(count * dtype.itemsize)
-    if len(body) < count * dtype.itemsize:
-        raise Refused(f"is truncated: {len(body) // dtype.itemsize:,} of {count:,} points are there")
-    vertices = np.frombuffer(body, dtype)
-    return np.stack([vertices[axis] for axis in "xyz"], axis=1).astype(np.float32)
-
-
-def _read_ply_header(file: BinaryIO) -> tuple[str, int, list[tuple[str, str]]]:
-    """Encoding, number of vertices, and (name, numpy type) of each vertex property."""
-    form, count, element, properties = "", 0, "", []
-    for _ in range(1000):
-        words = file.readline(1000).decode("ascii").split()
-        if words == ["end_header"]:
-            break
-        if words[:1] == ["format"]:
-            form = words[1]
-        elif words[:1] == ["element"]:
-            element = "vertex" if words[1] == "vertex" and not element else f"not {words[1]}"
-            count = int(words[2]) if element == "vertex" else count
-        elif words[:1] == ["property"] and element == "vertex":
-            properties.append((words[-1], _PLY_TYPES[words[1]]))
-    else:
-        raise Refused("has a PLY header without an end")
-    if form not in ("ascii", "binary_little_endian", "binary_big_endian"):
-        raise Refused(f"is a PLY file of the unknown format {form!r}")
-    return form, count, properties
+            body += bytes(piece.planes[0])[: width * piece.samples]
+        _check_seconds(len(body) / width / rate, limits)
+    return Decoded("audio", rate, "float32", (len(body) // width, width // 4), bytes(body)), len(body) / width / rate
 
 
 # ---------------------------------------------------------------------------------------------------------------------

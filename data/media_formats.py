@@ -40,6 +40,11 @@ EXTENSIONS = {
 }
 SNIFFED_BYTES = 4096
 
+
+class Refused(ValueError):
+    """What is wrong with the file, to be read after its name: "is truncated"."""
+
+
 _PREFIXES = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),
     (b"\xff\xd8\xff", "JPEG"),

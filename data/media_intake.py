@@ -41,7 +41,7 @@ class Limits:
     seconds: float = 120.0  # of sound or video
     points: int = 1_000_000
     memory: int = 3 * 2**30  # bytes of address space of the decoding process
-    decode_seconds: float = 30.0
+    decode_seconds: float = 60.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +68,8 @@ def load_medium(path: str | os.PathLike[str], limits: Limits = Limits()) -> Medi
     if path.suffix.lower() in (".m4a", ".mka", ".oga", ".opus") and header["modality"] == "video":
         raise MediaError(f"{path.name} is mislabelled: its name promises sound, but it holds a video")
     array = np.frombuffer(body, header["dtype"]).reshape(header["shape"])
+    if header["modality"] == "audio":
+        array = array.mean(axis=1, dtype=np.float32)  # (N, channels) -> (N,)
     turned = np.rot90(array, k=header["turns"], axes=(1, 2)) if header["turns"] else array.copy()
     array = np.ascontiguousarray(turned)
     if array.size == 0:

@@ -20,6 +20,8 @@ MAX_FREQUENCY = 8000.0
 FLOOR = 1e-5
 #: Middle and spread of the log-mels of sounds with a quiet background: they bring them to about unit size.
 MIDDLE, SPREAD = -5.0, 3.0
+#: Log-mel of a quiet room.
+QUIET = -7.0
 
 
 @lru_cache(maxsize=4)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from encoders.imagebind_blocks import (
+    TRUNK_EPSILON,
     FirstToken,
     LogitScale,
     MotionSensorTokens,
@@ -21,7 +22,6 @@ from encoders.imagebind_blocks import (
     TextHead,
     TextTokens,
     Trunk,
-    TRUNK_EPSILON,
 )
 
 MODALITIES = ("vision", "text", "audio", "depth", "thermal", "imu")

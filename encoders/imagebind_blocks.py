@@ -93,7 +93,8 @@ class Block(nn.Module):
         if not self.training or self.drop_path == 0:
             return branch
         keep = 1 - self.drop_path
-        return branch * torch.empty(branch.shape[0], 1, 1, device=branch.device).bernoulli_(keep).to(branch.dtype) / keep
+        kept = torch.empty(branch.shape[0], 1, 1, device=branch.device).bernoulli_(keep)
+        return branch * kept.to(branch.dtype) / keep
 
 
 class Trunk(nn.Module):
@@ -148,6 +149,15 @@ class PatchStem(nn.Module):
         return (self.norm_layer(tokens) if hasattr(self, "norm_layer") else tokens), tuple(patches.shape[2:])
 
 
+def grid_waves(rows: int, columns: int, width: int) -> torch.Tensor:
+    """Sines and cosines of row and column at falling frequencies: (rows * columns, width)."""
+    frequencies = 100.0 ** (-torch.arange(width // 4) / max(width // 4, 1))
+    row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    phases = [axis.flatten()[:, None] * frequencies for axis in (column, row)]
+    waves = torch.cat([wave for phase in phases for wave in (phase.sin(), phase.cos())], dim=1)
+    return F.pad(waves, (0, width - waves.shape[1]))
+
+
 class PositionEmbedding(nn.Module):
     """One vector for the class token and one a patch; interpolated bicubically for other picture sizes."""
 
@@ -156,6 +166,8 @@ class PositionEmbedding(nn.Module):
         self.grid = grid
         self.pos_embed = nn.Parameter(torch.empty(1, 1 + math.prod(grid), width))
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        with torch.no_grad():
+            self.pos_embed[:, 1:] += 0.5 * grid_waves(grid[-2], grid[-1], width)  # learns faster than noise alone
 
     def forward(self, grid: tuple[int, ...]) -> torch.Tensor:  # -> (1, 1 + patches, D)
         if grid == self.grid:

@@ -159,7 +159,10 @@ class MediaEncoder(Encoder):
 
 
 def preprocess_points(points: np.ndarray, count: int) -> torch.Tensor:
-    """Any cloud (N, 3) -> float32 (count, 3), centred, of unit radius: far points of a larger one, repeated of a smaller."""
+    """Any cloud (N, 3) -> float32 (count, 3), centred, of unit radius.
+
+    Of a larger cloud points far from each other are kept, those of a smaller one are repeated.
+    """
     cloud = torch.as_tensor(np.asarray(points))
     if cloud.ndim != 2 or cloud.shape[1] != 3 or len(cloud) == 0 or not torch.isfinite(cloud).all():
         raise ValueError(f"a point cloud of shape {tuple(cloud.shape)}: expected finite numbers (N, 3), N >= 1")

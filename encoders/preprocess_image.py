@@ -38,7 +38,9 @@ def as_rgb(picture: np.ndarray) -> np.ndarray:
 
 def short_side(height: int, width: int, size: int) -> tuple[int, int]:
     """Height and width after the shorter of them becomes ``size``."""
-    return (size, max(size, int(size * width / height))) if height <= width else (max(size, int(size * height / width)), size)
+    if height <= width:
+        return size, max(size, int(size * width / height))
+    return max(size, int(size * height / width)), size
 
 
 def resize_and_crop(picture: np.ndarray, size: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -28,7 +29,7 @@ class VideoSettings:
 def even_clips(frames: int, clips: int) -> list[tuple[int, int]]:
     """First and last frame of equal parts of a video: 8 frames in 3 clips give (0, 2), (2, 5), (5, 7)."""
     borders = [math.floor((frames - 1) * index / clips + 0.5) for index in range(clips + 1)]
-    return list(zip(borders[:-1], borders[1:], strict=True))
+    return list(itertools.pairwise(borders))
 
 
 def timed_clips(frames: int, rate: float, clips: int, clip_seconds: float) -> list[tuple[int, int]]:

@@ -12,21 +12,25 @@ import random
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+
 from data import toybox
 from data.toybox import tag_caption
-from evaluation.cases import GENERATED, plan
+from decoders.base import Decoder
+from evaluation.cases import FULL, GENERATED, mixed, plan
 from evaluation.conversations import Progress, Verdict, hold, judge, look, produced, talk_of
 from evaluation.oracles import Oracle, accuracy
 from evaluation.report import Talk, write_report, write_results
 from evaluation.scoring import Tally, agreement, routing, tally_attributes
 from evaluation.timing import cold_first_reply, warm_reply
+from nextgpt_lite import AnyToAny
 
 SCORED = ("thing", "colour", "motion", "pitch")  # the heads that an oracle's single figure is the least of
 ORACLE_SCENES = 1000
 SHOWN, MISSES_SHOWN = 36, 40
 
 
-def evaluate(model, count: int, seed: int, out: Path, progress: Progress | None = None) -> dict:
+def evaluate(model: AnyToAny, count: int, seed: int, out: Path, progress: Progress | None = None) -> dict:
     """Run the suite on an ``AnyToAny`` model and write its files into ``out``; the results, as in results.json."""
     oracles = {modality: Oracle.from_pretrained(modality) for modality in GENERATED}
     conversations = hold(model, plan(count, seed), progress=progress)
@@ -34,11 +38,12 @@ def evaluate(model, count: int, seed: int, out: Path, progress: Progress | None 
     verdicts = [judge(held) for held in conversations]
     metrics = measure(verdicts)
     metrics["gold_caption_gap"] = gold_caption_gaps(model, oracles, verdicts, progress)
-    heads = {modality: accuracy(oracle, 10_000 + seed, ORACLE_SCENES) for modality, oracle in oracles.items()}
+    renders = max(50, round(ORACLE_SCENES * count / FULL))
+    heads = {modality: accuracy(oracle, mixed(seed, 90), renders) for modality, oracle in oracles.items()}
     metrics["oracle"] = {m: min(share for name, share in heads[m].items() if name in SCORED) for m in heads}
     metrics["oracle_heads"] = heads
     metrics["seconds"] = {modality: warm_reply(model, modality) for modality in GENERATED}
-    metrics["seconds"]["cold_first_reply"] = cold_first_reply(str(model.source))
+    metrics["seconds"]["cold_first_reply"] = cold_first_reply(str(model.folder))
     results = {
         "suite": "any_to_any",
         "model": {"hash": model.hash},
@@ -128,7 +133,9 @@ def unknown_by_source(verdicts: list[Verdict]) -> dict[str, Tally]:
     return {f"unknown_{source}": share(v.declined for v in members if v.held.case.cell == source) for source in sources}
 
 
-def gold_caption_gaps(model, oracles: dict[str, Oracle], verdicts: list[Verdict], progress: Progress | None) -> dict:
+def gold_caption_gaps(
+    model: AnyToAny, oracles: dict[str, Oracle], verdicts: list[Verdict], progress: Progress | None
+) -> dict[str, float]:
     """Thing accuracy of text -> medium minus that of the same decoder given the same request's own tag caption.
 
     Below zero: what the language model's signal tokens lose on the way to the decoder.
@@ -146,7 +153,7 @@ def gold_caption_gaps(model, oracles: dict[str, Oracle], verdicts: list[Verdict]
     return gaps
 
 
-def decode_captions(decoder, wanted: list[dict], seeds: list[int], batch_size: int = 8) -> list:
+def decode_captions(decoder: Decoder, wanted: list[dict], seeds: list[int], batch_size: int = 8) -> list[np.ndarray]:
     """One medium for each set of attributes, from the decoder's own text encoder."""
     media = []
     for start in range(0, len(wanted), batch_size):

@@ -10,6 +10,7 @@ from evaluation.cases import Case
 from evaluation.oracles import Oracle
 from evaluation.report import Talk
 from evaluation.scoring import agreement
+from nextgpt_lite import AnyToAny, Reply
 
 #: Called with (what is being done, done, total).
 Progress = Callable[[str, int, int], None]
@@ -24,7 +25,7 @@ class Held:
 
     case: Case
     messages: list[dict] = field(default_factory=list)
-    replies: list = field(default_factory=list)
+    replies: list[Reply] = field(default_factory=list)
     saw: list[list[tuple[str, dict]]] = field(default_factory=list)
 
 
@@ -53,18 +54,12 @@ class Verdict:
         return routed and self.declined == case.expected["unknown"] and all(self.attributes.values())
 
 
-def produced(reply) -> tuple[str, ...]:
+def produced(reply: Reply) -> tuple[str, ...]:
     """Modalities of the media in a reply."""
     return tuple(medium.modality for medium in reply.media)
 
 
-def assistant_message(reply) -> dict:
-    """A reply as a turn of the conversation that goes on after it."""
-    media = [{"type": medium.modality, "array": medium.array, "rate": medium.rate} for medium in reply.media]
-    return {"role": "assistant", "content": [{"type": "text", "text": reply.text}, *media]}
-
-
-def hold(model, cases: list[Case], batch_size: int = 16, progress: Progress | None = None) -> list[Held]:
+def hold(model: AnyToAny, cases: list[Case], batch_size: int = 16, progress: Progress | None = None) -> list[Held]:
     """All conversations, ``batch_size`` at a time: neighbours ask for the same medium, so decoders run full."""
     conversations = []
     for start in range(0, len(cases), batch_size):
@@ -78,7 +73,7 @@ def hold(model, cases: list[Case], batch_size: int = 16, progress: Progress | No
     return conversations
 
 
-def take_turn(model, speaking: list[Held], turn: int) -> None:
+def take_turn(model: AnyToAny, speaking: list[Held], turn: int) -> None:
     """User turn number ``turn`` of each conversation and the model's replies, in one batch."""
     for held in speaking:
         held.messages.append({"role": "user", "content": held.case.turns[turn]})
@@ -86,7 +81,7 @@ def take_turn(model, speaking: list[Held], turn: int) -> None:
     replies = model.chat_batch([held.messages for held in speaking], seeds=seeds)
     for held, reply in zip(speaking, replies, strict=True):
         held.replies.append(reply)
-        held.messages.append(assistant_message(reply))
+        held.messages.append(reply.as_message())
 
 
 def look(oracles: dict[str, Oracle], conversations: list[Held], progress: Progress | None = None) -> None:

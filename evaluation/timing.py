@@ -9,6 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from nextgpt_lite import AnyToAny
+
 REQUESTS = {
     "image": ("draw a red bell", "a small blue boat at the top left, please", "draw two green frogs"),
     "audio": ("play a dog", "let me hear a fast clock", "play a low drum, twice"),
@@ -30,7 +32,7 @@ def cold_first_reply(model_name: str) -> float:
         return time.perf_counter() - started
 
 
-def warm_reply(model, modality: str) -> float | None:
+def warm_reply(model: AnyToAny, modality: str) -> float | None:
     """Median seconds of a single reply that brings a medium of ``modality``; None where none came."""
     seconds = []
     for seed, request in enumerate((REQUESTS[modality][0], *REQUESTS[modality])):

@@ -187,7 +187,10 @@ class AnyToAny:
         array = np.asarray(part["array"])
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise conversation.ConversationError(f"the {part['type']} holds values that are not finite")
-        tensor = self.encoder.preprocess(part["type"], array, part.get("rate"))
+        try:
+            tensor = self.encoder.preprocess(part["type"], array, part.get("rate"))
+        except ValueError as error:
+            raise conversation.ConversationError(f"the {part['type']} cannot be read: {error}") from error
         embedding = self.encoder.embed(part["type"], tensor[None].to(self.device))
         return (self.cache(embedding) if self.cache is not None else embedding)[0]
 

@@ -30,6 +30,8 @@ MANIFEST = "manifest.json"
 FORMAT = 1
 WEIGHTS = Path(__file__).parent / "weights"
 EMBEDDED = ("nano",)
+#: Suffixes of weight files that could run code when they are read.
+PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".ckpt"})
 COMPONENTS = {
     "tokenizer": "transformers.PreTrainedTokenizerFast",
     "language_model": "transformers.AutoModelForCausalLM",
@@ -60,10 +62,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a model folder, its format checked."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder / MANIFEST} cannot be read: {error}") from error
-    if manifest.get("format") != FORMAT:
-        raise CheckpointError(f"{folder / MANIFEST} has format {manifest.get('format')!r}, expected {FORMAT}")
+    found = manifest.get("format") if isinstance(manifest, dict) else None
+    if found != FORMAT:
+        raise CheckpointError(f"{folder / MANIFEST} has format {found!r}, expected {FORMAT}")
     return manifest
 
 
@@ -98,6 +101,9 @@ def component(folder: Path, manifest: dict[str, Any], name: str) -> Path:
     path = folder / entry["path"]
     if not path.is_dir():
         raise CheckpointError(f"component {name!r} is missing: expected a folder at {path}")
+    pickles = sorted(file.name for file in path.rglob("*") if file.suffix in PICKLES)
+    if pickles:
+        raise CheckpointError(f"component {name!r} holds {pickles[0]}: only safetensors are read, never a pickle")
     found = component_hash(path)
     if found != entry["sha256"]:
         raise CheckpointError(
@@ -180,7 +186,9 @@ def load_tokenizer(folder: Path, config: CoreConfig) -> PreTrainedTokenizerBase:
 
 
 def _base_model(folder: Path) -> Any:
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    return AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
+    )
 
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:

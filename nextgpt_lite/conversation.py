@@ -7,6 +7,8 @@ become plain strings before the template sees them, so any model's own template 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -32,8 +34,13 @@ class ConversationError(ValueError):
     """Messages that cannot be understood, with a sentence that says why."""
 
 
-def flatten(messages: list[dict[str, Any]], table: SignalTable) -> tuple[list[dict[str, str]], list[dict[str, Any]]]:
+def flatten(
+    messages: list[dict[str, Any]], table: SignalTable, reserved: Sequence[str] = ()
+) -> tuple[list[dict[str, str]], list[dict[str, Any]]]:
     """Messages -> (messages with string content, media parts in the order of their placeholders).
+
+    Words that look like a token of the table, or like one of ``reserved``, are broken up: nobody can write a
+    medium, a signal or the end of a turn by hand.
 
     A medium that the assistant made becomes its signal span, and, where the medium itself is at hand
     (``array`` or ``embedding``), it comes back marked as the assistant's own at the head of the next user turn.
@@ -41,8 +48,11 @@ def flatten(messages: list[dict[str, Any]], table: SignalTable) -> tuple[list[di
     plain: list[dict[str, str]] = []
     media: list[dict[str, Any]] = []
     own: list[dict[str, Any]] = []
+    tokens = sorted({*table.names, *reserved}, key=len, reverse=True)
+    by_hand = re.compile("|".join(map(re.escape, tokens)), re.IGNORECASE)
     for number, message in enumerate(messages):
         role, parts = _checked(message, number)
+        parts = [_defused(part, by_hand) for part in parts]
         if role == "assistant":
             own = [part for part in parts if part["type"] != "text" and _at_hand(part)]
             content = "".join(_assistant_part(part, table) for part in parts)
@@ -59,22 +69,26 @@ def encode(
     messages: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, table: SignalTable, reply: bool = True
 ) -> tuple[list[int], list[int], list[dict[str, Any]]]:
     """Messages -> (ids, assistant mask, media parts). ``reply`` ends the ids where the assistant begins."""
-    plain, media = flatten(messages, table)
-    encoded = tokenizer.apply_chat_template(
-        plain, add_generation_prompt=reply, return_dict=True, return_assistant_tokens_mask=not reply
-    )
-    mask = encoded.get("assistant_masks", [0] * len(encoded["input_ids"]))
-    return encoded["input_ids"], mask, media
+    reserved = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+    plain, media = flatten(messages, table, reserved)
+    if reply or "generation" not in (tokenizer.chat_template or ""):
+        ids = _ids(plain, tokenizer, reply)
+        return ids, [0] * len(ids) if reply else _spoken(plain, ids, tokenizer), media
+    encoded = tokenizer.apply_chat_template(plain, return_dict=True, return_assistant_tokens_mask=True)
+    return encoded["input_ids"], encoded["assistant_masks"], media
 
 
 def fit(
     messages: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, table: SignalTable, limit: int
 ) -> tuple[list[int], list[dict[str, Any]], int]:
     """As :func:`encode`, leaving out the oldest turns that do not fit ``limit`` ids; says how many were left out."""
-    for dropped in range(0, len(messages), 2):
-        ids, _, media = encode(messages[dropped:], tokenizer, table)
+    roles = [message.get("role") if isinstance(message, dict) else None for message in messages]
+    kept = messages[:1] if roles[:1] == ["system"] else []  # what the system says is never left out
+    starts = [number for number, role in enumerate(roles) if role == "user" and number > len(kept)]
+    for start in (len(kept), *starts):
+        ids, _, media = encode(kept + messages[start:], tokenizer, table)
         if len(ids) <= limit:
-            return ids, media, dropped
+            return ids, media, start - len(kept)
     raise ConversationError(f"the last message alone has {len(ids)} tokens, more than the {limit} that the model reads")
 
 
@@ -93,6 +107,32 @@ def _checked(message: dict[str, Any], number: int) -> tuple[str, list[dict[str, 
         if part["type"] == "text" and not isinstance(part.get("text"), str):
             raise ConversationError(f"message {number + 1} has a text part without a text")
     return message["role"], parts
+
+
+def _defused(part: dict[str, Any], by_hand: re.Pattern[str]) -> dict[str, Any]:
+    """A part whose text holds no token: the first character of each is set apart."""
+    if part["type"] != "text":
+        return part
+    return {**part, "text": by_hand.sub(lambda found: f"{found[0][0]} {found[0][1:]}", part["text"])}
+
+
+def _ids(plain: list[dict[str, str]], tokenizer: PreTrainedTokenizerBase, reply: bool) -> list[int]:
+    return tokenizer.apply_chat_template(plain, add_generation_prompt=reply, return_dict=True)["input_ids"]
+
+
+def _spoken(plain: list[dict[str, str]], ids: list[int], tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Assistant mask of ``ids`` where the template does not mark generation: from the end of each reply's prompt
+    to its end token."""
+    mask = [0] * len(ids)
+    for number, message in enumerate(plain):
+        if message["role"] != "assistant":
+            continue
+        prompt, whole = _ids(plain[:number], tokenizer, True), _ids(plain[: number + 1], tokenizer, False)
+        if ids[: len(prompt)] != prompt or ids[: len(whole)] != whole:
+            raise ConversationError("this chat template changes earlier turns: mark the replies by {% generation %}")
+        end = next((i for i in range(len(prompt), len(whole)) if ids[i] == tokenizer.eos_token_id), len(whole) - 1)
+        mask[len(prompt) : end + 1] = [1] * (end + 1 - len(prompt))
+    return mask
 
 
 def _user_part(part: dict[str, Any]) -> str:

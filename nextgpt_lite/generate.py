@@ -31,13 +31,20 @@ class TextStream(BaseStreamer):
             self.prompt_seen = True
             return
         self.ids += [i for i in value.flatten().tolist() if i < self.table.first]
-        text = self.tokenizer.decode(self.ids, skip_special_tokens=True).lstrip()
-        if text != self.shown and not text.endswith("\ufffd"):  # half a character is not shown
-            self.shown = text
-            self.on_text(text)
+        text = self._text()
+        if not text.endswith("\ufffd"):  # half a character is not shown
+            self._show(text)
 
     def end(self) -> None:
-        return
+        self._show(self._text())
+
+    def _text(self) -> str:
+        return self.tokenizer.decode(self.ids, skip_special_tokens=True).strip()
+
+    def _show(self, text: str) -> None:
+        if text != self.shown:
+            self.shown = text
+            self.on_text(text)
 
 
 @torch.no_grad()

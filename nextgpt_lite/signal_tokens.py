@@ -87,21 +87,25 @@ class SignalTable:
         starts = {span.start: (m, span) for m, span in self.spans.items()}
         result: list[int] = []
         modalities: list[str] = []
+        awaited: list[int] = []  # what is still to come of the span that was begun last
+        repaired = 0
         for token in ids:
+            if awaited and token == awaited[0]:
+                awaited.pop(0)
+                continue
+            if token >= self.first_signal and token not in starts:
+                repaired += 1  # dropped
+                continue
+            repaired += len(awaited)  # put in
+            awaited = []
             if token in starts:
                 modality, span = starts[token]
                 result.extend(span)
                 modalities.append(modality)
-            elif token < self.first_signal:
+                awaited = list(span[1:])
+            else:
                 result.append(token)
-        expected = sum(self.counts[m] for m in modalities)
-        generated = sum(token >= self.first_signal for token in ids)
-        repaired = abs(expected - generated) if _signals(result, self) != _signals(ids, self) else 0
-        return result, modalities, repaired
-
-
-def _signals(ids: list[int], table: SignalTable) -> list[int]:
-    return [token for token in ids if token >= table.first_signal]
+        return result, modalities, repaired + len(awaited)
 
 
 def add_to_tokenizer(tokenizer: PreTrainedTokenizerBase, counts: dict[str, int]) -> SignalTable:

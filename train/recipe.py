@@ -103,7 +103,10 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         target = target.setdefault(parent, {})
         if not isinstance(target, dict):
             raise RecipeError(f"override {override!r}: {parent!r} is not a mapping")
-    target[last] = yaml.safe_load(text)
+    try:
+        target[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"override {override!r}: {text!r} is not a YAML value") from error
 
 
 def _convert(origin: str, known: dataclasses.Field, value: Any) -> Any:

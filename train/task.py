@@ -52,7 +52,13 @@ def build_task(recipe: Recipe) -> Task:
     if recipe.task not in TASKS:
         raise RecipeError(f"unknown task {recipe.task!r}{nearest(recipe.task, TASKS)}")
     module, _, name = TASKS[recipe.task].partition(":")
-    return getattr(importlib.import_module(module), name)(recipe.task_settings, Path(recipe.model))
+    kind = getattr(importlib.import_module(module), name)
+    try:
+        return kind(recipe.task_settings, Path(recipe.model))
+    except RecipeError:
+        raise
+    except (ValueError, OSError) as error:  # components that are missing or do not fit, say so themselves
+        raise RecipeError(f"task {recipe.task!r} cannot start from {recipe.model}: {error}") from error
 
 
 def trainable_groups(task: Task, recipe: Recipe) -> list[dict[str, Any]]:

@@ -125,12 +125,12 @@ def run_recipe(recipe: Recipe, run_dir: str | Path, resume: bool = False) -> dic
     ``recipe.model``.
     """
     run_dir = Path(run_dir)
-    run_dir.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
     started = time.monotonic()
     task = build_task(recipe)
-    trainer = TaskTrainer(task, recipe, run_dir)
+    trainer = TaskTrainer(task, recipe, run_dir)  # refuses bad parts before anything is written
+    run_dir.mkdir(parents=True, exist_ok=True)
     found = checkpoints(run_dir) if resume else []
     if not resume:
         for old in checkpoints(run_dir):

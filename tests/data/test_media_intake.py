@@ -18,6 +18,7 @@ from data.media_intake import SUFFIXES, Limits, MediaError, Medium, load_medium,
 
 ASSETS = Path(gradio.__file__).parent / "media_assets"
 TONE = (0.5 * np.sin(np.arange(16_000) * 2 * np.pi * 440 / 16_000)).astype(np.float32)  # (16000,), one second
+DEFAULT = Limits()
 
 
 def smooth_picture(height=60, width=80):
@@ -30,7 +31,7 @@ def film(count=8, size=64):
     return np.stack([np.full((size, size, 3), 10 + 200 * index // count, np.uint8) for index in range(count)])
 
 
-def refusal(path, limits=Limits()):
+def refusal(path, limits=DEFAULT):
     with pytest.raises(MediaError) as caught:
         load_medium(path, limits)
     assert "\n" not in str(caught.value)
@@ -357,11 +358,11 @@ def test_a_playlist_is_not_followed(tmp_path):
 
 
 def test_a_medium_is_saved_under_its_own_extension_or_not_at_all(tmp_path):
-    with pytest.raises(MediaError, match="written as .wav only"):
+    with pytest.raises(MediaError, match=r"written as \.wav only"):
         save_medium(Medium("audio", TONE, 16_000.0), tmp_path / "a.mp3")
     with pytest.raises(MediaError, match="unknown modality 'smell'"):
         save_medium(Medium("smell", TONE), tmp_path / "a.wav")
-    with pytest.raises(ValueError, match="nope|Nope|cannot|handle|shape|channel"):
+    with pytest.raises(ValueError, match="shape"):
         save_medium(Medium("audio", np.zeros((2, 2, 2), np.float32), 16_000.0), tmp_path / "a.wav")
     assert list(tmp_path.iterdir()) == []
 

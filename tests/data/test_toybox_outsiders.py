@@ -49,17 +49,25 @@ def test_clouds_are_centred_and_of_unit_size():
         assert np.linalg.norm(points, axis=1).max() == pytest.approx(1, abs=1e-4)
 
 
-def test_a_voice_has_syllables_and_a_moving_pitch():
-    """Its loudness rises and falls a few times a second, unlike noise."""
-    depths = {}
-    for kind in ("voice", "noise"):
-        swings = []
-        for seed in range(12):
-            wave = KINDS["audio"][kind][0](np.random.default_rng(seed))
-            loudness = np.sqrt((wave.reshape(-1, 320) ** 2).mean(1))
-            swings.append(np.abs(np.diff(loudness)).mean() / loudness.mean())
-        depths[kind] = np.median(swings)
-    assert depths["voice"] > 1.5 * depths["noise"]
+def test_a_voice_has_pauses_and_a_moving_pitch():
+    """The loudness spans a wide range, loud stretches are periodic as voices are, and the period wanders."""
+    ranges, strengths, spreads = [], [], []
+    for seed in range(12):
+        frames = make_voice(seed).reshape(-1, 640)  # 40 ms each
+        loudness = np.sqrt((frames**2).mean(1))
+        ranges.append(np.percentile(loudness, 95) / (np.percentile(loudness, 5) + 1e-6))
+        loud = frames[np.argsort(loudness)[-15:]]
+        correlation = np.fft.irfft(np.abs(np.fft.rfft(loud, 2048)) ** 2)[:, :200]
+        lags = 40 + np.argmax(correlation[:, 40:], axis=1)
+        strengths.append(np.median(correlation[np.arange(len(lags)), lags] / correlation[:, 0]))
+        spreads.append(lags.std() / lags.mean())
+    assert np.median(ranges) > 8
+    assert np.median(strengths) > 0.5
+    assert np.median(spreads) > 0.03
+
+
+def make_voice(seed: int) -> np.ndarray:
+    return KINDS["audio"]["voice"][0](np.random.default_rng(seed))
 
 
 def test_unknown_names_are_refused():

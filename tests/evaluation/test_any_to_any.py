@@ -1,34 +1,17 @@
 """Cases, judging and figures of the suite, on replies made by hand from real renders."""
 
-from dataclasses import dataclass, field
-
-import numpy as np
 import pytest
 
 from data import toybox
 from data.toybox import phrase, world
 from evaluation.any_to_any import both_right, cells, choose_talks, data_hash, measure
 from evaluation.cases import Case, mixed, plan
-from evaluation.conversations import Held, assistant_message, hold, judge, look, talk_of
+from evaluation.conversations import Held, hold, judge, look, talk_of
 from evaluation.oracles import MODALITIES, Oracle
 from evaluation.report import table_text, write_report, write_results
+from nextgpt_lite import Reply, ReplyMedium
 
 SCENE = world.sample(77, 3, "all").with_(thing="bell", colour="red", count=1)
-
-
-@dataclass
-class Medium:
-    modality: str
-    array: np.ndarray
-    rate: float | None = None
-    signal_tokens: int = 4
-
-
-@dataclass
-class Reply:
-    text: str
-    media: list[Medium] = field(default_factory=list)
-    seconds: dict = field(default_factory=dict)
 
 
 class Perfect:
@@ -49,7 +32,7 @@ class Perfect:
         for modality in case.asked[turn]:
             attributes = wanted.get(modality, {})
             scene = world.sample(9, case.seed, "all").with_(**{"count": 1, **attributes})
-            media.append(Medium(modality, toybox.render(scene, modality), None))
+            media.append(medium(scene, modality))
         return Reply(self.text(wanted.get("text", {})), media)
 
     def text(self, attributes):
@@ -70,13 +53,17 @@ def case(group="matrix", cell="text->image", attributes=None, modalities=("image
 
 
 def judged(asked, reply):
-    held = Held(asked, [{"role": "user", "content": asked.turns[0]}, assistant_message(reply)], [reply])
+    held = Held(asked, [{"role": "user", "content": asked.turns[0]}, reply.as_message()], [reply])
     look({m: Oracle.from_pretrained(m) for m in MODALITIES}, [held])
     return judge(held)
 
 
+def medium(scene, modality):
+    return ReplyMedium(modality, toybox.render(scene, modality), None, signal_tokens=4, seconds=0.0)
+
+
 def picture(**changes):
-    return Medium("image", toybox.render_image(SCENE.with_(**changes)))
+    return medium(SCENE.with_(**changes), "image")
 
 
 def test_a_picture_is_judged_by_what_it_shows():

@@ -28,7 +28,7 @@ from transformers import ClapTextConfig, ClapTextModelWithProjection, RobertaTok
 
 from data.toybox.grammar import TAG_WORDS, tag_caption
 from data.toybox.world import Scene, visible
-from decoders.audio import AudioDecoder, deprecation_note_hidden, encode_mel, encode_pooled
+from decoders.audio import AudioDecoder, deprecation_note_hidden, encode_mel
 from decoders.diffusion import flow_loss, flow_scheduler
 from decoders.mel import log_mel
 from train.foundations.sounds import (
@@ -48,7 +48,7 @@ class AudioDiffusionTask(Task):
 
     DEFAULTS: ClassVar[dict[str, Any]] = {
         "seed": 13,  # stream of scenes
-        "pool": 8192,  # sounds, encoded once
+        "pool": 6144,  # sounds, encoded once
         "attribute_share": 0.6,  # chance that a caption keeps an attribute; the thing is always kept
         "empty_share": 0.1,  # captions left empty, for classifier-free guidance
         "condition_noise": 0.02,  # standard deviation added to each value of the unit-length condition
@@ -68,9 +68,7 @@ class AudioDiffusionTask(Task):
         self.vae = load_vae(self.model_dir)
         self.tokenizer = build_tokenizer(TAG_WORDS)
         latents = self._latents(chosen["seed"], chosen["pool"])  # (pool, C, T, M)
-        unet = build_unet(
-            latents[0], chosen["channels"], chosen["attention"], chosen["layers"], chosen["text_width"]
-        )
+        unet = build_unet(latents[0], chosen["channels"], chosen["attention"], chosen["layers"], chosen["text_width"])
         text_encoder = build_text_encoder(len(self.tokenizer), chosen["text_width"], chosen["text_layers"])
         self.model = CaptionedFlow(unet, text_encoder, chosen["condition_noise"], chosen["shift"])
         self.dataset = CaptionedLatents(latents, scenes(chosen["seed"], chosen["pool"]), chosen)
@@ -84,9 +82,13 @@ class AudioDiffusionTask(Task):
 
     def collate(self, items: list[tuple[torch.Tensor, str]]) -> dict[str, torch.Tensor]:
         """{"latents": (B, C, T, M), "input_ids": (B, L), "attention_mask": (B, L)}."""
-        latents, captions = zip(*items)
+        latents, captions = zip(*items, strict=True)
         tokens = self.tokenizer(list(captions), padding=True, return_tensors="pt")
-        return {"latents": torch.stack(latents).float(), **{k: tokens[k] for k in ("input_ids", "attention_mask")}}
+        return {
+            "latents": torch.stack(latents).float(),
+            "input_ids": tokens.input_ids,
+            "attention_mask": tokens.attention_mask,
+        }
 
     def export(self, model_dir: Path) -> None:
         """``audio_decoder``: the whole pipeline, fp16, around the autoencoder and vocoder that are there."""
@@ -144,7 +146,11 @@ class CaptionedFlow(nn.Module):
     """UNet and text encoder under the flow-matching loss."""
 
     def __init__(
-        self, unet: UNet2DConditionModel, text_encoder: ClapTextModelWithProjection, condition_noise: float, shift: float
+        self,
+        unet: UNet2DConditionModel,
+        text_encoder: ClapTextModelWithProjection,
+        condition_noise: float = 0.0,
+        shift: float = 1.0,
     ):
         super().__init__()
         self.unet, self.text_encoder = unet, text_encoder
@@ -224,7 +230,7 @@ def build_unet(
         projection_class_embeddings_input_dim=condition_width,
         class_embeddings_concat=True,
     )
-    with torch.no_grad():  # a unit vector's values are small: bring the projected condition to the time embedding's size
+    with torch.no_grad():  # the values of a unit vector are small: bring what is made of them to unit size
         unet.class_embedding.weight *= condition_width**0.5
     return unet
 

@@ -17,27 +17,29 @@ import torch
 from diffusers import AutoencoderKL
 from torch import nn
 
-from decoders.mel import MIDDLE, SPREAD
+from decoders.mel import MIDDLE, QUIET, SPREAD
+from train.foundations.image_vae import standardise_latents
 from train.foundations.sounds import HELD_OUT_SEED, MelStream, write_component
 from train.task import Task
 
 
 class AudioVaeTask(Task):
-    """Absolute error of the log-mel, plus a light pull of the posterior towards the unit Gaussian."""
+    """Absolute error of the log-mel, loud parts first, plus a light pull of the posterior to the unit Gaussian."""
 
     DEFAULTS: ClassVar[dict[str, Any]] = {
         "seed": 11,  # stream of scenes
-        "channels": [16, 32, 48, 56],  # width of each level; three halvings
+        "channels": [16, 16, 32, 64],  # width of each level; three halvings
         "latent_channels": 8,
         "groups": 8,  # of the group norms
-        "divergence_weight": 2e-3,  # of the Kullback-Leibler divergence a latent value
+        "divergence_weight": 2e-4,  # of the Kullback-Leibler divergence a latent value
         "held_out": 96,  # sounds of evaluate()
     }
 
     def __init__(self, settings: dict[str, Any], model_dir: str | Path):
         super().__init__(settings, model_dir)
-        self.model = MelAutoencoder(build_vae(**{k: self.settings[k] for k in ("channels", "latent_channels", "groups")}))
-        self.model.divergence_weight = self.settings["divergence_weight"]
+        chosen = self.settings
+        vae = build_vae(chosen["channels"], chosen["latent_channels"], chosen["groups"])
+        self.model = MelAutoencoder(vae, chosen["divergence_weight"])
         self.dataset = MelStream(self.settings["seed"])
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
@@ -49,10 +51,9 @@ class AudioVaeTask(Task):
 
     @torch.no_grad()
     def export(self, model_dir: Path) -> None:
-        """``audio_decoder/vae``, fp16, with the scaling factor that gives its latents unit variance."""
+        """``audio_decoder/vae``, fp16, its latents standardised on sounds of the training stream."""
         vae = copy.deepcopy(self.model.vae)
-        latents = vae.encode(self._mels(self.settings["seed"])).latent_dist.mean
-        vae.register_to_config(scaling_factor=round(1 / latents.std().item(), 4))
+        standardise_latents(vae, self._mels(self.settings["seed"]))
         write_component(model_dir / "audio_decoder" / "vae", vae.half().save_pretrained)
 
     @torch.no_grad()
@@ -70,23 +71,27 @@ class AudioVaeTask(Task):
 class MelAutoencoder(nn.Module):
     """The autoencoder and its loss."""
 
-    divergence_weight = 2e-3
-
-    def __init__(self, vae: AutoencoderKL):
+    def __init__(self, vae: AutoencoderKL, divergence_weight: float):
         super().__init__()
         self.vae = vae
+        self.divergence_weight = divergence_weight
 
     def forward(self, mel: torch.Tensor) -> dict[str, torch.Tensor]:
         """Loss of log-mels (B, 1, T, M)."""
         posterior = self.vae.encode(mel).latent_dist
         decoded = self.vae.decode(posterior.sample()).sample
-        error = (decoded.float() - mel).abs().mean() / SPREAD
+        error = ((decoded.float() - mel).abs() * loudness(mel)).mean() / SPREAD
         divergence = posterior.kl().mean() / posterior.mean[0].numel()
         return {
             "loss": error + self.divergence_weight * divergence,
             "error": error.detach(),
             "divergence": divergence.detach(),
         }
+
+
+def loudness(mel: torch.Tensor) -> torch.Tensor:
+    """How much each value of log-mels counts: what stands out of a quiet room, up to ten times as much."""
+    return (mel - QUIET).clamp(1, 10)
 
 
 def build_vae(channels: list[int], latent_channels: int, groups: int) -> AutoencoderKL:
@@ -102,6 +107,7 @@ def build_vae(channels: list[int], latent_channels: int, groups: int) -> Autoenc
         latent_channels=latent_channels,
         norm_num_groups=groups,
         mid_block_add_attention=False,
+        scaling_factor=1.0,
     )
     scale_ends(vae.encoder.conv_in, vae.decoder.conv_out)
     return vae
@@ -109,7 +115,7 @@ def build_vae(channels: list[int], latent_channels: int, groups: int) -> Autoenc
 
 @torch.no_grad()
 def scale_ends(first: nn.Conv2d, last: nn.Conv2d) -> None:
-    """Make ``first`` take, and ``last`` give, raw log-mels while the layers between them see (mel - MIDDLE) / SPREAD."""
+    """Make ``first`` take, and ``last`` give, raw log-mels; in between flows (mel - MIDDLE) / SPREAD."""
     first.weight /= SPREAD
     first.bias -= first.weight.sum((1, 2, 3)) * MIDDLE
     last.weight *= SPREAD

@@ -32,6 +32,7 @@ from encoders.preprocess_image import ImageSettings
 from encoders.preprocess_video import VideoSettings
 from encoders.text_tokenizer import train_tokenizer
 from train.foundations.contrast_pools import (
+    ABSENT,
     ATTRIBUTES,
     UNKNOWN,
     Stream,
@@ -54,12 +55,13 @@ CHINESE_SHARE = 0.25
 def nano_config(settings: dict[str, Any]) -> MediaEncoderConfig:
     """The encoder of the embedded model: ImageBind's towers at small width."""
     shared, size, patch = settings["shared_width"], settings["image_size"], settings["patch"]
-    vision = TowerConfig(settings["vision_width"], settings["vision_depth"], 4, (3, 2, size, size), *[(2, patch, patch)] * 2)
-    text = TowerConfig(
-        settings["text_width"], settings["text_depth"], 4, (48,), vocabulary=settings["vocabulary"], logit_scale=1 / 0.07
-    )
+    cube, strip = (2, patch, patch), (16, 12)
+    vision = TowerConfig(settings["vision_width"], settings["vision_depth"], 4, (3, 2, size, size), cube, cube)
     audio = TowerConfig(
-        settings["audio_width"], settings["audio_depth"], 4, (1, 64, 204), (16, 12), (16, 12), logit_scale=20.0
+        settings["audio_width"], settings["audio_depth"], 4, (1, 64, 204), strip, strip, logit_scale=20.0
+    )
+    text = TowerConfig(
+        settings["text_width"], settings["text_depth"], 4, (48,), vocabulary=settings["vocabulary"], logit_scale=14.3
     )
     points = PointConfig(
         width=96, depth=3, heads=4, groups=32, group_size=16, patch_widths=(32, 64, 128), patch_output=96,
@@ -117,7 +119,7 @@ def attribute_phrases(language: str) -> list[str]:
 class ContrastData(Dataset):
     """Item i: a medium of a pool, and a phrase about it. ``shares`` are the modalities' shares of the items."""
 
-    def __init__(self, pools: dict[str, tuple[np.ndarray, np.ndarray]], shares: dict[str, float], seed: int, length: int):
+    def __init__(self, pools: dict[str, tuple], shares: dict[str, float], seed: int, length: int):
         self.pools, self.shares, self.seed, self.length = pools, shares, seed, length
 
     def __len__(self) -> int:
@@ -154,12 +156,14 @@ class ContrastModel(nn.Module):
 
     def forward(self, texts, text_codes, codes, **media) -> dict[str, torch.Tensor]:
         """texts (B, L) ids; codes and text_codes (B, A), of media in the order image, video, audio, points."""
-        units = [self.encoder.embed(name, media[name]) for name in world.MODALITIES if name in media]
-        embedded = torch.cat(units)  # (B, E)
+        units = {name: self.encoder.embed(name, media[name]) for name in world.MODALITIES if name in media}
+        embedded = torch.cat(list(units.values()))  # (B, E)
         contrast = self._contrast(embedded, codes, self.encoder.embed_ids(texts), text_codes)
-        attributes = self._attributes(embedded, codes)
-        loss = contrast + self.attribute_weight * attributes
-        return {"loss": loss, "contrast": contrast.detach(), "attributes": attributes.detach()}
+        attributes, right = self._attributes(embedded, codes)
+        parts = {"contrast": contrast.detach(), "attributes": attributes.detach()}
+        shares = right.split([len(unit) for unit in units.values()])
+        parts |= {f"{name}_right": share.nanmean() for name, share in zip(units, shares, strict=True)}
+        return {"loss": contrast + self.attribute_weight * attributes, **parts}
 
     def _contrast(self, media, codes, texts, text_codes) -> torch.Tensor:
         """Symmetric InfoNCE without false negatives."""
@@ -171,16 +175,19 @@ class ContrastModel(nn.Module):
         target = torch.arange(len(media), device=media.device)
         return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
-    def _attributes(self, media, codes) -> torch.Tensor:
-        """Cross-entropy over the phrases of each attribute's values, for the attributes that a medium shows."""
+    def _attributes(self, media, codes) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cross-entropy over the phrases of each attribute's values, and (B, A) 1 where the right one is nearest.
+
+        Attributes that a medium does not show count for nothing; the second result has NaN there.
+        """
         language = "zh" if torch.rand(()) < CHINESE_SHARE else "en"
         phrases = self.encoder.embed_ids(getattr(self, f"phrases_{language}"))  # (P, E)
         logits = (self.log_attribute_scale.exp().clamp(max=100) * media @ phrases.T).float()
-        losses = []
         parts = logits.split([len(values) for values in ATTRIBUTES.values()], dim=1)
-        for column, part in enumerate(parts):
-            losses.append(F.cross_entropy(part, codes[:, column], ignore_index=-1, reduction="sum"))
-        return torch.stack(losses).sum() / (codes >= 0).sum()
+        pairs = list(zip(parts, codes.T, strict=True))
+        losses = [F.cross_entropy(part, code, ignore_index=ABSENT, reduction="sum") for part, code in pairs]
+        right = torch.stack([(part.argmax(-1) == code).float() for part, code in pairs], dim=1)
+        return torch.stack(losses).sum() / (codes >= 0).sum(), right.masked_fill(codes < 0, float("nan"))
 
 
 class ContrastTask(Task):
@@ -214,13 +221,11 @@ class ContrastTask(Task):
         self.encoder = MediaEncoder(nano_config(self.settings | {"vocabulary": tokenizer.get_vocab_size()}), tokenizer)
         self.model = ContrastModel(self.encoder, self.settings["attribute_weight"])
         counts = {"image": "images", "video": "videos", "audio": "sounds", "points": "clouds"}
-        self.pools = {
-            modality: self._pool(Stream(modality, TRAIN_SEED, self.settings[name], "train", self.settings["outsider_every"]))
-            for modality, name in counts.items()
-        }
+        self.pools = {modality: self._pool(modality, self.settings[name]) for modality, name in counts.items()}
         self.dataset = ContrastData(self.pools, self.settings["shares"], TRAIN_SEED, length=1 << 20)
 
-    def _pool(self, stream: Stream) -> tuple[np.ndarray, np.ndarray]:
+    def _pool(self, modality: str, count: int) -> tuple[np.ndarray, np.ndarray]:
+        stream = Stream(modality, TRAIN_SEED, count, "train", self.settings["outsider_every"])
         return pool(stream, self.encoder, self.settings["cache"])
 
     def parts(self) -> dict[str, list[nn.Parameter]]:

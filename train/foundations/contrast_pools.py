@@ -48,7 +48,7 @@ def decode_attributes(codes: np.ndarray) -> dict[str, str | int]:
 
 @dataclass(frozen=True)
 class Stream:
-    """Which media: scenes of ``pairs`` from ``seed``, every ``outsider_every``-th replaced by an outsider (0 = none)."""
+    """Media of the scenes of ``pairs`` from ``seed``; every ``outsider_every``-th is an outsider instead (0 = none)."""
 
     modality: str
     seed: int

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -28,14 +29,14 @@ ENCODE_BATCH = 32
 def image_latents(vae: AutoencoderKL, count: int, seed: int, cache_dir: str | Path) -> torch.Tensor:
     """Scaled latents (count, C, h, w) in half precision of the pictures of ``sample(seed, 0 .. count - 1)``."""
     key = f"image-latents-{seed}-{count}-{toybox_hash()}-{weights_hash(vae)}"
-    rendered = (render_image(sample(seed, i)) for i in range(count))
+    rendered = (render_image(sample(seed, i), vae.config.sample_size) for i in range(count))
     return torch.from_numpy(cached(cache_dir, key, count, lambda: _encoded(vae, rendered)))
 
 
 def video_latents(vae: AutoencoderKL, count: int, seed: int, cache_dir: str | Path) -> torch.Tensor:
     """Scaled latents (count, F, C, h, w) in half precision of the videos of ``sample(seed, 0 .. count - 1)``."""
     key = f"video-latents-{seed}-{count}-{toybox_hash()}-{weights_hash(vae)}"
-    rendered = (render_video(sample(seed, i)) for i in range(count))
+    rendered = (render_video(sample(seed, i), size=vae.config.sample_size) for i in range(count))
     return torch.from_numpy(cached(cache_dir, key, count, lambda: (_encode(vae, video) for video in rendered)))
 
 
@@ -48,6 +49,16 @@ def cached(cache_dir: str | Path, key: str, count: int, make: Callable[[], Itera
         _write(aside, tqdm(make(), total=count, desc=f"making {key.rpartition('-')[0]}", mininterval=5), count)
         os.replace(aside, path)
     return np.load(path, mmap_mode="c")  # copy-on-write: torch refuses read-only arrays
+
+
+def write_component(folder: Path, save: Callable[[Path], object]) -> None:
+    """``save`` into a folder beside ``folder``, then put it in its place: a cut leaves the old one whole."""
+    aside = folder.with_name(f"writing-{os.getpid()}-{folder.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.parent.mkdir(parents=True, exist_ok=True)
+    save(aside)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(aside, folder)
 
 
 def toybox_hash() -> str:

@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils.data import Dataset
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
-from decoders.mel import BANDS, HOP, SAMPLING_RATE, log_mel
+from decoders.mel import BANDS, HOP, QUIET, SAMPLING_RATE, SPREAD, log_mel
 from train.foundations.sounds import (
     HELD_OUT_SEED,
     cached_pool,
@@ -33,8 +33,6 @@ from train.foundations.spectral_loss import spectral_loss
 from train.task import Task
 
 FULL_SCALE = 32767  # of the pool's 16-bit samples
-#: Log-mel of a quiet room, and the spread about it: silence at the ends then equals the convolutions' zero padding.
-QUIET, SPREAD = -7.0, 2.0
 
 
 class VocoderTask(Task):
@@ -43,13 +41,15 @@ class VocoderTask(Task):
     DEFAULTS: ClassVar[dict[str, Any]] = {
         "seed": 12,  # stream of scenes
         "pool": 2048,  # sounds, each revisited
-        "frames": 40,  # mel frames a segment, 10 ms each
+        "frames": 50,  # mel frames a segment, 10 ms each
         "decoded_share": 0.4,  # segments whose mel went through the autoencoder
         "channels": 192,  # before the first upsampling; each halves it
-        "upsample_rates": [5, 4, 8],  # their product is the hop of the mel, 160
-        "upsample_kernels": [11, 8, 16],
+        # The product of the rates is the hop of the mel, 160. A slow first stage sees far: the residual blocks reach
+        # a quarter of a second to either side there, enough to know where in a steady tone they are.
+        "upsample_rates": [2, 5, 4, 4],
+        "upsample_kernels": [4, 11, 8, 8],
         "kernels": [3, 7],  # of the residual blocks
-        "dilations": [1, 3],
+        "dilations": [1, 3, 9],
         "held_out": 48,  # sounds of evaluate()
         "cache": ".cache/audio",
     }
@@ -71,7 +71,7 @@ class VocoderTask(Task):
 
     def collate(self, items: list[tuple[torch.Tensor, torch.Tensor]]) -> dict[str, torch.Tensor]:
         """{"mel": (B, T, M), "waveform": (B, N)}."""
-        mels, waves = zip(*items)
+        mels, waves = zip(*items, strict=True)
         return {"mel": torch.stack(mels), "waveform": torch.stack(waves)}
 
     def export(self, model_dir: Path) -> None:
@@ -146,7 +146,7 @@ def build_vocoder(
     for module in vocoder.modules():
         if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
             module.reset_parameters()  # the class starts its weights too near zero for a short training
-    vocoder.mean.fill_(QUIET)
+    vocoder.mean.fill_(QUIET)  # a quiet room then equals the zeros with which convolutions pad
     vocoder.scale.fill_(SPREAD)
     return vocoder
 

@@ -52,6 +52,7 @@ class DialogueTask(Task):
         "kinds": [],  # of dialogue; none = all, by their own weights
         "tokens_per_bin": 2048,
         "caption_weight": 2.0,
+        "held_out": 400,  # dialogues of evaluate()
     }
     #: Folder of the core in the model folder that this stage writes.
     output: ClassVar[str] = "core"
@@ -119,7 +120,7 @@ class DialogueTask(Task):
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
         """On fresh dialogues: losses, and for each kind the share whose replies are right token by token."""
-        data = self._rows(EVALUATION_SEED, 400)
+        data = self._rows(EVALUATION_SEED, self.settings["held_out"])
         right, total, sums = defaultdict(int), defaultdict(int), defaultdict(list)
         for start in range(0, len(data.rows), 25):
             rows = data.rows[start : start + 25]

@@ -1,0 +1,30 @@
+"""What the tests of the composed model share. The folder is built once a session: who changes it works on a copy."""
+
+import shutil
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory):
+    """A complete model folder of the real classes, untrained. Read only."""
+    from tests.tiny_model import build_tiny_model  # not at the top: most tests need no diffusers
+
+    return build_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
+
+
+@pytest.fixture
+def tiny_copy(tiny_folder, tmp_path):
+    """A copy of the tiny model that a test may damage."""
+    return shutil.copytree(tiny_folder, tmp_path / "model")
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_folder):
+    """The tiny model, loaded. Who changes its weights puts them back."""
+    from nextgpt_lite import AnyToAny
+
+    return AnyToAny.from_pretrained(tiny_folder)

@@ -1,0 +1,49 @@
+"""A tiny model that has been taught four sentences, so that its replies are known: the tests of the page talk to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nextgpt_lite import AnyToAny, conversation
+from nextgpt_lite.model import language_loss
+from tests.tiny_model import medium
+
+HELLO, SEEN = "Hello, I am a very small model.", "I see a picture here."
+LESSONS: tuple[tuple[list[dict[str, Any]], list[dict[str, Any]]], ...] = (
+    ([{"type": "text", "text": "hello"}], [{"type": "text", "text": HELLO}]),
+    ([{"type": "text", "text": "draw a bell"}], [{"type": "text", "text": "Here is a bell."}, {"type": "image"}]),
+    (
+        [{"type": "text", "text": "film it and play it"}],
+        [{"type": "text", "text": "Watch and listen."}, {"type": "video"}, {"type": "audio"}],
+    ),
+    ([medium("image"), {"type": "text", "text": "what is this?"}], [{"type": "text", "text": SEEN}]),
+)
+
+
+def taught_model(folder: Path, steps: int = 150) -> AnyToAny:
+    """The tiny model of ``folder``, its core trained on the lessons in memory."""
+    model = AnyToAny.from_pretrained(folder, device="cpu")
+    rows = [_row(model, user, assistant) for user, assistant in LESSONS]
+    core = model.core.requires_grad_(True).train()
+    optimiser = torch.optim.AdamW(core.parameters(), lr=6e-3)
+    for _ in range(steps):
+        loss = torch.stack(
+            [language_loss(core(ids, media_embeddings=media).logits, labels) for ids, labels, media in rows]
+        )
+        optimiser.zero_grad()
+        loss.mean().backward()
+        optimiser.step()
+    core.eval().requires_grad_(False)
+    return model
+
+
+def _row(model: AnyToAny, user: list[dict[str, Any]], assistant: list[dict[str, Any]]):
+    """Ids (1, T), labels (1, T) and media (1, M, E) of a lesson."""
+    messages = [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
+    ids, mask, media = conversation.encode(messages, model.tokenizer, model.table, reply=False)
+    labels = [token if own else -100 for token, own in zip(ids, mask, strict=True)]
+    embedded = torch.stack([model.embed(part) for part in media])[None] if media else None
+    return torch.tensor([ids]), torch.tensor([labels]), embedded

@@ -1,0 +1,141 @@
+"""The composed model, every component real: one conversation or many, streaming, progress, seeds, mending."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from nextgpt_lite.conversation import ConversationError
+from tests.tiny_model import medium, saying
+
+
+def user(*parts):
+    return [{"role": "user", "content": [{"type": "text", "text": p} if isinstance(p, str) else p for p in parts]}]
+
+
+DRAW = user(medium("image"), "Draw this and let me hear it.")
+PLAY = user("Play a bell.")
+
+
+def test_one_by_one_equals_a_batch(tiny_model):
+    talks = [DRAW, PLAY, user(medium("points"), medium("audio"), "And now?")]
+    wanted = [("image", "audio"), ("audio",), ()]
+    with saying(tiny_model, talks, wanted) as tokens:
+        together = tiny_model.chat_batch(talks, seeds=[3, 4, 5], max_new_tokens=tokens)
+        alone = [tiny_model.chat(t, seed=s, max_new_tokens=tokens) for t, s in zip(talks, (3, 4, 5), strict=True)]
+    for one, other, modalities in zip(together, alone, wanted, strict=True):
+        assert one.text == other.text
+        assert one.repaired == other.repaired
+        found = [m.modality for m in one.media][: len(modalities)]
+        assert [m.modality for m in one.media] == [m.modality for m in other.media] and tuple(found) == modalities
+        for first, second in zip(one.media, other.media, strict=True):
+            tolerance = 1 if first.modality == "image" else 1e-3
+            np.testing.assert_allclose(first.array.astype(float), second.array.astype(float), atol=tolerance)
+
+
+def test_streamed_text_grows_to_the_reply(tiny_model):
+    seen = []
+    with saying(tiny_model, [DRAW], [("image",)], words=12) as tokens:
+        reply = tiny_model.chat(DRAW, max_new_tokens=tokens, steps=1, on_text=seen.append)
+    assert seen[-1] == reply.text
+    assert all(later.startswith(sooner.rstrip("\ufffd")) for sooner, later in itertools.pairwise(seen))
+    assert "<image_00>" not in reply.text
+    assert reply.seconds.keys() == {"text", "image"}
+
+
+def test_progress_is_told_step_by_step(tiny_model):
+    told = []
+    with saying(tiny_model, [PLAY], [("audio", "image")]) as tokens:
+        tiny_model.chat(PLAY, max_new_tokens=tokens, steps=2, on_progress=lambda *step: told.append(step))
+    assert told == [("audio", 1, 2), ("audio", 2, 2), ("image", 1, 2), ("image", 2, 2)]
+
+
+def test_an_exception_cancels_and_leaves_the_model_usable(tiny_model):
+    class Cancelled(Exception):
+        pass
+
+    def cancel(modality, step, steps):
+        if step == 2:
+            raise Cancelled
+
+    with saying(tiny_model, [PLAY], [("image",)]) as tokens:
+        with pytest.raises(Cancelled):
+            tiny_model.chat(PLAY, max_new_tokens=tokens, steps=4, on_progress=cancel)
+        assert len(tiny_model.chat(PLAY, max_new_tokens=tokens, steps=2).media) == 1
+
+
+def test_an_incomplete_span_is_completed_and_counted(tiny_model):
+    with saying(tiny_model, [PLAY], [("video",)]) as tokens:
+        whole = tiny_model.chat(PLAY, max_new_tokens=tokens, steps=1)
+        cut = tiny_model.chat(PLAY, max_new_tokens=tokens - 2, steps=1)
+    assert (whole.repaired, cut.repaired) == (0, 2)
+    assert [m.modality for m in cut.media] == ["video"]
+    assert np.array_equal(whole.media[0].array, cut.media[0].array)
+
+
+@pytest.mark.parametrize("modality", ["image", "audio"])
+def test_seeds_decide_media(tiny_model, modality):
+    with saying(tiny_model, [PLAY], [(modality, modality)]) as tokens:
+        first, same, other = (tiny_model.chat(PLAY, seed=s, max_new_tokens=tokens, steps=2).media for s in (1, 1, 2))
+    assert np.array_equal(first[0].array, same[0].array)
+    assert not np.array_equal(first[0].array, other[0].array)
+    assert not np.array_equal(first[0].array, first[1].array), "two media of one reply have noise of their own"
+
+
+def test_only_allowed_media_are_made(tiny_model):
+    with saying(tiny_model, [PLAY], [("image", "audio")]) as tokens:
+        reply = tiny_model.chat(PLAY, max_new_tokens=tokens, steps=1, allowed_media=["audio"])
+    assert [m.modality for m in reply.media] == ["audio"]
+
+
+def test_a_reply_goes_on_as_a_message(tiny_model):
+    with saying(tiny_model, [PLAY], [("audio",)]) as tokens:
+        reply = tiny_model.chat(PLAY, max_new_tokens=tokens, steps=1)
+    talk = [*PLAY, reply.as_message(), *user("What did you play?")]
+    ids, media, dropped = tiny_model._prepare(talk)
+    assert "<own><audio>what did you play?" in tiny_model.tokenizer.decode(ids)
+    assert media.shape == (1, tiny_model.encoder.width) and dropped == 0
+    tiny_model.chat(talk, max_new_tokens=2)
+
+
+def test_embeddings_are_unit_vectors_through_the_cache(tiny_model):
+    part = medium("image")
+    embedding = tiny_model.embed(part)
+    plain = tiny_model.encoder.embed("image", tiny_model.encoder.preprocess("image", part["array"])[None])
+    torch.testing.assert_close(embedding, tiny_model.cache(plain)[0])
+    assert not torch.allclose(embedding, plain[0])
+    torch.testing.assert_close(embedding.norm(), torch.tensor(1.0))
+    given = tiny_model.embed({"type": "image", "embedding": [1.0] * len(embedding)})
+    assert given.tolist() == [1.0] * len(embedding)
+
+
+def test_what_is_shown_matters(tiny_model):
+    with torch.no_grad():
+        states = [
+            tiny_model.core(torch.tensor([ids]), media_embeddings=media[None]).last_hidden_state[0, -1]
+            for ids, media, _ in (tiny_model._prepare(user(medium("image", i), "What is this?")) for i in (0, 1))
+        ]
+    assert not torch.equal(*states)
+
+
+def test_sampling_follows_its_seed(tiny_model):
+    texts = [tiny_model.chat(PLAY, temperature=1.5, seed=s, max_new_tokens=8, allowed_media=[]).text for s in (1, 1, 2)]
+    assert texts[0] == texts[1] != texts[2]
+
+
+@pytest.mark.parametrize(
+    ("messages", "said"),
+    [
+        ([], "the last message must be the user's"),
+        ([{"role": "assistant", "content": "hello"}], "the last message must be the user's"),
+        (user({"type": "image"}), "a part of type 'image' has no array"),
+        (user({"type": "audio", "array": np.full(16_000, np.nan), "rate": 16_000.0}), "values that are not finite"),
+        (user({"type": "image", "array": np.zeros((4, 4, 7), np.uint8)}), "the image cannot be read"),
+        (user({"type": "points", "array": np.zeros((0, 3))}), "the points cannot be read"),
+        (user("word " * 2000), "more than the 576"),
+    ],
+)
+def test_bad_messages_are_refused_in_a_sentence(tiny_model, messages, said):
+    with pytest.raises(ConversationError, match=said):
+        tiny_model.chat(messages)

@@ -1,0 +1,91 @@
+"""Placeholders and signal tokens: where they stand, how broken spans are mended, which tokenizers are refused."""
+
+import pytest
+import torch
+
+from nextgpt_lite.signal_tokens import (
+    INPUT_MODALITIES,
+    OWN,
+    SignalTable,
+    add_to_tokenizer,
+    added_tokens,
+    check_tokenizer,
+    placeholder,
+    signal_span,
+)
+from train.foundations.language_model import train_tokenizer
+
+COUNTS = {"image": 2, "video": 3, "audio": 2}
+TABLE = SignalTable(100, COUNTS)
+IMAGE, VIDEO, AUDIO = (list(TABLE.spans[m]) for m in COUNTS)
+
+
+@pytest.fixture(scope="module")
+def base():
+    return lambda: train_tokenizer(vocabulary=300, texts=5)
+
+
+def test_ids_follow_the_names():
+    assert TABLE.names == added_tokens(COUNTS)
+    assert [TABLE.names[i - 100] for i in VIDEO] == ["<video_00>", "<video_01>", "<video_02>"]
+    assert TABLE.placeholders == {m: 100 + i for i, m in enumerate(INPUT_MODALITIES)}
+    assert TABLE.names[TABLE.first_signal - 100 - 1] == OWN
+    assert TABLE.first_signal == IMAGE[0]
+
+
+def test_masks():
+    ids = torch.tensor([[1, TABLE.placeholders["points"], TABLE.first + 4, *VIDEO, *IMAGE]])
+    assert TABLE.placeholder_mask(ids).tolist() == [[False, True, *[False] * 6]]
+    assert TABLE.signal_mask(ids, "video").nonzero()[:, 1].tolist() == [3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("ids", "whole", "modalities", "repaired"),
+    [
+        ([5, *IMAGE, 6, *VIDEO], [5, *IMAGE, 6, *VIDEO], ["image", "video"], 0),
+        ([5, 6], [5, 6], [], 0),
+        ([5, IMAGE[0]], [5, *IMAGE], ["image"], 1),  # cut
+        ([VIDEO[0], VIDEO[2], 7], [*VIDEO, 7], ["video"], 3),  # one dropped, two put in
+        ([VIDEO[0], 7, VIDEO[1], VIDEO[2]], [*VIDEO, 7], ["video"], 4),  # a word in between
+        ([IMAGE[0], AUDIO[1], 7], [*IMAGE, 7], ["image"], 2),  # as many as expected, but wrong
+        ([AUDIO[1], VIDEO[2], 7], [7], [], 2),  # no beginning
+        ([*IMAGE, *IMAGE], [*IMAGE, *IMAGE], ["image", "image"], 0),
+        ([IMAGE[0], IMAGE[0], IMAGE[1]], [*IMAGE, *IMAGE], ["image", "image"], 1),
+        ([*IMAGE, IMAGE[1]], IMAGE, ["image"], 1),  # said twice
+    ],
+)
+def test_spans_are_made_whole_and_mending_is_counted(ids, whole, modalities, repaired):
+    assert TABLE.complete(ids) == (whole, modalities, repaired)
+
+
+def test_unknown_modalities_are_refused():
+    with pytest.raises(ValueError, match="unknown modality 'smell': expected one of image"):
+        placeholder("smell")
+    with pytest.raises(ValueError, match="no decoder for modality 'points'"):
+        signal_span("points", 2)
+
+
+def test_tokens_are_added_behind_the_vocabulary_and_are_single(base):
+    tokenizer = base()
+    size = len(tokenizer)
+    table = add_to_tokenizer(tokenizer, COUNTS)
+    check_tokenizer(tokenizer, table)
+    assert table.first == size
+    assert tokenizer("<image><own><video_01>")["input_ids"] == [size, size + 4, table.spans["video"][1]]
+    assert tokenizer.decode([size, table.first_signal], skip_special_tokens=True) == ""
+
+
+def test_tokens_are_added_only_once(base):
+    tokenizer = base()
+    add_to_tokenizer(tokenizer, COUNTS)
+    with pytest.raises(ValueError, match="already has '<image>'"):
+        add_to_tokenizer(tokenizer, COUNTS)
+
+
+def test_another_tokenizer_is_refused_by_row(base):
+    tokenizer = base()
+    tokenizer.add_tokens(["stranger"])
+    table = SignalTable(len(tokenizer) - 1, COUNTS)
+    add_to_tokenizer(tokenizer, COUNTS)
+    with pytest.raises(ValueError, match="has '<image>' at row"):
+        check_tokenizer(tokenizer, table)

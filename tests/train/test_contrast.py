@@ -1,0 +1,110 @@
+"""The encoder's training: exact pools, fair negatives, and two steps that move every tower."""
+
+import numpy as np
+import pytest
+import torch
+
+from data import toybox
+from data.toybox import world
+from encoders import MediaEncoder
+from train.foundations.contrast import ContrastTask, attribute_phrases, caption, partial_attributes
+from train.foundations.contrast_pools import ATTRIBUTES, decode_attributes, encode_attributes, from_storage
+from train.foundations.contrast_probe import fit_probe
+
+TINY = {
+    "shared_width": 16, "image_size": 32, "vision_width": 16, "vision_depth": 1, "audio_width": 16, "audio_depth": 1,
+    "text_width": 16, "text_depth": 1, "images": 16, "videos": 8, "sounds": 8, "clouds": 8, "outsider_every": 4,
+    "held_out": 4,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory) -> ContrastTask:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("contrast")
+    return ContrastTask(TINY | {"cache": str(folder / "cache")}, folder)
+
+
+def test_codes_survive():
+    for modality in world.MODALITIES:
+        attributes = world.visible(world.sample(3, 1), modality)
+        assert decode_attributes(encode_attributes(attributes)) == attributes
+
+
+def test_pools_hold_what_the_encoder_sees(task):
+    for modality, (stored, codes) in task.pools.items():
+        scene = world.sample(31, 1)
+        rate = 4 if modality == "video" else None
+        expected = task.encoder.preprocess(modality, toybox.render(scene, modality), rate)
+        found = from_storage(modality, torch.from_numpy(np.asarray(stored[1:2])), task.encoder)[0]
+        assert torch.allclose(found, expected, atol=2e-3)
+        assert decode_attributes(codes[1]) == world.visible(scene, modality)
+        assert decode_attributes(codes[3]) == {"thing": "unknown"}
+
+
+def test_items_depend_on_the_index_only(task):
+    first, again = task.dataset[17], task.dataset[17]
+    assert first["text"] == again["text"] and np.array_equal(first["medium"], again["medium"])
+
+
+def test_captions_are_exact():
+    attributes = {"thing": "bell", "colour": "red", "count": 2}
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        part = partial_attributes(attributes, rng)
+        assert part["count"] == 2 and set(part) > {"count"}
+    assert toybox.parse_reply(caption({"thing": "bell", "colour": "red"}, "image", "en", rng))["colour"] == "red"
+    assert caption({"thing": "unknown"}, "image", "zh", rng).endswith("东西")
+
+
+def test_one_phrase_for_each_value():
+    for language in ("en", "zh"):
+        phrases = attribute_phrases(language)
+        assert len(phrases) == len(set(phrases)) == sum(map(len, ATTRIBUTES.values()))
+
+
+def test_a_text_that_fits_is_no_negative(task):
+    units = torch.eye(16)[:2]
+    bell = torch.from_numpy(encode_attributes({"thing": "bell"}))
+    red = torch.from_numpy(encode_attributes({"thing": "bell", "colour": "red"}))
+    fits = task.model._contrast(units, torch.stack([red, red]), units.flip(0), torch.stack([bell, red]))
+    differs = task.model._contrast(units, torch.stack([red, bell]), units.flip(0), torch.stack([red, bell]))
+    assert fits == 0 and differs > 1
+
+
+def test_two_steps_move_every_tower(task):
+    batch = task.collate([task.dataset[index] for index in range(24)])
+    parts = task.parts()
+    assert sum(len(part) for part in parts.values()) == len(list(task.model.parameters()))
+    before = {name: [parameter.detach().clone() for parameter in part] for name, part in parts.items()}
+    optimiser = torch.optim.AdamW(task.model.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(3):
+        outputs = task.model(**batch)
+        optimiser.zero_grad()
+        outputs["loss"].backward()
+        optimiser.step()
+        losses.append(outputs["loss"].item())
+    assert losses[-1] < losses[0]
+    for name, part in parts.items():
+        assert any(not torch.equal(old, new) for old, new in zip(before[name], part, strict=True)), name
+
+
+def test_export_and_evaluate(task, tmp_path):
+    task.export(tmp_path)
+    assert MediaEncoder.from_pretrained(tmp_path / "encoder").width == 16
+    figures = task.evaluate()
+    assert {"image.colour", "video.held_out_pairs.thing", "audio.pitch", "points.outsiders.declined"} <= set(figures)
+    assert all(0 <= value <= 1 for value in figures.values())
+
+
+def test_a_probe_finds_what_is_linear():
+    generator = torch.Generator().manual_seed(0)
+    points = torch.nn.functional.normalize(torch.randn(300, 8, generator=generator), dim=-1)
+    codes = (points[:, 0] > 0).long()
+    assert (fit_probe(points, codes, 2)(points).argmax(-1) == codes).float().mean() > 0.98
+
+
+def test_unknown_settings_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="vison_width"):
+        ContrastTask({"vison_width": 3}, tmp_path)

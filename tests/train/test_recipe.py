@@ -1,0 +1,135 @@
+"""Recipes: what is read, what is refused, and that every shipped one fits its task."""
+
+import importlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from train import TASKS
+from train.recipe import RecipeError, check_settings, read_recipe
+from train.task import build_task, trainable_groups
+
+RECIPES = sorted((Path(__file__).parents[2] / "train/recipes").glob("*.yaml"))
+MINIMAL = {"task": "audio_vae", "steps": 3, "batch_size": 2, "learning_rates": {"vae": "1e-3"}}
+#: Settings that make a task quick to build. The stages, which need a model folder, are in test_stages.
+QUICK = {
+    "audio_vae": {"channels": [4, 4, 4, 4], "latent_channels": 2, "groups": 2},
+    "image_vae": {"block_out_channels": [4, 4], "latent_channels": 2},
+    "language_model": {"dialogues": 20, "vocabulary_texts": 20, "vocabulary": 400, "hidden_size": 16, "heads": 2},
+}
+
+
+def write(path, **changes):
+    path.write_text(yaml.safe_dump({**MINIMAL, **changes}))
+    return path
+
+
+def test_values_are_converted_to_what_is_meant(tmp_path):
+    recipe = read_recipe(write(tmp_path / "a.yaml", betas=[0.8, 0.9], ema="0.99"))
+    assert recipe.learning_rates == {"vae": 1e-3}
+    assert recipe.betas == (0.8, 0.9)
+    assert recipe.ema == 0.99
+
+
+def test_overrides_reach_into_mappings(tmp_path):
+    path = write(tmp_path / "a.yaml")
+    recipe = read_recipe(path, ["steps=7", "learning_rates.vae=0.5", "task_settings.groups=4", "bf16=false"])
+    assert (recipe.steps, recipe.learning_rates, recipe.task_settings) == (7, {"vae": 0.5}, {"groups": 4})
+    assert recipe.bf16 is False
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"step": 3}, "unknown key 'step': did you mean 'steps'"),
+        ({"zzz": 3}, "expected one of task, steps"),
+        ({"steps": "many"}, "steps must be of type int, not 'many'"),
+        ({"steps": 2.5}, "steps must be of type int"),
+        ({"steps": True}, "steps must be of type int"),
+        ({"steps": 0}, "steps must be at least 1"),
+        ({"bf16": "yes please"}, "bf16 must be of type bool"),
+        ({"learning_rates": 1e-3}, "learning_rates must be of type dict"),
+        ({"learning_rates": {"vae": "fast"}}, "learning_rates must be of type dict"),
+        ({"betas": [0.9]}, "betas must be of type tuple"),
+        ({"schedule": "cosin"}, "expected one of cosine, linear"),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path, changes, said):
+    with pytest.raises(RecipeError, match=said) as caught:
+        read_recipe(write(tmp_path / "a.yaml", **changes))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("override", ["steps", "=3", "task.name=3", "steps={", "stepz=3"])
+def test_bad_overrides_are_refused(tmp_path, override):
+    with pytest.raises(RecipeError):
+        read_recipe(write(tmp_path / "a.yaml"), [override])
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "task: [\n", ""])
+def test_files_that_hold_no_recipe(tmp_path, text):
+    path = tmp_path / "a.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError):
+        read_recipe(path)
+
+
+def test_missing_files_and_keys(tmp_path):
+    with pytest.raises(RecipeError, match="no recipe at"):
+        read_recipe(tmp_path / "none.yaml")
+    (tmp_path / "a.yaml").write_text("task: audio_vae\n")
+    with pytest.raises(RecipeError, match="missing key 'steps'"):
+        read_recipe(tmp_path / "a.yaml")
+
+
+def test_an_unknown_task_is_refused_with_the_nearest(tmp_path):
+    with pytest.raises(RecipeError, match="did you mean 'audio_vae'"):
+        build_task(read_recipe(write(tmp_path / "a.yaml", task="audio_va")))
+
+
+def test_an_unknown_setting_is_refused_with_the_nearest(tmp_path):
+    recipe = read_recipe(write(tmp_path / "a.yaml", task_settings={"chanels": [4]}))
+    with pytest.raises(RecipeError, match="did you mean 'channels'"):
+        build_task(recipe)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_can_be_imported_and_has_a_recipe(name):
+    module, _, kind = TASKS[name].partition(":")
+    assert hasattr(importlib.import_module(module), kind)
+    assert name in {read_recipe(path).task for path in RECIPES}
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_shipped_recipe_reads_and_knows_its_task(path):
+    recipe = read_recipe(path)
+    module, _, kind = TASKS[recipe.task].partition(":")
+    task = getattr(importlib.import_module(module), kind)
+    check_settings(recipe.task_settings, task.DEFAULTS, recipe.task)
+    assert any(rate > 0 for rate in recipe.learning_rates.values())
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_shipped_rates_name_the_parts_of_the_task(name, tmp_path):
+    [path] = [path for path in RECIPES if path.stem == name]
+    recipe = replace(read_recipe(path), task_settings=QUICK[name], model=str(tmp_path))
+    task = build_task(recipe)
+    groups = trainable_groups(task, recipe)
+    trained = {id(p) for group in groups for p in group["params"]}
+    assert trained == {id(p) for p in task.model.parameters() if p.requires_grad}
+    assert all(
+        p.ndim < 2
+        for group in groups
+        if group["weight_decay"] == 0 and group["name"].endswith(".vectors")
+        for p in group["params"]
+    )
+    for part in recipe.learning_rates:
+        rates = {k: v for k, v in recipe.learning_rates.items() if k != part}
+        with pytest.raises(RecipeError, match=f"no rate for part '{part}'"):
+            trainable_groups(task, replace(recipe, learning_rates=rates))
+    with pytest.raises(RecipeError, match="unknown part 'other'"):
+        trainable_groups(task, replace(recipe, learning_rates=recipe.learning_rates | {"other": 1.0}))
+    with pytest.raises(RecipeError, match="nothing would be trained"):
+        trainable_groups(task, replace(recipe, learning_rates=dict.fromkeys(recipe.learning_rates, 0.0)))

@@ -1,0 +1,174 @@
+"""The image decoder: a Stable-Diffusion-shaped pipeline trained by flow matching on latents of the image VAE.
+
+    nextgpt-lite train train/recipes/image_diffusion.yaml
+
+The text encoder is trained together with the UNet. Captions leave attributes out, so that the decoder fills in what a
+dialogue does not say; thing-colour pairs that the world holds out never occur.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from torch import nn
+from torch.utils.data import Dataset
+from transformers import CLIPTextModel
+
+from data.toybox.grammar import tag_caption
+from data.toybox.world import sample, visible
+from decoders.diffusion import caption_ids, encode_text, flow_loss, flow_scheduler
+from train.foundations.captions import build_text_encoder, build_tokenizer, random_caption
+from train.foundations.pools import HELD_OUT_SEED, TRAIN_SEED, image_latents, write_component
+from train.task import Task
+
+
+class ImageDiffusionTask(Task):
+    """Trains a UNet2DConditionModel and its CLIPTextModel on a pool of encoded pictures."""
+
+    DEFAULTS: ClassVar[dict[str, Any]] = {
+        "pool": 16384,  # pictures, encoded once
+        "held_out": 128,  # pictures that figures are taken on
+        "block_out_channels": (96, 160),
+        "layers_per_block": 1,
+        "norm_num_groups": 16,
+        "attention_heads": 4,
+        "text_width": 128,
+        "text_layers": 2,
+        "max_length": 16,
+        "empty_share": 0.1,  # of the captions are empty
+        "full_share": 0.3,  # name everything
+        "pair_share": 0.15,  # name thing and colour; the rest keep each attribute with chance
+        "attribute_share": 0.6,
+        "condition_noise": 0.1,  # deviation of the noise on conditions: projections only come near them
+        "shift": 1.0,  # above 1: more training and sampling at high noise
+        "seed": TRAIN_SEED,
+        "cache_dir": ".cache/pools",
+    }
+
+    def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
+        super().__init__(settings, model_dir)
+        chosen = self.settings
+        self.vae = load_vae(self.model_dir)
+        self.tokenizer = build_tokenizer(chosen["max_length"])
+        text_encoder = build_text_encoder(self.tokenizer, chosen["text_width"], chosen["text_layers"])
+        unet = build_unet(self.vae, chosen)
+        self.model = ImageFlow(unet, text_encoder, chosen["condition_noise"], chosen["shift"])
+        latents = image_latents(self.vae, chosen["pool"], chosen["seed"], chosen["cache_dir"])
+        self.dataset = CaptionedLatents(latents, "image", chosen)
+
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        return {"unet": list(self.model.unet.parameters()), "text_encoder": list(self.model.text_encoder.parameters())}
+
+    def collate(self, items: list[tuple[torch.Tensor, str]]) -> dict[str, torch.Tensor]:
+        return collate_captioned(self.tokenizer, items)
+
+    def export(self, model_dir: Path) -> None:
+        """Write ``image_decoder``, in half precision: what ``StableDiffusionPipeline.from_pretrained`` reads."""
+        pipeline = StableDiffusionPipeline(
+            vae=copy.deepcopy(self.vae).half(),
+            text_encoder=copy.deepcopy(self.model.text_encoder).half(),
+            tokenizer=self.tokenizer,
+            unet=copy.deepcopy(self.model.unet).half(),
+            scheduler=flow_scheduler(self.settings["shift"]),
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+        write_component(Path(model_dir) / "image_decoder", pipeline.save_pretrained)
+
+    def evaluate(self) -> dict[str, float]:
+        """Loss on unseen pictures with their captions and with captions of other pictures, and on held-out pairs."""
+        chosen = self.settings
+        latents = image_latents(self.vae, chosen["held_out"], HELD_OUT_SEED, chosen["cache_dir"])
+        return evaluate_flow(self.model, self.tokenizer, latents, "image")
+
+
+class CaptionedLatents(Dataset):
+    """Latents of pool row ``index % rows`` with a caption drawn from ``index``: a long epoch of few pictures."""
+
+    def __init__(self, latents: torch.Tensor, modality: str, settings: dict[str, Any], length: int = 1 << 20) -> None:
+        self.latents, self.modality, self.settings, self.length = latents, modality, settings, length
+        self.scenes = [sample(settings["seed"], row) for row in range(len(latents))]
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, str]:
+        row = index % len(self.latents)
+        rng = np.random.default_rng((self.settings["seed"], index))
+        return self.latents[row], random_caption(self.scenes[row], self.modality, rng, self.settings)
+
+
+class ImageFlow(nn.Module):
+    """UNet and text encoder under the flow-matching loss."""
+
+    def __init__(self, unet: nn.Module, text_encoder: CLIPTextModel, condition_noise: float, shift: float) -> None:
+        super().__init__()
+        self.unet = unet.to(memory_format=torch.channels_last)
+        self.text_encoder = text_encoder
+        self.condition_noise, self.shift = condition_noise, shift
+
+    def forward(self, latents: torch.Tensor, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
+        """``latents`` (B, C, h, w) and captions' ``input_ids`` (B, L) to the loss."""
+        condition = self.text_encoder(input_ids)[0]  # (B, L, D)
+        if self.training:
+            condition = condition + self.condition_noise * torch.randn_like(condition)
+        return {"loss": flow_loss(lambda noisy, t: self.velocity(noisy, t, condition), latents, self.shift)}
+
+    def velocity(self, noisy: torch.Tensor, timestep: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        """Predicted velocity (B, C, h, w)."""
+        return self.unet(noisy, timestep, encoder_hidden_states=condition).sample
+
+
+def build_unet(vae: AutoencoderKL, settings: dict[str, Any]) -> UNet2DConditionModel:
+    """A UNet that attends to the caption at every level."""
+    channels = tuple(settings["block_out_channels"])
+    vae_factor = 2 ** (len(vae.config.block_out_channels) - 1)
+    return UNet2DConditionModel(
+        sample_size=vae.config.sample_size // vae_factor,
+        in_channels=vae.config.latent_channels,
+        out_channels=vae.config.latent_channels,
+        down_block_types=("CrossAttnDownBlock2D",) * len(channels),
+        up_block_types=("CrossAttnUpBlock2D",) * len(channels),
+        block_out_channels=channels,
+        layers_per_block=settings["layers_per_block"],
+        norm_num_groups=settings["norm_num_groups"],
+        attention_head_dim=settings["attention_heads"],  # diffusers reads this as the number of heads
+        cross_attention_dim=settings["text_width"],
+    )
+
+
+def load_vae(model_dir: Path) -> AutoencoderKL:
+    """The trained image VAE of the model folder, frozen, in full precision."""
+    folder = Path(model_dir) / "image_decoder" / "vae"
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"no image VAE in {folder}: train the recipe image_vae first")
+    vae = AutoencoderKL.from_pretrained(folder, torch_dtype=torch.float32)
+    return vae.eval().requires_grad_(False)
+
+
+def collate_captioned(tokenizer: Any, items: list[tuple[torch.Tensor, str]]) -> dict[str, torch.Tensor]:
+    """{"latents": (B, ...) float32, "input_ids": (B, L)}."""
+    latents, captions = zip(*items, strict=True)
+    return {"latents": torch.stack(latents).float(), "input_ids": caption_ids(tokenizer, captions)}
+
+
+@torch.no_grad()
+def evaluate_flow(model: ImageFlow, tokenizer: Any, latents: torch.Tensor, modality: str) -> dict[str, float]:
+    """Flow-matching loss on unseen latents with their full captions and with each other's."""
+    captions = [tag_caption(visible(sample(HELD_OUT_SEED, row), modality)) for row in range(len(latents))]
+    figures = {}
+    for name, told in (("noise_loss", captions), ("noise_loss_misled", captions[1:] + captions[:1])):
+        torch.manual_seed(HELD_OUT_SEED)
+        condition = encode_text(tokenizer, model.text_encoder, told)
+        losses = [
+            flow_loss(lambda noisy, t: model.velocity(noisy, t, condition), latents.float(), model.shift)  # noqa: B023
+            for _ in range(4)
+        ]
+        figures[name] = float(torch.stack(losses).mean())
+    return figures
