@@ -33,6 +33,10 @@ test: setup          ## the quick tests
 	$(BIN)/python -m pytest -m "not slow"
 
 test-slow: setup     ## the tests that train, use the weights at length or open a browser
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
+		command -v apt-get >/dev/null || { echo "a test needs chromium: install it" >&2; exit 1; }; \
+		[ "$$(id -u)" = 0 ] && sudo="" || sudo="sudo -n"; \
+		$$sudo apt-get update -qq && $$sudo apt-get install -y -qq --no-install-recommends chromium fonts-noto-cjk
 	$(BIN)/python -m pytest -m slow
 
 lint: setup          ## ruff and pyright

@@ -75,7 +75,8 @@ class Decoder(ABC):
     def check_condition(self, condition: torch.Tensor, seeds: Sequence[int]) -> None:
         """Raise ValueError unless ``condition`` is (B, L, D) of this decoder with one seed a row."""
         if condition.ndim != 3 or tuple(condition.shape[1:]) != self.condition_shape:
-            expected = ("B", *self.condition_shape)
-            raise ValueError(f"condition of shape {tuple(condition.shape)}: the {self.modality} decoder takes {expected}")
+            length, width = self.condition_shape
+            shape = tuple(condition.shape)
+            raise ValueError(f"condition of shape {shape}: the {self.modality} decoder takes (B, {length}, {width})")
         if len(seeds) != len(condition):
             raise ValueError(f"{len(seeds)} seeds for {len(condition)} conditions: give one for each")

@@ -13,9 +13,9 @@ from typing import Any
 
 import gradio as gr
 
-from demo.look import CSS, TITLE, masthead, theme
+from demo.look import CSS, HEAD, TITLE, masthead, theme
 from demo.session import Growing, Session
-from demo.talker import Cancelled, Progress, Talker, Text
+from demo.talker import Cancelled, Talker
 from nextgpt_lite import Reply
 from nextgpt_lite.chat_command import ERRORS
 from nextgpt_lite.chat_files import ACCEPTED, MAX_BYTES
@@ -32,11 +32,9 @@ def build(talker: Talker, examples: list[tuple[Example, list[Path]]]) -> gr.Bloc
         gr.HTML(masthead(), padding=False)
         chat = _chat(examples)
         box = _box()
-        with gr.Row(equal_height=True):
-            seed = gr.Number(
-                0, label="Seed: the same seed, the same picture", precision=0, minimum=0, maximum=2**31 - 1
-            )
-            clear = gr.Button("Clear", variant="secondary")
+        with gr.Row(elem_id="options"):
+            seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1, elem_id="seed", scale=0)
+            clear = gr.Button("Clear", size="sm", elem_id="clear", scale=0)
         _wire(talker, examples, session, chat, box, seed, clear)
     page.queue(max_size=32, default_concurrency_limit=None)
     return page
@@ -47,7 +45,7 @@ def launch(page: gr.Blocks, host: str, port: int) -> str:
     _, address, _ = page.launch(
         server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, inbrowser=False, share=False,
         allowed_paths=[], max_file_size=MAX_BYTES, enable_monitoring=False, run_history=False, footer_links=[],
-        ssr_mode=False, pwa=False, mcp_server=False, theme=theme(), css=CSS,
+        ssr_mode=False, pwa=False, mcp_server=False, theme=theme(), css=CSS, head=HEAD,
     )  # fmt: skip
     return address
 
@@ -103,51 +101,46 @@ def _wire(talker, examples, session, chat, box, seed, clear) -> None:
 
 def _receive(talker: Talker, session: Session, text: str, files: list[str]):
     """Check and show the user's message; the box is emptied and closed until the reply is there."""
-    if session.asked:
-        raise gr.Error("One moment: the last reply is not finished.", title="Busy", print_exception=False)
+    if session.cancelled:
+        return _refuse("One moment: the last reply is not finished.")
     if not text.strip() and not files:
-        raise gr.Error("Write something or attach a file.", title="Nothing to send", print_exception=False)
+        return _refuse("Write something, or attach a file.")
     try:
         session.ask(text.strip(), files)
     except ERRORS as error:
-        raise _toast(error) from error
-    session.cancelled = Event()
+        return _refuse(error)
     return [*session.shown, _waiting(talker).bubble()], gr.MultimodalTextbox(value=None, interactive=False)
 
 
 def _respond(talker: Talker, session: Session, seed: int) -> Iterator[tuple[Any, Any]]:
     """The reply as it comes. Whatever goes wrong, the conversation is as it was and the message back in the box."""
-    assert session.cancelled is not None
-    growing, cancelled = _waiting(talker), session.cancelled
+    if session.asked is None or session.cancelled:
+        return  # the message was refused
+    growing, cancelled = _waiting(talker), Event()
+    session.cancelled = cancelled
     try:
         for event in talker.reply(session.messages, seed, cancelled):
-            if cancelled.is_set():
-                return
             if isinstance(event, Reply):
                 session.answer(event)
                 _tell_of_dropped_turns(event)
                 yield session.shown, gr.skip()
                 return
-            if isinstance(event, Text):
-                growing.text = event.so_far
-            elif isinstance(event, Progress):
-                growing.progress(event)
+            growing.take(event)
             yield [*session.shown, growing.bubble()], gr.skip()
     except Cancelled:
-        return  # the session was cleared or closed: nothing is left to show
+        return  # cleared, or the visitor has gone: nothing is left to show
     except Exception as error:
-        if cancelled.is_set():
+        yield session.shown[:-1], gr.MultimodalTextbox(value=session.take_back())
+        if not isinstance(error, ERRORS):
             raise
-        asked = session.take_back()
-        yield session.shown, gr.MultimodalTextbox(value=asked)
-        if isinstance(error, ERRORS):
-            raise _toast(error) from error
-        raise
+        _refuse(error)
+    finally:
+        if session.cancelled is cancelled:
+            session.cancelled = None
 
 
 def _clear(session: Session):
-    session.cancel()
-    session.messages, session.shown, session.asked = [], [], None
+    session.clear()
     return [], gr.MultimodalTextbox(value=None, interactive=True)
 
 
@@ -155,9 +148,10 @@ def _waiting(talker: Talker) -> Growing:
     return Growing("…" if talker.ready else "*The model is waking up …*")
 
 
-def _toast(error: Exception) -> gr.Error:
-    """An error that the page shows as a sentence; names of files in it are not read as HTML."""
-    return gr.Error(html.escape(str(error)), title="That did not work", print_exception=False)
+def _refuse(reason: Exception | str) -> tuple[Any, Any]:
+    """Say why in a toast and leave the page as it is. Names of files are not read as HTML."""
+    gr.Warning(html.escape(str(reason)), title="That did not work")
+    return gr.skip(), gr.skip()
 
 
 def _tell_of_dropped_turns(reply: Reply) -> None:

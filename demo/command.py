@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import tempfile
 import time
 from pathlib import Path
@@ -21,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: the folder below goes
     with tempfile.TemporaryDirectory(prefix="nextgpt-lite-demo-", dir=os.environ.get("GRADIO_TEMP_DIR")) as folder:
         # Before gradio is imported: uploads and replies live in a folder that goes when the demo ends.
         os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}

@@ -24,11 +24,27 @@ CSS = """
 #things img { width: 100%; aspect-ratio: 1; border-radius: 10px; display: block; }
 #things figcaption { font-size: 0.72rem; margin-top: 3px; color: var(--body-text-color-subdued); }
 @media (max-width: 700px) { #things { grid-template-columns: repeat(8, 1fr); } }
-#chat .message img { max-width: 256px; border-radius: 10px; image-rendering: auto; }
-#chat .message video { max-width: 288px; border-radius: 10px; }
+#chat, #box { border: 1px solid var(--border-color-primary) !important; border-radius: 14px !important; }
+#chat .message img { max-width: 256px; border-radius: 10px; }
+#chat .bot img { width: 224px; }
+#chat .message video { max-width: 256px; border-radius: 10px; }
+#chat .example { border: 1px solid var(--border-color-primary) !important; border-radius: 12px !important; }
+#chat .example:hover { border-color: var(--color-accent) !important; }
+#chat button[aria-label="Share"] { display: none; } /* it would send the medium to another host */
+#options { align-items: end; justify-content: space-between; }
+#seed { max-width: 230px; flex-grow: 0; border: none; background: none; padding: 0; }
+#seed label { display: flex; align-items: center; gap: 10px; }
+#seed label > span { margin: 0; white-space: nowrap; }
+#clear { flex-grow: 0; min-width: 110px; }
 #chat .making { color: var(--body-text-color-subdued); font-style: italic; font-size: 0.9em; }
-#chat progress { width: 220px; height: 5px; display: block; margin-top: 6px; accent-color: var(--color-accent); }
+#chat progress { width: 220px; height: 5px; display: block; margin-top: 6px; accent-color: #0f766e; }
 """
+#: Films last two seconds and have no sound: they play again and again.
+HEAD = """<script>
+document.addEventListener("loadedmetadata", ({ target }) => {
+  if (target.tagName === "VIDEO") { target.loop = target.muted = true; target.play(); }
+}, true);
+</script>"""
 
 
 def theme() -> gr.themes.Base:
@@ -39,6 +55,12 @@ def theme() -> gr.themes.Base:
         neutral_hue=gr.themes.colors.stone,
         font=["system-ui", "Segoe UI", "Noto Sans", "sans-serif"],
         font_mono=["ui-monospace", "Consolas", "monospace"],
+    ).set(
+        body_text_color_subdued="*neutral_500",
+        block_title_background_fill="transparent",
+        block_title_text_color="*neutral_500",
+        block_title_text_weight="400",
+        block_title_padding="0",
     )
 
 

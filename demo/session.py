@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from demo.talker import Progress
+from demo.talker import Progress, Text
 from nextgpt_lite import Reply
 from nextgpt_lite.chat_command import write_media
 from nextgpt_lite.chat_files import attach
@@ -28,7 +28,7 @@ class Session:
     asked: dict[str, Any] | None = None  # the message that waits for its reply, as the text box gave it
     folder: Path | None = None
     files: int = 0
-    cancelled: Event | None = None
+    cancelled: Event | None = None  # of the reply that is being made
 
     def ask(self, text: str, files: list[str]) -> None:
         """Take a user's message in. MediaError for a file that is not taken in: then nothing has changed."""
@@ -54,16 +54,17 @@ class Session:
         self.shown = [*self.shown, {"role": "assistant", "content": [reply.text or "…", *map(file_bubble, files)]}]
         self.asked = None
 
-    def cancel(self) -> None:
-        """Stop the reply that is being made, if there is one."""
+    def clear(self) -> None:
+        """Stop the reply that is being made, if there is one, and forget everything."""
         if self.cancelled:
             self.cancelled.set()
+        self.messages, self.shown, self.asked, self.cancelled = [], [], None, None
 
     def close(self) -> None:
-        """The visitor has gone: stop, and remove the files."""
-        self.cancel()
+        """The visitor has gone: clear, and remove the files."""
+        self.clear()
         if self.folder:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            shutil.rmtree(self.folder)
             self.folder = None
 
     def _folder(self) -> Path:
@@ -79,12 +80,15 @@ class Growing:
         self.text, self.waiting = "", waiting
         self.lines: list[Progress] = []
 
-    def progress(self, progress: Progress) -> None:
+    def take(self, event: Text | Progress) -> None:
         """A step that follows its forerunner moves the last line on; any other begins a line."""
+        if isinstance(event, Text):
+            self.text = event.so_far
+            return
         last = self.lines[-1] if self.lines else None
-        if last and last.modality == progress.modality and last.step < progress.step:
+        if last and last.modality == event.modality and last.step < event.step:
             self.lines.pop()
-        self.lines.append(progress)
+        self.lines.append(event)
 
     def bubble(self) -> Bubble:
         content = [self.text or self.waiting]

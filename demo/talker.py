@@ -51,8 +51,10 @@ class Talker:
         job = self._thread.submit(self._chat, messages, seed, cancelled, events)
         job.add_done_callback(lambda _: events.put(None))
         try:
-            while (event := events.get()) is not None:
+            while (event := events.get()) is not None and not cancelled.is_set():
                 yield event
+            if cancelled.is_set():
+                raise Cancelled
             yield job.result()
         finally:
             cancelled.set()

@@ -221,7 +221,8 @@ class AnyToAny:
         """Conditions (B, L, C) -> media of a reply."""
         started = time.perf_counter()
         on_step = None if on_progress is None else lambda step, total: on_progress(modality, step, total)
-        arrays = self.decoders[modality].decode(conditions, seeds=seeds, steps=steps, guidance=guidance, on_step=on_step)
+        decoder = self.decoders[modality]
+        arrays = decoder.decode(conditions, seeds=seeds, steps=steps, guidance=guidance, on_step=on_step)
         seconds = (time.perf_counter() - started) / len(arrays)
         count = self.table.counts[modality]
         return [ReplyMedium(modality, array, RATES[modality], count, seconds) for array in arrays]

@@ -28,6 +28,8 @@ CHAT_TEMPLATE = (
     "{%- if add_generation_prompt -%}<|assistant|>{%- endif -%}"
 )
 ROLES = ("user", "assistant", "system")
+#: The tag by which a chat template says what the assistant generates.
+MARKS_REPLIES = re.compile(r"\{%-?\s*generation\b")
 
 
 class ConversationError(ValueError):
@@ -71,7 +73,7 @@ def encode(
     """Messages -> (ids, assistant mask, media parts). ``reply`` ends the ids where the assistant begins."""
     reserved = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
     plain, media = flatten(messages, table, reserved)
-    if reply or "generation" not in (tokenizer.chat_template or ""):
+    if reply or not MARKS_REPLIES.search(tokenizer.chat_template or ""):
         ids = _ids(plain, tokenizer, reply)
         return ids, [0] * len(ids) if reply else _spoken(plain, ids, tokenizer), media
     encoded = tokenizer.apply_chat_template(plain, return_dict=True, return_assistant_tokens_mask=True)

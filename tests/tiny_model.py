@@ -18,7 +18,7 @@ from diffusers import (
     UNet2DConditionModel,
     UNetMotionModel,
 )
-from transformers import AutoConfig, CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import AutoConfig, CLIPTextConfig, CLIPTextModel, CLIPTokenizer, LlamaForCausalLM
 
 from adapters.visual_cache import VisualCache
 from data.toybox import render, sample
@@ -59,7 +59,9 @@ def build_tiny_model(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = train_tokenizer(vocabulary=700, texts=200)
     tokenizer.save_pretrained(folder / "tokenizer")
-    small_llama(len(tokenizer), LANGUAGE_MODEL).half().save_pretrained(folder / "language_model")
+    config = small_llama(len(tokenizer), LANGUAGE_MODEL).config
+    config.tie_word_embeddings = False  # so that saying() can change the output layer alone
+    LlamaForCausalLM(config).half().save_pretrained(folder / "language_model")
     encoder = tiny_encoder()
     encoder.save_pretrained(folder / "encoder")
     pictures = [render(sample(5, i), "image") for i in range(12)]
@@ -105,7 +107,8 @@ def tiny_encoder() -> MediaEncoder:
     }
     points = {
         "width": 16, "depth": 1, "heads": 2, "groups": 8, "group_size": 8, "patch_widths": (8, 8, 16),
-        "patch_output": 16, "position_width": 8, "projection_width": 16, "shared_width": 24, "points": 64, "head_dropout": 0.0,
+        "patch_output": 16, "position_width": 8, "projection_width": 16, "shared_width": 24, "points": 64,
+        "head_dropout": 0.0,
     }  # fmt: skip
     values = {
         "imagebind": {"shared_width": 24, "towers": towers},
@@ -118,16 +121,9 @@ def tiny_encoder() -> MediaEncoder:
 
 
 def save_decoders(folder: Path) -> None:
-    """Three pipelines with the shapes of the embedded model's media: 128 x 128 pixels, 8 frames, 2 s at 16 kHz."""
-    vae = image_vae.build_vae(
-        {
-            "block_out_channels": (8,) * 5,
-            "layers_per_block": 1,
-            "norm_num_groups": 1,
-            "latent_channels": 4,
-            "image_size": 128,
-        }
-    )
+    """Three pipelines with the shapes of the embedded model's media: 64 x 64 pixels, 8 frames, 2 s at 16 kHz."""
+    sizes = {"block_out_channels": (8,) * 4, "latent_channels": 4, "image_size": 64}
+    vae = image_vae.build_vae(sizes | {"layers_per_block": 1, "norm_num_groups": 1})
     tokenizer = caption_tokenizer()
     text_encoder = CLIPTextModel(
         CLIPTextConfig(
@@ -166,49 +162,49 @@ def save_audio_decoder(folder: Path) -> None:
 
 
 def caption_tokenizer() -> CLIPTokenizer:
-    """A CLIP tokenizer that knows the tag words and single letters."""
+    """A CLIP tokenizer that spells words letter by letter."""
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)] + ["-"]
     names = ["<|startoftext|>", "<|endoftext|>", *letters, *[f"{letter}</w>" for letter in letters]]
     vocabulary = {name: number for number, name in enumerate(names)}
     return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=CONDITION_LENGTH, pad_token="<|endoftext|>")
 
 
+@contextmanager
+@torch.no_grad()
+def saying(
+    model, conversations: Sequence[list[dict]], wanted: Sequence[Sequence[str]], words: str = "Here."
+) -> Iterator[int]:
+    """Make greedy decoding answer each conversation with ``words`` and the spans of the modalities in ``wanted``.
+
+    The rows of the output layer are solved for, so that at each step exactly the next token wins; what the layers
+    below compute is untouched. Yields the number of tokens of the longest reply, its end token included.
+    """
+    core, table = model.core, model.table
+    head, silent = core.get_output_embeddings().weight, table.first_signal - table.first
+    states, targets, longest = [], [], 0
+    for messages, modalities in zip(conversations, wanted, strict=True):
+        ids, media, _ = model._prepare(messages)
+        reply = [*model.tokenizer(words)["input_ids"], *(token for m in modalities for token in table.spans[m])]
+        reply.append(model.tokenizer.eos_token_id)
+        full = torch.tensor([[*ids, *reply]])
+        hidden = core(full, media_embeddings=media[None] if len(media) else None).last_hidden_state[0]
+        states.append(hidden[len(ids) - 1 : -1])
+        targets += [token - silent if token >= table.first else token for token in reply]
+        longest = max(longest, len(reply))
+    logits = torch.full((len(targets), len(head) + len(core.added_output) - silent), -30.0)
+    logits[range(len(targets)), targets] = 30.0
+    rows = torch.linalg.lstsq(torch.cat(states).double(), logits.double(), driver="gelsd").solution.T.float()
+    before = head.clone(), core.added_output.clone()
+    head.copy_(rows[: len(head)])
+    core.added_output[silent:] = rows[len(head) :]
+    try:
+        yield longest
+    finally:
+        head.copy_(before[0])
+        core.added_output.copy_(before[1])
+
+
 def medium(modality: str, index: int = 0) -> dict:
     """A content part with a real render of the embedded world."""
     rates = {"video": 4.0, "audio": 16_000.0}
     return {"type": modality, "array": np.asarray(render(sample(3, index), modality)), "rate": rates.get(modality)}
-
-
-@contextmanager
-@torch.no_grad()
-def saying(
-    model, conversations: Sequence[list[dict]], wanted: Sequence[Sequence[str]], words: int = 2
-) -> Iterator[int]:
-    """Make greedy decoding say ``words`` tokens of the model's own, then the spans of ``wanted``, one row a conversation.
-
-    The signal rows of the output layer are solved for, so that at each step exactly the wanted token wins; nothing
-    else of the model is touched. Yields how many new tokens that takes: the tiny model never ends by itself.
-    """
-    core, table = model.core, model.table
-    states, targets, longest = [], [], 0
-    for messages, modalities in zip(conversations, wanted, strict=True):
-        ids, media, _ = model._prepare(messages)
-        media = media[None] if len(media) else None
-        spoken = [None] * words + [token for modality in modalities for token in table.spans[modality]]
-        longest = max(longest, len(spoken))
-        for token in spoken:
-            hidden = core(torch.tensor([ids]), media_embeddings=media).last_hidden_state[0, -1]
-            logits = core.get_output_embeddings()(hidden)[: table.first]
-            target = torch.full((len(table.names) - (table.first_signal - table.first),), -60.0)
-            if token is not None:
-                target[token - table.first_signal] = 60.0
-            states.append(hidden)
-            targets.append(target)
-            ids = [*ids, int(logits.argmax()) if token is None else token]
-    rows = torch.linalg.lstsq(torch.stack(states).double(), torch.stack(targets).double(), driver="gelsd").solution.T
-    before = core.added_output.detach().clone()
-    core.added_output[table.first_signal - table.first :] = rows.float()
-    try:
-        yield longest
-    finally:
-        core.added_output.copy_(before)

@@ -102,8 +102,8 @@ def test_help_names_every_command(ended):
 
 def test_media_of_a_reply_are_written_and_named(tiny_model, tmp_path):
     messages = [{"role": "user", "content": "Draw, film and play."}]
-    with saying(tiny_model, [messages], [("image", "video", "audio")]) as tokens:
-        reply = tiny_model.chat(messages, max_new_tokens=tokens, steps=1)
+    with saying(tiny_model, [messages], [("image", "video", "audio")]):
+        reply = tiny_model.chat(messages, steps=1)
     written = write_media(reply, tmp_path / "made", turn=2)
     assert [made["modality"] for made in written] == ["image", "video", "audio"]
     assert [made["signal_tokens"] for made in written] == [2, 3, 2]

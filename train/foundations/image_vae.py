@@ -36,6 +36,8 @@ class ImageVaeTask(Task):
         "norm_num_groups": 1,  # several groups of few channels each are much slower on a CPU
         "latent_channels": 16,
         "square_weight": 2.0,  # of the squared error: absolute error alone leaves small coloured things grey for long
+        "colour_weight": 1.0,  # of errors in colour against errors in brightness, in the squared error
+        "start": "",  # folder in the model folder of a VAE to go on from; none = a new one
         "gradient_weight": 0.25,  # of the loss on differences of neighbouring pixels
         "kl_weight": 1e-5,
         "seed": TRAIN_SEED,
@@ -44,8 +46,10 @@ class ImageVaeTask(Task):
     def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
         super().__init__(settings, model_dir)
         chosen = self.settings
+        start = self.model_dir / chosen["start"]
+        vae = AutoencoderKL.from_pretrained(start, torch_dtype=torch.float32) if chosen["start"] else build_vae(chosen)
         self.model = VaeObjective(
-            build_vae(chosen), chosen["square_weight"], chosen["gradient_weight"], chosen["kl_weight"]
+            vae, chosen["square_weight"], chosen["colour_weight"], chosen["gradient_weight"], chosen["kl_weight"]
         )
         self.dataset = PictureDataset(
             chosen["pictures"], chosen["seed"], chosen["frame_share"], chosen["image_size"]
@@ -102,11 +106,17 @@ class VaeObjective(nn.Module):
     """L1 on pixels and on their differences, plus a small pull of the posterior to the unit Gaussian."""
 
     def __init__(
-        self, vae: AutoencoderKL, square_weight: float, gradient_weight: float, kl_weight: float
+        self,
+        vae: AutoencoderKL,
+        square_weight: float,
+        colour_weight: float,
+        gradient_weight: float,
+        kl_weight: float,
     ) -> None:
         super().__init__()
         self.vae = vae.to(memory_format=torch.channels_last)
-        self.square_weight, self.gradient_weight, self.kl_weight = square_weight, gradient_weight, kl_weight
+        self.square_weight, self.colour_weight = square_weight, colour_weight
+        self.gradient_weight, self.kl_weight = gradient_weight, kl_weight
 
     def forward(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
         """``pixels`` (B, 3, H, W) in [-1, 1] to the loss and its parts."""
@@ -115,7 +125,8 @@ class VaeObjective(nn.Module):
         absolute = error.abs().mean()
         edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
         divergence = posterior.kl().mean() / posterior.mean[0].numel()
-        square = error.square().mean()
+        brightness = error.mean(dim=1, keepdim=True)
+        square = brightness.square().mean() + self.colour_weight * (error - brightness).square().mean()
         loss = absolute + self.square_weight * square + self.gradient_weight * edges + self.kl_weight * divergence
         return {"loss": loss, "square": square.detach(), "edges": edges.detach(), "kl": divergence.detach()}
 
