@@ -55,8 +55,6 @@ class AudioDiffusionTask(Task):
         "channels": [64, 96, 112],  # width of each level of the UNet
         "attention": [False, False, False],  # levels that attend over their places; the middle always does
         "layers": 1,  # residual blocks a level
-        "text_width": 128,
-        "text_layers": 2,
         "shift": 1.0,  # > 1 trains more at high noise
         "held_out": 64,  # sounds of evaluate()
         "cache": ".cache/audio",
@@ -68,8 +66,9 @@ class AudioDiffusionTask(Task):
         self.vae = load_vae(self.model_dir)
         self.tokenizer = build_tokenizer(TAG_WORDS)
         latents = self._latents(chosen["seed"], chosen["pool"])  # (pool, C, T, M)
-        unet = build_unet(latents[0], chosen["channels"], chosen["attention"], chosen["layers"], chosen["text_width"])
-        text_encoder = build_text_encoder(len(self.tokenizer), chosen["text_width"], chosen["text_layers"])
+        text_encoder = load_text_encoder(self.model_dir)
+        width = text_encoder.config.projection_dim
+        unet = build_unet(latents[0], chosen["channels"], chosen["attention"], chosen["layers"], width)
         self.model = CaptionedFlow(unet, text_encoder, chosen["condition_noise"], chosen["shift"])
         self.dataset = CaptionedLatents(latents, scenes(chosen["seed"], chosen["pool"]), chosen)
 
@@ -78,7 +77,7 @@ class AudioDiffusionTask(Task):
         return cached_pool(Path(self.settings["cache"]) / name, lambda: encode_pool(seed, count, self.vae))["latents"]
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
-        return {"unet": list(self.model.unet.parameters()), "text_encoder": list(self.model.text_encoder.parameters())}
+        return {"unet": list(self.model.unet.parameters())}
 
     def collate(self, items: list[tuple[torch.Tensor, str]]) -> dict[str, torch.Tensor]:
         """{"latents": (B, C, T, M), "input_ids": (B, L), "attention_mask": (B, L)}."""
@@ -153,7 +152,7 @@ class CaptionedFlow(nn.Module):
         shift: float = 1.0,
     ):
         super().__init__()
-        self.unet, self.text_encoder = unet, text_encoder
+        self.unet, self.text_encoder = unet, text_encoder.requires_grad_(False)
         self.condition_noise, self.shift = condition_noise, shift
 
     def forward(
@@ -205,6 +204,15 @@ def build_text_encoder(vocabulary: int, width: int, layers: int) -> ClapTextMode
         projection_dim=width,
     )
     return ClapTextModelWithProjection(config)
+
+
+def load_text_encoder(model_dir: Path) -> ClapTextModelWithProjection:
+    """The trained CLAP text tower of the model folder, frozen, in full precision."""
+    folder = model_dir / "text_encoders" / "clap"
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"no text encoder in {folder}: train the recipe text_encoders first")
+    text_encoder = ClapTextModelWithProjection.from_pretrained(folder, dtype=torch.float32)
+    return text_encoder.eval().requires_grad_(False)
 
 
 def build_unet(

@@ -11,7 +11,6 @@ from torch import nn
 
 from nextgpt_lite.checkpoint import load_tokenizer, save_core
 from nextgpt_lite.model import AnyToAnyCore, caption_loss, language_loss
-from nextgpt_lite.signal_tokens import OUTPUT_MODALITIES
 from train.bins import BinnedRows, pad_rows
 from train.stages.dialogue_data import CaptionConditions, DialogueRows, Row
 from train.task import Task
@@ -76,10 +75,10 @@ class DialogueTask(Task):
         raise TypeError(f"{type(self).__name__} must say where its core comes from")
 
     def load_decoders(self) -> dict[str, Any]:
-        """Decoders whose captions this stage aims at."""
-        from decoders import DECODERS
+        """What reads the captions that this stage aims at, by modality."""
+        from train.stages.caption_encoders import caption_encoders
 
-        return {m: DECODERS[m].from_pretrained(self.model_dir / f"{m}_decoder") for m in OUTPUT_MODALITIES}
+        return caption_encoders(self.model_dir)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         core = self.model.core
