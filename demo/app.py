@@ -101,7 +101,7 @@ def _wire(talker, examples, session, chat, box, seed, clear) -> None:
 
 def _receive(talker: Talker, session: Session, text: str, files: list[str]):
     """Check and show the user's message; the box is emptied and closed until the reply is there."""
-    if session.cancelled:
+    if session.asked:
         return _refuse("One moment: the last reply is not finished.")
     if not text.strip() and not files:
         return _refuse("Write something, or attach a file.")

@@ -21,7 +21,7 @@ from data.media_intake import MediaError, Medium, load_medium, save_medium
 from nextgpt_lite import Reply
 from nextgpt_lite.chat_files import attach, draw_points
 from nextgpt_lite.showcase import EXAMPLES, portraits, write_examples
-from tests.demo.taught import HELLO, SEEN, taught_model
+from tests.demo.taught import HELLO, SEEN, taught_model, user
 from tests.tiny_model import medium
 
 SECONDS = 1000  # milliseconds
@@ -74,14 +74,10 @@ def picture_file(folder: Path) -> Path:
     return save_medium(Medium("image", part["array"]), folder / "seen.png")
 
 
-def user(text: str) -> list[dict]:
-    return [{"role": "user", "content": text}]
-
-
 def test_text_streams_then_progress_then_the_reply(talker):
     from demo.talker import Progress, Text
 
-    events = list(talker.reply(user("film it and play it"), 0, Event()))
+    events = list(talker.reply([user("film it and play it")], 0, Event()))
     texts = [event.so_far for event in events if isinstance(event, Text)]
     steps = [(event.modality, event.step) for event in events if isinstance(event, Progress)]
     assert len(texts) > 2 and all(later.startswith(earlier) for earlier, later in pairwise(texts))
@@ -96,12 +92,12 @@ def test_a_reply_that_nobody_waits_for_ends(talker):
     from demo.talker import Cancelled
 
     cancelled = Event()
-    events = talker.reply(user("film it and play it"), 0, cancelled)
+    events = talker.reply([user("film it and play it")], 0, cancelled)
     next(events)
     cancelled.set()
     with pytest.raises(Cancelled):
         list(events)
-    assert list(talker.reply(user("hello"), 0, Event()))[-1].text == HELLO
+    assert list(talker.reply([user("hello")], 0, Event()))[-1].text == HELLO
 
 
 def test_the_handlers_stream_a_reply_into_the_chat(talker, session, tmp_path):
