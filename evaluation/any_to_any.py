@@ -80,6 +80,10 @@ def measure(verdicts: list[Verdict]) -> dict:
     for group in ("recalls", "chain", "ask", "count", "compare", "combine", "multi", "own", "talk"):
         tallies[group] = share(v.right for v in of_group(verdicts, group))
     tallies |= unknown_by_source(verdicts)
+    pooled = {
+        name: share(v.attributes["thing"] for v in of_group(verdicts, group))
+        for name, group in (("mean_thing", "matrix"), ("chinese_mean", "chinese"))
+    }
     things = [cell["thing"] for cell in matrix["matrix"].values()]
     chinese = [cell["thing"] for cell in matrix["chinese"].values()]
     return {
@@ -91,7 +95,7 @@ def measure(verdicts: list[Verdict]) -> dict:
         "chinese": matrix["chinese"],
         "chinese_mean": sum(chinese) / len(chinese),
         **{name: tally.share for name, tally in tallies.items()},
-        "intervals": {name: tally.interval for name, tally in tallies.items() if tally.total},
+        "intervals": {name: tally.interval for name, tally in (tallies | pooled).items() if tally.total},
     }
 
 

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from data.media_intake import Medium, MediaError, load_medium, save_medium
+from data.media_intake import MediaError, Medium, load_medium, save_medium
 from nextgpt_lite.checkpoint import CheckpointError
 from nextgpt_lite.conversation import ConversationError
 
-ERRORS = (MediaError, CheckpointError, ConversationError)
+ERRORS = (MediaError, CheckpointError, ConversationError, OSError)
 #: Saved videos are shown this many times as large and this often, so that a player shows more than a blink.
 VIDEO_UPSCALE, VIDEO_REPEAT = 2, 2
 
@@ -38,14 +38,22 @@ def run(args: argparse.Namespace) -> int:
     if not messages and args.json:
         raise ConversationError("--json needs a message, an attached file or a conversation")
 
-    from nextgpt_lite.any_to_any import AnyToAny
-
-    model = AnyToAny.from_pretrained(args.model)
+    model = load_model(args.model)
     if messages:
         answer(model, messages, args)
     else:
         talk(model, args)
     return 0
+
+
+def load_model(name: str) -> Any:
+    """An AnyToAny, loaded without the libraries' own progress bars: stderr is for our lines."""
+    from transformers.utils import logging
+
+    from nextgpt_lite.any_to_any import AnyToAny
+
+    logging.disable_progress_bar()
+    return AnyToAny.from_pretrained(name)
 
 
 def answer(model: Any, messages: list[dict[str, Any]], args: argparse.Namespace) -> None:

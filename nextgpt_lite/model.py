@@ -154,8 +154,9 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         """All spans of ``modality`` in the batch, row by row -> conditions (spans, L, C)."""
         mask = self.table.signal_mask(input_ids, modality)
         count = len(self.table.spans[modality])
-        states = hidden[mask].unflatten(0, (-1, count))  # (spans, n, D)
-        embeddings = self.embed_tokens(input_ids)[mask].unflatten(0, (-1, count))
+        spans = int(mask.sum()) // count
+        states = hidden[mask].view(spans, count, hidden.shape[-1])  # (spans, n, D)
+        embeddings = self.embed_tokens(input_ids)[mask].view(spans, count, hidden.shape[-1])
         return self.output_projections[modality](states, embeddings)
 
 

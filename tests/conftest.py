@@ -3,16 +3,16 @@
 import shutil
 
 import pytest
-import torch
-
-torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory):
     """A complete model folder of the real classes, untrained. Read only."""
-    from tests.tiny_model import build_tiny_model  # not at the top: most tests need no diffusers
+    import torch  # not at the top: most tests need neither this nor diffusers
 
+    from tests.tiny_model import build_tiny_model
+
+    torch.set_num_threads(1)  # faster than two for layers this small
     return build_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from train.recipe import RecipeError, read_recipe
+from train.recipe import NonFiniteLossError, RecipeError, read_recipe
 
-ERRORS = (RecipeError,)
+ERRORS = (RecipeError, NonFiniteLossError)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

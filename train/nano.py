@@ -37,6 +37,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "vocoder": ("audio_vae",),
     "audio_diffusion": ("vocoder", "text_encoders"),
     "video_diffusion": ("image_diffusion",),
+    "image_vae_decoder": ("image_diffusion", "video_diffusion"),
     "oracle_image": (),
     "oracle_audio": (),
     "oracle_video": (),
@@ -111,6 +112,9 @@ def assemble(build: Path, target: Path) -> None:
     for name in COMPONENTS:
         if (build / name).is_dir():
             shutil.copytree(build / name, aside / name)
+    # The image VAE may have been sharpened after the video foundation took its copy: both decode the same latents.
+    shutil.rmtree(aside / "video_decoder" / "vae")
+    shutil.copytree(aside / "image_decoder" / "vae", aside / "video_decoder" / "vae")
     build_cache(aside)
     write_manifest(aside, target.name)
     shutil.rmtree(target, ignore_errors=True)

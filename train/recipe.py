@@ -17,6 +17,10 @@ class RecipeError(ValueError):
     """A recipe that cannot be run, with a sentence that says why."""
 
 
+class NonFiniteLossError(RuntimeError):
+    """The loss became NaN or infinite; the batch that caused it has been written aside."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """What to train, on what, how long and how fast. Every field is a key of the YAML file."""

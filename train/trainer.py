@@ -19,14 +19,10 @@ from torch import nn
 from transformers import Trainer, TrainingArguments
 
 from train.ema import ExponentialMovingAverage
-from train.recipe import Recipe
+from train.recipe import NonFiniteLossError, Recipe
 from train.task import Task, build_task, trainable_groups
 
 CHECKPOINTS_KEPT = 2
-
-
-class NonFiniteLossError(RuntimeError):
-    """The loss became NaN or infinite; the batch that caused it has been written aside."""
 
 
 class TaskTrainer(Trainer):
@@ -159,7 +155,7 @@ def peak_memory_gib() -> float:
 
 
 def _training_arguments(recipe: Recipe, run_dir: Path) -> TrainingArguments:
-    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(run_dir / "tensorboard"))
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(run_dir / "tensorboard")
     return TrainingArguments(
         output_dir=str(run_dir),
         max_steps=recipe.steps,

@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import socket
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from threading import Event
@@ -28,11 +29,15 @@ SECONDS = 1000  # milliseconds
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory) -> Path:
+def cache(tmp_path_factory) -> Iterator[Path]:
     """Gradio's folder; gradio reads its name when it is imported, so the page is imported after this."""
     folder = tmp_path_factory.mktemp("gradio")
     os.environ |= {"GRADIO_TEMP_DIR": str(folder), "GRADIO_ANALYTICS_ENABLED": "False"}
-    return folder
+    loop = asyncio.new_event_loop()  # where there is none, gradio makes one for each page and leaves it open
+    asyncio.set_event_loop(loop)
+    yield folder
+    asyncio.set_event_loop(None)
+    loop.close()
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +119,7 @@ def test_the_handlers_stream_a_reply_into_the_chat(talker, session, tmp_path):
         and load_medium(stages[-1][1]["path"]).modality == "image"
     )
     assert [message["role"] for message in session.messages] == ["user", "assistant"] * 2
-    assert session.messages[-1]["content"][1]["array"].shape == (128, 128, 3)
+    assert session.messages[-1]["content"][1]["array"].shape[2:] == (3,)
 
 
 def test_a_bad_file_is_refused_in_a_sentence_and_nothing_changes(talker, session, tmp_path):
@@ -179,7 +184,7 @@ def test_addresses_are_not_fetched(cache):
     with gr.Blocks(analytics_enabled=False):
         box = _box()
     with pytest.raises(gr.Error, match="not fetched"):
-        asyncio.run(box.async_move_resource_to_block_cache("http://127.0.0.1:1/a.png"))
+        box.async_move_resource_to_block_cache("http://127.0.0.1:1/a.png").send(None)
 
 
 def test_examples_have_files_that_are_taken_in(tmp_path):

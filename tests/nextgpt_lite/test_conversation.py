@@ -7,17 +7,20 @@ from nextgpt_lite.signal_tokens import add_to_tokenizer
 from train.foundations.language_model import train_tokenizer
 
 COUNTS = {"image": 2, "video": 3, "audio": 2}
+TURN = "{{ message['content'] + '<|end|>' }}"
 CHATML = (
     "{%- for message in messages -%}"
-    "<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|end|>\n"
+    "{{ '<|im_start|>' + message['role'] + '\\n' }}" + TURN + "{{ '\\n' }}"
     "{%- endfor -%}"
-    "{%- if add_generation_prompt -%}<|im_start|>assistant\n{%- endif -%}"
+    "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}"
 )
 MARKED = CHATML.replace(
-    "<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|end|>\n",
-    "<|im_start|>{{ message['role'] }}\n{%- if message['role'] == 'assistant' -%}"
-    "{% generation %}{{ message['content'] }}<|end|>{% endgeneration %}"
-    "{%- else -%}{{ message['content'] }}<|end|>{%- endif -%}\n",
+    TURN,
+    "{% if message['role'] == 'assistant' %}{% generation %}"
+    + TURN
+    + "{% endgeneration %}{% else %}"
+    + TURN
+    + "{% endif %}",
 )
 
 
@@ -74,7 +77,7 @@ def test_a_prompt_ends_where_the_assistant_begins(nano):
 
 
 def test_a_template_that_rewrites_earlier_turns_is_refused():
-    forgetful = CHATML.replace("{{ message['content'] }}", "{% if loop.last %}{{ message['content'] }}{% endif %}")
+    forgetful = CHATML.replace(TURN, "{% if loop.last %}" + TURN + "{% endif %}")
     tokenizer, table = make(forgetful)
     with pytest.raises(ConversationError, match="generation"):
         encode(TALK, tokenizer, table, reply=False)

@@ -38,6 +38,7 @@ class ImageVaeTask(Task):
         "square_weight": 2.0,  # of the squared error: absolute error alone leaves small coloured things grey for long
         "colour_weight": 1.0,  # of errors in colour against errors in brightness, in the squared error
         "start": "",  # folder in the model folder of a VAE to go on from; none = a new one
+        "standardise": True,  # bring latents to unit deviation; no where diffusion is trained on them already
         "gradient_weight": 0.25,  # of the loss on differences of neighbouring pixels
         "kl_weight": 1e-5,
         "seed": TRAIN_SEED,
@@ -66,7 +67,8 @@ class ImageVaeTask(Task):
     def export(self, model_dir: Path) -> None:
         """Write ``image_decoder/vae`` in half precision, its latents standardised on pictures of the pool."""
         vae = self.model.vae
-        standardise_latents(vae, image_tensor([self.dataset[i] for i in range(min(512, len(self.dataset)))]))
+        if self.settings["standardise"]:
+            standardise_latents(vae, image_tensor([self.dataset[i] for i in range(min(512, len(self.dataset)))]))
         write_component(Path(model_dir) / "image_decoder" / "vae", copy.deepcopy(vae).half().save_pretrained)
 
     @torch.no_grad()
