@@ -1,7 +1,7 @@
 """The composed model: encoders in front, the core in the middle, decoders behind.
 
-    from nextgpt_lite import AnyToAny
-    reply = AnyToAny.from_pretrained("nano").chat([{"role": "user", "content": "Draw a red bell."}])
+from nextgpt_lite import AnyToAny
+reply = AnyToAny.from_pretrained("nano").chat([{"role": "user", "content": "Draw a red bell."}])
 """
 
 from __future__ import annotations

@@ -20,7 +20,9 @@ VIDEO_UPSCALE, VIDEO_REPEAT = 2, 2
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("message", nargs="?", help="what to say; without it (and without files) a talk begins")
     parser.add_argument("--attach", action="append", default=[], type=Path, metavar="FILE", help="a medium to show")
-    parser.add_argument("--conversation", type=Path, metavar="FILE.json", help="earlier messages; paths beside the file")
+    parser.add_argument(
+        "--conversation", type=Path, metavar="FILE.json", help="earlier messages; paths beside the file"
+    )
     parser.add_argument("--model", default="nano", help="nano, or a model folder")
     parser.add_argument("--out", type=Path, default=Path("outputs"), metavar="DIR", help="where media are written")
     parser.add_argument("--seed", type=int, default=0)

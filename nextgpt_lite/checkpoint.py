@@ -145,7 +145,9 @@ def save_core(core: AnyToAnyCore, folder: Path) -> None:
     aside.mkdir(parents=True)
     tensors = {name: value.detach().half().contiguous() for name, value in trained_state(core).items()}
     save_file(tensors, aside / "model.safetensors", {"format": "pt"})
-    (aside / "config.json").write_text(json.dumps(core.config.to_dict(), indent=2, default=str) + "\n", encoding="utf-8")
+    (aside / "config.json").write_text(
+        json.dumps(core.config.to_dict(), indent=2, default=str) + "\n", encoding="utf-8"
+    )
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(aside, folder)
 

@@ -20,7 +20,9 @@ COMMANDS = {
 def main(arguments: list[str] | None = None) -> int:
     """Run a subcommand. Bad input ends in one line on stderr and exit code 2."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    parser = argparse.ArgumentParser(prog="nextgpt-lite", description="Any-to-any multimodal chat, training, evaluation.")
+    parser = argparse.ArgumentParser(
+        prog="nextgpt-lite", description="Any-to-any multimodal chat, training, evaluation."
+    )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (module, description) in COMMANDS.items():
         subparser = subparsers.add_parser(name, help=description, description=description.capitalize() + ".")

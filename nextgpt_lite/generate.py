@@ -18,9 +18,7 @@ Prepared = tuple[list[int], torch.Tensor, int]
 class TextStream(BaseStreamer):
     """Hands the text so far to a callback each time it grows; signal tokens are not text."""
 
-    def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, table: SignalTable, on_text: Callable[[str], None]
-    ) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, table: SignalTable, on_text: Callable[[str], None]) -> None:
         self.tokenizer, self.table, self.on_text = tokenizer, table, on_text
         self.ids: list[int] = []
         self.shown = ""

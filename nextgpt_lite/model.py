@@ -138,9 +138,7 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         hidden = outputs.last_hidden_state  # (B, T, D)
         logits = self.logits(hidden[:, -logits_to_keep:] if logits_to_keep else hidden)
         loss = None if labels is None else language_loss(logits, labels)
-        return CoreOutput(
-            loss=loss, logits=logits, past_key_values=outputs.past_key_values, last_hidden_state=hidden
-        )
+        return CoreOutput(loss=loss, logits=logits, past_key_values=outputs.past_key_values, last_hidden_state=hidden)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Hidden states (B, T, D) -> logits over base and added rows; placeholders are never generated."""

@@ -12,7 +12,9 @@ ERRORS = (RecipeError, NonFiniteLossError)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", type=Path, help="a YAML recipe, e.g. train/recipes/encoder.yaml")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="replace keys of the recipe, dotted for mappings")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="replace keys of the recipe, dotted for mappings"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint of the run")
     parser.add_argument("--out", type=Path, help="folder of the run (default: runs/NAME)")
 

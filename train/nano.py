@@ -79,7 +79,9 @@ def train_all(names: list[str], jobs: int) -> list[str]:
         for name, process in list(running.items()):
             if process.poll() is not None:
                 del running[name]
-                print(f"{time.strftime('%H:%M:%S')} {name} {'done' if not process.returncode else 'failed'}", flush=True)
+                print(
+                    f"{time.strftime('%H:%M:%S')} {name} {'done' if not process.returncode else 'failed'}", flush=True
+                )
                 if process.returncode:
                     failed.append(name)
         if failed:

@@ -1,6 +1,6 @@
 """The image VAE: 64 x 64 pixels to 8 x 8 latents of 16 channels, for the image and the video decoder.
 
-    nextgpt-lite train train/recipes/image_vae.yaml
+nextgpt-lite train train/recipes/image_vae.yaml
 """
 
 from __future__ import annotations
@@ -52,9 +52,7 @@ class ImageVaeTask(Task):
         self.model = VaeObjective(
             vae, chosen["square_weight"], chosen["colour_weight"], chosen["gradient_weight"], chosen["kl_weight"]
         )
-        self.dataset = PictureDataset(
-            chosen["pictures"], chosen["seed"], chosen["frame_share"], chosen["image_size"]
-        )
+        self.dataset = PictureDataset(chosen["pictures"], chosen["seed"], chosen["frame_share"], chosen["image_size"])
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         vae = self.model.vae
@@ -76,7 +74,9 @@ class ImageVaeTask(Task):
         """Peak signal-to-noise ratio (dB) of unseen pictures and frames, and the deviation of their latents."""
         figures = {}
         for name, frame_share in (("picture", 0.0), ("frame", 1.0)):
-            held_out = PictureDataset(self.settings["held_out"], HELD_OUT_SEED, frame_share, self.settings["image_size"])
+            held_out = PictureDataset(
+                self.settings["held_out"], HELD_OUT_SEED, frame_share, self.settings["image_size"]
+            )
             pixels = image_tensor([held_out[i] for i in range(len(held_out))])
             latents = self.model.vae.encode(pixels).latent_dist.mean
             error = (self.model.vae.decode(latents).sample.clamp(-1, 1) - pixels).square().mean(dim=(1, 2, 3)) / 4
