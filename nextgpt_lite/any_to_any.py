@@ -187,11 +187,12 @@ class AnyToAny:
         array = np.asarray(part["array"])
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise conversation.ConversationError(f"the {part['type']} holds values that are not finite")
+        encoder = self.encoder
         try:
-            tensor = self.encoder.preprocess(part["type"], array, part.get("rate"))
+            tensor = encoder.preprocess(part["type"], array, part.get("rate"))
         except ValueError as error:
             raise conversation.ConversationError(f"the {part['type']} cannot be read: {error}") from error
-        embedding = self.encoder.embed(part["type"], tensor[None].to(self.device))
+        embedding = encoder.embed(part["type"], tensor[None].to(self.device))
         return (self.cache(embedding) if self.cache is not None else embedding)[0]
 
     # -- the road that data travels -----------------------------------------------------------------------------
