@@ -30,6 +30,7 @@ def flow_scheduler(shift: float = 1.0) -> DPMSolverMultistepScheduler:
         prediction_type="flow_prediction",
         use_flow_sigmas=True,
         flow_shift=shift,
+        steps_offset=1,  # without effect here; Stable Diffusion's pipelines warn of any other value
     )
 
 

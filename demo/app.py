@@ -115,7 +115,8 @@ def _receive(talker: Talker, session: Session, text: str, files: list[str]):
 def _respond(talker: Talker, session: Session, seed: int) -> Iterator[tuple[Any, Any]]:
     """The reply as it comes. Whatever goes wrong, the conversation is as it was and the message back in the box."""
     if session.asked is None or session.cancelled:
-        return  # the message was refused
+        yield gr.skip(), gr.skip()  # the message was refused; to yield nothing would empty the page
+        return
     growing, cancelled = _waiting(talker), Event()
     session.cancelled = cancelled
     try:

@@ -31,6 +31,7 @@ CSS = """
 #chat .example { border: 1px solid var(--border-color-primary) !important; border-radius: 12px !important; }
 #chat .example:hover { border-color: var(--color-accent) !important; }
 #chat button[aria-label="Share"] { display: none; } /* it would send the medium to another host */
+.gradio-container .form { background: none; border: none; box-shadow: none; }
 #options { align-items: end; justify-content: space-between; }
 #seed { max-width: 230px; flex-grow: 0; border: none; background: none; padding: 0; }
 #seed label { display: flex; align-items: center; gap: 10px; }

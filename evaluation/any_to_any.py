@@ -111,13 +111,13 @@ def share(answers: Iterable[bool]) -> Tally:
     return tally
 
 
-def cells(verdicts: list[Verdict]) -> dict[str, dict[str, float | int]]:
+def cells(verdicts: list[Verdict]) -> dict[str, dict[str, float]]:
     """{"text->image": {"thing": share, "colour": share, ..., "samples": n}}; an attribute counts where it was asked."""
     grouped: dict[str, list[Verdict]] = {}
     for verdict in verdicts:
         grouped.setdefault(verdict.held.case.cell, []).append(verdict)
     return {
-        cell: {name: tally.share for name, tally in tally_attributes(v.attributes for v in members).items()}
+        cell: {name: t.right / t.total for name, t in tally_attributes(v.attributes for v in members).items()}
         | {"samples": len(members)}
         for cell, members in grouped.items()
     }
@@ -151,7 +151,8 @@ def gold_caption_gaps(
         media = decode_captions(model.decoders[modality], wanted, [v.held.case.seed for v in members])
         seen = oracles[modality].predict(media)
         gold = share(agreement(w, s)["thing"] for w, s in zip(wanted, seen, strict=True))
-        gaps[modality] = share(v.attributes["thing"] for v in members).share - gold.share
+        own = share(v.attributes["thing"] for v in members)
+        gaps[modality] = (own.right - gold.right) / gold.total
         if progress:
             progress("gold captions", number + 1, len(GENERATED))
     return gaps

@@ -93,10 +93,8 @@ def look_up(metrics: dict, figure: str) -> float | None:
     """A figure of the thresholds table in the metrics: "seconds.image", "points->text", "edits"."""
     if figure == "points->text":
         return metrics["matrix"].get(figure, {}).get("thing")
-    value = metrics
-    for part in figure.split("."):
-        value = value.get(part) if value is not None else None
-    return value
+    room, _, name = figure.rpartition(".")
+    return (metrics.get(room, {}) if room else metrics).get(name)
 
 
 def verdicts(metrics: dict) -> list[tuple[str, float | None, float, bool | None]]:

@@ -2,8 +2,8 @@
 
     nextgpt-lite train train/recipes/audio_diffusion.yaml
 
-Both are trained together, on latents of a pool of sounds encoded once. What is exported completes the folder that
-diffusers' ``AudioLDMPipeline.from_pretrained`` reads.
+The UNet learns on latents of a pool of sounds encoded once; the text tower stays as ``text_encoders`` trained it.
+What is exported completes the folder that diffusers' ``AudioLDMPipeline.from_pretrained`` reads.
 Letters: B sounds, C latent channels, T and M latent frames and bands, L tokens, D width of the condition.
 """
 
@@ -31,6 +31,7 @@ from data.toybox.world import Scene, visible
 from decoders.audio import AudioDecoder, deprecation_note_hidden, encode_mel
 from decoders.diffusion import flow_loss, flow_scheduler
 from decoders.mel import log_mel
+from train.foundations.pools import write_component
 from train.foundations.sounds import (
     HELD_OUT_SEED,
     cached_pool,
@@ -38,7 +39,6 @@ from train.foundations.sounds import (
     load_vae,
     scenes,
     waveform_chunks,
-    write_component,
 )
 from train.task import Task
 
@@ -142,7 +142,7 @@ class CaptionedLatents(Dataset):
 
 
 class CaptionedFlow(nn.Module):
-    """UNet and text encoder under the flow-matching loss."""
+    """The UNet, told by a frozen text encoder, under the flow-matching loss."""
 
     def __init__(
         self,

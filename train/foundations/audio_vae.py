@@ -19,7 +19,8 @@ from torch import nn
 
 from decoders.mel import MIDDLE, QUIET, SPREAD
 from train.foundations.image_vae import standardise_latents
-from train.foundations.sounds import HELD_OUT_SEED, MelStream, write_component
+from train.foundations.pools import write_component
+from train.foundations.sounds import HELD_OUT_SEED, MelStream
 from train.task import Task
 
 

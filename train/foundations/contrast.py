@@ -131,8 +131,11 @@ def place_patches(helper: nn.Module, scale: float = 0.5) -> None:
 class ContrastData(Dataset):
     """Item i: a medium of a pool, and a phrase about it. ``shares`` are the modalities' shares of the items."""
 
-    def __init__(self, pools: dict[str, tuple], shares: dict[str, float], seed: int, length: int):
+    def __init__(
+        self, pools: dict[str, tuple], shares: dict[str, float], seed: int, length: int, recoloured: float = 0.0
+    ):
         self.pools, self.shares, self.seed, self.length = pools, shares, seed, length
+        self.recoloured = recoloured
 
     def __len__(self) -> int:
         return self.length
@@ -142,25 +145,42 @@ class ContrastData(Dataset):
         modality = str(rng.choice(list(self.shares), p=list(self.shares.values())))
         stored, codes = self.pools[modality]
         row = int(rng.integers(len(stored)))
-        named = partial_attributes(decode_attributes(codes[row]), rng)
+        medium, shown = stored[row], decode_attributes(codes[row])
+        if modality in ("image", "video") and rng.random() < self.recoloured:
+            medium, shown = recolour(medium, shown, rng)
+        named = partial_attributes(shown, rng)
         language = "zh" if rng.random() < CHINESE_SHARE else "en"
         return {
             "index": index,
             "modality": modality,
-            "medium": stored[row],
-            "codes": codes[row],
+            "medium": medium,
+            "codes": encode_attributes(shown),
             "text": caption(named, modality, language, rng),
             "text_codes": encode_attributes(named),
         }
 
 
-class ContrastModel(nn.Module):
-    """The encoder and the two contrasts."""
+def recolour(medium: np.ndarray, shown: dict, rng: np.random.Generator) -> tuple[np.ndarray, dict]:
+    """A picture or clips in colours that no word fits: what is left to tell a thing by is its shape.
 
-    def __init__(self, encoder: MediaEncoder, attribute_weight: float):
+    ``medium`` is uint8 (3, H, W) or (S, 3, 2, H, W); colour and background leave the attributes.
+    """
+    axis = 0 if medium.ndim == 3 else 1
+    turned = np.take(medium, rng.permutation(3), axis=axis)
+    turned = 255 - turned if rng.random() < 0.4 else turned
+    return turned, {name: value for name, value in shown.items() if name not in ("colour", "background")}
+
+
+class ContrastModel(nn.Module):
+    """The encoder and the two contrasts. ``thing_weight`` is that of the thing among the attributes."""
+
+    def __init__(
+        self, encoder: MediaEncoder, attribute_weight: float, contrast_weight: float = 1.0, thing_weight: float = 1.0
+    ):
         super().__init__()
         self.encoder = encoder
-        self.attribute_weight = attribute_weight
+        self.attribute_weight, self.contrast_weight = attribute_weight, contrast_weight
+        self.thing_weight = thing_weight
         self.log_attribute_scale = nn.Parameter(torch.tensor(math.log(12.0)))
         for language in UNKNOWN_PHRASES:
             ids = encoder.tokenize(attribute_phrases(language))
@@ -170,12 +190,15 @@ class ContrastModel(nn.Module):
         """texts (B, L) ids; codes and text_codes (B, A), of media in the order image, video, audio, points."""
         units = {name: self.encoder.embed(name, media[name]) for name in world.MODALITIES if name in media}
         embedded = torch.cat(list(units.values()))  # (B, E)
-        contrast = self._contrast(embedded, codes, self.encoder.embed_ids(texts), text_codes)
+        contrast = embedded.new_zeros(())
+        if self.contrast_weight:
+            contrast = self._contrast(embedded, codes, self.encoder.embed_ids(texts), text_codes)
         attributes, right = self._attributes(embedded, codes)
         parts = {"contrast": contrast.detach(), "attributes": attributes.detach()}
         shares = right.split([len(unit) for unit in units.values()])
         parts |= {f"{name}_right": share.nanmean() for name, share in zip(units, shares, strict=True)}
-        return {"loss": contrast + self.attribute_weight * attributes, **parts}
+        parts["thing_right"] = right[:, 0].nanmean()
+        return {"loss": self.contrast_weight * contrast + self.attribute_weight * attributes, **parts}
 
     def _contrast(self, media, codes, texts, text_codes) -> torch.Tensor:
         """Symmetric InfoNCE without false negatives."""
@@ -199,6 +222,7 @@ class ContrastModel(nn.Module):
         pairs = list(zip(parts, codes.T, strict=True))
         losses = [F.cross_entropy(part, code, ignore_index=ABSENT, reduction="sum") for part, code in pairs]
         right = torch.stack([(part.argmax(-1) == code).float() for part, code in pairs], dim=1)
+        losses[0] = self.thing_weight * losses[0]
         return torch.stack(losses).sum() / (codes >= 0).sum(), right.masked_fill(codes < 0, float("nan"))
 
 
@@ -223,19 +247,32 @@ class ContrastTask(Task):
         "outsider_every": 8,  # every 8th medium is from outside the world; 0 = none
         "shares": {"image": 0.44, "video": 0.16, "audio": 0.28, "points": 0.12},  # of a batch
         "attribute_weight": 2.0,
+        "contrast_weight": 1.0,  # of the contrast with whole phrases
+        "thing_weight": 1.0,  # of the thing among the attributes
+        "recoloured": 0.0,  # share of pictures and clips in colours that no word fits
+        "start": "",  # folder in the model folder of an encoder to go on from; none = a new one
         "held_out": 400,  # media of each kind in evaluate()
         "cache": ".cache/encoder",
     }
 
     def __init__(self, settings: dict[str, Any], model_dir: str | Path):
         super().__init__(settings, model_dir)
-        tokenizer = train_tokenizer(tokenizer_texts(), self.settings["vocabulary"])
-        self.encoder = MediaEncoder(nano_config(self.settings | {"vocabulary": tokenizer.get_vocab_size()}), tokenizer)
-        place_patches(self.encoder.imagebind.modality_preprocessors["vision"].pos_embedding_helper)
-        self.model = ContrastModel(self.encoder, self.settings["attribute_weight"])
+        chosen = self.settings
+        self.encoder = self._start()
+        self.model = ContrastModel(
+            self.encoder, chosen["attribute_weight"], chosen["contrast_weight"], chosen["thing_weight"]
+        )
         counts = {"image": "images", "video": "videos", "audio": "sounds", "points": "clouds"}
         self.pools = {modality: self._pool(modality, self.settings[name]) for modality, name in counts.items()}
-        self.dataset = ContrastData(self.pools, self.settings["shares"], TRAIN_SEED, length=1 << 20)
+        self.dataset = ContrastData(self.pools, chosen["shares"], TRAIN_SEED, 1 << 20, chosen["recoloured"])
+
+    def _start(self) -> MediaEncoder:
+        if self.settings["start"]:
+            return MediaEncoder.from_pretrained(self.model_dir / self.settings["start"]).float()
+        tokenizer = train_tokenizer(tokenizer_texts(), self.settings["vocabulary"])
+        encoder = MediaEncoder(nano_config(self.settings | {"vocabulary": tokenizer.get_vocab_size()}), tokenizer)
+        place_patches(encoder.imagebind.modality_preprocessors["vision"].pos_embedding_helper)
+        return encoder
 
     def _pool(self, modality: str, count: int) -> tuple[np.ndarray, np.ndarray]:
         stream = Stream(modality, TRAIN_SEED, count, "train", self.settings["outsider_every"])

@@ -84,6 +84,7 @@ class OracleTask(Task, ABC):
         "cache": ".cache/oracles",
     }
     modality: ClassVar[str]
+    model: OracleNetwork
 
     def __init__(self, settings: dict[str, Any], model_dir: str | Path):
         super().__init__(settings, model_dir)

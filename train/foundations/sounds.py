@@ -1,4 +1,4 @@
-"""Sounds for the audio foundations: rendered on the fly, or once into a pool; and how their components are written.
+"""Sounds for the audio foundations: rendered on the fly, or once into a pool; and the autoencoder that encodes them.
 
 Letters: B sounds, N = 32,000 samples, T = 200 mel frames, M = 64 mel bands, C latent channels.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -81,13 +80,3 @@ def cached_pool(path: Path, build: Callable[[], dict[str, torch.Tensor]]) -> dic
         save_file(build(), aside)
         os.replace(aside, path)
     return load_file(path)
-
-
-def write_component(folder: Path, save: Callable[[Path], object]) -> None:
-    """``save`` into a folder beside ``folder``, then put it in its place: a cut leaves the old one whole."""
-    aside = folder.with_name(f"{folder.name}.{os.getpid()}.writing")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.parent.mkdir(parents=True, exist_ok=True)
-    save(aside)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(aside, folder)

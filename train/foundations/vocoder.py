@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 from decoders.mel import BANDS, HOP, QUIET, SAMPLING_RATE, SPREAD, log_mel
+from train.foundations.pools import write_component
 from train.foundations.sounds import (
     HELD_OUT_SEED,
     cached_pool,
@@ -27,7 +28,6 @@ from train.foundations.sounds import (
     scenes,
     waveform_chunks,
     waveforms,
-    write_component,
 )
 from train.foundations.spectral_loss import spectral_loss
 from train.task import Task
