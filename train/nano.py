@@ -1,6 +1,6 @@
 """``make nano``: train the embedded model from nothing, recipe by recipe, and put it in its place.
 
-    python -m train.nano [--jobs 2] [--only RECIPE ...] [--assemble]
+    python -m train.nano [--jobs 2] [--only RECIPE ...] [--assemble] [--times]
 
 Every recipe is its own process and resumes where it was interrupted; one whose run.json agrees with the recipe
 is not run again. ``--jobs`` processes run at a time, each on as many threads as its recipe says.
@@ -53,7 +53,11 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, help="recipes that run at a time")
     parser.add_argument("--only", nargs="*", choices=list(NEEDS), help="train these and no others")
     parser.add_argument("--assemble", action="store_true", help="train nothing, put together what is there")
+    parser.add_argument("--times", action="store_true", help="print what the runs took and nothing else")
     args = parser.parse_args()
+    if args.times:
+        print_times()
+        return 0
     if not args.assemble:
         failed = train_all(args.only or list(NEEDS), args.jobs)
         if failed:
@@ -145,7 +149,11 @@ def print_times() -> None:
     """Minutes and figures of every run."""
     total = 0.0
     for name in NEEDS:
-        record = json.loads((RUNS / name / "run.json").read_text())
+        path = RUNS / name / "run.json"
+        if not path.is_file():
+            print(f"{name:22} not run here")
+            continue
+        record = json.loads(path.read_text())
         total += record["seconds"]
         print(f"{name:22} {record['seconds'] / 60:6.1f} min on {record['threads']} thread(s)")
     print(f"{'all, one after another':22} {total / 60:6.1f} min")
