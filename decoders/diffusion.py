@@ -35,9 +35,14 @@ def flow_scheduler(shift: float = 1.0) -> DPMSolverMultistepScheduler:
 
 
 def noise_levels(count: int, device: torch.device, shift: float = 1.0) -> torch.Tensor:
-    """Noise levels (count,) in (0, 1), one from each of ``count`` equal strata, in random order, then shifted."""
+    """Noise levels (count,) in (0, 1): the middle ones, where most is to be learnt, come most often.
+
+    Their logits are normal, with one from each of ``count`` equally likely strata, in random order; ``shift`` > 1
+    raises them all.
+    """
     strata = torch.randperm(count, device=device)
-    levels = (strata + torch.rand(count, device=device)) / count
+    chance = ((strata + torch.rand(count, device=device)) / count).clamp(1e-4, 1 - 1e-4)
+    levels = torch.sigmoid(torch.special.ndtri(chance))
     return shift * levels / (1 + (shift - 1) * levels)
 
 

@@ -1,0 +1,85 @@
+"""A real conversation with the embedded model, as Markdown with its media.
+
+python -m nextgpt_lite.transcript docs/conversation
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from data.media_intake import Medium, save_medium
+from data.toybox import render, sample
+from nextgpt_lite.any_to_any import AnyToAny, Reply
+
+#: What the user says; a pair (modality, scene number) is a medium rendered from Toybox.
+TURNS: tuple[tuple[str | tuple[str, int], ...], ...] = (
+    ("Hello! What can you do?",),
+    ("Draw a large yellow car on a meadow.",),
+    ("Now make it blue.",),
+    (("image", 3), "What is this?"),
+    ("Let me hear it.",),
+    (("audio", 11), "Draw what you hear."),
+    ("Make a video of a green frog moving left.",),
+    ("画一只红色的鸟。",),
+)
+SCENES = 90  #: stream of the scenes above
+LARGER = 3  #: pictures are shown this many times their size
+
+
+def write_transcript(folder: Path, seed: int = 0) -> Path:
+    """Hold the conversation, write ``README.md`` and the media into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model = AnyToAny.from_pretrained("nano")
+    lines = ["# A conversation with nano", "", f"`python -m nextgpt_lite.transcript {folder.as_posix()}` held it.", ""]
+    messages: list[dict[str, Any]] = []
+    for number, turn in enumerate(TURNS, 1):
+        content, shown = _content(turn, folder, number)
+        messages.append({"role": "user", "content": content})
+        reply = model.chat(messages, seed=seed)
+        messages.append(reply.as_message())
+        lines += [f"**User:** {shown}", "", f"**nano:** {reply.text}{_media(reply, folder, number)}", ""]
+    path = folder / "README.md"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def _content(turn: tuple, folder: Path, number: int) -> tuple[list[dict[str, Any]], str]:
+    content, shown = [], ""
+    for part in turn:
+        if isinstance(part, str):
+            content.append({"type": "text", "text": part})
+            shown += f" {part}"
+        else:
+            modality, index = part
+            array = render(sample(SCENES, index), modality)
+            rate = {"image": None, "audio": 16_000.0, "video": 4.0}[modality]
+            content.append({"type": modality, "array": array, "rate": rate})
+            shown += _written(modality, array, rate, folder, f"{number}-user")
+    return content, shown.strip()
+
+
+def _media(reply: Reply, folder: Path, number: int) -> str:
+    named = ((medium, f"{number}-nano-{i}") for i, medium in enumerate(reply.media, 1))
+    return "".join(_written(m.modality, m.array, m.rate, folder, name) for m, name in named)
+
+
+def _written(modality: str, array: np.ndarray, rate: float | None, folder: Path, name: str) -> str:
+    """Write a medium and say it in Markdown: pictures and film strips are seen, sounds are linked."""
+    if modality == "audio":
+        path = save_medium(Medium("audio", array, rate), folder / f"{name}.wav")
+        return f" [sound]({path.name})"
+    strip = array if modality == "image" else np.concatenate(list(array), axis=1)
+    scale = LARGER if modality == "image" and len(array) <= 64 else 1
+    picture = Image.fromarray(strip)
+    path = folder / f"{name}.png"
+    picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.LANCZOS).save(path)
+    return f"\n\n![{modality}]({path.name})"
+
+
+if __name__ == "__main__":
+    print(write_transcript(Path(sys.argv[1])))
