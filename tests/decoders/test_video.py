@@ -13,7 +13,8 @@ from train.foundations.video_diffusion import grow_in_time
 
 LENGTH, WIDTH, FRAMES = 8, 32, 4
 VAE = {
-    "block_out_channels": (8, 8, 8), "layers_per_block": 1, "norm_num_groups": 1, "latent_channels": 4, "image_size": 16,
+    "block_out_channels": (8, 8, 8), "layers_per_block": 1, "norm_num_groups": 1,
+    "latent_channels": 4, "image_size": 16,
 }  # fmt: skip
 
 
