@@ -138,3 +138,10 @@ def test_what_must_be_trained_first_is_named(tmp_path, model_dir):
         ImageDiffusionTask({}, tmp_path)
     with pytest.raises(ValueError, match="unknown setting 'poool'"):
         ImageDiffusionTask({"poool": 1}, model_dir)
+
+
+def test_a_trained_unet_can_be_trained_on(image_task, model_dir):
+    image_task.export(model_dir)
+    further = ImageDiffusionTask(image_task.settings | {"start": "image_decoder/unet"}, model_dir)
+    for ours, theirs in zip(further.model.unet.parameters(), image_task.model.unet.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)

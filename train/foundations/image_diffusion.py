@@ -38,6 +38,7 @@ class ImageDiffusionTask(Task):
         "layers_per_block": 1,
         "norm_num_groups": 16,
         "attention_heads": 4,
+        "start": "",  # folder in the model folder of a UNet to go on from; none = a new one
         "empty_share": 0.1,  # of the captions are empty
         "full_share": 0.3,  # name everything
         "pair_share": 0.15,  # name thing and colour; the rest keep each attribute with chance
@@ -53,7 +54,8 @@ class ImageDiffusionTask(Task):
         chosen = self.settings
         self.vae = load_vae(self.model_dir)
         self.tokenizer, text_encoder = load_text_encoder(self.model_dir)
-        unet = build_unet(self.vae, text_encoder, chosen)
+        new = not chosen["start"]
+        unet = build_unet(self.vae, text_encoder, chosen) if new else load_unet(self.model_dir / chosen["start"])
         self.model = CaptionedFlow(unet, text_encoder, chosen["condition_noise"], chosen["shift"])
         latents = image_latents(self.vae, chosen["pool"], chosen["seed"], chosen["cache_dir"])
         self.dataset = CaptionedLatents(latents, "image", chosen)
@@ -148,6 +150,13 @@ def load_vae(model_dir: Path) -> AutoencoderKL:
         raise ValueError(f"no image VAE in {folder}: train the recipe image_vae first")
     vae = AutoencoderKL.from_pretrained(folder, torch_dtype=torch.float32)
     return vae.eval().requires_grad_(False)
+
+
+def load_unet(folder: Path) -> UNet2DConditionModel:
+    """A trained UNet in full precision."""
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"no image UNet in {folder}: train the recipe image_diffusion first")
+    return UNet2DConditionModel.from_pretrained(folder, torch_dtype=torch.float32)
 
 
 def load_text_encoder(model_dir: Path) -> tuple[CLIPTokenizer, CLIPTextModel]:

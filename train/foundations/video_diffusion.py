@@ -25,6 +25,7 @@ from train.foundations.image_diffusion import (
     collate_captioned,
     evaluate_flow,
     load_text_encoder,
+    load_unet,
     load_vae,
 )
 from train.foundations.pools import HELD_OUT_SEED, TRAIN_SEED, video_latents, write_component
@@ -57,7 +58,8 @@ class VideoDiffusionTask(Task):
         self.vae = load_vae(self.model_dir)
         self.tokenizer, text_encoder = load_text_encoder(self.model_dir)
         latents = video_latents(self.vae, chosen["pool"], chosen["seed"], chosen["cache_dir"])  # (N, F, C, h, w)
-        unet = grow_in_time(load_image_unet(self.model_dir), latents.shape[1], chosen["motion_heads"])
+        image_unet = load_unet(self.model_dir / "image_decoder" / "unet")
+        unet = grow_in_time(image_unet, latents.shape[1], chosen["motion_heads"])
         self.model = VideoFlow(unet, text_encoder, chosen["condition_noise"], chosen["shift"])
         self.dataset = CaptionedLatents(latents, "video", chosen)
 
@@ -112,11 +114,3 @@ def grow_in_time(unet: UNet2DConditionModel, frames: int, heads: int) -> UNetMot
             nn.init.zeros_(module.proj_out.weight)
             nn.init.zeros_(module.proj_out.bias)
     return grown
-
-
-def load_image_unet(model_dir: Path) -> UNet2DConditionModel:
-    """The trained UNet of the image decoder, in full precision."""
-    folder = Path(model_dir) / "image_decoder" / "unet"
-    if not (folder / "config.json").is_file():
-        raise ValueError(f"no image UNet in {folder}: train the recipe image_diffusion first")
-    return UNet2DConditionModel.from_pretrained(folder, torch_dtype=torch.float32)
