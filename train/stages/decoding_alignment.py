@@ -20,7 +20,6 @@ class DecodingAlignmentTask(DialogueTask):
         for modality, decoder in self.decoders.items():
             expected = tuple(core.config.conditions[modality])
             if tuple(decoder.condition_shape) != expected:
-                raise CheckpointError(
-                    f"the {modality} decoder takes conditions {tuple(decoder.condition_shape)}, the core makes {expected}"
-                )
+                found = tuple(decoder.condition_shape)
+                raise CheckpointError(f"the {modality} decoder takes conditions {found}, the core makes {expected}")
         return core
