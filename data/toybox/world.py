@@ -29,6 +29,20 @@ PACES = ("slow", "medium", "fast")
 REPEATS = (1, 2, 3)
 MODALITIES = ("image", "video", "audio", "points")
 
+#: Every attribute and its values, in the order in which tag captions name them.
+VALUES: dict[str, tuple] = {
+    "thing": THINGS,
+    "colour": COLOURS,
+    "count": COUNTS,
+    "size": SIZES,
+    "place": PLACES,
+    "background": BACKGROUNDS,
+    "motion": MOTIONS,
+    "pitch": PITCHES,
+    "pace": PACES,
+    "repeats": REPEATS,
+}
+
 #: One pair a thing, two a colour: never in training, so that composition can be measured.
 HELD_OUT_PAIRS = frozenset((thing, COLOURS[(3 * i + i // 8) % 8]) for i, thing in enumerate(THINGS))
 

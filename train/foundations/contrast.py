@@ -116,18 +116,6 @@ def attribute_phrases(language: str) -> list[str]:
     ]
 
 
-@torch.no_grad()
-def place_patches(helper: nn.Module, scale: float = 0.5) -> None:
-    """Start the vision tower's position embeddings as sines of row and column: places are then told apart at once."""
-    _, rows, columns = helper.grid
-    quarter = helper.pos_embed.shape[-1] // 4
-    frequency = 100.0 ** -(torch.arange(quarter) / quarter)
-    row, column = torch.meshgrid(torch.arange(float(rows)), torch.arange(float(columns)), indexing="ij")
-    angles = [axis.reshape(-1, 1) * frequency for axis in (column, row)]
-    waves = torch.cat([wave(angle) for angle in angles for wave in (torch.sin, torch.cos)], dim=1)  # (patches, width)
-    helper.pos_embed[:, 1:] = scale * waves
-
-
 class ContrastData(Dataset):
     """Item i: a medium of a pool, and a phrase about it. ``shares`` are the modalities' shares of the items."""
 
@@ -270,9 +258,7 @@ class ContrastTask(Task):
         if self.settings["start"]:
             return MediaEncoder.from_pretrained(self.model_dir / self.settings["start"]).float()
         tokenizer = train_tokenizer(tokenizer_texts(), self.settings["vocabulary"])
-        encoder = MediaEncoder(nano_config(self.settings | {"vocabulary": tokenizer.get_vocab_size()}), tokenizer)
-        place_patches(encoder.imagebind.modality_preprocessors["vision"].pos_embedding_helper)
-        return encoder
+        return MediaEncoder(nano_config(self.settings | {"vocabulary": tokenizer.get_vocab_size()}), tokenizer)
 
     def _pool(self, modality: str, count: int) -> tuple[np.ndarray, np.ndarray]:
         stream = Stream(modality, TRAIN_SEED, count, "train", self.settings["outsider_every"])

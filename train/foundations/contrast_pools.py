@@ -19,18 +19,7 @@ from train.foundations.pools import cached
 
 UNKNOWN = "unknown"
 #: attribute -> values. The last "thing" is everything that the world does not hold.
-ATTRIBUTES: dict[str, tuple] = {
-    "thing": (*world.THINGS, UNKNOWN),
-    "colour": world.COLOURS,
-    "count": world.COUNTS,
-    "size": world.SIZES,
-    "place": world.PLACES,
-    "background": world.BACKGROUNDS,
-    "motion": world.MOTIONS,
-    "pitch": world.PITCHES,
-    "pace": world.PACES,
-    "repeats": world.REPEATS,
-}
+ATTRIBUTES: dict[str, tuple] = world.VALUES | {"thing": (*world.THINGS, UNKNOWN)}
 ABSENT = -1
 VIDEO_RATE = 4.0
 

@@ -17,25 +17,12 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import Dataset
 
-from data.toybox import world
 from data.toybox.grammar import TAG_WORDS, tag_caption
+from data.toybox.world import VALUES
 from decoders.diffusion import caption_ids
 from train.foundations import audio_diffusion, captions
 from train.foundations.pools import HELD_OUT_SEED, write_component
 from train.task import Task
-
-VALUES: dict[str, tuple] = {
-    "thing": world.THINGS,
-    "colour": world.COLOURS,
-    "count": world.COUNTS,
-    "size": world.SIZES,
-    "place": world.PLACES,
-    "background": world.BACKGROUNDS,
-    "motion": world.MOTIONS,
-    "pitch": world.PITCHES,
-    "pace": world.PACES,
-    "repeats": world.REPEATS,
-}
 
 
 class TextEncodersTask(Task):
