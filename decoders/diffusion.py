@@ -76,7 +76,7 @@ class DiffusionDecoder(Decoder):
         """Load a folder that the pipeline's ``save_pretrained`` wrote; half-precision weights become ``dtype``."""
         if not (Path(folder) / "model_index.json").is_file():
             raise ValueError(f"{folder} holds no {cls.pipeline_class.__name__}: it has no model_index.json")
-        return cls(cls.pipeline_class.from_pretrained(str(folder), torch_dtype=dtype, local_files_only=True))
+        return cls(cls.pipeline_class.from_pretrained(str(folder), dtype=dtype, local_files_only=True))
 
     def to(self, device: torch.device | str) -> DiffusionDecoder:
         self.pipeline.to(device)

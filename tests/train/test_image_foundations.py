@@ -61,7 +61,7 @@ def test_the_vae_learns_and_its_export_reconstructs_the_same(tmp_path):
     with torch.no_grad():
         before = task.model.vae(pixels).sample
     task.export(tmp_path)
-    loaded = AutoencoderKL.from_pretrained(tmp_path / "image_decoder" / "vae", torch_dtype=torch.float32)
+    loaded = AutoencoderKL.from_pretrained(tmp_path / "image_decoder" / "vae", dtype=torch.float32)
     with torch.no_grad():
         torch.testing.assert_close(loaded(pixels).sample, before, atol=0.02, rtol=0)
     assert task.evaluate()["picture_psnr"] > 0

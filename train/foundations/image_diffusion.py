@@ -148,7 +148,7 @@ def load_vae(model_dir: Path) -> AutoencoderKL:
     folder = Path(model_dir) / "image_decoder" / "vae"
     if not (folder / "config.json").is_file():
         raise ValueError(f"no image VAE in {folder}: train the recipe image_vae first")
-    vae = AutoencoderKL.from_pretrained(folder, torch_dtype=torch.float32)
+    vae = AutoencoderKL.from_pretrained(folder, dtype=torch.float32)
     return vae.eval().requires_grad_(False)
 
 
@@ -156,7 +156,7 @@ def load_unet(folder: Path) -> UNet2DConditionModel:
     """A trained UNet in full precision."""
     if not (folder / "config.json").is_file():
         raise ValueError(f"no image UNet in {folder}: train the recipe image_diffusion first")
-    return UNet2DConditionModel.from_pretrained(folder, torch_dtype=torch.float32)
+    return UNet2DConditionModel.from_pretrained(folder, dtype=torch.float32)
 
 
 def load_text_encoder(model_dir: Path) -> tuple[CLIPTokenizer, CLIPTextModel]:

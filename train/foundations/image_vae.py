@@ -48,7 +48,7 @@ class ImageVaeTask(Task):
         super().__init__(settings, model_dir)
         chosen = self.settings
         start = self.model_dir / chosen["start"]
-        vae = AutoencoderKL.from_pretrained(start, torch_dtype=torch.float32) if chosen["start"] else build_vae(chosen)
+        vae = AutoencoderKL.from_pretrained(start, dtype=torch.float32) if chosen["start"] else build_vae(chosen)
         self.model = VaeObjective(
             vae, chosen["square_weight"], chosen["colour_weight"], chosen["gradient_weight"], chosen["kl_weight"]
         )

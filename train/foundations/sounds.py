@@ -59,7 +59,7 @@ def load_vae(model_dir: Path) -> AutoencoderKL:
     folder = model_dir / "audio_decoder" / "vae"
     if not (folder / "config.json").is_file():
         raise ValueError(f"no audio autoencoder in {folder}: train the recipe audio_vae first")
-    vae = AutoencoderKL.from_pretrained(str(folder), torch_dtype=torch.float32, local_files_only=True)
+    vae = AutoencoderKL.from_pretrained(str(folder), dtype=torch.float32, local_files_only=True)
     return vae.eval().requires_grad_(False)
 
 
