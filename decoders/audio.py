@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from decoders.base import OnStep
 from decoders.diffusion import DiffusionDecoder
+from decoders.griffin_lim import GriffinLimVocoder
 from decoders.mel import log_mel
 
 
@@ -26,12 +27,20 @@ class AudioDecoder(DiffusionDecoder):
 
     Its condition is one pooled CLAP text embedding of unit length, so L is 1. Conditions of any other length are
     brought to unit length first: what an output projection gives is close to the sphere, not on it.
+
+    A vocoder whose configuration says ``griffin_lim_rounds`` gives way to that many rounds of Griffin-Lim.
     """
 
     modality: ClassVar[str] = "audio"
     pipeline_class = AudioLDMPipeline
     default_steps: ClassVar[int] = 12
     default_guidance: ClassVar[float] = 2.0
+
+    def __init__(self, pipeline: Any):
+        super().__init__(pipeline)
+        rounds = getattr(pipeline.vocoder.config, "griffin_lim_rounds", 0)
+        if rounds:
+            pipeline.vocoder = GriffinLimVocoder(pipeline.vocoder, rounds)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, dtype: torch.dtype = torch.float32) -> DiffusionDecoder:

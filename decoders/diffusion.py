@@ -46,14 +46,20 @@ def noise_levels(count: int, device: torch.device, shift: float = 1.0) -> torch.
     return shift * levels / (1 + (shift - 1) * levels)
 
 
-def flow_loss(predict: Predict, latents: torch.Tensor, shift: float = 1.0) -> torch.Tensor:
-    """Mean squared error of the predicted velocity at random noise levels (flow matching), a scalar."""
+def flow_loss(
+    predict: Predict, latents: torch.Tensor, shift: float = 1.0, weight: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Mean squared error of the predicted velocity at random noise levels (flow matching), a scalar.
+
+    ``weight``, broadcast over the latents, says how much each of their elements counts; its scale does not matter.
+    """
     levels = noise_levels(len(latents), latents.device, shift)  # (B,)
     noise = torch.randn_like(latents)
     spread = levels.view(-1, *[1] * (latents.ndim - 1)).to(latents.dtype)
     noisy = (1 - spread) * latents + spread * noise
     velocity = predict(noisy, levels * TRAIN_TIMESTEPS)
-    return torch.nn.functional.mse_loss(velocity.float(), (noise - latents).float())
+    error = (velocity.float() - (noise - latents).float()).square()
+    return error.mean() if weight is None else (error * (weight / weight.mean())).mean()
 
 
 class DiffusionDecoder(Decoder):

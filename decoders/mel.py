@@ -25,7 +25,7 @@ QUIET = -7.0
 
 
 @lru_cache(maxsize=4)
-def _bank_and_window(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def bank_and_window(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Slaney filter bank (WINDOW / 2 + 1, M) and Hann window (WINDOW,)."""
     bank = mel_filter_bank(WINDOW // 2 + 1, BANDS, 0.0, MAX_FREQUENCY, SAMPLING_RATE, norm="slaney", mel_scale="slaney")
     return torch.from_numpy(bank).float().to(device), torch.hann_window(WINDOW, device=device)
@@ -39,7 +39,7 @@ def log_mel(waveform: torch.Tensor) -> torch.Tensor:
     """
     if waveform.ndim != 2 or waveform.shape[1] < WINDOW:
         raise ValueError(f"waveform of shape {tuple(waveform.shape)}: expected (B, N) with N >= {WINDOW}")
-    bank, window = _bank_and_window(waveform.device)
+    bank, window = bank_and_window(waveform.device)
     margin = (WINDOW - HOP) // 2
     padded = functional.pad(waveform.float(), (margin, margin), mode="reflect")
     spectrum = torch.stft(padded, WINDOW, HOP, window=window, center=False, return_complex=True)  # (B, F, T)

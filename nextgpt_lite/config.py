@@ -19,6 +19,9 @@ class CoreConfig(PretrainedConfig):
         signal_tokens: output modality -> number of signal tokens (NExT-GPT: 4, 24, 8).
         embedding_width: width of the encoder's unit embeddings.
         encoder_identity: hash of the encoder's weights, checked at loading.
+        input_projection: name in adapters.INPUT_PROJECTIONS, or "" where media speak through gated prompts alone.
+        input_projection_settings: its settings besides the widths.
+        input_tokens: placeholders of a medium.
         bind: settings of adapters.BindNetwork besides its widths.
         prompts: settings of adapters.GatedPrompts besides the language model's sizes.
         output_projection: name in adapters.OUTPUT_PROJECTIONS.
@@ -37,6 +40,9 @@ class CoreConfig(PretrainedConfig):
         signal_tokens: dict[str, int] | None = None,
         embedding_width: int = 1024,
         encoder_identity: str = "",
+        input_projection: str = "",
+        input_projection_settings: dict[str, Any] | None = None,
+        input_tokens: int = 1,
         bind: dict[str, Any] | None = None,
         prompts: dict[str, Any] | None = None,
         output_projection: str = "transformer",
@@ -52,6 +58,9 @@ class CoreConfig(PretrainedConfig):
         self.signal_tokens = dict(signal_tokens or {"image": 4, "video": 24, "audio": 8})
         self.embedding_width = embedding_width
         self.encoder_identity = encoder_identity
+        self.input_projection = input_projection
+        self.input_projection_settings = dict(input_projection_settings or {})
+        self.input_tokens = input_tokens
         self.bind = dict(bind or {"inner_width": 16384, "blocks": 3})
         self.prompts = dict(prompts or {})
         self.output_projection = output_projection
@@ -67,4 +76,4 @@ class CoreConfig(PretrainedConfig):
 
     @property
     def table(self) -> SignalTable:
-        return SignalTable(self.first_added_token, self.signal_tokens)
+        return SignalTable(self.first_added_token, self.signal_tokens, self.input_tokens)

@@ -13,7 +13,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from nextgpt_lite.signal_tokens import INPUT_MODALITIES, OUTPUT_MODALITIES, OWN, SignalTable, placeholder, signal_span
+from nextgpt_lite.signal_tokens import INPUT_MODALITIES, OUTPUT_MODALITIES, OWN, SignalTable, signal_span
 
 #: Template of the embedded model. ``generation`` marks what the loss sees; what users write is read in lower case,
 #: so that CAPITALS are no new words to a small model.
@@ -61,8 +61,8 @@ def flatten(
         else:
             given = [part for part in parts if part["type"] != "text"]
             media += own + given
-            echo = "".join(OWN + placeholder(part["type"]) for part in own)
-            content, own = echo + "".join(_user_part(part) for part in parts), []
+            echo = "".join(OWN + table.placeholders_of(part["type"]) for part in own)
+            content, own = echo + "".join(_user_part(part, table) for part in parts), []
         plain.append({"role": role, "content": content})
     return plain, media
 
@@ -137,8 +137,8 @@ def _spoken(plain: list[dict[str, str]], ids: list[int], tokenizer: PreTrainedTo
     return mask
 
 
-def _user_part(part: dict[str, Any]) -> str:
-    return part["text"].strip() if part["type"] == "text" else placeholder(part["type"])
+def _user_part(part: dict[str, Any], table: SignalTable) -> str:
+    return part["text"].strip() if part["type"] == "text" else table.placeholders_of(part["type"])
 
 
 def _assistant_part(part: dict[str, Any], table: SignalTable) -> str:

@@ -1,6 +1,7 @@
 """The core: a causal language model with gated media prompts in front and output projections behind.
 
-    media embeddings -> bind network -> media prompts -> [language model with gated prompts] -> text
+    media embeddings -> input projection -> placeholders'
+                     -> bind network -> media prompts -> [language model with gated prompts] -> text
                                                                   | hidden states of signal tokens
                                           prompt embeddings <- output projections
 
@@ -17,7 +18,7 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from adapters import OUTPUT_PROJECTIONS, BindNetwork, GatedPrompts, PromptBatch
+from adapters import INPUT_PROJECTIONS, OUTPUT_PROJECTIONS, BindNetwork, GatedPrompts, PromptBatch
 from adapters import attention as gated_attention
 from nextgpt_lite.config import CoreConfig
 
@@ -52,20 +53,25 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         self.added_output = nn.Parameter(torch.zeros(rows, width))
         self.bind_network = BindNetwork(config.embedding_width, width, **config.bind)
         self.gated_prompts = GatedPrompts(text.num_hidden_layers, text.num_attention_heads, width, **config.prompts)
+        self.input_projection = self._input_projection() if config.input_projection else None
         self.output_projections = nn.ModuleDict(
             {modality: self._output_projection(modality, shape) for modality, shape in config.conditions.items()}
         )
 
+    def _input_projection(self) -> nn.Module:
+        config = self.config
+        kind = _chosen("input projection", config.input_projection, INPUT_PROJECTIONS)
+        width = config.text_config.hidden_size
+        return kind(config.embedding_width, width, config.input_tokens, **config.input_projection_settings)
+
     def _output_projection(self, modality: str, shape: list[int]) -> nn.Module:
         config = self.config
-        if config.output_projection not in OUTPUT_PROJECTIONS:
-            allowed = ", ".join(OUTPUT_PROJECTIONS)
-            raise ValueError(f"unknown output projection {config.output_projection!r}: expected one of {allowed}")
+        kind = _chosen("output projection", config.output_projection, OUTPUT_PROJECTIONS)
         settings = dict(config.output_projection_settings)
         if config.output_projection == "linear":
             settings["signal_tokens"] = config.signal_tokens[modality]
         width = config.text_config.hidden_size
-        return OUTPUT_PROJECTIONS[config.output_projection](width, (shape[0], shape[1]), **settings)
+        return kind(width, (shape[0], shape[1]), **settings)
 
     # -- what transformers asks of a model that generates -------------------------------------------------------
 
@@ -92,6 +98,8 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
             (self.added_output, self.get_output_embeddings().weight),
         ):
             rows.copy_(base.float().mean(0) + 0.1 * base.float().std(0) * torch.randn(rows.shape))
+        if self.input_projection is not None:
+            self.input_projection.scale_output(float(self.get_input_embeddings().weight.float().std()))
 
     def embed_tokens(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Ids (B, T) -> input embeddings (B, T, D); added ids take their own rows."""
@@ -100,17 +108,31 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         own = functional.embedding((input_ids - self.table.first).clamp_min(0), self.added_embedding).to(base)
         return torch.where(added[..., None], own, base)
 
+    def embed(self, input_ids: torch.Tensor, media_embeddings: torch.Tensor | None) -> torch.Tensor:
+        """Input embeddings (B, T, D): those of the ids, and at placeholders what is projected of their media."""
+        embedded = self.embed_tokens(input_ids)
+        if media_embeddings is None or self.input_projection is None:
+            return embedded
+        here, order = self._placeholder_order(input_ids)
+        projected = self.input_projection(media_embeddings).flatten(1, 2).to(embedded)  # (B, M n, D)
+        at = order.clamp(0, projected.shape[1] - 1)[..., None].expand(-1, -1, projected.shape[-1])
+        return embedded + projected.gather(1, at) * here[..., None]
+
     def prompt_batch(self, input_ids: torch.Tensor, media_embeddings: torch.Tensor | None) -> PromptBatch | None:
         """Media (B, M, E) in the order of their placeholders -> prompts that only those placeholders see."""
         if media_embeddings is None and not self.gated_prompts.static_tokens:
             return None
         if media_embeddings is None:
             return PromptBatch(self.gated_prompts, None, None)
-        here = self.table.placeholder_mask(input_ids)  # (B, T)
-        order = here.cumsum(1) - 1
-        media_slots = torch.arange(media_embeddings.shape[1], device=input_ids.device)
-        visibility = here[..., None] & (order[..., None] == media_slots)  # (B, T, M)
+        here, order = self._placeholder_order(input_ids)
+        slots = torch.arange(media_embeddings.shape[1], device=input_ids.device)
+        visibility = here[..., None] & (order[..., None] // self.table.input_tokens == slots)  # (B, T, M)
         return PromptBatch(self.gated_prompts, self.bind_network(media_embeddings), visibility)
+
+    def _placeholder_order(self, input_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Where placeholders stand (B, T), and how many of the row stand before each token."""
+        here = self.table.placeholder_mask(input_ids)
+        return here, here.cumsum(1) - 1
 
     def forward(
         self,
@@ -128,7 +150,7 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         """Ids (B, T) and media (B, M, E), padded with anything, -> logits, cache, hidden states, loss."""
         decoder = self.language_model.get_decoder()
         outputs = decoder(
-            inputs_embeds=self.embed_tokens(input_ids),
+            inputs_embeds=self.embed(input_ids, media_embeddings),
             attention_mask=attention_mask,
             position_ids=position_ids,
             past_key_values=past_key_values,
@@ -156,6 +178,12 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         states = hidden[mask].view(spans, count, hidden.shape[-1])  # (spans, n, D)
         embeddings = self.embed_tokens(input_ids)[mask].view(spans, count, hidden.shape[-1])
         return self.output_projections[modality](states, embeddings)
+
+
+def _chosen(what: str, name: str, kinds: dict[str, type]) -> type:
+    if name not in kinds:
+        raise ValueError(f"unknown {what} {name!r}: expected one of {', '.join(kinds)}")
+    return kinds[name]
 
 
 def language_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

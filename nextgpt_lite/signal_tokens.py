@@ -42,11 +42,13 @@ class SignalTable:
     """Ids of the added tokens.
 
     ``first`` is the id of the first added token, ``placeholders`` and ``spans`` map modalities to ids.
-    Ids from ``first`` to ``first_signal`` never are generated.
+    Ids from ``first`` to ``first_signal`` never are generated. A medium that comes in has ``input_tokens``
+    placeholders in a row.
     """
 
     first: int
     counts: dict[str, int]
+    input_tokens: int = 1
 
     @property
     def names(self) -> list[str]:
@@ -67,6 +69,10 @@ class SignalTable:
             spans[modality] = range(start, start + count)
             start += count
         return spans
+
+    def placeholders_of(self, modality: str) -> str:
+        """What stands in the text where a medium of ``modality`` came in."""
+        return placeholder(modality) * self.input_tokens
 
     def placeholder_mask(self, input_ids: torch.Tensor) -> torch.Tensor:
         """True where a placeholder stands; same shape as ``input_ids``."""

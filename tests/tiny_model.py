@@ -39,6 +39,9 @@ CONDITION_LENGTH, CONDITION_WIDTH = 6, 16
 #: The core's own settings, as the stages take them.
 CORE = {
     "signal_tokens": {"image": 2, "video": 3, "audio": 2},
+    "input_projection": "mlp",
+    "input_projection_settings": {"inner_width": 24, "input_scale": 4.0},
+    "input_tokens": 2,
     "bind": {"inner_width": 24, "blocks": 1, "input_scale": 4.0},
     "prompts": {"media_tokens": 1},
     "output_projection_settings": {

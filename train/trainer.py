@@ -19,6 +19,7 @@ from torch import nn
 from transformers import Trainer, TrainingArguments
 
 from train.ema import ExponentialMovingAverage
+from train.precision import full_precision_attention
 from train.recipe import NonFiniteLossError, Recipe
 from train.task import Task, build_task, trainable_groups
 
@@ -131,7 +132,8 @@ def run_recipe(recipe: Recipe, run_dir: str | Path, resume: bool = False) -> dic
     if not resume:
         for old in checkpoints(run_dir):
             shutil.rmtree(old)
-    trainer.train(resume_from_checkpoint=str(found[-1]) if found else None)
+    with full_precision_attention():
+        trainer.train(resume_from_checkpoint=str(found[-1]) if found else None)
     if trainer.ema is not None:
         trainer.ema.copy_to(task.model)
     task.model.eval()

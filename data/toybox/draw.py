@@ -34,6 +34,7 @@ PLACE_OFFSET = {"small": 40 / 128, "medium": 31 / 128, "large": 23 / 128}
 #: Row positions and the scale of the copies, by count.
 ROWS = {1: ((0.0,), 1.0), 2: ((-0.21, 0.21), 1.0), 3: ((-0.325, 0.0, 0.325), 0.86)}
 SUPERSAMPLING = 2
+_SHADES = ("body", "shade", "light")
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,15 @@ def render_video(scene: Scene, frames: int = 8, size: int = 128) -> np.ndarray:
         _paint(picture, scene, details, [_moved(scene.motion, details, frame / (frames - 1))])
         clip.append(_finish(picture, details))
     return np.stack(clip)
+
+
+def thing_mask(scene: Scene, size: int = 128, frame: int | None = None, frames: int = 8) -> np.ndarray:
+    """How much of each pixel things cover, in the picture or in one frame of the film: float32 (size, size) in [0, 1]."""
+    details, _ = _details(scene)
+    poses = _row(scene, details) if frame is None else [_moved(scene.motion, details, frame / (frames - 1))]
+    mask = Image.new("L", (SUPERSAMPLING * size, SUPERSAMPLING * size))
+    _draw_layers(mask, scene.thing, poses, dict.fromkeys((*FIXED_INKS, *_SHADES), 255))
+    return np.asarray(mask.reduce(SUPERSAMPLING), np.float32) / 255
 
 
 def _details(scene: Scene) -> tuple[_Details, np.random.Generator]:
@@ -154,8 +164,11 @@ def _outline_of(thing: str) -> tuple[np.ndarray, list[tuple[int, int, str]]]:
 
 
 def _paint(picture: Image.Image, scene: Scene, details: _Details, poses: list[Pose]) -> None:
-    points, layers = _outline_of(scene.thing)
-    inks = _inks(scene.colour, details)
+    _draw_layers(picture, scene.thing, poses, _inks(scene.colour, details))
+
+
+def _draw_layers(picture: Image.Image, thing: str, poses: list[Pose], inks: dict) -> None:
+    points, layers = _outline_of(thing)
     draw = ImageDraw.Draw(picture)
     for pose in poses:
         angle = np.deg2rad(pose.angle)
@@ -170,8 +183,8 @@ def _paint(picture: Image.Image, scene: Scene, details: _Details, poses: list[Po
 def _inks(colour: str, details: _Details) -> dict[str, tuple[int, int, int]]:
     hue, saturation, value = colorsys.rgb_to_hsv(*(channel / 255 for channel in COLOUR_VALUES[colour]))
     body = np.array(colorsys.hsv_to_rgb((hue + details.hue) % 1, saturation, min(value * details.value, 1.0))) * 255
-    shades = {"body": body, "shade": 0.76 * body, "light": 0.66 * body + 0.34 * 255}
-    return FIXED_INKS | {name: (int(ink[0]), int(ink[1]), int(ink[2])) for name, ink in shades.items()}
+    shades = (body, 0.76 * body, 0.66 * body + 0.34 * 255)
+    return FIXED_INKS | {n: (int(i[0]), int(i[1]), int(i[2])) for n, i in zip(_SHADES, shades, strict=True)}
 
 
 def _finish(picture: Image.Image, details: _Details) -> np.ndarray:

@@ -16,6 +16,11 @@ LANGUAGES = ("en", "zh")
 #: Every word that a tag caption may hold, in the order of the tags.
 TAG_WORDS = tuple(tag for values in TAGS.values() for tag in values.values())
 
+#: Stands in a tag caption for what it leaves open.
+OPEN = "-"
+#: The attributes that have a place of their own in a tag caption.
+SEEN = ("thing", "colour", "count", "size", "place", "background", "motion")
+
 _TAG_MEANING = {tag: (name, value) for name, values in TAGS.items() for value, tag in values.items()}
 
 
@@ -48,15 +53,25 @@ def word(name: str, value: str | int, language: str = "en", rng: np.random.Gener
 
 
 def tag_caption(attributes: dict[str, str | int]) -> str:
-    """The decoders' prompt: one word an attribute, in a fixed order, e.g. "bell red one small top-left snow"."""
+    """The decoders' prompt: one word an attribute, e.g. "bell red one small top-left snow".
+
+    What is seen has a place of its own in the caption: "bell red - - - snow" where number, size and place are left
+    open. A text encoder then finds each attribute at the same position, and so does what imitates it.
+    """
     _check(attributes)
-    return " ".join(TAGS[name][attributes[name]] for name in TAGS if name in attributes)
+    seen = [TAGS[name][attributes[name]] if name in attributes else OPEN for name in SEEN]
+    while seen and seen[-1] == OPEN:
+        seen.pop()
+    heard = [TAGS[name][attributes[name]] for name in TAGS if name not in SEEN and name in attributes]
+    return " ".join(seen + heard)
 
 
 def parse_tags(caption: str) -> dict[str, str | int]:
     """The inverse of :func:`tag_caption`. ValueError for a word that is no tag or an attribute named twice."""
     attributes = {}
     for tag in caption.split():
+        if tag == OPEN:
+            continue
         if tag not in _TAG_MEANING:
             raise ValueError(f"unknown tag {tag!r}: expected one of {', '.join(TAG_WORDS)}")
         name, value = _TAG_MEANING[tag]

@@ -14,7 +14,7 @@ SIZES = {
 }  # fmt: skip
 
 
-def make_core(text_config=None, gate=0.5, **prompts) -> AnyToAnyCore:
+def make_core(text_config=None, gate=0.5, core=None, **prompts) -> AnyToAnyCore:
     torch.manual_seed(0)
     config = CoreConfig(
         text_config=text_config or LlamaConfig(num_key_value_heads=4, **SIZES),
@@ -25,6 +25,7 @@ def make_core(text_config=None, gate=0.5, **prompts) -> AnyToAnyCore:
         prompts=prompts,
         output_projection_settings={"width": 16, "encoder_layers": 1, "decoder_layers": 1, "feed_forward": 32},
         conditions={"image": [5, 12], "audio": [1, 8], "video": [5, 12]},
+        **(core or {}),
     )
     core = AnyToAnyCore(config).eval()
     core.initialise_added_rows()

@@ -6,6 +6,7 @@ import torch
 from diffusers import AutoencoderKL
 from transformers import CLIPTokenizer
 
+from data.toybox.draw import render_image, thing_mask
 from data.toybox.grammar import TAG_WORDS, parse_tags
 from data.toybox.world import HELD_OUT_PAIRS, sample, visible
 from decoders.image import ImageDecoder, image_tensor
@@ -13,6 +14,7 @@ from decoders.video import VideoDecoder
 from train.foundations.captions import build_text_encoder, build_tokenizer, random_caption
 from train.foundations.image_diffusion import ImageDiffusionTask
 from train.foundations.image_vae import ImageVaeTask, standardise_latents
+from train.foundations.pools import _touched
 from train.foundations.video_diffusion import VideoDiffusionTask
 
 VAE = {"image_size": 32, "block_out_channels": (8, 8, 8, 8), "latent_channels": 4, "pictures": 64, "held_out": 4}
@@ -57,7 +59,7 @@ def test_the_vae_learns_and_its_export_reconstructs_the_same(tmp_path):
     task = ImageVaeTask(VAE, tmp_path)
     losses = train(task, steps=12, learning_rate=5e-3)
     assert losses[-1] < losses[0]
-    pixels = image_tensor([task.dataset[i] for i in range(4)])
+    pixels = image_tensor([task.dataset[i][0] for i in range(4)])
     with torch.no_grad():
         before = task.model.vae(pixels).sample
     task.export(tmp_path)
@@ -71,7 +73,7 @@ def test_latents_are_standardised_without_changing_the_pictures(tmp_path):
     torch.manual_seed(0)
     task = ImageVaeTask(VAE, tmp_path)
     vae = task.model.vae
-    pixels = image_tensor([task.dataset[i] for i in range(16)])
+    pixels = image_tensor([task.dataset[i][0] for i in range(16)])
     with torch.no_grad():
         before = vae(pixels).sample
         standardise_latents(vae, pixels)
@@ -79,6 +81,32 @@ def test_latents_are_standardised_without_changing_the_pictures(tmp_path):
         torch.testing.assert_close(vae(pixels).sample, before, atol=1e-3, rtol=0)
     torch.testing.assert_close(latents.mean((0, 2, 3)), torch.zeros(4), atol=1e-3, rtol=0)
     torch.testing.assert_close(latents.std((0, 2, 3)), torch.ones(4), atol=1e-3, rtol=0)
+
+
+def test_what_a_thing_covers_weighs_more(tmp_path):
+    torch.manual_seed(0)
+    batch = ImageVaeTask(VAE, tmp_path)
+    batch = batch.collate([batch.dataset[i] for i in range(4)])
+    losses = {}
+    for weight in (0.0, 50.0):
+        model = ImageVaeTask(VAE | {"thing_weight": weight, "latent_noise": 0.0}, tmp_path).model
+        vae = model.vae
+        for parameter in vae.parameters():  # every picture is decoded to plain grey
+            parameter.data.zero_()
+        pixels = batch["mask"].expand(-1, 3, -1, -1)  # wrong where the thing is, right elsewhere
+        losses[weight] = float(model(pixels, batch["mask"])["square"])
+    assert losses[50.0] > 2 * losses[0.0]
+
+
+def test_cells_that_a_thing_touches():
+    scene = sample(0, 0)
+    mask = thing_mask(scene, 32)
+    cells = _touched(mask, 4)
+    assert cells.shape == (4, 4) and 0 < cells.sum() < 16
+    assert all(mask[8 * r : 8 * r + 8, 8 * c : 8 * c + 8].any() for r, c in np.argwhere(cells))
+    other = scene.with_(colour="green" if scene.colour == "pink" else "pink")
+    changed = np.abs(render_image(scene, 32).astype(int) - render_image(other, 32)).max(-1) > 8
+    assert changed.any() and mask[changed].all()
 
 
 def test_every_tag_is_one_token_before_and_after_saving(tmp_path):
@@ -101,7 +129,7 @@ def test_captions_leave_attributes_out_and_say_nothing_wrong():
         truth = visible(scene, "image")
         assert all(truth[name] == value for name, value in parse_tags(caption).items())
         assert not caption or parse_tags(caption)["thing"] == scene.thing
-        captions.append(len(caption.split()))
+        captions.append(len(parse_tags(caption)))
     shares = np.bincount(captions, minlength=7) / len(captions)
     assert 0.05 < shares[0] < 0.15 and shares[6] > 0.28 and shares[1] < 0.1
 

@@ -134,7 +134,7 @@ def test_a_medium_is_seen_at_its_own_placeholder(task):
     batch = task.batch([row], data.embeddings)
     places = task.model.core.table.placeholder_mask(batch["input_ids"])[0].nonzero().flatten()
     plain = task.model.core(batch["input_ids"], media_embeddings=batch["media_embeddings"]).logits[0]
-    for slot, place in enumerate(places):
+    for slot, place in enumerate(places[:: task.model.core.table.input_tokens]):
         changed = batch["media_embeddings"].clone()
         changed[:, slot] = -changed[:, slot]
         other = task.model.core(batch["input_ids"], media_embeddings=changed).logits[0]

@@ -24,7 +24,7 @@ from data.toybox.grammar import tag_caption
 from data.toybox.world import sample, visible
 from decoders.diffusion import caption_ids, flow_loss, flow_scheduler
 from train.foundations.captions import random_caption
-from train.foundations.pools import HELD_OUT_SEED, TRAIN_SEED, image_latents, write_component
+from train.foundations.pools import HELD_OUT_SEED, TRAIN_SEED, image_latents, image_things, write_component
 from train.task import Task
 
 
@@ -44,6 +44,7 @@ class ImageDiffusionTask(Task):
         "pair_share": 0.15,  # name thing and colour; the rest keep each attribute with chance
         "attribute_share": 0.6,
         "condition_noise": 0.1,  # deviation of the noise on conditions: projections only come near them
+        "thing_weight": 3.0,  # added to the weight of latent cells that a thing touches
         "shift": 1.0,  # above 1: more training and sampling at high noise
         "seed": TRAIN_SEED,
         "cache_dir": ".cache/pools",
@@ -58,12 +59,14 @@ class ImageDiffusionTask(Task):
         unet = build_unet(self.vae, text_encoder, chosen) if new else load_unet(self.model_dir / chosen["start"])
         self.model = CaptionedFlow(unet, text_encoder, chosen["condition_noise"], chosen["shift"])
         latents = image_latents(self.vae, chosen["pool"], chosen["seed"], chosen["cache_dir"])
-        self.dataset = CaptionedLatents(latents, "image", chosen)
+        size, cells = self.vae.config.sample_size, latents.shape[-1]
+        things = image_things(chosen["pool"], chosen["seed"], size, cells, chosen["cache_dir"])
+        self.dataset = CaptionedLatents(latents, things, "image", chosen)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         return {"unet": list(self.model.unet.parameters())}
 
-    def collate(self, items: list[tuple[torch.Tensor, str]]) -> dict[str, torch.Tensor]:
+    def collate(self, items: list[tuple[torch.Tensor, torch.Tensor, str]]) -> dict[str, torch.Tensor]:
         return collate_captioned(self.tokenizer, items)
 
     def export(self, model_dir: Path) -> None:
@@ -88,19 +91,31 @@ class ImageDiffusionTask(Task):
 
 
 class CaptionedLatents(Dataset):
-    """Latents of pool row ``index % rows`` with a caption drawn from ``index``: a long epoch of few pictures."""
+    """Latents of pool row ``index % rows``, the weights of their cells, and a caption drawn from ``index``.
 
-    def __init__(self, latents: torch.Tensor, modality: str, settings: dict[str, Any], length: int = 1 << 20) -> None:
-        self.latents, self.modality, self.settings, self.length = latents, modality, settings, length
+    A long epoch of few pictures. ``things`` (rows, ..., 1, h, w) says which cells a thing touches.
+    """
+
+    def __init__(
+        self,
+        latents: torch.Tensor,
+        things: torch.Tensor,
+        modality: str,
+        settings: dict[str, Any],
+        length: int = 1 << 20,
+    ) -> None:
+        self.latents, self.things, self.modality = latents, things, modality
+        self.settings, self.length = settings, length
         self.scenes = [sample(settings["seed"], row) for row in range(len(latents))]
 
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, str]:
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor, str]:
         row = index % len(self.latents)
         rng = np.random.default_rng((self.settings["seed"], index))
-        return self.latents[row], random_caption(self.scenes[row], self.modality, rng, self.settings)
+        weight = 1 + self.settings["thing_weight"] * self.things[row]
+        return self.latents[row], weight, random_caption(self.scenes[row], self.modality, rng, self.settings)
 
 
 class CaptionedFlow(nn.Module):
@@ -112,13 +127,15 @@ class CaptionedFlow(nn.Module):
         self.text_encoder = text_encoder.requires_grad_(False)
         self.condition_noise, self.shift = condition_noise, shift
 
-    def forward(self, latents: torch.Tensor, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
-        """``latents`` (B, C, h, w) and captions' ``input_ids`` (B, L) to the loss."""
+    def forward(
+        self, latents: torch.Tensor, input_ids: torch.Tensor, weight: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
+        """``latents`` (B, C, h, w), captions' ``input_ids`` (B, L) and cells' ``weight`` (B, 1, h, w) to the loss."""
         with torch.no_grad():
             condition = self.text_encoder(input_ids)[0]  # (B, L, D)
         if self.training:
             condition = condition + self.condition_noise * torch.randn_like(condition)
-        return {"loss": flow_loss(lambda noisy, t: self.velocity(noisy, t, condition), latents, self.shift)}
+        return {"loss": flow_loss(lambda noisy, t: self.velocity(noisy, t, condition), latents, self.shift, weight)}
 
     def velocity(self, noisy: torch.Tensor, timestep: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         """Predicted velocity (B, C, h, w)."""
@@ -168,10 +185,14 @@ def load_text_encoder(model_dir: Path) -> tuple[CLIPTokenizer, CLIPTextModel]:
     return CLIPTokenizer.from_pretrained(folder / "clip_tokenizer"), text_encoder.eval().requires_grad_(False)
 
 
-def collate_captioned(tokenizer: Any, items: list[tuple[torch.Tensor, str]]) -> dict[str, torch.Tensor]:
-    """{"latents": (B, ...) float32, "input_ids": (B, L)}."""
-    latents, captions = zip(*items, strict=True)
-    return {"latents": torch.stack(latents).float(), "input_ids": caption_ids(tokenizer, captions)}
+def collate_captioned(tokenizer: Any, items: list[tuple[torch.Tensor, torch.Tensor, str]]) -> dict[str, torch.Tensor]:
+    """{"latents": (B, ...) float32, "weight": of their cells, "input_ids": (B, L)}."""
+    latents, weights, captions = zip(*items, strict=True)
+    return {
+        "latents": torch.stack(latents).float(),
+        "weight": torch.stack(weights).float(),
+        "input_ids": caption_ids(tokenizer, captions),
+    }
 
 
 @torch.no_grad()
@@ -180,7 +201,7 @@ def evaluate_flow(model: CaptionedFlow, tokenizer: Any, latents: torch.Tensor, m
     captions = [tag_caption(visible(sample(HELD_OUT_SEED, row), modality)) for row in range(len(latents))]
     figures = {}
     for name, told in (("noise_loss", captions), ("noise_loss_misled", captions[1:] + captions[:1])):
-        batch = collate_captioned(tokenizer, list(zip(latents, told, strict=True)))
+        batch = {"latents": latents, "input_ids": caption_ids(tokenizer, told)}
         torch.manual_seed(HELD_OUT_SEED)
         figures[name] = float(np.mean([model(**batch)["loss"].item() for _ in range(4)]))
     return figures

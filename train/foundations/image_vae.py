@@ -16,7 +16,7 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch import nn
 from torch.utils.data import Dataset
 
-from data.toybox.draw import render_image, render_video
+from data.toybox.draw import render_image, render_video, thing_mask
 from data.toybox.world import sample
 from decoders.image import image_tensor
 from train.foundations.pools import HELD_OUT_SEED, TRAIN_SEED, write_component
@@ -38,7 +38,10 @@ class ImageVaeTask(Task):
         "square_weight": 2.0,  # of the squared error: absolute error alone leaves small coloured things grey for long
         "colour_weight": 1.0,  # of errors in colour against errors in brightness, in the squared error
         "start": "",  # folder in the model folder of a VAE to go on from; none = a new one
+        "noise_shift": 0.0,  # added to the log variances of that VAE, so that a stronger pull takes hold at once
         "standardise": True,  # bring latents to unit deviation; no where diffusion is trained on them already
+        "thing_weight": 0.0,  # added to the weight of pixels that a thing covers: captions speak of things
+        "latent_noise": 0.0,  # least deviation of the noise that the decoder meets: diffusion only comes near latents
         "gradient_weight": 0.25,  # of the loss on differences of neighbouring pixels
         "kl_weight": 1e-5,
         "seed": TRAIN_SEED,
@@ -49,9 +52,10 @@ class ImageVaeTask(Task):
         chosen = self.settings
         start = self.model_dir / chosen["start"]
         vae = AutoencoderKL.from_pretrained(start, dtype=torch.float32) if chosen["start"] else build_vae(chosen)
-        self.model = VaeObjective(
-            vae, chosen["square_weight"], chosen["colour_weight"], chosen["gradient_weight"], chosen["kl_weight"]
-        )
+        with torch.no_grad():
+            vae.quant_conv.bias[vae.config.latent_channels :] += chosen["noise_shift"]
+        weights = ("square_weight", "colour_weight", "thing_weight", "gradient_weight", "kl_weight", "latent_noise")
+        self.model = VaeObjective(vae, **{name: chosen[name] for name in weights})
         self.dataset = PictureDataset(chosen["pictures"], chosen["seed"], chosen["frame_share"], chosen["image_size"])
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
@@ -59,14 +63,17 @@ class ImageVaeTask(Task):
         encoder = [*vae.encoder.parameters(), *vae.quant_conv.parameters()]
         return {"encoder": encoder, "decoder": [*vae.decoder.parameters(), *vae.post_quant_conv.parameters()]}
 
-    def collate(self, items: list[np.ndarray]) -> dict[str, torch.Tensor]:
-        return {"pixels": image_tensor(items).contiguous(memory_format=torch.channels_last)}
+    def collate(self, items: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, torch.Tensor]:
+        """{"pixels": (B, 3, H, W) in [-1, 1], "mask": (B, 1, H, W), how much of a pixel things cover}."""
+        pictures, masks = zip(*items, strict=True)
+        pixels = image_tensor(pictures).contiguous(memory_format=torch.channels_last)
+        return {"pixels": pixels, "mask": torch.from_numpy(np.stack(masks))[:, None]}
 
     def export(self, model_dir: Path) -> None:
         """Write ``image_decoder/vae`` in half precision, its latents standardised on pictures of the pool."""
         vae = self.model.vae
         if self.settings["standardise"]:
-            standardise_latents(vae, image_tensor([self.dataset[i] for i in range(min(512, len(self.dataset)))]))
+            standardise_latents(vae, image_tensor([self.dataset[i][0] for i in range(min(512, len(self.dataset)))]))
         write_component(Path(model_dir) / "image_decoder" / "vae", copy.deepcopy(vae).half().save_pretrained)
 
     @torch.no_grad()
@@ -77,7 +84,7 @@ class ImageVaeTask(Task):
             held_out = PictureDataset(
                 self.settings["held_out"], HELD_OUT_SEED, frame_share, self.settings["image_size"]
             )
-            pixels = image_tensor([held_out[i] for i in range(len(held_out))])
+            pixels = image_tensor([held_out[i][0] for i in range(len(held_out))])
             latents = self.model.vae.encode(pixels).latent_dist.mean
             error = (self.model.vae.decode(latents).sample.clamp(-1, 1) - pixels).square().mean(dim=(1, 2, 3)) / 4
             figures |= {f"{name}_psnr": float(-10 * error.log10().mean()), f"{name}_deviation": float(latents.std())}
@@ -85,7 +92,10 @@ class ImageVaeTask(Task):
 
 
 class PictureDataset(Dataset):
-    """Pictures of ``sample(seed, 0 .. count - 1)``, some of them single frames of videos, as uint8 (H, W, 3)."""
+    """Pictures of ``sample(seed, 0 .. count - 1)``, some of them single frames of videos.
+
+    Items are uint8 (H, W, 3) and, float32 (H, W), how much of each pixel things cover.
+    """
 
     def __init__(self, count: int, seed: int, frame_share: float, size: int = 128) -> None:
         self.count, self.seed, self.frame_share, self.size = count, seed, frame_share, size
@@ -93,42 +103,53 @@ class PictureDataset(Dataset):
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, index: int) -> np.ndarray:
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         if not 0 <= index < self.count:
             raise IndexError(f"picture {index} of {self.count}")
         scene = sample(self.seed, index)
         rng = np.random.default_rng((self.seed, index))
         if rng.random() >= self.frame_share:
-            return render_image(scene, self.size)
+            return render_image(scene, self.size), thing_mask(scene, self.size)
         frames = render_video(scene, size=self.size)
-        return frames[rng.integers(len(frames))]
+        frame = int(rng.integers(len(frames)))
+        return frames[frame], thing_mask(scene, self.size, frame)
 
 
 class VaeObjective(nn.Module):
-    """L1 on pixels and on their differences, plus a small pull of the posterior to the unit Gaussian."""
+    """L1 and squared error of pixels, L1 of their differences, and a pull of the posterior to the unit Gaussian."""
 
     def __init__(
         self,
         vae: AutoencoderKL,
         square_weight: float,
         colour_weight: float,
+        thing_weight: float,
         gradient_weight: float,
         kl_weight: float,
+        latent_noise: float,
     ) -> None:
         super().__init__()
         self.vae = vae.to(memory_format=torch.channels_last)
-        self.square_weight, self.colour_weight = square_weight, colour_weight
-        self.gradient_weight, self.kl_weight = gradient_weight, kl_weight
+        self.square_weight, self.colour_weight, self.thing_weight = square_weight, colour_weight, thing_weight
+        self.gradient_weight, self.kl_weight, self.latent_noise = gradient_weight, kl_weight, latent_noise
 
-    def forward(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
-        """``pixels`` (B, 3, H, W) in [-1, 1] to the loss and its parts."""
+    def forward(self, pixels: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:
+        """``pixels`` (B, 3, H, W) in [-1, 1] and ``mask`` (B, 1, H, W) of things to the loss and its parts."""
         posterior = self.vae.encode(pixels).latent_dist
-        error = self.vae.decode(posterior.sample()).sample.float() - pixels
-        absolute = error.abs().mean()
-        edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+        deviation = posterior.std.clamp(min=self.latent_noise)
+        latents = posterior.mean + deviation * torch.randn_like(posterior.mean)
+        error = self.vae.decode(latents).sample.float() - pixels
+        weight = 1 + self.thing_weight * mask
+        weight = weight / weight.mean()
+        absolute = (weight * error.abs()).mean()
+        edges = sum(
+            (weight.narrow(dim, 1, weight.shape[dim] - 1) * error.diff(dim=dim).abs()).mean() for dim in (-1, -2)
+        )
         divergence = posterior.kl().mean() / posterior.mean[0].numel()
         brightness = error.mean(dim=1, keepdim=True)
-        square = brightness.square().mean() + self.colour_weight * (error - brightness).square().mean()
+        square = (weight * brightness.square()).mean() + self.colour_weight * (
+            weight * (error - brightness).square()
+        ).mean()
         loss = absolute + self.square_weight * square + self.gradient_weight * edges + self.kl_weight * divergence
         return {"loss": loss, "square": square.detach(), "edges": edges.detach(), "kl": divergence.detach()}
 

@@ -17,8 +17,8 @@ from diffusers import AutoencoderKL
 from tqdm import tqdm
 
 from data import toybox
-from data.toybox.draw import render_image, render_video
-from data.toybox.world import sample
+from data.toybox.draw import render_image, render_video, thing_mask
+from data.toybox.world import Scene, sample
 from decoders.image import encode_images
 
 #: Training pools draw from the first stream, figures from the second.
@@ -38,6 +38,29 @@ def video_latents(vae: AutoencoderKL, count: int, seed: int, cache_dir: str | Pa
     key = f"video-latents-{seed}-{count}-{toybox_hash()}-{weights_hash(vae)}"
     rendered = (render_video(sample(seed, i), size=vae.config.sample_size) for i in range(count))
     return torch.from_numpy(cached(cache_dir, key, count, lambda: (_encode(vae, video) for video in rendered)))
+
+
+def image_things(count: int, seed: int, size: int, cells: int, cache_dir: str | Path) -> torch.Tensor:
+    """Which latent cells (count, 1, cells, cells) the things of pictures ``size`` pixels wide touch: 0 or 1."""
+    key = f"image-things-{seed}-{count}-{size}-{cells}-{toybox_hash()}"
+    masks = (_touched(thing_mask(sample(seed, i), size), cells)[None] for i in range(count))
+    return torch.from_numpy(cached(cache_dir, key, count, lambda: masks))
+
+
+def video_things(count: int, seed: int, size: int, cells: int, frames: int, cache_dir: str | Path) -> torch.Tensor:
+    """The same for videos: (count, frames, 1, cells, cells)."""
+    key = f"video-things-{seed}-{count}-{size}-{cells}-{frames}-{toybox_hash()}"
+
+    def masks(scene: Scene) -> np.ndarray:
+        return np.stack([_touched(thing_mask(scene, size, i, frames), cells)[None] for i in range(frames)])
+
+    return torch.from_numpy(cached(cache_dir, key, count, lambda: (masks(sample(seed, i)) for i in range(count))))
+
+
+def _touched(mask: np.ndarray, cells: int) -> np.ndarray:
+    """Pixels (H, W) to cells (cells, cells): 1 where more than a twentieth of the cell is covered."""
+    side = len(mask) // cells
+    return (mask.reshape(cells, side, cells, side).mean(axis=(1, 3)) > 0.05).astype(np.float16)
 
 
 def cached(cache_dir: str | Path, key: str, count: int, make: Callable[[], Iterable[np.ndarray]]) -> np.ndarray:

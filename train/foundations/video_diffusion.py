@@ -28,7 +28,7 @@ from train.foundations.image_diffusion import (
     load_unet,
     load_vae,
 )
-from train.foundations.pools import HELD_OUT_SEED, TRAIN_SEED, video_latents, write_component
+from train.foundations.pools import HELD_OUT_SEED, TRAIN_SEED, video_latents, video_things, write_component
 from train.task import Task
 
 #: Shards of the exported UNet stay below what a repository takes without complaint.
@@ -47,6 +47,7 @@ class VideoDiffusionTask(Task):
         "pair_share": 0.05,  # name thing and colour; the rest keep each attribute with chance
         "attribute_share": 0.7,
         "condition_noise": 0.1,  # deviation of the noise on conditions: projections only come near them
+        "thing_weight": 3.0,  # added to the weight of latent cells that the thing touches
         "shift": 1.0,  # above 1: more training and sampling at high noise
         "seed": TRAIN_SEED,
         "cache_dir": ".cache/pools",
@@ -61,14 +62,16 @@ class VideoDiffusionTask(Task):
         image_unet = load_unet(self.model_dir / "image_decoder" / "unet")
         unet = grow_in_time(image_unet, latents.shape[1], chosen["motion_heads"])
         self.model = VideoFlow(unet, text_encoder, chosen["condition_noise"], chosen["shift"])
-        self.dataset = CaptionedLatents(latents, "video", chosen)
+        size, frames, cells = self.vae.config.sample_size, latents.shape[1], latents.shape[-1]
+        things = video_things(chosen["pool"], chosen["seed"], size, cells, frames, chosen["cache_dir"])
+        self.dataset = CaptionedLatents(latents, things, "video", chosen)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         motion = [p for name, p in self.model.unet.named_parameters() if "motion_modules" in name]
         image = [p for name, p in self.model.unet.named_parameters() if "motion_modules" not in name]
         return {"motion": motion, "image": image}
 
-    def collate(self, items: list[tuple[torch.Tensor, str]]) -> dict[str, torch.Tensor]:
+    def collate(self, items: list[tuple[torch.Tensor, torch.Tensor, str]]) -> dict[str, torch.Tensor]:
         return collate_captioned(self.tokenizer, items)
 
     def export(self, model_dir: Path) -> None:

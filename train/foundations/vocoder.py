@@ -50,6 +50,7 @@ class VocoderTask(Task):
         "upsample_kernels": [4, 11, 8, 8],
         "kernels": [3, 7],  # of the residual blocks
         "dilations": [1, 3, 9],
+        "griffin_lim_rounds": 16,  # written beside the vocoder: decoders.audio speaks by Griffin-Lim then; 0 = by it
         "held_out": 48,  # sounds of evaluate()
         "cache": ".cache/audio",
     }
@@ -77,6 +78,7 @@ class VocoderTask(Task):
     def export(self, model_dir: Path) -> None:
         """``audio_decoder/vocoder``, fp16."""
         vocoder = copy.deepcopy(self.model.vocoder).half()
+        vocoder.config.griffin_lim_rounds = self.settings["griffin_lim_rounds"]
         write_component(model_dir / "audio_decoder" / "vocoder", vocoder.save_pretrained)
 
     @torch.no_grad()

@@ -87,6 +87,7 @@ class DialogueTask(Task):
         parts = {
             "language_model": base,
             "added_rows": [core.added_embedding, core.added_output],
+            "input_projection": [] if core.input_projection is None else list(core.input_projection.parameters()),
             "bind_network": list(core.bind_network.parameters()),
             "gated_prompts": list(core.gated_prompts.parameters()),
             "output_projections": list(core.output_projections.parameters()),

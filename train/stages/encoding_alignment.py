@@ -18,6 +18,9 @@ class EncodingAlignmentTask(DialogueTask):
     DEFAULTS: ClassVar[dict[str, Any]] = DialogueTask.DEFAULTS | {
         "kinds": ["describe", "ask", "count", "describe", "decline"],
         "signal_tokens": {"image": 4, "video": 4, "audio": 4},
+        "input_projection": "mlp",
+        "input_projection_settings": {"inner_width": 512, "input_scale": 16.0},
+        "input_tokens": 8,
         "bind": {"inner_width": 512, "blocks": 2, "input_scale": 16.0},
         "prompts": {"media_tokens": 1},
         "output_projection": "transformer",
@@ -27,6 +30,11 @@ class EncodingAlignmentTask(DialogueTask):
         "conditions": {"image": [16, 128], "video": [16, 128], "audio": [1, 128]},
     }  # fmt: skip
     output: ClassVar[str] = "core_encoding"
+    #: Settings that are fields of the core's configuration.
+    SHAPE: ClassVar[tuple[str, ...]] = (
+        "signal_tokens", "input_projection", "input_projection_settings", "input_tokens", "bind", "prompts",
+        "output_projection", "output_projection_settings", "conditions",
+    )  # fmt: skip
 
     def load_decoders(self) -> dict[str, Any]:
         """None: this stage reads media and writes words, so it can run before any decoder is trained."""
@@ -40,7 +48,6 @@ class EncodingAlignmentTask(DialogueTask):
             first_added_token=len(AutoTokenizer.from_pretrained(self.model_dir / "tokenizer", local_files_only=True)),
             embedding_width=self.encoder.width,
             encoder_identity=self.encoder.identity,
-            **{k: chosen[k] for k in ("signal_tokens", "bind", "prompts", "output_projection", "conditions")},
-            output_projection_settings=chosen["output_projection_settings"],
+            **{name: chosen[name] for name in self.SHAPE},
         )
         return new_core(config, base)
