@@ -1,4 +1,4 @@
-"""``nextgpt-lite evaluate SUITE... [--model nano|DIR] [--count N] [--seed N] [--out DIR]``."""
+"""``nextgpt-lite evaluate SUITE... [--model nano|DIR] [--data MANIFEST.jsonl] [--count N] [--seed N] [--out DIR]``."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ ERRORS = (ValueError,)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("suites", nargs="+", metavar="SUITE", help=f"one of {', '.join(SUITES)}")
     parser.add_argument("--model", default="nano", help="nano or a model folder (default: nano)")
+    parser.add_argument(
+        "--data", type=Path, metavar="MANIFEST.jsonl", help="your own conversations in place of Toybox's"
+    )
     parser.add_argument("--count", type=int, default=320, help="size of the run; 320 is the full suite (default)")
     parser.add_argument("--seed", type=int, default=0, help="streams of scenes, words and noise (default: 0)")
     parser.add_argument("--out", type=Path, help="folder of the results (default: outputs/SUITE-seedN)")
@@ -29,6 +32,8 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--count must be at least 1, not {args.count}")
     if args.seed < 0:
         raise ValueError(f"--seed must not be below 0, but is {args.seed}")
+    if args.data is not None:
+        check_manifest(args.data)
     from evaluation.report import table_text  # after the cheap checks: this and the model take seconds to import
     from nextgpt_lite import AnyToAny
 
@@ -37,10 +42,23 @@ def run(args: argparse.Namespace) -> int:
         module, _, function = SUITES[name].partition(":")
         out = args.out or Path("outputs") / f"{name}-seed{args.seed}"
         out = out / name if len(args.suites) > 1 and args.out else out
-        suite = getattr(importlib.import_module(module), function)
-        print(table_text(suite(model, args.count, args.seed, out, progress=Progress())))
+        if args.data is None:
+            suite = getattr(importlib.import_module(module), function)
+            print(table_text(suite(model, args.count, args.seed, out, progress=Progress())))
+        else:
+            from evaluation.own_data import evaluate_own_data, own_data_text
+
+            print(own_data_text(evaluate_own_data(model, args.data, args.count, args.seed, out, progress=Progress())))
         print(f"\n{out / 'results.json'}\n{out / 'report.html'}")
     return 0
+
+
+def check_manifest(path: Path) -> None:
+    """Read every record once, so that a bad line is told before a model is loaded."""
+    from data.manifest import read_manifest
+
+    for _ in read_manifest(path):
+        pass
 
 
 class Progress:

@@ -108,6 +108,19 @@ def report_html(results: dict, talks: list[Talk]) -> str:
     return "\n".join(parts) + "</html>\n"
 
 
+def own_data_html(results: dict, talks: list[Talk]) -> str:
+    """The page of a run on conversations of one's own; a tick means that the media asked for came."""
+    head = f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(results['suite'])}</title>"
+    about = (
+        f"<p>model <code>{html.escape(results['model']['hash'])[:16]}</code>, data <code>"
+        f"{html.escape(results['data']['hash'])[:16]}</code>, {results['count']} conversations, "
+        f"seed {results['seed']}</p>"
+    )
+    title = f"<style>{STYLE}</style><h1>{html.escape(results['suite'])} on your own data</h1>"
+    talked = "\n".join(map(talk_html, talks))
+    return f"{head}{title}{about}{details_html(results['metrics'])}<h2>Conversations</h2>{talked}</html>\n"
+
+
 def targets_html(metrics: dict) -> str:
     rows = []
     for what, value, threshold, passed in verdicts(metrics):

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 def full_precision_attention() -> Iterator[None]:
     """Within it ``F.scaled_dot_product_attention`` computes in float32 on a CPU, under autocast too.
 
-    The backward pass of torch's fused attention takes over ten times longer in bfloat16 than in float32 on a CPU and was
-    a third of a training step. Tensors on other devices are left alone.
+    The backward pass of torch's fused attention takes over ten times longer in bfloat16 than in float32 on a CPU; it
+    was a third of a training step. Tensors on other devices are left alone.
     """
     fused = F.scaled_dot_product_attention
 

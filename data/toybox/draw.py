@@ -86,7 +86,7 @@ def render_video(scene: Scene, frames: int = 8, size: int = 128) -> np.ndarray:
 
 
 def thing_mask(scene: Scene, size: int = 128, frame: int | None = None, frames: int = 8) -> np.ndarray:
-    """How much of each pixel things cover, in the picture or in one frame of the film: float32 (size, size) in [0, 1]."""
+    """How much of each pixel things cover, in the picture or in a frame of the film: float32 (size, size) in [0, 1]."""
     details, _ = _details(scene)
     poses = _row(scene, details) if frame is None else [_moved(scene.motion, details, frame / (frames - 1))]
     mask = Image.new("L", (SUPERSAMPLING * size, SUPERSAMPLING * size))

@@ -19,10 +19,11 @@ from train.task import build_task
 from train.trainer import TaskTrainer, run_recipe
 
 RECIPES = Path(__file__).parents[2] / "train/recipes"
+LORA = {"r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "v_proj", "up_proj"]}
 STAGES = {
     "encoding_alignment": CORE,
-    "decoding_alignment": {},
-    "instruction_tuning": {"lora": {"r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "v_proj", "up_proj"]}},
+    "decoding_alignment": {"lora": LORA, "word_weight": 1.0},
+    "instruction_tuning": {"lora": LORA, "word_weight": 1.0},
 }
 
 
@@ -85,6 +86,24 @@ def task(tiny_folder, tmp_path_factory):
         built = build_task(stage("instruction_tuning", tiny_folder))
     built.model.eval()
     return built
+
+
+@torch.no_grad()
+def test_signal_tokens_are_asked_for_the_words_of_their_caption(task):
+    table = task.model.core.table
+    data = mixed_rows(task)
+    batch = task.batch(data.rows, data.embeddings)
+    for modality in OUTPUT_MODALITIES:
+        captions = [caption for row in data.rows for caption in row.captions[modality]]
+        count = table.counts[modality]
+        assert batch[f"words_{modality}"].shape == (len(captions), count)
+        names = {number: word for word, number in task.words.items()}
+        for labels, caption in zip(batch[f"words_{modality}"].tolist(), captions, strict=True):
+            known = [word if word in task.words else "" for word in caption.split()[:count]]
+            assert [names[label] for label in labels] == known + [""] * (count - len(known))
+    losses = task.model(**batch)
+    parts = losses["language"] + sum(2.0 * losses[f"caption_{m}"] + losses[f"words_{m}"] for m in OUTPUT_MODALITIES)
+    torch.testing.assert_close(losses["loss"], parts)
 
 
 def spans_of(row, table, modality):

@@ -17,7 +17,7 @@ class EncodingAlignmentTask(DialogueTask):
 
     DEFAULTS: ClassVar[dict[str, Any]] = DialogueTask.DEFAULTS | {
         "kinds": ["describe", "ask", "count", "describe", "decline"],
-        "signal_tokens": {"image": 4, "video": 4, "audio": 4},
+        "signal_tokens": {"image": 8, "video": 8, "audio": 4},  # one for each word of a tag caption
         "input_projection": "mlp",
         "input_projection_settings": {"inner_width": 512, "input_scale": 16.0},
         "input_tokens": 8,

@@ -10,7 +10,7 @@ from train.stages.dialogue_task import DialogueTask
 
 
 class InstructionTuningTask(DialogueTask):
-    """Adds LoRA to the language model and trains it with bind network, gates, rows and output projections."""
+    """Adds LoRA, unless stage 2 did, and trains it with bind network, gates, rows and both kinds of projections."""
 
     DEFAULTS: ClassVar[dict[str, Any]] = DialogueTask.DEFAULTS | {
         "seed": 23,
@@ -26,5 +26,6 @@ class InstructionTuningTask(DialogueTask):
 
     def load_core(self) -> AnyToAnyCore:
         core = load_core(self.model_dir / "core_decoding", self.model_dir / "language_model")
-        add_lora(core, self.settings["lora"])
+        if core.config.lora is None:
+            add_lora(core, self.settings["lora"])
         return core

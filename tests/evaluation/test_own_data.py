@@ -1,0 +1,73 @@
+"""The suite on a manifest: through the command line, and its figures on replies that are known."""
+
+import json
+
+import numpy as np
+import pytest
+
+from data import toybox
+from evaluation.own_data import Question, compare, f1, measure, questions_of
+from nextgpt_lite.any_to_any import Reply, ReplyMedium
+from nextgpt_lite.cli import main
+from nextgpt_lite.toybox_command import write_toybox
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    return write_toybox(tmp_path_factory.mktemp("own") / "toybox", 2, 5, ("image", "audio"))
+
+
+def test_the_command_writes_results_and_report(tiny_folder, manifest, tmp_path, capsys):
+    arguments = ["evaluate", "any_to_any", "--model", str(tiny_folder), "--data", str(manifest)]
+    assert main([*arguments, "--out", str(tmp_path)]) == 0
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["count"] == 2 and results["metrics"]["questions"] == 4
+    assert "words_f1" in capsys.readouterr().out
+    assert "on your own data" in (tmp_path / "report.html").read_text()
+
+
+def test_a_bad_line_is_told_before_anything_is_written(tiny_folder, tmp_path, capsys):
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"messages": [{"role": "judge", "content": "guilty"}]}\n')
+    out = tmp_path / "out"
+    arguments = ["evaluate", "any_to_any", "--model", str(tiny_folder), "--data", str(bad), "--out", str(out)]
+    assert main(arguments) == 2
+    assert "judge" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def picture(index):
+    return {"type": "image", "array": toybox.render(toybox.sample(1, index), "image"), "rate": None}
+
+
+def said(text, *media):
+    return Reply(text, [ReplyMedium(m["type"], m["array"], m["rate"], 4, 0.0) for m in media])
+
+
+def test_figures_of_known_replies(tiny_model):
+    questions = [Question([], "Here is a cat.", [picture(0)]), Question([], "It is a dog.", []),
+                 Question([], "Here is a bee.", [picture(1)])]  # fmt: skip
+    right = [said("Here is a cat.", picture(0)), said("It is a dog."), said("here is a bee", picture(1))]
+    figures = measure(compare(tiny_model, questions, right))
+    assert figures["routing_precision"] == figures["routing_recall"] == figures["words_same"] == 1
+    assert figures["image"]["cosine"] == pytest.approx(1, abs=1e-5)
+    assert figures["image"]["nearest"] == 1 and figures["image"]["made"] == 2
+    swapped = [said("No.", picture(1)), said("It is a dog.", picture(0)), said("", picture(0))]
+    figures = measure(compare(tiny_model, questions, swapped))
+    assert figures["routing_precision"] == pytest.approx(2 / 3) and figures["routing_recall"] == 1
+    assert figures["image"]["nearest"] == 0 and figures["image"]["cosine"] < 1
+
+
+def test_f1_counts_words_and_chinese_characters():
+    assert f1("a red bell", "A red bell!") == 1
+    assert f1("a red bell", "a blue bell") == pytest.approx(2 / 3)
+    assert f1("红色的铃铛", "红色的猫") == pytest.approx(6 / 9)
+    assert f1("bell", "") == 0
+
+
+def test_every_turn_of_the_assistant_is_a_question(manifest):
+    from data.manifest import read_manifest
+
+    first, second = questions_of(next(read_manifest(manifest)))
+    assert len(first.messages) == 1 and len(second.messages) == 3
+    assert all(isinstance(p["array"], np.ndarray) for m in second.messages for p in m["content"] if p["type"] != "text")
