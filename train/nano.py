@@ -38,6 +38,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "audio_vae": (),
     "vocoder": ("audio_vae",),
     "audio_diffusion": ("vocoder", "text_encoders"),
+    "image_diffusion_steady": ("image_diffusion",),
     "video_diffusion": ("image_diffusion",),
     "oracle_image": (),
     "oracle_audio": (),
