@@ -15,6 +15,7 @@ class InstructionTuningTask(DialogueTask):
     DEFAULTS: ClassVar[dict[str, Any]] = DialogueTask.DEFAULTS | {
         "seed": 23,
         "dialogues": 40_000,
+        "start": "core_decoding",  # folder in the model folder of the core to start from
         "lora": {
             "r": 32,
             "lora_alpha": 64,
@@ -25,7 +26,7 @@ class InstructionTuningTask(DialogueTask):
     output: ClassVar[str] = "core"
 
     def load_core(self) -> AnyToAnyCore:
-        core = load_core(self.model_dir / "core_decoding", self.model_dir / "language_model")
+        core = load_core(self.model_dir / self.settings["start"], self.model_dir / "language_model")
         if core.config.lora is None:
             add_lora(core, self.settings["lora"])
         return core
