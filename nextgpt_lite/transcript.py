@@ -1,4 +1,4 @@
-"""A real conversation with the embedded model, as Markdown with its media.
+"""Real conversations with the embedded model, as Markdown with its media.
 
 python -m nextgpt_lite.transcript docs/conversation
 """
@@ -16,39 +16,51 @@ from data.media_intake import Medium, save_medium
 from data.toybox import render, sample
 from nextgpt_lite.any_to_any import AnyToAny, Reply
 
-#: What the user says; a pair (modality, scene number) is a medium rendered from Toybox.
-TURNS: tuple[tuple[str | tuple[str, int], ...], ...] = (
-    ("Hello! What can you do?",),
-    ("Draw a large yellow car on a meadow.",),
-    ("Now make it blue.",),
-    (("image", 3), "What is this?"),
-    ("Let me hear it.",),
-    (("audio", 11), "Draw what you hear."),
-    ("Make a video of a green frog moving left.",),
-    ("画一只红色的鸟。",),
+#: What the user says in two conversations; a pair (modality, scene number) is a medium rendered from Toybox.
+TALKS: tuple[tuple[tuple[str | tuple[str, int], ...], ...], ...] = (
+    (
+        ("Hello!",),
+        ("Draw a large yellow car on a meadow.",),
+        ("Now make it blue.",),
+        (("image", 3), "What is this?"),
+        ("Let me hear it.",),
+    ),
+    (
+        (("audio", 11), "Draw what you hear."),
+        ("Make a video of a green frog moving left.",),
+        ("画一只红色的鸟。",),
+    ),
 )
 SCENES = 90  #: stream of the scenes above
 LARGER = 3  #: pictures are shown this many times their size
 
 
 def write_transcript(folder: Path, seed: int = 0) -> Path:
-    """Hold the conversation, write ``README.md`` and the media into ``folder``."""
+    """Hold the conversations, write ``README.md`` and the media into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     model = AnyToAny.from_pretrained("nano")
-    lines = ["# A conversation with nano", "", f"`python -m nextgpt_lite.transcript {folder.as_posix()}` held it.", ""]
-    messages: list[dict[str, Any]] = []
-    for number, turn in enumerate(TURNS, 1):
-        content, shown = _content(turn, folder, number)
-        messages.append({"role": "user", "content": content})
-        reply = model.chat(messages, seed=seed)
-        messages.append(reply.as_message())
-        lines += [f"**User:** {shown}", "", f"**nano:** {reply.text}{_media(reply, folder, number)}", ""]
+    lines = ["# Conversations with nano", "", f"`python -m nextgpt_lite.transcript {folder.as_posix()}` held them.", ""]
+    for letter, turns in zip("ab", TALKS, strict=True):
+        lines += _talk(model, turns, folder, letter, seed)
     path = folder / "README.md"
     path.write_text("\n".join(lines), encoding="utf-8")
     return path
 
 
-def _content(turn: tuple, folder: Path, number: int) -> tuple[list[dict[str, Any]], str]:
+def _talk(model: AnyToAny, turns: tuple, folder: Path, letter: str, seed: int) -> list[str]:
+    """One conversation as Markdown, its media in files that begin with ``letter``."""
+    lines: list[str] = []
+    messages: list[dict[str, Any]] = []
+    for number, turn in enumerate(turns, 1):
+        content, shown = _content(turn, folder, f"{letter}{number}")
+        messages.append({"role": "user", "content": content})
+        reply = model.chat(messages, seed=seed)
+        messages.append(reply.as_message())
+        lines += [f"**User:** {shown}", "", f"**nano:** {reply.text}{_media(reply, folder, f'{letter}{number}')}", ""]
+    return [*lines, "---", ""]
+
+
+def _content(turn: tuple, folder: Path, number: str) -> tuple[list[dict[str, Any]], str]:
     content, shown = [], ""
     for part in turn:
         if isinstance(part, str):
@@ -63,7 +75,7 @@ def _content(turn: tuple, folder: Path, number: int) -> tuple[list[dict[str, Any
     return content, shown.strip()
 
 
-def _media(reply: Reply, folder: Path, number: int) -> str:
+def _media(reply: Reply, folder: Path, number: str) -> str:
     named = ((medium, f"{number}-nano-{i}") for i, medium in enumerate(reply.media, 1))
     return "".join(_written(m.modality, m.array, m.rate, folder, name) for m, name in named)
 
