@@ -8,6 +8,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from adapters.rope_scaling import scale_positions
+from nextgpt_lite.config import CoreConfig
+from nextgpt_lite.model import AnyToAnyCore
 from nextgpt_lite.streaming import stream, stream_tokens, streaming_cache
 
 IDS = torch.randint(0, 64, (2, 30), generator=torch.Generator().manual_seed(1))
@@ -99,8 +101,10 @@ def test_what_does_not_fit_is_refused():
         streaming_cache(model, 4, 5).make_room(6)
 
 
-def test_the_core_streams(tiny_model):
-    core = tiny_model.core
-    ids = torch.arange(5, 25)[None]
-    plain = core.generate(input_ids=ids, max_new_tokens=6, do_sample=False, eos_token_id=None, pad_token_id=0)
-    assert torch.equal(stream(core, ids, 6, window=60), plain[:, 20:])
+def test_the_core_streams():
+    config = CoreConfig(text_config=llama().config, first_added_token=64, embedding_width=8, bind={"inner_width": 8})
+    torch.manual_seed(4)
+    core = AnyToAnyCore(config).eval()
+    core.initialise_added_rows()
+    plain = core.generate(input_ids=IDS, max_new_tokens=6, do_sample=False, eos_token_id=None, pad_token_id=0)
+    assert torch.equal(stream(core, IDS, 6, window=40), plain[:, 30:])
