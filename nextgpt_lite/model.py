@@ -20,6 +20,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from adapters import INPUT_PROJECTIONS, OUTPUT_PROJECTIONS, BindNetwork, GatedPrompts, PromptBatch
 from adapters import attention as gated_attention
+from adapters.long_context import ShiftedAttention, ShiftedBatch
 from nextgpt_lite.config import CoreConfig
 
 
@@ -37,6 +38,8 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
     base_model_prefix = ""
     _supports_sdpa = True
     _supports_attention_backend = True
+    #: How it trains on long rows; None = densely, as it is always evaluated. Set by who trains it, not stored.
+    shifted_attention: ShiftedAttention | None = None
 
     def __init__(self, config: CoreConfig, language_model: PreTrainedModel | None = None) -> None:
         super().__init__(config)
@@ -134,6 +137,11 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         here = self.table.placeholder_mask(input_ids)
         return here, here.cumsum(1) - 1
 
+    def _shifted_batch(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> ShiftedBatch | None:
+        if self.shifted_attention is None or not self.training:
+            return None
+        return self.shifted_attention.batch(input_ids.shape[1], attention_mask)
+
     def forward(
         self,
         input_ids: torch.Tensor,
@@ -149,6 +157,9 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
     ) -> CoreOutput:
         """Ids (B, T) and media (B, M, E), padded with anything, -> logits, cache, hidden states, loss."""
         decoder = self.language_model.get_decoder()
+        shifted = self._shifted_batch(input_ids, attention_mask) if past_key_values is None else None
+        if shifted is not None and not getattr(self.config.text_config, "sliding_window", None):
+            attention_mask = None  # the groups know the padding: no mask of T x T is made
         outputs = decoder(
             inputs_embeds=self.embed(input_ids, media_embeddings),
             attention_mask=attention_mask,
@@ -156,6 +167,7 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
             past_key_values=past_key_values,
             use_cache=use_cache,
             prompt_batch=self.prompt_batch(input_ids, media_embeddings),
+            shifted_attention=shifted,
         )
         hidden = outputs.last_hidden_state  # (B, T, D)
         logits = self.logits(hidden[:, -logits_to_keep:] if logits_to_keep else hidden)

@@ -19,6 +19,7 @@ from torch import nn
 from transformers import Trainer, TrainingArguments
 
 from train.ema import ExponentialMovingAverage
+from train.lora_plus import with_faster_b
 from train.precision import full_precision_attention
 from train.recipe import NonFiniteLossError, Recipe
 from train.task import Task, build_task, trainable_groups
@@ -34,7 +35,7 @@ class TaskTrainer(Trainer):
         self._part_sums: dict[str, float] = {}
         self._part_count = 0
         self._started = (time.monotonic(), 0)
-        groups = trainable_groups(task, recipe)
+        groups = with_faster_b(trainable_groups(task, recipe), task.model, recipe.lora_b_ratio)
         self.ema = ExponentialMovingAverage(task.model, recipe.ema) if recipe.ema else None
         # The optimiser is built here, so that Trainer never guesses at groups; fused AdamW updates in one pass.
         optimiser = torch.optim.AdamW(groups, betas=recipe.betas, fused=True)
