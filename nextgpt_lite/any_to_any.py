@@ -18,6 +18,7 @@ import torch
 
 from adapters.visual_cache import VisualCache
 from nextgpt_lite import checkpoint, conversation
+from nextgpt_lite.experts import Experts
 from nextgpt_lite.generate import TextStream, generate_ids, signal_conditions
 from nextgpt_lite.signal_tokens import OUTPUT_MODALITIES
 
@@ -126,6 +127,7 @@ class AnyToAny:
         steps: int | None = None,
         guidance: float | None = None,
         allowed_media: Sequence[str] = OUTPUT_MODALITIES,
+        experts: Experts | None = None,
         on_text: Callable[[str], None] | None = None,
         on_progress: OnProgress | None = None,
     ) -> Reply:
@@ -137,12 +139,13 @@ class AnyToAny:
             seed: of the decoders' noise, and of sampling where ``temperature`` > 0.
             steps, guidance: of the decoders; None = their own.
             allowed_media: what the reply may hold besides text.
+            experts: whose words on the media are added to the text (nextgpt_lite.experts).
             on_text: called with the reply's text so far each time it grows.
             on_progress: called with (modality, step, steps); may raise to cancel.
         """
         started = time.perf_counter()
         stream = TextStream(self.tokenizer, self.table, on_text) if on_text else None
-        [prepared] = [self._prepare(messages)]
+        [prepared] = [self._prepare(experts.add_context(messages) if experts else messages)]
         [ids] = generate_ids(
             self.core, self.tokenizer, [prepared], max_new_tokens, temperature=temperature, seed=seed, stream=stream
         )

@@ -11,7 +11,7 @@ from transformers.generation.streamers import BaseStreamer
 from nextgpt_lite.model import AnyToAnyCore
 from nextgpt_lite.signal_tokens import SignalTable
 
-#: A conversation made ready: ids, media embeddings (M, E), turns left out.
+#: A conversation made ready: ids, media embeddings (M, E) or tokens (M, N, C), turns left out.
 Prepared = tuple[list[int], torch.Tensor, int]
 
 
@@ -65,7 +65,7 @@ def generate_ids(
     output = core.generate(
         input_ids=ids,
         attention_mask=mask,
-        media_embeddings=_media(prepared),
+        **_media(prepared),
         max_new_tokens=max_new_tokens,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
@@ -95,7 +95,7 @@ def signal_conditions(
     full = [ids + replies[row] for row, (ids, _, _) in zip(wanted, chosen, strict=True)]
     ids, mask = _left_padded(full, 0, device)
     positions = (mask.cumsum(1) - 1).clamp_min(0)
-    hidden = core(ids, mask, positions, media_embeddings=_media(chosen)).last_hidden_state
+    hidden = core(ids, mask, positions, **_media(chosen)).last_hidden_state
     own = ids.clone()  # spans of earlier turns are not this reply's
     for row, (index, _) in enumerate(zip(wanted, chosen, strict=True)):
         own[row, : ids.shape[1] - len(replies[index])] = 0
@@ -116,9 +116,15 @@ def _left_padded(rows: list[list[int]], padding: int, device) -> tuple[torch.Ten
     return ids, mask
 
 
-def _media(prepared: list[Prepared]) -> torch.Tensor | None:
-    """Media embeddings (B, M, E) padded with zeros, or None where no conversation has a medium."""
-    most = max(len(media) for _, media, _ in prepared)
+def _media(prepared: list[Prepared]) -> dict[str, torch.Tensor]:
+    """Media embeddings (B, M, ...) padded with zeros and which of them are real (B, M); {} where there is no medium."""
+    counts = [len(media) for _, media, _ in prepared]
+    most = max(counts)
     if most == 0:
-        return None
-    return torch.stack([torch.nn.functional.pad(media, (0, 0, 0, most - len(media))) for _, media, _ in prepared])
+        return {}
+    shape = next(media.shape[1:] for _, media, _ in prepared if len(media))  # a row without media may not know it
+    filled = [
+        torch.cat([media.reshape(-1, *shape), media.new_zeros(most - len(media), *shape)]) for _, media, _ in prepared
+    ]
+    real = torch.arange(most) < torch.tensor(counts)[:, None]
+    return {"media_embeddings": torch.stack(filled), "media_mask": real.to(filled[0].device)}

@@ -10,7 +10,7 @@ Shapes: B batch, T tokens, M media of a row, E embedding width, D model width, n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -18,9 +18,18 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from adapters import INPUT_PROJECTIONS, OUTPUT_PROJECTIONS, BindNetwork, GatedPrompts, PromptBatch
+from adapters import INPUT_PROJECTIONS, OUTPUT_PROJECTIONS, BindNetwork, GatedPrompts, PromptBatch, VisualPrompts
 from adapters import attention as gated_attention
+from adapters.gated_prompts import ProjectionStore
 from nextgpt_lite.config import CoreConfig
+
+
+@dataclass
+class PromptStore:
+    """What stays the same between the steps of one generation: prompts of the media, projections of all prompts."""
+
+    media: torch.Tensor | None = None
+    projections: ProjectionStore = field(default_factory=dict)
 
 
 @dataclass
@@ -51,7 +60,8 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         rows = len(self.table.names)
         self.added_embedding = nn.Parameter(torch.zeros(rows, width))
         self.added_output = nn.Parameter(torch.zeros(rows, width))
-        self.bind_network = BindNetwork(config.embedding_width, width, **config.bind)
+        self.bind_network = BindNetwork(config.embedding_width, width, **config.bind) if config.bind else None
+        self.visual_prompts = VisualPrompts(width=width, **config.visual) if config.visual else None
         self.gated_prompts = GatedPrompts(text.num_hidden_layers, text.num_attention_heads, width, **config.prompts)
         self.input_projection = self._input_projection() if config.input_projection else None
         self.output_projections = nn.ModuleDict(
@@ -81,11 +91,16 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
     def get_output_embeddings(self) -> nn.Module:
         return self.language_model.get_output_embeddings()
 
+    def generate(self, *args, **kwargs):
+        """As transformers', with one store of prompt projections for all steps."""
+        return super().generate(*args, prompt_store=PromptStore(), **kwargs)
+
     def prepare_inputs_for_generation(self, input_ids, media_embeddings=None, past_key_values=None, **kwargs):
-        """Media enter with the prompt only: later steps bring no placeholder, so they need no media."""
+        """Media enter with the prompt; later steps bring no placeholder and need media only if all tokens see them."""
         inputs = super().prepare_inputs_for_generation(input_ids, past_key_values=past_key_values, **kwargs)
         prefill = past_key_values is None or past_key_values.get_seq_length() == 0
-        inputs["media_embeddings"] = media_embeddings if prefill else None
+        seen = prefill or self.config.prompt_visibility == "row"
+        inputs["media_embeddings"] = media_embeddings if seen else None
         return inputs
 
     # -- the diagram --------------------------------------------------------------------------------------------
@@ -118,16 +133,45 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         at = order.clamp(0, projected.shape[1] - 1)[..., None].expand(-1, -1, projected.shape[-1])
         return embedded + projected.gather(1, at) * here[..., None]
 
-    def prompt_batch(self, input_ids: torch.Tensor, media_embeddings: torch.Tensor | None) -> PromptBatch | None:
-        """Media (B, M, E) in the order of their placeholders -> prompts that only those placeholders see."""
-        if media_embeddings is None and not self.gated_prompts.static_tokens:
-            return None
+    def prompt_batch(
+        self,
+        input_ids: torch.Tensor,
+        media_embeddings: torch.Tensor | None,
+        media_mask: torch.Tensor | None = None,
+        store: PromptStore | None = None,
+    ) -> PromptBatch | None:
+        """Media in the order of their placeholders -> prompts that those placeholders see, or the whole row."""
+        projections = None if store is None else store.projections
         if media_embeddings is None:
-            return PromptBatch(self.gated_prompts, None, None)
+            static = self.gated_prompts.static_tokens
+            return PromptBatch(self.gated_prompts, None, None, projections) if static else None
+        if store is None or store.media is None:
+            media = self.media_prompts(media_embeddings)
+        else:
+            media = store.media
+        if store is not None:
+            store.media = media
+        return PromptBatch(self.gated_prompts, media, self.visibility(input_ids, media, media_mask), projections)
+
+    def media_prompts(self, media_embeddings: torch.Tensor) -> torch.Tensor:
+        """Unit embeddings (B, M, E) -> (B, M, D); tokens of a vision tower (B, M, N, C) -> (B, M, K, D)."""
+        if media_embeddings.ndim == 4 and self.visual_prompts is not None:
+            return self.visual_prompts(media_embeddings)
+        if media_embeddings.ndim == 3 and self.bind_network is not None:
+            return self.bind_network(media_embeddings)
+        expected = [] if self.visual_prompts is None else ["(B, M, N, C)"]
+        expected += [] if self.bind_network is None else ["(B, M, E)"]
+        raise ValueError(f"media of shape {tuple(media_embeddings.shape)}: expected {' or '.join(expected)}")
+
+    def visibility(self, input_ids: torch.Tensor, media: torch.Tensor, media_mask: torch.Tensor | None) -> torch.Tensor:
+        """Which token sees which medium: (B, T, M), or (B, 1, M) where all tokens of a row see its media."""
+        if self.config.prompt_visibility == "row":
+            shape = media.shape[:2]
+            mask = torch.ones(shape, dtype=torch.bool, device=media.device) if media_mask is None else media_mask.bool()
+            return mask[:, None]
         here, order = self._placeholder_order(input_ids)
-        slots = torch.arange(media_embeddings.shape[1], device=input_ids.device)
-        visibility = here[..., None] & (order[..., None] // self.table.input_tokens == slots)  # (B, T, M)
-        return PromptBatch(self.gated_prompts, self.bind_network(media_embeddings), visibility)
+        slots = torch.arange(media.shape[1], device=input_ids.device)
+        return here[..., None] & (order[..., None] // self.table.input_tokens == slots)
 
     def _placeholder_order(self, input_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Where placeholders stand (B, T), and how many of the row stand before each token."""
@@ -141,13 +185,19 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         position_ids: torch.Tensor | None = None,
         past_key_values=None,
         media_embeddings: torch.Tensor | None = None,
+        media_mask: torch.Tensor | None = None,
+        prompt_store: PromptStore | None = None,
         labels: torch.Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int = 0,
         return_dict: bool = True,
         **kwargs,
     ) -> CoreOutput:
-        """Ids (B, T) and media (B, M, E), padded with anything, -> logits, cache, hidden states, loss."""
+        """Ids (B, T) and media (B, M, E), padded with anything, -> logits, cache, hidden states, loss.
+
+        ``media_mask`` (B, M) says which media a row has, where its tokens see all of them (``prompt_visibility``);
+        None = every row has all.
+        """
         decoder = self.language_model.get_decoder()
         outputs = decoder(
             inputs_embeds=self.embed(input_ids, media_embeddings),
@@ -155,7 +205,7 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
             position_ids=position_ids,
             past_key_values=past_key_values,
             use_cache=use_cache,
-            prompt_batch=self.prompt_batch(input_ids, media_embeddings),
+            prompt_batch=self.prompt_batch(input_ids, media_embeddings, media_mask, prompt_store),
         )
         hidden = outputs.last_hidden_state  # (B, T, D)
         logits = self.logits(hidden[:, -logits_to_keep:] if logits_to_keep else hidden)

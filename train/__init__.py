@@ -16,5 +16,6 @@ TASKS = {
     "audio_diffusion": "train.foundations.audio_diffusion:AudioDiffusionTask",
     "encoding_alignment": "train.stages.encoding_alignment:EncodingAlignmentTask",
     "decoding_alignment": "train.stages.decoding_alignment:DecodingAlignmentTask",
+    "joint_training": "train.stages.joint_training:JointTrainingTask",
     "instruction_tuning": "train.stages.instruction_tuning:InstructionTuningTask",
 }

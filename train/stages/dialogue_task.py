@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 import torch
 from torch import nn
+from torch.utils.data import Dataset
 
-from nextgpt_lite.checkpoint import load_tokenizer, save_core
+from nextgpt_lite.checkpoint import load_tokenizer, save_core, trained_state
 from nextgpt_lite.model import AnyToAnyCore, caption_loss, language_loss
 from train.bins import BinnedRows, pad_rows
 from train.stages.dialogue_data import CaptionConditions, DialogueRows, Row
@@ -28,9 +29,9 @@ class StageModel(nn.Module):
         super().__init__()
         self.core, self.caption_weight = core, caption_weight
 
-    def forward(self, input_ids, labels, media_embeddings=None, **targets) -> dict[str, torch.Tensor]:
-        """Ids and labels (B, T), media (B, M, E), ``target_<modality>`` (spans, L, C)."""
-        output = self.core(input_ids, media_embeddings=media_embeddings)
+    def forward(self, input_ids, labels, media_embeddings=None, media_mask=None, **targets) -> dict[str, torch.Tensor]:
+        """Ids and labels (B, T), media (B, M, E), which are real (B, M), ``target_<modality>`` (spans, L, C)."""
+        output = self.core(input_ids, media_embeddings=media_embeddings, media_mask=media_mask)
         language = language_loss(output.logits, labels)
         losses = {"loss": language, "language": language.detach()}
         for name, target in targets.items():
@@ -55,6 +56,7 @@ class DialogueTask(Task):
     }
     #: Folder of the core in the model folder that this stage writes.
     output: ClassVar[str] = "core"
+    stage_model: ClassVar[type[StageModel]] = StageModel
 
     def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
         super().__init__(settings, model_dir)
@@ -64,11 +66,11 @@ class DialogueTask(Task):
         self.decoders = self.load_decoders()
         core = self.load_core()
         self.tokenizer = load_tokenizer(self.model_dir / "tokenizer", core.config)
-        self.model = StageModel(core, self.settings["caption_weight"])
+        self.model = self.stage_model(core, self.settings["caption_weight"])
         self.conditions = CaptionConditions(self.decoders)
         data = self._rows(self.settings["seed"], self.settings["dialogues"])
         self.embeddings = data.embeddings
-        self.dataset = BinnedRows(data.rows, self.settings["tokens_per_bin"], self.settings["seed"])
+        self.dataset = self.bins(data)
 
     def load_core(self) -> AnyToAnyCore:
         """The core that this stage starts from."""
@@ -82,17 +84,26 @@ class DialogueTask(Task):
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         core = self.model.core
-        lora = [p for n, p in core.language_model.named_parameters() if ".lora_" in n]
-        base = [p for n, p in core.language_model.named_parameters() if ".lora_" not in n]
+        own = {f"language_model.{name}": p for name, p in core.language_model.named_parameters()}
+        trained = trained_state(core)
+        lora = [p for name, p in own.items() if ".lora_" in name]
+        tuned = [p for name, p in own.items() if name in trained and ".lora_" not in name]
+        base = [p for name, p in own.items() if name not in trained]
         parts = {
             "language_model": base,
             "added_rows": [core.added_embedding, core.added_output],
             "input_projection": [] if core.input_projection is None else list(core.input_projection.parameters()),
-            "bind_network": list(core.bind_network.parameters()),
+            "bind_network": [] if core.bind_network is None else list(core.bind_network.parameters()),
             "gated_prompts": list(core.gated_prompts.parameters()),
             "output_projections": list(core.output_projections.parameters()),
         }
-        return parts | ({"lora": lora} if lora else {})
+        visual = [] if core.visual_prompts is None else list(core.visual_prompts.parameters())
+        found = {"lora": lora, "bias_tuning": tuned, "visual_prompts": visual}
+        return parts | {name: parameters for name, parameters in found.items() if parameters}
+
+    def bins(self, data: DialogueRows) -> Dataset:
+        """The dataset: dialogues of similar length in bins."""
+        return BinnedRows(data.rows, self.settings["tokens_per_bin"], self.settings["seed"])
 
     def collate(self, items: list[list[Row]]) -> dict[str, torch.Tensor]:
         return self.batch([row for item in items for row in item], self.embeddings)
@@ -108,6 +119,8 @@ class DialogueTask(Task):
             for i, row in enumerate(rows):
                 media[i, : len(row.media)] = embeddings[row.media]
             batch["media_embeddings"] = media
+            counts = torch.tensor([len(row.media) for row in rows])
+            batch["media_mask"] = torch.arange(most) < counts[:, None]
         for modality in self.decoders:
             captions = [caption for row in rows for caption in row.captions[modality]]
             if captions:
@@ -127,7 +140,8 @@ class DialogueTask(Task):
             batch = self.batch(rows, data.embeddings)
             for name, value in self.model(**batch).items():
                 sums[name].append(float(value))
-            logits = self.model.core(batch["input_ids"], media_embeddings=batch.get("media_embeddings")).logits
+            media = {key: batch[key] for key in ("media_embeddings", "media_mask") if key in batch}
+            logits = self.model.core(batch["input_ids"], **media).logits
             wrong = (logits[:, :-1].argmax(-1) != batch["labels"][:, 1:]) & (batch["labels"][:, 1:] != -100)
             for kind, hit in zip(data.kinds[start:], (~wrong.any(1)).tolist(), strict=False):
                 right[kind] += hit
