@@ -1,4 +1,4 @@
-"""What gated prompts cost in decoding: milliseconds a token with all of them active, against the plain language model."""
+"""What gated prompts cost in decoding: milliseconds a token with all of them active, against the plain model."""
 
 from __future__ import annotations
 

@@ -1,0 +1,6 @@
+"""Benchmarks: one file each, with ``run() -> dict`` of figures, nested as they read best."""
+
+#: Name -> (module with ``run``, what it measures).
+BENCHMARKS = {
+    "adapters": ("nextgpt_lite.bench.adapters", "decoding with all gated prompts active against the plain model"),
+}
