@@ -27,9 +27,10 @@ class PromptBatch:
 
     ``media`` are prompts of the media, (B, M, D) or, where a medium brings K tokens of its own, (B, M, K, D).
     ``visibility`` (B, T, M) says which token sees which medium, (B, 1, M) for all tokens alike. Rows with fewer
-    media are padded with anything finite: what no token sees has no effect. ``any_visible`` is computed once, so
-    that decoding steps which see no medium skip the term. ``projections`` keeps what the frozen k/v projections
-    make of the prompts between the steps of one generation, where neither weights nor media change.
+    media are padded with anything finite: what no token sees has no effect. ``any_visible`` and ``all_visible`` are
+    computed once, so that decoding steps which see no medium skip the term and others need no mask. ``projections``
+    keeps what the frozen k/v projections make of the prompts between the steps of one generation, where neither
+    weights nor media change.
     """
 
     prompts: GatedPrompts
@@ -43,10 +44,11 @@ class PromptBatch:
         if self.media is not None:
             self.prompts.check_media(self.media)
         self.any_visible = self.visibility is not None and bool(self.visibility.any())
+        self.all_visible = self.any_visible and bool(self.visibility.all())
 
     def visible_prompts(self, kind: str) -> torch.Tensor | None:
         """Which token sees which prompt (B, T, K); None = every token sees all."""
-        if kind == "static":
+        if kind == "static" or (kind == "media" and self.all_visible):
             return None
         if kind == "media":
             return self.visibility.repeat_interleave(self.prompts.media_tokens, dim=2)

@@ -92,6 +92,11 @@ class OpenClipVision(nn.Module):
         """Preprocessed pictures (B, 3, size, size) -> tokens (B, 1 + N, output width)."""
         return self.visual(pixels)
 
+    @torch.no_grad()
+    def embed(self, modality: str, batch: torch.Tensor) -> torch.Tensor:
+        """As the other encoders' ``embed``, but all tokens of each picture: (B, 1 + N, output width)."""
+        return self(batch)
+
     def load(self, state: Mapping[str, torch.Tensor]) -> None:
         """Weights with the names of CLIP's ``visual``. ValueError names what is missing, unknown or misshapen."""
         own = self.visual.state_dict()

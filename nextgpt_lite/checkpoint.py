@@ -37,6 +37,7 @@ COMPONENTS = {
     "tokenizer": "transformers.PreTrainedTokenizerFast",
     "language_model": "transformers.AutoModelForCausalLM",
     "encoder": "encoders.media_encoder.MediaEncoder",
+    "vision_tower": "encoders.open_clip.OpenClipVision",
     "core": "nextgpt_lite.model.AnyToAnyCore",
     "image_decoder": "diffusers.StableDiffusionPipeline",
     "video_decoder": "diffusers.AnimateDiffPipeline",

@@ -123,8 +123,9 @@ def _media(prepared: list[Prepared]) -> dict[str, torch.Tensor]:
     if most == 0:
         return {}
     shape = next(media.shape[1:] for _, media, _ in prepared if len(media))  # a row without media may not know it
-    filled = [
-        torch.cat([media.reshape(-1, *shape), media.new_zeros(most - len(media), *shape)]) for _, media, _ in prepared
-    ]
+    filled = []
+    for _, media, _ in prepared:
+        padding = media.new_zeros(most - len(media), *shape)
+        filled.append(torch.cat([media, padding]) if len(media) else padding)
     real = torch.arange(most) < torch.tensor(counts)[:, None]
     return {"media_embeddings": torch.stack(filled), "media_mask": real.to(filled[0].device)}

@@ -108,7 +108,7 @@ def test_adapter_weights_alone_go_on_any_base():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda s: s.pop("layers.0.attention.wq_bias"), r"nothing for 'language_model\.model\.layers\.0\.self_attn\.q_proj\.bias'"),
+        (lambda s: s.pop("layers.0.attention.wq_bias"), r"nothing for '.*layers\.0\.self_attn\.q_proj\.bias'"),
         (lambda s: s.update({"layers.0.attention.wz.weight": torch.zeros(1)}), r"unknown key 'attention\.wz\.weight'"),
         (lambda s: s.update({"nose.weight": torch.zeros(1)}), r"unknown key 'nose\.weight'"),
         (lambda s: s.update({"norm.weight": torch.zeros(3)}), r"norm\.weight' has shape \(3,\), expected \(16,\)"),
@@ -126,7 +126,7 @@ def test_what_does_not_fit_is_named(change, said):
 def test_an_adapter_for_another_base_is_refused():
     """Silent babble on a wrong base model is what people met most."""
     state = base_weights()
-    with pytest.raises(CheckpointError, match="the checkpoint has .* which this core does not have"):
+    with pytest.raises(CheckpointError, match=r"the checkpoint has .* which this core does not have"):
         load(make_core(), translated({**state, "layers.3.attention.wq_bias": torch.zeros(WIDTH)}), base=True)
 
 
@@ -162,7 +162,7 @@ class Trap:
 
 def test_files_that_hold_no_weights(tmp_path):
     path = tmp_path / "adapter.pth"
-    path.write_bytes(pickle.dumps(Trap()))
+    path.write_bytes(pickle.dumps(Trap(), protocol=2))
     with pytest.raises(CheckpointError, match="cannot be read as weights"):
         read_shards([path])
     torch.save({"model": {"layers": 3}}, path)

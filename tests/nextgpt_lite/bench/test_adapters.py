@@ -1,4 +1,4 @@
-"""The benchmark of gated prompts at tiny size: what it measures is really there. Its figures are printed, not tested."""
+"""The benchmark of gated prompts at tiny size: what it measures is there. Its figures are printed, not tested."""
 
 import torch
 from transformers import LlamaConfig
