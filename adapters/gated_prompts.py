@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+INJECTIONS = ("attention", "words")
+REACHES = ("placeholders", "row")
 #: What the projections of one layer's prompts are filed under: kind of prompt and number of the layer.
 ProjectionStore = dict[tuple[str, int], tuple[torch.Tensor | None, torch.Tensor]]
 
@@ -68,6 +70,10 @@ class GatedPrompts(nn.Module):
         static_tokens: V1's learnable prompts in a layer (10 in the paper, 0 = none).
         static_layers: how many layers, counted from the last, have static prompts.
         keys: whether media prompts compete by attention scores; without keys all visible ones weigh the same.
+        media_last: count ``media_layers`` from the last layer instead, as ImageBind-LLM's code does.
+        injection: how media enter a layer: "attention", by its gated prompts, or "words", added to the word tokens
+            before the layer (2309.03905, Eq. 2): these prompts then hold the gates and nothing else.
+        reach: who sees a medium: its "placeholders", or every token of its "row" (V2, ImageBind-LLM).
         media_added: V2 as released: a medium's ``static_tokens`` tokens are added to the static prompts of the
             last layers; there are no media prompts apart from them (``media_tokens`` 0).
         gate_scale: one more factor a layer on the static term, as in V2's released LoRA weights (``new_gate``).
@@ -83,10 +89,16 @@ class GatedPrompts(nn.Module):
         static_tokens: int = 0,
         static_layers: int = 0,
         keys: bool = False,
+        media_last: bool = False,
+        injection: str = "attention",
+        reach: str = "placeholders",
         media_added: bool = False,
         gate_scale: bool = False,
     ) -> None:
         super().__init__()
+        _check_choice("injection", injection, INJECTIONS)
+        _check_choice("reach", reach, REACHES)
+        self.injection, self.reach = injection, reach
         self.layers, self.media_tokens, self.static_tokens, self.keys = layers, media_tokens, static_tokens, keys
         self.media_layers = layers if media_layers is None else media_layers
         self.static_layers, self.media_added = static_layers, media_added
@@ -97,7 +109,10 @@ class GatedPrompts(nn.Module):
                 f"media_added needs static prompts to add to and no media prompts: media_tokens {media_tokens} must "
                 f"be 0, static_tokens {static_tokens} and static_layers {static_layers} at least 1"
             )
-        if media_tokens:
+        self.first_media_layer = layers - self.media_layers if media_last else 0
+        if media_tokens and injection == "words":
+            self.media_gate = nn.Parameter(torch.zeros(self.media_layers, 1))
+        elif media_tokens:
             self.media_gate = nn.Parameter(torch.zeros(self.media_layers, heads))
             self.layer_query = nn.Parameter(torch.randn(self.media_layers, media_tokens, width) * 0.02)
         if static_tokens and static_layers:
@@ -105,11 +120,16 @@ class GatedPrompts(nn.Module):
             self.static_prompt = nn.Parameter(torch.randn(static_layers, static_tokens, width))
             self.static_gate_scale = nn.Parameter(torch.ones(static_layers)) if gate_scale else None
 
+    @property
+    def reads_media(self) -> bool:
+        """Whether any layer has prompts that come from media."""
+        return bool(self.media_tokens) or self.media_added
+
     def has_static(self, layer: int) -> bool:
         return bool(self.static_tokens) and layer >= self.layers - self.static_layers
 
     def has_media(self, layer: int) -> bool:
-        return bool(self.media_tokens) and layer < self.media_layers
+        return bool(self.media_tokens) and 0 <= layer - self.first_media_layer < self.media_layers
 
     def check_media(self, media: torch.Tensor) -> None:
         """ValueError when media bring another number of tokens than the layers have places for."""
@@ -120,7 +140,8 @@ class GatedPrompts(nn.Module):
     def kinds_of(self, layer: int, media_visible: bool) -> list[str]:
         """What the layer sees: "static" prompts or these with media "added", "media" prompts of their own."""
         kinds = ["added" if self.media_added and media_visible else "static"] if self.has_static(layer) else []
-        return [*kinds, "media"] if media_visible and self.has_media(layer) else kinds
+        in_attention = media_visible and self.injection == "attention" and self.has_media(layer)
+        return [*kinds, "media"] if in_attention else kinds
 
     def prompts_of(self, kind: str, layer: int, media: torch.Tensor | None) -> torch.Tensor:
         """The prompts of a layer (B, K, D), or (1, K, D) where they are the same for all rows."""
@@ -131,7 +152,7 @@ class GatedPrompts(nn.Module):
     def media_prompts(self, layer: int, media: torch.Tensor) -> torch.Tensor:
         """Media (B, M, D) or (B, M, media_tokens, D) -> prompts of the layer (B, M * media_tokens, D)."""
         tokens = media if media.ndim == 4 else media[:, :, None]
-        return (tokens + self.layer_query[layer].to(media)).flatten(1, 2)
+        return (tokens + self.layer_query[layer - self.first_media_layer].to(media)).flatten(1, 2)
 
     def static_prompts(self, layer: int) -> torch.Tensor:
         """The layer's own prompts (1, static_tokens, D)."""
@@ -147,13 +168,18 @@ class GatedPrompts(nn.Module):
     def gate_of(self, kind: str, layer: int) -> torch.Tensor:
         """What each head's term is multiplied by (H,)."""
         if kind == "media":
-            return torch.tanh(self.media_gate[layer])
+            return torch.tanh(self.media_gate[layer - self.first_media_layer])
         place = self._static_place(layer)
         gate = torch.tanh(self.static_gate[place])
         return gate if self.static_gate_scale is None else gate * self.static_gate_scale[place]
 
     def _static_place(self, layer: int) -> int:
         return layer - self.layers + self.static_layers
+
+
+def _check_choice(what: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"unknown {what} {value!r}: expected {' or '.join(allowed)}")
 
 
 def prompt_attention(

@@ -8,8 +8,6 @@ from transformers import AutoConfig, PretrainedConfig
 
 from nextgpt_lite.signal_tokens import SignalTable
 
-PROMPT_VISIBILITIES = ("placeholder", "row")
-
 
 class CoreConfig(PretrainedConfig):
     """What the core is made of.
@@ -24,12 +22,10 @@ class CoreConfig(PretrainedConfig):
         input_projection: name in adapters.INPUT_PROJECTIONS, or "" where media speak through gated prompts alone.
         input_projection_settings: its settings besides the widths.
         input_tokens: placeholders of a medium.
-        bind: settings of adapters.BindNetwork besides its widths; {} = there is none.
+        bind: settings of adapters.BindNetwork besides its widths.
         prompts: settings of adapters.GatedPrompts besides the language model's sizes.
-        prompt_visibility: who sees a medium's prompts: its own "placeholder" tokens, or every token of the "row",
-            as in LLaMA-Adapter V2 and ImageBind-LLM.
-        visual: settings of adapters.VisualPrompts besides the model width, or None; with it media come in as tokens
-            of a vision tower (B, M, N, C) in place of unit embeddings.
+        visual: settings of adapters.VisualPrompts besides the widths, or None; with it media come in as tokens of a
+            vision tower, and VisualPrompts takes the place of the bind network.
         bias_tuning: settings of adapters.bias_tuning.tune, or None; with it the norms are trained as well.
         output_projection: name in adapters.OUTPUT_PROJECTIONS.
         output_projection_settings: its settings.
@@ -52,7 +48,6 @@ class CoreConfig(PretrainedConfig):
         input_tokens: int = 1,
         bind: dict[str, Any] | None = None,
         prompts: dict[str, Any] | None = None,
-        prompt_visibility: str = "placeholder",
         visual: dict[str, Any] | None = None,
         bias_tuning: dict[str, Any] | None = None,
         output_projection: str = "transformer",
@@ -71,12 +66,8 @@ class CoreConfig(PretrainedConfig):
         self.input_projection = input_projection
         self.input_projection_settings = dict(input_projection_settings or {})
         self.input_tokens = input_tokens
-        self.bind = dict({"inner_width": 16384, "blocks": 3} if bind is None else bind)
+        self.bind = dict(bind or {"inner_width": 16384, "blocks": 3})
         self.prompts = dict(prompts or {})
-        if prompt_visibility not in PROMPT_VISIBILITIES:
-            allowed = ", ".join(PROMPT_VISIBILITIES)
-            raise ValueError(f"unknown prompt_visibility {prompt_visibility!r}: expected one of {allowed}")
-        self.prompt_visibility = prompt_visibility
         self.visual = visual
         self.bias_tuning = bias_tuning
         self.output_projection = output_projection

@@ -65,7 +65,7 @@ def generate_ids(
     output = core.generate(
         input_ids=ids,
         attention_mask=mask,
-        **_media(prepared),
+        media_embeddings=_media(prepared),
         max_new_tokens=max_new_tokens,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
@@ -95,7 +95,7 @@ def signal_conditions(
     full = [ids + replies[row] for row, (ids, _, _) in zip(wanted, chosen, strict=True)]
     ids, mask = _left_padded(full, 0, device)
     positions = (mask.cumsum(1) - 1).clamp_min(0)
-    hidden = core(ids, mask, positions, **_media(chosen)).last_hidden_state
+    hidden = core(ids, mask, positions, media_embeddings=_media(chosen)).last_hidden_state
     own = ids.clone()  # spans of earlier turns are not this reply's
     for row, (index, _) in enumerate(zip(wanted, chosen, strict=True)):
         own[row, : ids.shape[1] - len(replies[index])] = 0
@@ -116,16 +116,14 @@ def _left_padded(rows: list[list[int]], padding: int, device) -> tuple[torch.Ten
     return ids, mask
 
 
-def _media(prepared: list[Prepared]) -> dict[str, torch.Tensor]:
-    """Media embeddings (B, M, ...) padded with zeros and which of them are real (B, M); {} where there is no medium."""
-    counts = [len(media) for _, media, _ in prepared]
-    most = max(counts)
+def _media(prepared: list[Prepared]) -> torch.Tensor | None:
+    """Media (B, M, E) or (B, M, N, C) padded with zeros, or None where no conversation has a medium."""
+    most = max(len(media) for _, media, _ in prepared)
     if most == 0:
-        return {}
-    shape = next(media.shape[1:] for _, media, _ in prepared if len(media))  # a row without media may not know it
+        return None
+    shape = next(media.shape[1:] for _, media, _ in prepared if len(media))  # without media it may not be known
     filled = []
     for _, media, _ in prepared:
         padding = media.new_zeros(most - len(media), *shape)
         filled.append(torch.cat([media, padding]) if len(media) else padding)
-    real = torch.arange(most) < torch.tensor(counts)[:, None]
-    return {"media_embeddings": torch.stack(filled), "media_mask": real.to(filled[0].device)}
+    return torch.stack(filled)

@@ -60,9 +60,12 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         rows = len(self.table.names)
         self.added_embedding = nn.Parameter(torch.zeros(rows, width))
         self.added_output = nn.Parameter(torch.zeros(rows, width))
-        self.bind_network = BindNetwork(config.embedding_width, width, **config.bind) if config.bind else None
-        self.visual_prompts = VisualPrompts(width=width, **config.visual) if config.visual else None
         self.gated_prompts = GatedPrompts(text.num_hidden_layers, text.num_attention_heads, width, **config.prompts)
+        self.bind_network, self.visual_prompts = None, None
+        if config.visual:
+            self.visual_prompts = VisualPrompts(config.embedding_width, width, **config.visual)
+        elif self.gated_prompts.reads_media:
+            self.bind_network = BindNetwork(config.embedding_width, width, **config.bind)
         self.input_projection = self._input_projection() if config.input_projection else None
         self.output_projections = nn.ModuleDict(
             {modality: self._output_projection(modality, shape) for modality, shape in config.conditions.items()}
@@ -95,12 +98,19 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         """As transformers', with one store of prompt projections for all steps."""
         return super().generate(*args, prompt_store=PromptStore(), **kwargs)
 
-    def prepare_inputs_for_generation(self, input_ids, media_embeddings=None, past_key_values=None, **kwargs):
-        """Media enter with the prompt; later steps bring no placeholder and need media only if all tokens see them."""
+    def prepare_inputs_for_generation(
+        self, input_ids, media_embeddings=None, media_count=None, past_key_values=None, **kwargs
+    ):
+        """Media enter with the prompt only: later steps bring no placeholder, so they need no media.
+
+        Where media reach every token of their row, they come with every step.
+        """
         inputs = super().prepare_inputs_for_generation(input_ids, past_key_values=past_key_values, **kwargs)
         prefill = past_key_values is None or past_key_values.get_seq_length() == 0
-        seen = prefill or self.config.prompt_visibility == "row"
-        inputs["media_embeddings"] = media_embeddings if seen else None
+        everywhere = self.gated_prompts.reach == "row" and media_embeddings is not None
+        inputs["media_embeddings"] = media_embeddings if prefill or everywhere else None
+        if everywhere:
+            inputs["media_count"] = self.media_count(input_ids) if media_count is None else media_count
         return inputs
 
     # -- the diagram --------------------------------------------------------------------------------------------
@@ -133,44 +143,50 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         at = order.clamp(0, projected.shape[1] - 1)[..., None].expand(-1, -1, projected.shape[-1])
         return embedded + projected.gather(1, at) * here[..., None]
 
+    def media_count(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """How many media the placeholders of each row stand for: (B,)."""
+        return self.table.placeholder_mask(input_ids).sum(1) // self.table.input_tokens
+
     def prompt_batch(
         self,
         input_ids: torch.Tensor,
         media_embeddings: torch.Tensor | None,
-        media_mask: torch.Tensor | None = None,
+        media_count: torch.Tensor | None = None,
         store: PromptStore | None = None,
     ) -> PromptBatch | None:
-        """Media in the order of their placeholders -> prompts that those placeholders see, or the whole row."""
+        """Media in the order of their placeholders -> prompts that only those placeholders see.
+
+        With ``reach`` "row" every token of a row sees the row's media, of which there are ``media_count`` (B,).
+        """
         projections = None if store is None else store.projections
-        if media_embeddings is None:
+        if media_embeddings is None or not self.gated_prompts.reads_media:
             static = self.gated_prompts.static_tokens
             return PromptBatch(self.gated_prompts, None, None, projections) if static else None
-        if store is None or store.media is None:
-            media = self.media_prompts(media_embeddings)
-        else:
-            media = store.media
+        visibility = self._visibility(input_ids, media_embeddings, media_count)
+        return PromptBatch(self.gated_prompts, self._media_prompts(media_embeddings, store), visibility, projections)
+
+    def _media_prompts(self, media_embeddings: torch.Tensor, store: PromptStore | None) -> torch.Tensor:
+        """Unit embeddings (B, M, E) -> (B, M, D); tokens of a vision tower (B, M, N, E) -> (B, M, K, D)."""
+        if store is not None and store.media is not None:
+            return store.media
+        path = self.bind_network if self.visual_prompts is None else self.visual_prompts
+        axes = "(B, M, E)" if self.visual_prompts is None else "(B, M, N, E)"
+        if media_embeddings.ndim != axes.count(",") + 1:
+            raise ValueError(f"media of shape {tuple(media_embeddings.shape)}: this core reads {axes}")
+        media = path(media_embeddings)
         if store is not None:
             store.media = media
-        return PromptBatch(self.gated_prompts, media, self.visibility(input_ids, media, media_mask), projections)
+        return media
 
-    def media_prompts(self, media_embeddings: torch.Tensor) -> torch.Tensor:
-        """Unit embeddings (B, M, E) -> (B, M, D); tokens of a vision tower (B, M, N, C) -> (B, M, K, D)."""
-        if media_embeddings.ndim == 4 and self.visual_prompts is not None:
-            return self.visual_prompts(media_embeddings)
-        if media_embeddings.ndim == 3 and self.bind_network is not None:
-            return self.bind_network(media_embeddings)
-        expected = [] if self.visual_prompts is None else ["(B, M, N, C)"]
-        expected += [] if self.bind_network is None else ["(B, M, E)"]
-        raise ValueError(f"media of shape {tuple(media_embeddings.shape)}: expected {' or '.join(expected)}")
-
-    def visibility(self, input_ids: torch.Tensor, media: torch.Tensor, media_mask: torch.Tensor | None) -> torch.Tensor:
+    def _visibility(
+        self, input_ids: torch.Tensor, media_embeddings: torch.Tensor, media_count: torch.Tensor | None
+    ) -> torch.Tensor:
         """Which token sees which medium: (B, T, M), or (B, 1, M) where all tokens of a row see its media."""
-        if self.config.prompt_visibility == "row":
-            shape = media.shape[:2]
-            mask = torch.ones(shape, dtype=torch.bool, device=media.device) if media_mask is None else media_mask.bool()
-            return mask[:, None]
+        slots = torch.arange(media_embeddings.shape[1], device=input_ids.device)
+        if self.gated_prompts.reach == "row":
+            count = self.media_count(input_ids) if media_count is None else media_count
+            return (slots < count[:, None])[:, None]
         here, order = self._placeholder_order(input_ids)
-        slots = torch.arange(media.shape[1], device=input_ids.device)
         return here[..., None] & (order[..., None] // self.table.input_tokens == slots)
 
     def _placeholder_order(self, input_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -185,7 +201,7 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         position_ids: torch.Tensor | None = None,
         past_key_values=None,
         media_embeddings: torch.Tensor | None = None,
-        media_mask: torch.Tensor | None = None,
+        media_count: torch.Tensor | None = None,
         prompt_store: PromptStore | None = None,
         labels: torch.Tensor | None = None,
         use_cache: bool | None = None,
@@ -195,8 +211,8 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
     ) -> CoreOutput:
         """Ids (B, T) and media (B, M, E), padded with anything, -> logits, cache, hidden states, loss.
 
-        ``media_mask`` (B, M) says which media a row has, where its tokens see all of them (``prompt_visibility``);
-        None = every row has all.
+        ``media_count`` (B,) is for ids without placeholders, as in steps after the first: see :meth:`prompt_batch`.
+        ``prompt_store`` keeps from step to step of one generation what does not change.
         """
         decoder = self.language_model.get_decoder()
         outputs = decoder(
@@ -205,7 +221,7 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
             position_ids=position_ids,
             past_key_values=past_key_values,
             use_cache=use_cache,
-            prompt_batch=self.prompt_batch(input_ids, media_embeddings, media_mask, prompt_store),
+            prompt_batch=self.prompt_batch(input_ids, media_embeddings, media_count, prompt_store),
         )
         hidden = outputs.last_hidden_state  # (B, T, D)
         logits = self.logits(hidden[:, -logits_to_keep:] if logits_to_keep else hidden)

@@ -62,8 +62,7 @@ def prompted_core(text_config: LlamaConfig) -> AnyToAnyCore:
         first_added_token=text_config.vocab_size,
         embedding_width=64,
         bind={"inner_width": 64, "blocks": 1},
-        prompts={"static_tokens": 10, "static_layers": layers - 1, "keys": True},
-        prompt_visibility="row",
+        prompts={"static_tokens": 10, "static_layers": layers - 1, "keys": True, "reach": "row"},
     )
     core = AnyToAnyCore(config).eval()
     with torch.no_grad():
@@ -93,7 +92,8 @@ def decode_plain(core: AnyToAnyCore, tokens: int) -> float:
 def decode_prompted(core: AnyToAnyCore, tokens: int) -> float:
     """As :func:`decode_plain`, by the core with its gated prompts."""
     ids, media = torch.arange(PROMPT)[None], torch.ones(1, 1, core.config.embedding_width)
-    more = {"media_embeddings": media, "use_cache": True, "logits_to_keep": 1, "prompt_store": PromptStore()}
+    more = {"media_embeddings": media, "media_count": torch.ones(1, dtype=torch.long)}
+    more |= {"use_cache": True, "logits_to_keep": 1, "prompt_store": PromptStore()}
     output = core(ids, **more)
     first = core.table.first
     started = time.perf_counter()

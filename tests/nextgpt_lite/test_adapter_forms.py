@@ -9,7 +9,7 @@ from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.model import AnyToAnyCore
 
 BASE, WIDTH, FEATURES = 64, 32, 6
-VISUAL = {"feature_width": FEATURES, "tokens": 2, "inner_width": 12, "blocks": 1, "heads": 2}
+VISUAL = {"tokens": 2, "inner_width": 12, "blocks": 1, "heads": 2}
 #: The forms of V2: the paper's and what was released for 7B and 65B.
 FORMS = {
     "paper": {
@@ -45,15 +45,16 @@ def base(tmp_path_factory):
     return folder
 
 
-def make_core(base, form, disturbed=True) -> AnyToAnyCore:
+def make_core(base, form, disturbed=True, reach="row") -> AnyToAnyCore:
     torch.manual_seed(1)
+    settings = dict(FORMS[form])
+    settings["prompts"] = settings["prompts"] | {"reach": reach}
     config = CoreConfig(
         text_config=LlamaConfig.from_pretrained(base),
         first_added_token=BASE,
         signal_tokens={"image": 1},
-        bind={},
-        prompt_visibility="row",
-        **FORMS[form],
+        embedding_width=FEATURES,
+        **settings,
     )
     core = new_core(config, base).eval()
     if disturbed:
@@ -65,7 +66,9 @@ def make_core(base, form, disturbed=True) -> AnyToAnyCore:
 
 def media_of(form, rows=1, media=1):
     torch.manual_seed(2)
-    return {"media_embeddings": torch.randn(rows, media, 4, FEATURES)} if "visual" in FORMS[form] else {}
+    if "visual" not in FORMS[form]:
+        return {}
+    return {"media_embeddings": torch.randn(rows, media, 4, FEATURES), "media_count": torch.full((rows,), media)}
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -114,13 +117,13 @@ def test_generation_with_a_cache_equals_the_full_pass(base, form):
 @pytest.mark.parametrize("form", ["paper", "multimodal_7b"])
 @torch.no_grad()
 def test_pictures_reach_every_token_and_rows_do_not_mix(base, form):
-    """A batch of two pictures, one, and none equals row by row; what the mask leaves out has no effect."""
+    """A batch of two pictures, one, and none equals row by row; what a row does not have has no effect."""
     core = make_core(base, form)
     ids, media = torch.randint(0, BASE, (3, 7)), media_of(form, rows=3, media=2)["media_embeddings"]
-    mask = torch.tensor([[True, True], [True, False], [False, False]])
-    together = core(ids, media_embeddings=media, media_mask=mask).logits
-    for row, count in enumerate((2, 1, 0)):
-        own = {"media_embeddings": media[row : row + 1, :count]} if count else {}
+    counts = torch.tensor([2, 1, 0])
+    together = core(ids, media_embeddings=media, media_count=counts).logits
+    for row, count in enumerate(counts.tolist()):
+        own = {"media_embeddings": media[row : row + 1, :count], "media_count": torch.tensor([count])} if count else {}
         alone = core(ids[row : row + 1], **own).logits
         torch.testing.assert_close(together[row], alone[0], atol=1e-5, rtol=1e-4)
     plain = core(ids).logits
@@ -143,9 +146,11 @@ def test_gradient_reaches_what_is_trained(base):
 
 def test_media_of_another_shape_are_refused(base):
     core = make_core(base, "paper")
-    with pytest.raises(ValueError, match=r"media of shape \(1, 2, 6\): expected \(B, M, N, C\)"):
+    with pytest.raises(ValueError, match=r"media of shape \(1, 2, 6\): this core reads \(B, M, N, E\)"):
         core(torch.arange(3)[None], media_embeddings=torch.zeros(1, 2, 6))
     with pytest.raises(ValueError, match="not finite"):
         core(torch.arange(3)[None], media_embeddings=torch.full((1, 1, 4, FEATURES), torch.inf))
-    with pytest.raises(ValueError, match="unknown prompt_visibility 'some': expected one of placeholder, row"):
-        CoreConfig(prompt_visibility="some")
+    with pytest.raises(ValueError, match="features of width 5: expected 6"):
+        core(torch.arange(3)[None], media_embeddings=torch.zeros(1, 1, 4, 5))
+    with pytest.raises(ValueError, match="unknown reach 'some': expected placeholders or row"):
+        make_core(base, "paper", reach="some")

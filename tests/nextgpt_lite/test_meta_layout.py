@@ -45,7 +45,7 @@ def make_core():
     )  # fmt: skip
     prompts = {"media_tokens": 0, "static_tokens": PROMPTS, "static_layers": ADAPTED}
     core = AnyToAnyCore(
-        CoreConfig(text_config=text, first_added_token=VOCABULARY, signal_tokens={"image": 1}, bind={}, prompts=prompts)
+        CoreConfig(text_config=text, first_added_token=VOCABULARY, signal_tokens={"image": 1}, prompts=prompts)
     ).eval()
     add_bias_tuning(core, {"scale": "input"})
     return core

@@ -85,7 +85,6 @@ def multimodal_7b(case: Case) -> Iterable[Comparison]:
         "gate_scale": config["w_new_gate"],
     }
     visual = {
-        "feature_width": tower.width,
         "tokens": config["query_len"],
         "inner_width": config["v_embed_dim"],
         "blocks": config["v_depth"],
@@ -95,13 +94,13 @@ def multimodal_7b(case: Case) -> Iterable[Comparison]:
     tuning = {"scale": "none", "targets": targets} if config["w_bias"] else None
     rank = config["lora_rank"]
     lora = {"r": rank, "lora_alpha": rank, "target_modules": LORA_TARGETS} if config["w_lora"] else None
-    core = adapter_core(case, prompts, bias_tuning=tuning, lora=lora, visual=visual)
+    core = adapter_core(case, prompts, bias_tuning=tuning, lora=lora, visual=visual, width=tower.width)
     query = core.visual_prompts(features)
     yield Comparison("visual_query", query, outputs["visual_query"], OUTPUT)
-    media = features[:, None]  # (B, 1, 1 + N, C)
-    yield from trained(case, core, outputs, media)
-    yield Comparison("steps", stepped(case, core, media), outputs["prefill_plus_step_logits"], OUTPUT)
-    yield from greedy(case, core, outputs, media)
+    media = {"media_embeddings": features[:, None], "media_count": torch.ones(len(features), dtype=torch.long)}
+    yield from trained(case, core, outputs, **media)
+    yield Comparison("steps", stepped(case, core, **media), outputs["prefill_plus_step_logits"], OUTPUT)
+    yield from greedy(case, core, outputs, **media)
 
 
 KINDS = {"v1": v1, "chat_65b": chat_65b, "multimodal_7b": multimodal_7b} | imagebind_llm.KINDS
@@ -110,7 +109,7 @@ KINDS = {"v1": v1, "chat_65b": chat_65b, "multimodal_7b": multimodal_7b} | image
 # -- the core of a case ---------------------------------------------------------------------------------------------
 
 
-def adapter_core(case: Case, prompts: dict[str, Any], bias_tuning=None, lora=None, visual=None) -> AnyToAnyCore:
+def adapter_core(case: Case, prompts: dict[str, Any], bias_tuning=None, lora=None, visual=None, width=1):
     """A core of the case's sizes with the case's weights, whose tokens all see the media of their row."""
     config, weights = case.config, case.weights()
     core = AnyToAnyCore(
@@ -118,9 +117,8 @@ def adapter_core(case: Case, prompts: dict[str, Any], bias_tuning=None, lora=Non
             text_config=text_config(config, weights),
             first_added_token=config["vocab_size"],
             signal_tokens={"image": 1},
-            bind={},
-            prompts=prompts,
-            prompt_visibility="row",
+            embedding_width=width,
+            prompts=prompts | {"reach": "row"},
             visual=visual,
         )
     ).eval()
@@ -182,13 +180,13 @@ def clip_tower(case: Case) -> OpenClipVision:
 # -- what every kind compares ---------------------------------------------------------------------------------------
 
 
-def trained(case: Case, core: AnyToAnyCore, outputs, media: torch.Tensor | None = None) -> Iterable[Comparison]:
+def trained(case: Case, core: AnyToAnyCore, outputs, **media: torch.Tensor) -> Iterable[Comparison]:
     """The training forward: layers, logits, loss, gradients."""
     inputs = case.group("inputs/")
     labels = inputs["labels"].masked_fill(inputs["labels"] == 0, -100)
     core.requires_grad_(True)  # LoRA has frozen what it lies around
     with layer_outputs(core) as seen:
-        output = core(inputs["tokens"], media_embeddings=media)
+        output = core(inputs["tokens"], **media)
     yield Comparison("logits", base_logits(core, output.logits), outputs["logits"], OUTPUT)
     for name, value in seen.items():
         if name in outputs:
@@ -226,19 +224,19 @@ def base_logits(core: AnyToAnyCore, logits: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def stepped(case: Case, core: AnyToAnyCore, media: torch.Tensor | None = None) -> torch.Tensor:
+def stepped(case: Case, core: AnyToAnyCore, **media: torch.Tensor) -> torch.Tensor:
     """A prefix, then one token a step with the cache and the stored projections, as generation does it (B, S, V)."""
     tokens, prefix, store = case.group("inputs/")["tokens"], case.config["prefill"], PromptStore()
-    output = core(tokens[:, :prefix], media_embeddings=media, use_cache=True, prompt_store=store)
+    output = core(tokens[:, :prefix], **media, use_cache=True, prompt_store=store)
     steps = [output.logits[:, -1]]
     for place in range(prefix, tokens.shape[1]):
         more = {"past_key_values": output.past_key_values, "use_cache": True, "prompt_store": store}
-        output = core(tokens[:, place : place + 1], media_embeddings=media, **more)
+        output = core(tokens[:, place : place + 1], **media, **more)
         steps.append(output.logits[:, -1])
     return base_logits(core, torch.stack(steps, dim=1))
 
 
-def greedy(case: Case, core: AnyToAnyCore, outputs, media: torch.Tensor) -> Iterable[Comparison]:
+def greedy(case: Case, core: AnyToAnyCore, outputs, **media: torch.Tensor) -> Iterable[Comparison]:
     """The ids that each row goes on with, by the core's own ``generate``."""
     tokens = case.group("inputs/")["tokens"]
     for row, length in enumerate(case.config["prompt_lens"]):
@@ -247,7 +245,7 @@ def greedy(case: Case, core: AnyToAnyCore, outputs, media: torch.Tensor) -> Iter
         ids = core.generate(
             input_ids=prompt,
             attention_mask=torch.ones_like(prompt),
-            media_embeddings=media[row : row + 1],
+            **{name: value[row : row + 1] for name, value in media.items()},
             max_new_tokens=len(expected),
             do_sample=False,
             eos_token_id=None,

@@ -29,9 +29,9 @@ class StageModel(nn.Module):
         super().__init__()
         self.core, self.caption_weight = core, caption_weight
 
-    def forward(self, input_ids, labels, media_embeddings=None, media_mask=None, **targets) -> dict[str, torch.Tensor]:
-        """Ids and labels (B, T), media (B, M, E), which are real (B, M), ``target_<modality>`` (spans, L, C)."""
-        output = self.core(input_ids, media_embeddings=media_embeddings, media_mask=media_mask)
+    def forward(self, input_ids, labels, media_embeddings=None, **targets) -> dict[str, torch.Tensor]:
+        """Ids and labels (B, T), media (B, M, E), ``target_<modality>`` (spans, L, C)."""
+        output = self.core(input_ids, media_embeddings=media_embeddings)
         language = language_loss(output.logits, labels)
         losses = {"loss": language, "language": language.detach()}
         for name, target in targets.items():
@@ -119,8 +119,6 @@ class DialogueTask(Task):
             for i, row in enumerate(rows):
                 media[i, : len(row.media)] = embeddings[row.media]
             batch["media_embeddings"] = media
-            counts = torch.tensor([len(row.media) for row in rows])
-            batch["media_mask"] = torch.arange(most) < counts[:, None]
         for modality in self.decoders:
             captions = [caption for row in rows for caption in row.captions[modality]]
             if captions:
@@ -140,8 +138,7 @@ class DialogueTask(Task):
             batch = self.batch(rows, data.embeddings)
             for name, value in self.model(**batch).items():
                 sums[name].append(float(value))
-            media = {key: batch[key] for key in ("media_embeddings", "media_mask") if key in batch}
-            logits = self.model.core(batch["input_ids"], **media).logits
+            logits = self.model.core(batch["input_ids"], media_embeddings=batch.get("media_embeddings")).logits
             wrong = (logits[:, :-1].argmax(-1) != batch["labels"][:, 1:]) & (batch["labels"][:, 1:] != -100)
             for kind, hit in zip(data.kinds[start:], (~wrong.any(1)).tolist(), strict=False):
                 right[kind] += hit

@@ -21,12 +21,12 @@ def test_it_says_what_was_measured():
 @torch.no_grad()
 def test_all_prompts_are_active_in_a_decoding_step():
     core, store = prompted_core(LlamaConfig(**SIZES)), PromptStore()
-    media = torch.ones(1, 1, core.config.embedding_width)
-    cache = core(torch.arange(PROMPT)[None], media_embeddings=media, use_cache=True, prompt_store=store).past_key_values
+    media = {"media_embeddings": torch.ones(1, 1, core.config.embedding_width), "media_count": torch.tensor([1])}
+    cache = core(torch.arange(PROMPT)[None], **media, use_cache=True, prompt_store=store).past_key_values
     assert set(store.projections) == {("static", 1), ("media", 0), ("media", 1)}
-    step = core(torch.ones(1, 1, dtype=torch.long), media_embeddings=media, past_key_values=cache, prompt_store=store)
+    step = core(torch.ones(1, 1, dtype=torch.long), **media, past_key_values=cache, prompt_store=store)
     core.gated_prompts.static_gate.zero_()
     core.gated_prompts.media_gate.zero_()
     cache.crop(PROMPT)
-    shut = core(torch.ones(1, 1, dtype=torch.long), media_embeddings=media, past_key_values=cache)
+    shut = core(torch.ones(1, 1, dtype=torch.long), **media, past_key_values=cache)
     assert (step.logits - shut.logits)[..., : core.table.first].abs().max() > 1e-4
