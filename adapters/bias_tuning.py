@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import nn
 from torch.nn import functional
+from transformers import PreTrainedModel
 
 SCALES = ("output", "input", "none")
 #: What was published, as settings of :func:`tune`; names of linears are Llama's.
@@ -50,26 +51,27 @@ class TunedLinear(nn.Linear):
             self.scale = nn.Parameter(torch.ones(length, dtype=weight.dtype, device=weight.device))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.scale is None:
+            return functional.linear(x, self.weight, self.bias)
         if self.placement == "input":
-            x = x * self.scale
-        y = functional.linear(x, self.weight, self.bias)
-        return y * self.scale if self.placement == "output" else y
+            return functional.linear(x * self.scale, self.weight, self.bias)
+        return functional.linear(x, self.weight, self.bias) * self.scale
 
     @torch.no_grad()
     def folded(self) -> nn.Linear:
         """The plain linear that computes the same."""
         linear = nn.Linear(self.in_features, self.out_features, device=self.weight.device, dtype=self.weight.dtype)
         weight, bias = self.weight, self.bias
-        if self.placement == "output":
+        if self.scale is not None and self.placement == "output":
             weight, bias = weight * self.scale[:, None], bias * self.scale
-        elif self.placement == "input":
+        elif self.scale is not None:
             weight = weight * self.scale
         linear.weight.copy_(weight)
         linear.bias.copy_(bias)
         return linear
 
 
-def tune(model: nn.Module, scale: str = "output", targets: Sequence[str] | None = None) -> None:
+def tune(model: PreTrainedModel, scale: str = "output", targets: Sequence[str] | None = None) -> None:
     """Put a bias and a scale on the linears of a causal LM, in place.
 
     Args:
@@ -107,7 +109,7 @@ def tuned_parameters(model: nn.Module, norms: bool = True) -> dict[str, nn.Param
     return found
 
 
-def fold(model: nn.Module) -> None:
+def fold(model: PreTrainedModel) -> None:
     """Fold biases and scales into plain linears, in place: the model computes the same and is faster.
 
     LoRA around a linear stays as it is and can be merged afterwards; merging it first would put it behind the scale.
@@ -134,7 +136,7 @@ def fold(model: nn.Module) -> None:
                 linear.bias = nn.Parameter(linear.weight.new_zeros(linear.out_features))
 
 
-def _linears(model: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
+def _linears(model: PreTrainedModel) -> Iterator[tuple[str, nn.Linear]]:
     """Linears of the blocks by name; the matrices of LoRA and the output embedding are none of them."""
     output = model.get_output_embeddings()
     for name, module in model.named_modules():

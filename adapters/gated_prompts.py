@@ -13,6 +13,7 @@ Shapes: B batch, T tokens of this forward pass, M media of a row, K prompts, H h
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -45,17 +46,19 @@ class PromptBatch:
             raise ValueError("media and visibility must be given together")
         if self.media is not None:
             self.prompts.check_media(self.media)
-        self.any_visible = self.visibility is not None and bool(self.visibility.any())
-        self.all_visible = self.any_visible and bool(self.visibility.all())
+        seen = self.visibility
+        self.any_visible = seen is not None and bool(seen.any())
+        self.all_visible = seen is not None and self.any_visible and bool(seen.all())
 
     def visible_prompts(self, kind: str) -> torch.Tensor | None:
         """Which token sees which prompt (B, T, K); None = every token sees all."""
-        if kind == "static" or (kind == "media" and self.all_visible):
+        seen = self.visibility
+        if seen is None or kind == "static" or (kind == "media" and self.all_visible):
             return None
         if kind == "media":
-            return self.visibility.repeat_interleave(self.prompts.media_tokens, dim=2)
-        alone = ~self.visibility.any(2, keepdim=True)  # who sees no medium sees the static prompts as they are
-        return torch.cat([alone, self.visibility], dim=2).repeat_interleave(self.prompts.static_tokens, dim=2)
+            return seen.repeat_interleave(self.prompts.media_tokens, dim=2)
+        alone = ~seen.any(2, keepdim=True)  # who sees no medium sees the static prompts as they are
+        return torch.cat([alone, seen], dim=2).repeat_interleave(self.prompts.static_tokens, dim=2)
 
 
 class GatedPrompts(nn.Module):
@@ -145,7 +148,7 @@ class GatedPrompts(nn.Module):
 
     def prompts_of(self, kind: str, layer: int, media: torch.Tensor | None) -> torch.Tensor:
         """The prompts of a layer (B, K, D), or (1, K, D) where they are the same for all rows."""
-        if kind == "static":
+        if kind == "static" or media is None:
             return self.static_prompts(layer)
         return self.media_prompts(layer, media) if kind == "media" else self.added_prompts(layer, media)
 
@@ -182,9 +185,7 @@ def _check_choice(what: str, value: str, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"unknown {what} {value!r}: expected {' or '.join(allowed)}")
 
 
-def prompt_attention(
-    attention: nn.Module, query: torch.Tensor, batch: PromptBatch, scaling: float
-) -> torch.Tensor | None:
+def prompt_attention(attention: Any, query: torch.Tensor, batch: PromptBatch, scaling: float) -> torch.Tensor | None:
     """The gated term of one layer (B, T, H, head width), or None where the layer sees no prompt.
 
     ``attention`` is the layer's attention module (its ``k_proj``/``v_proj`` and ``layer_idx`` are used),
@@ -199,7 +200,7 @@ def prompt_attention(
 
 
 def _projected(
-    kind: str, attention: nn.Module, query: torch.Tensor, batch: PromptBatch, scaling: float
+    kind: str, attention: Any, query: torch.Tensor, batch: PromptBatch, scaling: float
 ) -> tuple[torch.Tensor | None, torch.Tensor]:
     """Keys times ``scaling`` (None without keys) and values times their gate, both (B or 1, H, K, head width)."""
     prompts, place, store = batch.prompts, (kind, attention.layer_idx), batch.projections

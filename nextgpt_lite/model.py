@@ -169,11 +169,13 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         """Unit embeddings (B, M, E) -> (B, M, D); tokens of a vision tower (B, M, N, E) -> (B, M, K, D)."""
         if store is not None and store.media is not None:
             return store.media
-        path = self.bind_network if self.visual_prompts is None else self.visual_prompts
-        axes = "(B, M, E)" if self.visual_prompts is None else "(B, M, N, E)"
-        if media_embeddings.ndim != axes.count(",") + 1:
-            raise ValueError(f"media of shape {tuple(media_embeddings.shape)}: this core reads {axes}")
-        media = path(media_embeddings)
+        if self.visual_prompts is not None and media_embeddings.ndim == 4:
+            media = self.visual_prompts(media_embeddings)
+        elif self.bind_network is not None and media_embeddings.ndim == 3:
+            media = self.bind_network(media_embeddings)
+        else:
+            expected = "(B, M, E)" if self.visual_prompts is None else "(B, M, N, E)"
+            raise ValueError(f"media of shape {tuple(media_embeddings.shape)}: this core reads {expected}")
         if store is not None:
             store.media = media
         return media
