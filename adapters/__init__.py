@@ -1,10 +1,12 @@
 """What stands between encoders, language model and decoders: small trained parts, knowing no other room."""
 
+from adapters.bias_tuning import TunedLinear
 from adapters.bind_network import BindNetwork
 from adapters.gated_prompts import GatedPrompts, PromptBatch
 from adapters.input_projection import LinearInput, MlpInput
 from adapters.output_projection import LinearProjection, TransformerProjection
 from adapters.visual_cache import VisualCache
+from adapters.visual_prompts import VisualPrompts
 
 #: Input projections by the name that a configuration gives.
 INPUT_PROJECTIONS = {"linear": LinearInput, "mlp": MlpInput}
@@ -21,5 +23,7 @@ __all__ = [
     "MlpInput",
     "PromptBatch",
     "TransformerProjection",
+    "TunedLinear",
     "VisualCache",
+    "VisualPrompts",
 ]

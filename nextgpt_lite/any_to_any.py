@@ -18,6 +18,7 @@ import torch
 
 from adapters.visual_cache import VisualCache
 from nextgpt_lite import checkpoint, conversation
+from nextgpt_lite.experts import Experts
 from nextgpt_lite.generate import TextStream, generate_ids, signal_conditions
 from nextgpt_lite.signal_tokens import OUTPUT_MODALITIES
 
@@ -96,10 +97,15 @@ class AnyToAny:
 
     @cached_property
     def encoder(self) -> Any:
-        """The media encoder, loaded when first used; refused when the core was trained on another."""
-        from encoders.media_encoder import MediaEncoder
+        """The media encoder (or CLIP's tower), loaded when first used; refused when the core was trained on another."""
+        if self.core.config.visual:
+            from encoders.open_clip import OpenClipVision
 
-        encoder = MediaEncoder.from_pretrained(self._component("encoder")).to(self.device).eval()
+            encoder = OpenClipVision.from_pretrained(self._component("vision_tower")).to(self.device)
+        else:
+            from encoders.media_encoder import MediaEncoder
+
+            encoder = MediaEncoder.from_pretrained(self._component("encoder")).to(self.device).eval()
         expected = self.core.config.encoder_identity
         if encoder.identity != expected:
             raise checkpoint.CheckpointError(
@@ -126,6 +132,7 @@ class AnyToAny:
         steps: int | None = None,
         guidance: float | None = None,
         allowed_media: Sequence[str] = OUTPUT_MODALITIES,
+        experts: Experts | None = None,
         on_text: Callable[[str], None] | None = None,
         on_progress: OnProgress | None = None,
     ) -> Reply:
@@ -137,12 +144,13 @@ class AnyToAny:
             seed: of the decoders' noise, and of sampling where ``temperature`` > 0.
             steps, guidance: of the decoders; None = their own.
             allowed_media: what the reply may hold besides text.
+            experts: whose words on the media are added to the text (nextgpt_lite.experts).
             on_text: called with the reply's text so far each time it grows.
             on_progress: called with (modality, step, steps); may raise to cancel.
         """
         started = time.perf_counter()
         stream = TextStream(self.tokenizer, self.table, on_text) if on_text else None
-        [prepared] = [self._prepare(messages)]
+        [prepared] = [self._prepare(experts.add_context(messages) if experts else messages)]
         [ids] = generate_ids(
             self.core, self.tokenizer, [prepared], max_new_tokens, temperature=temperature, seed=seed, stream=stream
         )
@@ -179,7 +187,10 @@ class AnyToAny:
 
     @torch.no_grad()
     def embed(self, part: dict[str, Any]) -> torch.Tensor:
-        """Unit embedding (E,) of a media part, by way of the visual cache where the model has one."""
+        """Unit embedding (E,) of a media part, by way of the visual cache where the model has one.
+
+        A core that reads the tokens of a vision tower gets these: (N, C).
+        """
         if part.get("embedding") is not None:
             return torch.as_tensor(part["embedding"], dtype=torch.float32, device=self.device)
         if part.get("array") is None:
@@ -198,7 +209,7 @@ class AnyToAny:
     # -- the road that data travels -----------------------------------------------------------------------------
 
     def _prepare(self, messages: Sequence[dict[str, Any]]) -> tuple[list[int], torch.Tensor, int]:
-        """Messages -> (ids, media embeddings (M, E), turns left out)."""
+        """Messages -> (ids, media embeddings (M, E) or tokens (M, N, C), turns left out)."""
         if not messages or messages[-1].get("role") != "user":
             raise conversation.ConversationError("the last message must be the user's")
         limit = self.core.config.text_config.max_position_embeddings - 192

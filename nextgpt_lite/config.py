@@ -24,6 +24,9 @@ class CoreConfig(PretrainedConfig):
         input_tokens: placeholders of a medium.
         bind: settings of adapters.BindNetwork besides its widths.
         prompts: settings of adapters.GatedPrompts besides the language model's sizes.
+        visual: settings of adapters.VisualPrompts besides the widths, or None; with it media come in as tokens of a
+            vision tower, and VisualPrompts takes the place of the bind network.
+        bias_tuning: settings of adapters.bias_tuning.tune, or None; with it the norms are trained as well.
         output_projection: name in adapters.OUTPUT_PROJECTIONS.
         output_projection_settings: its settings.
         conditions: output modality -> shape (L, C) of the decoder's condition.
@@ -45,6 +48,8 @@ class CoreConfig(PretrainedConfig):
         input_tokens: int = 1,
         bind: dict[str, Any] | None = None,
         prompts: dict[str, Any] | None = None,
+        visual: dict[str, Any] | None = None,
+        bias_tuning: dict[str, Any] | None = None,
         output_projection: str = "transformer",
         output_projection_settings: dict[str, Any] | None = None,
         conditions: dict[str, list[int]] | None = None,
@@ -63,6 +68,8 @@ class CoreConfig(PretrainedConfig):
         self.input_tokens = input_tokens
         self.bind = dict(bind or {"inner_width": 16384, "blocks": 3})
         self.prompts = dict(prompts or {})
+        self.visual = visual
+        self.bias_tuning = bias_tuning
         self.output_projection = output_projection
         self.output_projection_settings = dict(output_projection_settings or {})
         self.conditions = {name: list(shape) for name, shape in (conditions or {}).items()}

@@ -11,7 +11,7 @@ from transformers.generation.streamers import BaseStreamer
 from nextgpt_lite.model import AnyToAnyCore
 from nextgpt_lite.signal_tokens import SignalTable
 
-#: A conversation made ready: ids, media embeddings (M, E), turns left out.
+#: A conversation made ready: ids, media embeddings (M, E) or tokens (M, N, C), turns left out.
 Prepared = tuple[list[int], torch.Tensor, int]
 
 
@@ -117,8 +117,13 @@ def _left_padded(rows: list[list[int]], padding: int, device) -> tuple[torch.Ten
 
 
 def _media(prepared: list[Prepared]) -> torch.Tensor | None:
-    """Media embeddings (B, M, E) padded with zeros, or None where no conversation has a medium."""
+    """Media (B, M, E) or (B, M, N, C) padded with zeros, or None where no conversation has a medium."""
     most = max(len(media) for _, media, _ in prepared)
     if most == 0:
         return None
-    return torch.stack([torch.nn.functional.pad(media, (0, 0, 0, most - len(media))) for _, media, _ in prepared])
+    shape = next(media.shape[1:] for _, media, _ in prepared if len(media))  # without media it may not be known
+    filled = []
+    for _, media, _ in prepared:
+        padding = media.new_zeros(most - len(media), *shape)
+        filled.append(torch.cat([media, padding]) if len(media) else padding)
+    return torch.stack(filled)

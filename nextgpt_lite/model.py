@@ -10,7 +10,7 @@ Shapes: B batch, T tokens, M media of a row, E embedding width, D model width, n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -18,10 +18,19 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from adapters import INPUT_PROJECTIONS, OUTPUT_PROJECTIONS, BindNetwork, GatedPrompts, PromptBatch
+from adapters import INPUT_PROJECTIONS, OUTPUT_PROJECTIONS, BindNetwork, GatedPrompts, PromptBatch, VisualPrompts
 from adapters import attention as gated_attention
+from adapters.gated_prompts import ProjectionStore
 from adapters.long_context import ShiftedAttention, ShiftedBatch
 from nextgpt_lite.config import CoreConfig
+
+
+@dataclass
+class PromptStore:
+    """What stays the same between the steps of one generation: prompts of the media, projections of all prompts."""
+
+    media: torch.Tensor | None = None
+    projections: ProjectionStore = field(default_factory=dict)
 
 
 @dataclass
@@ -54,8 +63,12 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         rows = len(self.table.names)
         self.added_embedding = nn.Parameter(torch.zeros(rows, width))
         self.added_output = nn.Parameter(torch.zeros(rows, width))
-        self.bind_network = BindNetwork(config.embedding_width, width, **config.bind)
         self.gated_prompts = GatedPrompts(text.num_hidden_layers, text.num_attention_heads, width, **config.prompts)
+        self.bind_network, self.visual_prompts = None, None
+        if config.visual:
+            self.visual_prompts = VisualPrompts(config.embedding_width, width, **config.visual)
+        elif self.gated_prompts.reads_media:
+            self.bind_network = BindNetwork(config.embedding_width, width, **config.bind)
         self.input_projection = self._input_projection() if config.input_projection else None
         self.output_projections = nn.ModuleDict(
             {modality: self._output_projection(modality, shape) for modality, shape in config.conditions.items()}
@@ -84,11 +97,23 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
     def get_output_embeddings(self) -> nn.Module:
         return self.language_model.get_output_embeddings()
 
-    def prepare_inputs_for_generation(self, input_ids, media_embeddings=None, past_key_values=None, **kwargs):
-        """Media enter with the prompt only: later steps bring no placeholder, so they need no media."""
+    def generate(self, *args, **kwargs):
+        """As transformers', with one store of prompt projections for all steps."""
+        return super().generate(*args, prompt_store=PromptStore(), **kwargs)
+
+    def prepare_inputs_for_generation(
+        self, input_ids, media_embeddings=None, media_count=None, past_key_values=None, **kwargs
+    ):
+        """Media enter with the prompt only: later steps bring no placeholder, so they need no media.
+
+        Where media reach every token of their row, they come with every step.
+        """
         inputs = super().prepare_inputs_for_generation(input_ids, past_key_values=past_key_values, **kwargs)
         prefill = past_key_values is None or past_key_values.get_seq_length() == 0
-        inputs["media_embeddings"] = media_embeddings if prefill else None
+        everywhere = self.gated_prompts.reach == "row" and media_embeddings is not None
+        inputs["media_embeddings"] = media_embeddings if prefill or everywhere else None
+        if everywhere:
+            inputs["media_count"] = self.media_count(input_ids) if media_count is None else media_count
         return inputs
 
     # -- the diagram --------------------------------------------------------------------------------------------
@@ -121,16 +146,53 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         at = order.clamp(0, projected.shape[1] - 1)[..., None].expand(-1, -1, projected.shape[-1])
         return embedded + projected.gather(1, at) * here[..., None]
 
-    def prompt_batch(self, input_ids: torch.Tensor, media_embeddings: torch.Tensor | None) -> PromptBatch | None:
-        """Media (B, M, E) in the order of their placeholders -> prompts that only those placeholders see."""
-        if media_embeddings is None and not self.gated_prompts.static_tokens:
-            return None
-        if media_embeddings is None:
-            return PromptBatch(self.gated_prompts, None, None)
-        here, order = self._placeholder_order(input_ids)
+    def media_count(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """How many media the placeholders of each row stand for: (B,)."""
+        return self.table.placeholder_mask(input_ids).sum(1) // self.table.input_tokens
+
+    def prompt_batch(
+        self,
+        input_ids: torch.Tensor,
+        media_embeddings: torch.Tensor | None,
+        media_count: torch.Tensor | None = None,
+        store: PromptStore | None = None,
+    ) -> PromptBatch | None:
+        """Media in the order of their placeholders -> prompts that only those placeholders see.
+
+        With ``reach`` "row" every token of a row sees the row's media, of which there are ``media_count`` (B,).
+        """
+        projections = None if store is None else store.projections
+        if media_embeddings is None or not self.gated_prompts.reads_media:
+            static = self.gated_prompts.static_tokens
+            return PromptBatch(self.gated_prompts, None, None, projections) if static else None
+        visibility = self._visibility(input_ids, media_embeddings, media_count)
+        return PromptBatch(self.gated_prompts, self._media_prompts(media_embeddings, store), visibility, projections)
+
+    def _media_prompts(self, media_embeddings: torch.Tensor, store: PromptStore | None) -> torch.Tensor:
+        """Unit embeddings (B, M, E) -> (B, M, D); tokens of a vision tower (B, M, N, E) -> (B, M, K, D)."""
+        if store is not None and store.media is not None:
+            return store.media
+        if self.visual_prompts is not None and media_embeddings.ndim == 4:
+            media = self.visual_prompts(media_embeddings)
+        elif self.bind_network is not None and media_embeddings.ndim == 3:
+            media = self.bind_network(media_embeddings)
+        else:
+            expected = "(B, M, E)" if self.visual_prompts is None else "(B, M, N, E)"
+            raise ValueError(f"media of shape {tuple(media_embeddings.shape)}: this core reads {expected}")
+        if store is not None:
+            store.media = media
+        return media
+
+    def _visibility(
+        self, input_ids: torch.Tensor, media_embeddings: torch.Tensor, media_count: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Which token sees which medium: (B, T, M), or (B, 1, M) where all tokens of a row see its media."""
         slots = torch.arange(media_embeddings.shape[1], device=input_ids.device)
-        visibility = here[..., None] & (order[..., None] // self.table.input_tokens == slots)  # (B, T, M)
-        return PromptBatch(self.gated_prompts, self.bind_network(media_embeddings), visibility)
+        if self.gated_prompts.reach == "row":
+            count = self.media_count(input_ids) if media_count is None else media_count
+            return (slots < count[:, None])[:, None]
+        here, order = self._placeholder_order(input_ids)
+        return here[..., None] & (order[..., None] // self.table.input_tokens == slots)
 
     def _placeholder_order(self, input_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Where placeholders stand (B, T), and how many of the row stand before each token."""
@@ -149,13 +211,19 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         position_ids: torch.Tensor | None = None,
         past_key_values=None,
         media_embeddings: torch.Tensor | None = None,
+        media_count: torch.Tensor | None = None,
+        prompt_store: PromptStore | None = None,
         labels: torch.Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int = 0,
         return_dict: bool = True,
         **kwargs,
     ) -> CoreOutput:
-        """Ids (B, T) and media (B, M, E), padded with anything, -> logits, cache, hidden states, loss."""
+        """Ids (B, T) and media (B, M, E), padded with anything, -> logits, cache, hidden states, loss.
+
+        ``media_count`` (B,) is for ids without placeholders, as in steps after the first: see :meth:`prompt_batch`.
+        ``prompt_store`` keeps from step to step of one generation what does not change.
+        """
         decoder = self.language_model.get_decoder()
         shifted = self._shifted_batch(input_ids, attention_mask) if past_key_values is None else None
         if shifted is not None and not getattr(self.config.text_config, "sliding_window", None):
@@ -166,7 +234,7 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
             position_ids=position_ids,
             past_key_values=past_key_values,
             use_cache=use_cache,
-            prompt_batch=self.prompt_batch(input_ids, media_embeddings),
+            prompt_batch=self.prompt_batch(input_ids, media_embeddings, media_count, prompt_store),
             shifted_attention=shifted,
         )
         hidden = outputs.last_hidden_state  # (B, T, D)

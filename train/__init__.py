@@ -17,5 +17,6 @@ TASKS = {
     "context_extension": "train.stages.context_extension:ContextExtensionTask",
     "encoding_alignment": "train.stages.encoding_alignment:EncodingAlignmentTask",
     "decoding_alignment": "train.stages.decoding_alignment:DecodingAlignmentTask",
+    "joint_training": "train.stages.joint_training:JointTrainingTask",
     "instruction_tuning": "train.stages.instruction_tuning:InstructionTuningTask",
 }

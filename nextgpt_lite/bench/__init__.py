@@ -3,4 +3,5 @@
 #: Name -> (module with ``run``, what it measures).
 BENCHMARKS = {
     "s2": ("nextgpt_lite.bench.s2", "shifted sparse attention against dense attention, forward and backward"),
+    "adapters": ("nextgpt_lite.bench.adapters", "decoding with all gated prompts active against the plain model"),
 }

@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.data import Dataset
 
-from nextgpt_lite.checkpoint import load_tokenizer, save_core
+from nextgpt_lite.checkpoint import load_tokenizer, save_core, trained_state
 from nextgpt_lite.model import AnyToAnyCore, caption_loss, language_loss
 from train.bins import BinnedRows, pad_rows
 from train.stages.dialogue_data import CaptionConditions, DialogueRows, Row
@@ -69,6 +70,7 @@ class DialogueTask(Task):
     }
     #: Folder of the core in the model folder that this stage writes.
     output: ClassVar[str] = "core"
+    stage_model: ClassVar[type[StageModel]] = StageModel
 
     def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
         super().__init__(settings, model_dir)
@@ -81,9 +83,11 @@ class DialogueTask(Task):
         self.conditions = CaptionConditions(self.decoders)
         data = self._rows(core, self.settings["seed"], self.settings["dialogues"])
         self.words = caption_words(data.rows) if self.settings["word_weight"] else {}
-        self.model = StageModel(core, self.settings["caption_weight"], len(self.words), self.settings["word_weight"])
+        self.model = self.stage_model(
+            core, self.settings["caption_weight"], len(self.words), self.settings["word_weight"]
+        )
         self.embeddings = data.embeddings
-        self.dataset = BinnedRows(data.rows, self.settings["tokens_per_bin"], self.settings["seed"])
+        self.dataset = self.bins(data)
 
     def load_core(self) -> AnyToAnyCore:
         """The core that this stage starts from."""
@@ -97,18 +101,27 @@ class DialogueTask(Task):
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         core = self.model.core
-        lora = [p for n, p in core.language_model.named_parameters() if ".lora_" in n]
-        base = [p for n, p in core.language_model.named_parameters() if ".lora_" not in n]
+        own = {f"language_model.{name}": p for name, p in core.language_model.named_parameters()}
+        trained = trained_state(core)
+        lora = [p for name, p in own.items() if ".lora_" in name]
+        tuned = [p for name, p in own.items() if name in trained and ".lora_" not in name]
+        base = [p for name, p in own.items() if name not in trained]
         parts = {
             "language_model": base,
             "added_rows": [core.added_embedding, core.added_output],
             "input_projection": [] if core.input_projection is None else list(core.input_projection.parameters()),
-            "bind_network": list(core.bind_network.parameters()),
+            "bind_network": [] if core.bind_network is None else list(core.bind_network.parameters()),
             "gated_prompts": list(core.gated_prompts.parameters()),
             "output_projections": list(core.output_projections.parameters()),
         }
+        visual = [] if core.visual_prompts is None else list(core.visual_prompts.parameters())
         words = [] if self.model.word_head is None else list(self.model.word_head.parameters())
-        return parts | ({"lora": lora} if lora else {}) | ({"word_head": words} if words else {})
+        found = {"lora": lora, "bias_tuning": tuned, "visual_prompts": visual, "word_head": words}
+        return parts | {name: parameters for name, parameters in found.items() if parameters}
+
+    def bins(self, data: DialogueRows) -> Dataset:
+        """The dataset: dialogues of similar length in bins."""
+        return BinnedRows(data.rows, self.settings["tokens_per_bin"], self.settings["seed"])
 
     def collate(self, items: list[list[Row]]) -> dict[str, torch.Tensor]:
         return self.batch([row for item in items for row in item], self.embeddings)
