@@ -3,6 +3,7 @@
 from adapters.bind_network import BindNetwork
 from adapters.gated_prompts import GatedPrompts, PromptBatch
 from adapters.input_projection import LinearInput, MlpInput
+from adapters.mixing import image_embedding, mix
 from adapters.output_projection import LinearProjection, TransformerProjection
 from adapters.visual_cache import VisualCache
 
@@ -22,4 +23,6 @@ __all__ = [
     "PromptBatch",
     "TransformerProjection",
     "VisualCache",
+    "image_embedding",
+    "mix",
 ]

@@ -15,6 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+INJECTIONS = ("attention", "words")
+REACHES = ("placeholders", "row")
+
 
 @dataclass
 class PromptBatch:
@@ -47,6 +50,10 @@ class GatedPrompts(nn.Module):
         static_tokens: V1's learnable prompts in a layer (10 in the paper, 0 = none).
         static_layers: how many layers, counted from the last, have static prompts.
         keys: whether media prompts compete by attention scores; without keys all visible ones weigh the same.
+        media_last: count ``media_layers`` from the last layer instead, as ImageBind-LLM's code does.
+        injection: how media enter a layer: "attention", by its gated prompts (ImageBind-LLM as released), or "words",
+            added to the word tokens before the layer (2309.03905, Eq. 2; see :mod:`adapters.word_injection`).
+        reach: who sees a medium: its "placeholders", or every token of its "row" (ImageBind-LLM).
     """
 
     def __init__(
@@ -59,14 +66,23 @@ class GatedPrompts(nn.Module):
         static_tokens: int = 0,
         static_layers: int = 0,
         keys: bool = False,
+        media_last: bool = False,
+        injection: str = "attention",
+        reach: str = "placeholders",
     ) -> None:
         super().__init__()
+        _check_choice("injection", injection, INJECTIONS)
+        _check_choice("reach", reach, REACHES)
+        self.injection, self.reach = injection, reach
         self.layers, self.media_tokens, self.static_tokens, self.keys = layers, media_tokens, static_tokens, keys
         self.media_layers = layers if media_layers is None else media_layers
         self.static_layers = static_layers
         if not 0 <= self.media_layers <= layers or not 0 <= static_layers <= layers:
             raise ValueError(f"media_layers {media_layers} and static_layers {static_layers} must lie in 0..{layers}")
-        if media_tokens:
+        self.first_media_layer = layers - self.media_layers if media_last else 0
+        if media_tokens and injection == "words":
+            self.media_gate = nn.Parameter(torch.zeros(self.media_layers, 1))
+        elif media_tokens:
             self.media_gate = nn.Parameter(torch.zeros(self.media_layers, heads))
             self.layer_query = nn.Parameter(torch.randn(self.media_layers, media_tokens, width) * 0.02)
         if static_tokens and static_layers:
@@ -77,15 +93,20 @@ class GatedPrompts(nn.Module):
         return bool(self.static_tokens) and layer >= self.layers - self.static_layers
 
     def has_media(self, layer: int) -> bool:
-        return bool(self.media_tokens) and layer < self.media_layers
+        return bool(self.media_tokens) and 0 <= layer - self.first_media_layer < self.media_layers
 
     def media_prompts(self, layer: int, media: torch.Tensor) -> torch.Tensor:
         """Media (B, M, D) -> prompts of the layer (B, M * media_tokens, D)."""
-        return (media[:, :, None] + self.layer_query[layer].to(media)).flatten(1, 2)
+        return (media[:, :, None] + self.layer_query[layer - self.first_media_layer].to(media)).flatten(1, 2)
 
     def static_prompts(self, layer: int) -> torch.Tensor:
         """The layer's own prompts (1, static_tokens, D)."""
         return self.static_prompt[layer - self.layers + self.static_layers][None]
+
+
+def _check_choice(what: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"unknown {what} {value!r}: expected {' or '.join(allowed)}")
 
 
 def prompt_attention(
@@ -102,10 +123,11 @@ def prompt_attention(
         static = prompts.static_prompts(layer).to(query.dtype)
         gate = prompts.static_gate[layer - prompts.layers + prompts.static_layers]
         total = _gated_term(attention, query, static, gate, None, scaling, keys=True)
-    if batch.any_visible and prompts.has_media(layer):
+    if batch.any_visible and prompts.injection == "attention" and prompts.has_media(layer):
         media = prompts.media_prompts(layer, batch.media).to(query.dtype)
+        gate = prompts.media_gate[layer - prompts.first_media_layer]
         visible = batch.visibility.repeat_interleave(prompts.media_tokens, dim=2)  # (B, T, M * tokens)
-        term = _gated_term(attention, query, media, prompts.media_gate[layer], visible, scaling, prompts.keys)
+        term = _gated_term(attention, query, media, gate, visible, scaling, prompts.keys)
         total = term if total is None else total + term
     return total
 

@@ -18,7 +18,7 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from adapters import INPUT_PROJECTIONS, OUTPUT_PROJECTIONS, BindNetwork, GatedPrompts, PromptBatch
+from adapters import INPUT_PROJECTIONS, OUTPUT_PROJECTIONS, BindNetwork, GatedPrompts, PromptBatch, word_injection
 from adapters import attention as gated_attention
 from nextgpt_lite.config import CoreConfig
 
@@ -53,6 +53,8 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         self.added_output = nn.Parameter(torch.zeros(rows, width))
         self.bind_network = BindNetwork(config.embedding_width, width, **config.bind)
         self.gated_prompts = GatedPrompts(text.num_hidden_layers, text.num_attention_heads, width, **config.prompts)
+        if self.gated_prompts.injection == "words":
+            word_injection.attach(language_model)
         self.input_projection = self._input_projection() if config.input_projection else None
         self.output_projections = nn.ModuleDict(
             {modality: self._output_projection(modality, shape) for modality, shape in config.conditions.items()}
@@ -82,10 +84,15 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         return self.language_model.get_output_embeddings()
 
     def prepare_inputs_for_generation(self, input_ids, media_embeddings=None, past_key_values=None, **kwargs):
-        """Media enter with the prompt only: later steps bring no placeholder, so they need no media."""
+        """Media enter with the prompt only: later steps bring no placeholder, so they need no media.
+
+        Where media reach every token of their row, they come with every step.
+        """
         inputs = super().prepare_inputs_for_generation(input_ids, past_key_values=past_key_values, **kwargs)
         prefill = past_key_values is None or past_key_values.get_seq_length() == 0
-        inputs["media_embeddings"] = media_embeddings if prefill else None
+        everywhere = self.gated_prompts.reach == "row" and media_embeddings is not None
+        inputs["media_embeddings"] = media_embeddings if prefill or everywhere else None
+        inputs["media_count"] = self.media_count(input_ids) if everywhere else None
         return inputs
 
     # -- the diagram --------------------------------------------------------------------------------------------
@@ -118,14 +125,30 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         at = order.clamp(0, projected.shape[1] - 1)[..., None].expand(-1, -1, projected.shape[-1])
         return embedded + projected.gather(1, at) * here[..., None]
 
-    def prompt_batch(self, input_ids: torch.Tensor, media_embeddings: torch.Tensor | None) -> PromptBatch | None:
-        """Media (B, M, E) in the order of their placeholders -> prompts that only those placeholders see."""
+    def media_count(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """How many media the placeholders of each row stand for: (B,)."""
+        return self.table.placeholder_mask(input_ids).sum(1) // self.table.input_tokens
+
+    def prompt_batch(
+        self,
+        input_ids: torch.Tensor,
+        media_embeddings: torch.Tensor | None,
+        media_count: torch.Tensor | None = None,
+    ) -> PromptBatch | None:
+        """Media (B, M, E) in the order of their placeholders -> prompts that only those placeholders see.
+
+        With ``reach`` "row" every token of a row sees the row's media, of which there are ``media_count`` (B,).
+        """
         if media_embeddings is None and not self.gated_prompts.static_tokens:
             return None
         if media_embeddings is None:
             return PromptBatch(self.gated_prompts, None, None)
-        here, order = self._placeholder_order(input_ids)
         slots = torch.arange(media_embeddings.shape[1], device=input_ids.device)
+        if self.gated_prompts.reach == "row":
+            count = self.media_count(input_ids) if media_count is None else media_count
+            visibility = (slots < count[:, None])[:, None].expand(-1, input_ids.shape[1], -1)
+            return PromptBatch(self.gated_prompts, self.bind_network(media_embeddings), visibility)
+        here, order = self._placeholder_order(input_ids)
         visibility = here[..., None] & (order[..., None] // self.table.input_tokens == slots)  # (B, T, M)
         return PromptBatch(self.gated_prompts, self.bind_network(media_embeddings), visibility)
 
@@ -141,13 +164,17 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         position_ids: torch.Tensor | None = None,
         past_key_values=None,
         media_embeddings: torch.Tensor | None = None,
+        media_count: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int = 0,
         return_dict: bool = True,
         **kwargs,
     ) -> CoreOutput:
-        """Ids (B, T) and media (B, M, E), padded with anything, -> logits, cache, hidden states, loss."""
+        """Ids (B, T) and media (B, M, E), padded with anything, -> logits, cache, hidden states, loss.
+
+        ``media_count`` (B,) is for steps after the first, whose ids hold no placeholder: see :meth:`prompt_batch`.
+        """
         decoder = self.language_model.get_decoder()
         outputs = decoder(
             inputs_embeds=self.embed(input_ids, media_embeddings),
@@ -155,7 +182,7 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
             position_ids=position_ids,
             past_key_values=past_key_values,
             use_cache=use_cache,
-            prompt_batch=self.prompt_batch(input_ids, media_embeddings),
+            prompt_batch=self.prompt_batch(input_ids, media_embeddings, media_count),
         )
         hidden = outputs.last_hidden_state  # (B, T, D)
         logits = self.logits(hidden[:, -logits_to_keep:] if logits_to_keep else hidden)
