@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -35,17 +35,21 @@ def mix(embeddings: Sequence[torch.Tensor], weights: Sequence[float], normalise:
 
 
 def image_embedding(
-    projections: Mapping[str, torch.Tensor], weights: Mapping[str, float], cache: VisualCache | None = None
+    modalities: Sequence[str],
+    projections: Sequence[torch.Tensor],
+    weights: Sequence[float],
+    cache: VisualCache | None = None,
 ) -> torch.Tensor:
-    """What drives an unCLIP decoder (decoders.unclip): (B, E) from each modality's projection (B, E), not normalised.
+    """What drives an unCLIP decoder (decoders.unclip): (B, E) from projections (B, E) that are not normalised.
 
-    Each keeps its length, points divided by 5; the cache, which knows unit vectors, turns the direction, and the length
-    is put back (ImageBind-LLM's image generation).
+    ``modalities`` says what each projection is of. Each keeps its length, points divided by 5; the cache, which knows
+    unit vectors, turns the direction, and the length is put back (ImageBind-LLM's image generation).
     """
-    if set(projections) != set(weights):
-        raise ValueError(f"weights for {sorted(weights)}: expected one for each of {sorted(projections)}")
-    scaled = [value / POINT_SCALE if name == "points" else value for name, value in projections.items()]
-    mixed = mix(scaled, [weights[name] for name in projections], normalise=False)
+    scaled = [
+        value / POINT_SCALE if modality == "points" else value
+        for modality, value in zip(modalities, projections, strict=True)
+    ]
+    mixed = mix(scaled, weights, normalise=False)
     if cache is None:
         return mixed
     length = mixed.norm(dim=-1, keepdim=True)

@@ -178,6 +178,10 @@ class MediaEncoder(Encoder):
         """Float32 unit vectors (B, E); a text beyond the tower's length is cut."""
         return self.embed_ids(self.tokenize(texts))
 
+    def project_text(self, texts: list[str]) -> torch.Tensor:
+        """As :meth:`embed_text`, before the normalisation: float32 (B, E)."""
+        return self.imagebind.project("text", self.tokenize(texts).to(self.device)).float()
+
     def embed_ids(self, ids: torch.Tensor) -> torch.Tensor:
         """Token ids (B, L) to float32 unit vectors (B, E)."""
         return self.imagebind.unit("text", ids.to(self.device)).float()

@@ -13,6 +13,7 @@ COMMANDS = {
     "demo": ("demo.command", "open the chat in a browser"),
     "train": ("train.command", "run a training recipe"),
     "evaluate": ("evaluation.command", "measure a model"),
+    "cache": ("nextgpt_lite.cache_command", "collect image prototypes for the visual cache"),
     "toybox": ("nextgpt_lite.toybox_command", "write samples of the embedded world"),
 }
 

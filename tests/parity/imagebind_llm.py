@@ -71,14 +71,13 @@ def unclip(case: Case) -> Iterator[Comparison]:
     settings = case.config["unclip"]
     for key, expected in case.group("outputs/unclip_image_embeds_row").items():
         row = slice(int(key), int(key) + 1)
-        names = {"Point": "points"}
-        projections = {
-            names.get(name, name): settings["prenorm_scale"] * case.tensors[f"inputs/{EMBEDDINGS[name]}"][row]
-            for name in settings["weights"]
-        }
-        weights = {names.get(name, name): weight for name, weight in settings["weights"].items()}
+        weights = settings["weights"]
+        modalities = ["points" if name == "Point" else name for name in weights]
+        embeddings = [case.tensors[f"inputs/{EMBEDDINGS[name]}"][row] for name in weights]
+        projections = [settings["prenorm_scale"] * embedding for embedding in embeddings]
         cache = None if settings["cache"] is None else cache_of(case, settings["cache"])
-        yield stated(f"unclip_image_embeds_row{key}", image_embedding(projections, weights, cache), expected)
+        found = image_embedding(modalities, projections, list(weights.values()), cache)
+        yield stated(f"unclip_image_embeds_row{key}", found, expected)
 
 
 @dataclass
