@@ -4,6 +4,7 @@ from adapters.bias_tuning import TunedLinear
 from adapters.bind_network import BindNetwork
 from adapters.gated_prompts import GatedPrompts, PromptBatch
 from adapters.input_projection import LinearInput, MlpInput
+from adapters.mixing import image_embedding, mix
 from adapters.output_projection import LinearProjection, TransformerProjection
 from adapters.visual_cache import VisualCache
 from adapters.visual_prompts import VisualPrompts
@@ -26,4 +27,6 @@ __all__ = [
     "TunedLinear",
     "VisualCache",
     "VisualPrompts",
+    "image_embedding",
+    "mix",
 ]

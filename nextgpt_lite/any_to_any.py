@@ -120,6 +120,13 @@ class AnyToAny:
             return None
         return VisualCache.load(self._component("cache"), self.encoder.identity).to(self.device)
 
+    def use_cache(self, folder: str | Path) -> None:
+        """Retrieve from the visual cache in ``folder`` (``nextgpt-lite cache``) instead of the model's own.
+
+        Raises ValueError where another encoder made it.
+        """
+        self.cache = VisualCache.load(Path(folder), self.encoder.identity).to(self.device)
+
     # -- talking ------------------------------------------------------------------------------------------------
 
     def chat(

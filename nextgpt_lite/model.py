@@ -18,7 +18,15 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from adapters import INPUT_PROJECTIONS, OUTPUT_PROJECTIONS, BindNetwork, GatedPrompts, PromptBatch, VisualPrompts
+from adapters import (
+    INPUT_PROJECTIONS,
+    OUTPUT_PROJECTIONS,
+    BindNetwork,
+    GatedPrompts,
+    PromptBatch,
+    VisualPrompts,
+    word_injection,
+)
 from adapters import attention as gated_attention
 from adapters.gated_prompts import ProjectionStore
 from adapters.long_context import ShiftedAttention, ShiftedBatch
@@ -69,6 +77,8 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
             self.visual_prompts = VisualPrompts(config.embedding_width, width, **config.visual)
         elif self.gated_prompts.reads_media:
             self.bind_network = BindNetwork(config.embedding_width, width, **config.bind)
+        if self.gated_prompts.injection == "words":
+            word_injection.attach(language_model)
         self.input_projection = self._input_projection() if config.input_projection else None
         self.output_projections = nn.ModuleDict(
             {modality: self._output_projection(modality, shape) for modality, shape in config.conditions.items()}

@@ -5,6 +5,8 @@ import torch
 from torch.nn import functional
 
 from adapters import VisualCache
+from adapters.prototype_index import PrototypeIndex
+from adapters.visual_cache import KINDS
 
 
 @pytest.fixture
@@ -58,4 +60,93 @@ def test_bad_settings_are_refused():
         VisualCache(torch.zeros(3))
     with pytest.raises(ValueError, match=r"blend must lie in .* not 2"):
         VisualCache(torch.zeros(3, 4), blend=2)
+    with pytest.raises(ValueError, match="unknown kind of visual cache 'tree': expected one of exact, ivf_sq8"):
+        VisualCache(torch.randn(3, 4), kind="tree")
+    with pytest.raises(ValueError, match="prototypes must be finite"):
+        VisualCache(torch.full((3, 4), torch.nan))
+    with pytest.raises(ValueError, match="neighbours must be at least 1"):
+        VisualCache(torch.randn(3, 4), neighbours=0)
     assert VisualCache(torch.randn(3, 4), neighbours=10).neighbours == 3
+
+
+def test_an_embedding_that_is_not_finite_is_refused(cache):
+    with pytest.raises(ValueError, match="not finite"):
+        cache(torch.full((1, 12), torch.nan))
+
+
+COMPRESSED = [kind for kind in KINDS if kind != "exact"]
+
+
+@pytest.fixture(scope="module")
+def crowd():
+    """600 prototypes in 60 clusters, and queries near some of them."""
+    generator = torch.Generator().manual_seed(3)
+    centres = torch.randn(60, 64, generator=generator)
+    prototypes = centres.repeat(10, 1) + 0.3 * torch.randn(600, 64, generator=generator)
+    queries = centres[:8] + 0.3 * torch.randn(8, 64, generator=generator)
+    return prototypes, functional.normalize(queries, dim=-1)
+
+
+@pytest.mark.parametrize("kind", COMPRESSED)
+def test_a_compressed_cache_finds_what_the_exact_one_finds(crowd, kind):
+    prototypes, queries = crowd
+    exact, compressed = (VisualCache(prototypes, kind=kind) for kind in ("exact", kind))
+    similarities, indices = compressed.search(queries)
+    expected = exact.search(queries)[1]
+    recall = (indices[:, :, None] == expected[:, None]).any(2).float().mean()
+    assert recall >= 0.95
+    own = torch.einsum("bd,bkd->bk", queries, exact.prototypes[indices])
+    torch.testing.assert_close(similarities, own, atol=1e-3, rtol=0)  # by the prototypes, not by their codes
+    assert torch.cosine_similarity(compressed(queries), exact(queries)).min() > 0.995
+
+
+@pytest.mark.parametrize("kind", COMPRESSED)
+def test_a_compressed_batch_equals_its_rows(crowd, kind):
+    prototypes, queries = crowd
+    cache = VisualCache(prototypes, kind=kind)
+    rows = torch.cat([cache(query[None]) for query in queries])
+    torch.testing.assert_close(cache(queries), rows)
+
+
+@pytest.mark.parametrize("kind", COMPRESSED)
+def test_a_compressed_cache_comes_back_from_its_file(crowd, kind, tmp_path):
+    prototypes, queries = crowd
+    cache = VisualCache(prototypes, neighbours=4, kind=kind)
+    cache.save(tmp_path, "one")
+    assert [file.name for file in tmp_path.iterdir()] == ["prototypes.safetensors"]
+    loaded = VisualCache.load(tmp_path, "one")
+    assert (loaded.kind, loaded.neighbours, loaded.prototypes.dtype) == (kind, 4, torch.float16)
+    assert torch.equal(loaded(queries), cache(queries))
+
+
+@pytest.mark.parametrize("kind", COMPRESSED)
+def test_a_cache_smaller_than_its_neighbours(kind):
+    cache = VisualCache(torch.eye(8)[:2], neighbours=10, kind=kind)
+    found = cache(torch.eye(8)[:3])
+    assert found.isfinite().all()
+    torch.testing.assert_close(found.norm(dim=-1), torch.ones(3))
+
+
+def test_what_searched_cells_do_not_hold_weighs_nothing(crowd):
+    prototypes, queries = crowd
+    cache = VisualCache(prototypes, neighbours=5, kind="ivf_sq8")
+    found = cache.search(queries)[1]
+
+    class Short(type(cache.index)):
+        def candidates(self, queries, neighbours):
+            indices = super().candidates(queries, neighbours)
+            indices[:, 2:] = -1
+            return indices
+
+    cache.index = Short("ivf_sq8", cache.index.index)
+    similarities, indices = cache.search(queries)
+    assert torch.isneginf(similarities[:, 2:]).all()
+    assert torch.equal(indices[:, :2].sort().values, found[:, :2].sort().values)
+    assert cache(queries).isfinite().all()
+
+
+def test_a_damaged_file_is_refused(tmp_path, crowd):
+    with pytest.raises(ValueError, match="no visual cache in"):
+        VisualCache.load(tmp_path, "one")
+    with pytest.raises(ValueError, match="the index of the visual cache is damaged"):
+        PrototypeIndex.from_bytes("ivf_sq8", torch.zeros(64, dtype=torch.uint8))
