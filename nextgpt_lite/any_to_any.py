@@ -213,7 +213,7 @@ class AnyToAny:
         conditions = signal_conditions(self.core, prepared, [ids for ids, _, _ in completed])
         read = []
         for (ids, modalities, repaired), (_, _, dropped), own in zip(completed, prepared, conditions, strict=True):
-            text = self.tokenizer.decode([i for i in ids if i < self.table.first], skip_special_tokens=True).strip()
+            text = self.tokenizer.decode(self.table.words(ids), skip_special_tokens=True).strip()
             reply = Reply(text, repaired=repaired, dropped_turns=dropped)
             read.append((reply, [(modality, own[modality].pop(0)) for modality in modalities]))
         return read

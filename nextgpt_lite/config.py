@@ -19,9 +19,11 @@ class CoreConfig(PretrainedConfig):
         signal_tokens: output modality -> number of signal tokens (NExT-GPT: 4, 24, 8).
         embedding_width: width of the encoder's unit embeddings.
         encoder_identity: hash of the encoder's weights, checked at loading.
-        input_projection: name in adapters.INPUT_PROJECTIONS, or "" where media speak through gated prompts alone.
+        input_features: what comes in of a medium: "pooled", one unit embedding, or "patches", its patch tokens.
+        input_projection: name in adapters.INPUT_PROJECTIONS, or in adapters.PATCH_PROJECTIONS for patches, or ""
+            where media speak through gated prompts alone.
         input_projection_settings: its settings besides the widths.
-        input_tokens: placeholders of a medium.
+        input_tokens: placeholders of a medium, a number for all or one a modality.
         bind: settings of adapters.BindNetwork besides its widths.
         prompts: settings of adapters.GatedPrompts besides the language model's sizes.
         output_projection: name in adapters.OUTPUT_PROJECTIONS.
@@ -40,9 +42,10 @@ class CoreConfig(PretrainedConfig):
         signal_tokens: dict[str, int] | None = None,
         embedding_width: int = 1024,
         encoder_identity: str = "",
+        input_features: str = "pooled",
         input_projection: str = "",
         input_projection_settings: dict[str, Any] | None = None,
-        input_tokens: int = 1,
+        input_tokens: int | dict[str, int] = 1,
         bind: dict[str, Any] | None = None,
         prompts: dict[str, Any] | None = None,
         output_projection: str = "transformer",
@@ -58,6 +61,7 @@ class CoreConfig(PretrainedConfig):
         self.signal_tokens = dict(signal_tokens or {"image": 4, "video": 24, "audio": 8})
         self.embedding_width = embedding_width
         self.encoder_identity = encoder_identity
+        self.input_features = input_features
         self.input_projection = input_projection
         self.input_projection_settings = dict(input_projection_settings or {})
         self.input_tokens = input_tokens

@@ -5,7 +5,10 @@
                                                                   | hidden states of signal tokens
                                           prompt embeddings <- output projections
 
-Shapes: B batch, T tokens, M media of a row, E embedding width, D model width, n signal tokens, L x C condition.
+A medium comes in as one unit embedding (E,), or as patch tokens (P, E) where the configuration says so.
+
+Shapes: B batch, T tokens, M media of a row, P patches of a medium, E embedding width, D model width, S media tokens of
+a row, n signal tokens, L x C condition.
 """
 
 from __future__ import annotations
@@ -18,9 +21,14 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from adapters import INPUT_PROJECTIONS, OUTPUT_PROJECTIONS, BindNetwork, GatedPrompts, PromptBatch
+from adapters import INPUT_PROJECTIONS, OUTPUT_PROJECTIONS, PATCH_PROJECTIONS, BindNetwork, GatedPrompts, PromptBatch
 from adapters import attention as gated_attention
 from nextgpt_lite.config import CoreConfig
+from nextgpt_lite.language_models import capped, check_language_model, embedding_scale
+from nextgpt_lite.media_places import MediaPlaces, place_media
+
+#: Input projections by what they read of a medium.
+FEATURES = {"pooled": INPUT_PROJECTIONS, "patches": PATCH_PROJECTIONS}
 
 
 @dataclass
@@ -43,6 +51,7 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         name = gated_attention.register()
         if language_model is None:
             language_model = AutoModelForCausalLM.from_config(config.text_config)
+        check_language_model(language_model)
         language_model.set_attn_implementation(name)
         text = config.text_config
         width = text.hidden_size
@@ -60,9 +69,12 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
 
     def _input_projection(self) -> nn.Module:
         config = self.config
-        kind = _chosen("input projection", config.input_projection, INPUT_PROJECTIONS)
-        width = config.text_config.hidden_size
-        return kind(config.embedding_width, width, config.input_tokens, **config.input_projection_settings)
+        kinds = _chosen("kind of input features", config.input_features, FEATURES)
+        kind = _chosen("input projection", config.input_projection, kinds)
+        widths = config.embedding_width, config.text_config.hidden_size
+        if config.input_features == "pooled":
+            return kind(*widths, config.input_tokens, **config.input_projection_settings)
+        return kind(*widths, **config.input_projection_settings)
 
     def _output_projection(self, modality: str, shape: list[int]) -> nn.Module:
         config = self.config
@@ -81,11 +93,14 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
     def get_output_embeddings(self) -> nn.Module:
         return self.language_model.get_output_embeddings()
 
-    def prepare_inputs_for_generation(self, input_ids, media_embeddings=None, past_key_values=None, **kwargs):
+    def prepare_inputs_for_generation(
+        self, input_ids, media_embeddings=None, media_mask=None, past_key_values=None, **kwargs
+    ):
         """Media enter with the prompt only: later steps bring no placeholder, so they need no media."""
         inputs = super().prepare_inputs_for_generation(input_ids, past_key_values=past_key_values, **kwargs)
         prefill = past_key_values is None or past_key_values.get_seq_length() == 0
         inputs["media_embeddings"] = media_embeddings if prefill else None
+        inputs["media_mask"] = media_mask if prefill else None
         return inputs
 
     # -- the diagram --------------------------------------------------------------------------------------------
@@ -99,40 +114,51 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         ):
             rows.copy_(base.float().mean(0) + 0.1 * base.float().std(0) * torch.randn(rows.shape))
         if self.input_projection is not None:
-            self.input_projection.scale_output(float(self.get_input_embeddings().weight.float().std()))
+            scale = float(embedding_scale(self.get_input_embeddings()))
+            self.input_projection.scale_output(scale * float(self.get_input_embeddings().weight.float().std()))
 
     def embed_tokens(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Ids (B, T) -> input embeddings (B, T, D); added ids take their own rows."""
         added = input_ids >= self.table.first
         base = self.get_input_embeddings()(input_ids.masked_fill(added, 0))
         own = functional.embedding((input_ids - self.table.first).clamp_min(0), self.added_embedding).to(base)
-        return torch.where(added[..., None], own, base)
+        return torch.where(added[..., None], own * embedding_scale(self.get_input_embeddings()), base)
 
-    def embed(self, input_ids: torch.Tensor, media_embeddings: torch.Tensor | None) -> torch.Tensor:
+    def place_media(
+        self, input_ids: torch.Tensor, media_embeddings: torch.Tensor | None, media_mask: torch.Tensor | None = None
+    ) -> MediaPlaces | None:
+        """Check media (B, M, E), or patches (B, M, P, E), and tell which placeholder reads which."""
+        if media_embeddings is None:
+            return None
+        width, patches = self.config.embedding_width, self.config.input_features == "patches"
+        tokens = getattr(self.input_projection, "tokens", None if patches else self.table.input_tokens)
+        shape = (-1, width) if patches else (width,)
+        return place_media(self.table, input_ids, media_embeddings, media_mask, tokens, shape)
+
+    def embed(self, input_ids: torch.Tensor, media: MediaPlaces | None) -> torch.Tensor:
         """Input embeddings (B, T, D): those of the ids, and at placeholders what is projected of their media."""
         embedded = self.embed_tokens(input_ids)
-        if media_embeddings is None or self.input_projection is None:
+        if media is None or self.input_projection is None:
             return embedded
-        here, order = self._placeholder_order(input_ids)
-        projected = self.input_projection(media_embeddings).flatten(1, 2).to(embedded)  # (B, M n, D)
-        at = order.clamp(0, projected.shape[1] - 1)[..., None].expand(-1, -1, projected.shape[-1])
-        return embedded + projected.gather(1, at) * here[..., None]
+        projected = self._projected(media).to(embedded)  # (B, S, D)
+        own = projected.gather(1, media.token[..., None].expand(-1, -1, projected.shape[-1]))
+        return torch.where(media.here[..., None], embedded + own, embedded)
 
-    def prompt_batch(self, input_ids: torch.Tensor, media_embeddings: torch.Tensor | None) -> PromptBatch | None:
-        """Media (B, M, E) in the order of their placeholders -> prompts that only those placeholders see."""
-        if media_embeddings is None and not self.gated_prompts.static_tokens:
-            return None
-        if media_embeddings is None:
-            return PromptBatch(self.gated_prompts, None, None)
-        here, order = self._placeholder_order(input_ids)
-        slots = torch.arange(media_embeddings.shape[1], device=input_ids.device)
-        visibility = here[..., None] & (order[..., None] // self.table.input_tokens == slots)  # (B, T, M)
-        return PromptBatch(self.gated_prompts, self.bind_network(media_embeddings), visibility)
+    def _projected(self, media: MediaPlaces) -> torch.Tensor:
+        """Media tokens (B, S, D). Of patches, media that are padding are not projected at all."""
+        if media.features.ndim == 3:
+            return self.input_projection(media.features).flatten(1, 2)
+        real = media.mask.any(-1)
+        tokens = self.input_projection(media.features[real], media.mask[real])
+        projected = tokens.new_zeros(*real.shape, *tokens.shape[1:])
+        projected[real] = tokens
+        return projected.flatten(1, 2)
 
-    def _placeholder_order(self, input_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Where placeholders stand (B, T), and how many of the row stand before each token."""
-        here = self.table.placeholder_mask(input_ids)
-        return here, here.cumsum(1) - 1
+    def prompt_batch(self, media: MediaPlaces | None) -> PromptBatch | None:
+        """Media -> prompts that only their placeholders see; None where no layer has any prompt."""
+        if media is not None and self.gated_prompts.media_tokens:
+            return PromptBatch(self.gated_prompts, self.bind_network(media.pooled()), media.visibility())
+        return PromptBatch(self.gated_prompts, None, None) if self.gated_prompts.static_tokens else None
 
     def forward(
         self,
@@ -141,21 +167,26 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         position_ids: torch.Tensor | None = None,
         past_key_values=None,
         media_embeddings: torch.Tensor | None = None,
+        media_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int = 0,
         return_dict: bool = True,
         **kwargs,
     ) -> CoreOutput:
-        """Ids (B, T) and media (B, M, E), padded with anything, -> logits, cache, hidden states, loss."""
+        """Ids (B, T) and media (B, M, E), padded with anything, -> logits, cache, hidden states, loss.
+
+        Patches are (B, M, P, E) with a mask (B, M, P) that is true where there is one; none = all of them.
+        """
+        media = self.place_media(input_ids, media_embeddings, media_mask)
         decoder = self.language_model.get_decoder()
         outputs = decoder(
-            inputs_embeds=self.embed(input_ids, media_embeddings),
+            inputs_embeds=self.embed(input_ids, media),
             attention_mask=attention_mask,
             position_ids=position_ids,
             past_key_values=past_key_values,
             use_cache=use_cache,
-            prompt_batch=self.prompt_batch(input_ids, media_embeddings),
+            prompt_batch=self.prompt_batch(media),
         )
         hidden = outputs.last_hidden_state  # (B, T, D)
         logits = self.logits(hidden[:, -logits_to_keep:] if logits_to_keep else hidden)
@@ -168,16 +199,24 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         silent = self.table.first_signal - self.table.first
         signals = hidden @ self.added_output[silent:].to(hidden).T
         never = base.new_full((*base.shape[:-1], silent), torch.finfo(base.dtype).min)
-        return torch.cat([base, never, signals], dim=-1)
+        cap = getattr(self.config.text_config, "final_logit_softcapping", None)
+        return torch.cat([capped(base, cap), never, capped(signals, cap)], dim=-1)
 
     def conditions(self, input_ids: torch.Tensor, hidden: torch.Tensor, modality: str) -> torch.Tensor:
-        """All spans of ``modality`` in the batch, row by row -> conditions (spans, L, C)."""
-        mask = self.table.signal_mask(input_ids, modality)
-        count = len(self.table.spans[modality])
-        spans = int(mask.sum()) // count
-        states = hidden[mask].view(spans, count, hidden.shape[-1])  # (spans, n, D)
-        embeddings = self.embed_tokens(input_ids)[mask].view(spans, count, hidden.shape[-1])
-        return self.output_projections[modality](states, embeddings)
+        """All spans of ``modality`` in the batch, row by row -> conditions (spans, L, C).
+
+        The states of a span are those at the positions where its ids come in; spans of n and of 2n - 1 ids are read.
+        """
+        rows, columns = self.table.span_places(input_ids, modality)
+        embeddings = self.embed_tokens(input_ids)
+        project = self.output_projections[modality]
+        made: list[torch.Tensor | None] = [None] * len(columns)
+        for width in {len(places) for places in columns}:
+            chosen = [i for i, places in enumerate(columns) if len(places) == width]
+            at = rows[chosen][:, None], torch.stack([columns[i] for i in chosen])
+            for i, condition in zip(chosen, project(hidden[at], embeddings[at]), strict=True):
+                made[i] = condition
+        return torch.stack(made) if made else hidden.new_zeros(0, *self.config.conditions[modality])
 
 
 def _chosen(what: str, name: str, kinds: dict[str, type]) -> type:
@@ -196,4 +235,6 @@ def language_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 def caption_loss(condition: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Mean Euclidean distance per position between conditions (N, L, C) (NExT-GPT, caption alignment)."""
+    if condition.shape != target.shape:
+        raise ValueError(f"targets of shape {tuple(target.shape)} for conditions of shape {tuple(condition.shape)}")
     return (condition.float() - target.float()).square().sum(-1).add(1e-8).sqrt().mean()
