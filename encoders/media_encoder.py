@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,33 @@ class MediaEncoder(Encoder):
         means = [part.mean(dim=0) for part in units.split([len(item) for item in clips])]
         return F.normalize(torch.stack(means), dim=-1)
 
+    def patches(self, modality: str, batch: torch.Tensor | list[torch.Tensor]) -> list[torch.Tensor]:
+        """Float32 patch tokens (P, E) of each medium, as NExT-GPT takes them: unit vectors, averaged over clips.
+
+        A point cloud has no patches: its one token is its embedding.
+        """
+        if modality not in self.modalities:
+            raise ValueError(f"unknown modality {modality!r}: expected one of {', '.join(self.modalities)}")
+        if modality == "points":
+            return list(self.embed(modality, batch)[:, None])
+        if modality == "image":
+            return list(self.imagebind.patch_tokens("vision", _stacked(batch)).float())
+        clips = list(batch)
+        tokens = self.imagebind.patch_tokens("vision" if modality == "video" else "audio", torch.cat(clips)[:, None])
+        return [part.float().mean(dim=0) for part in tokens.split([len(item) for item in clips])]
+
+    def patch_counts(self) -> dict[str, int]:
+        """How many tokens :meth:`patches` gives for a medium of each modality."""
+        towers, side = self.config.imagebind.towers, self.config.image.size
+        vision, audio = towers["vision"], towers["audio"]
+        seen = _grid((side, side), vision.kernel[1:], vision.stride[1:])
+        heard = _grid(audio.input_shape[1:], audio.kernel, audio.stride)
+        return {"image": seen, "video": seen, "audio": heard, "points": 1}
+
+    def set_image_size(self, size: int) -> None:
+        """See pictures and films at ``size`` pixels a side: position embeddings are interpolated."""
+        self.config = replace(self.config, image=replace(self.config.image, size=size))
+
     def embed_text(self, texts: list[str]) -> torch.Tensor:
         """Float32 unit vectors (B, E); a text beyond the tower's length is cut."""
         return self.embed_ids(self.tokenize(texts))
@@ -175,6 +203,11 @@ def preprocess_points(points: np.ndarray, count: int) -> torch.Tensor:
     elif len(cloud) < count:
         cloud = cloud[torch.arange(count) % len(cloud)]
     return normalise_points(cloud)
+
+
+def _grid(size: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...]) -> int:
+    """Patches of an input of ``size``."""
+    return math.prod((length - k) // step + 1 for length, k, step in zip(size, kernel, stride, strict=True))
 
 
 def _stacked(batch: torch.Tensor | list[torch.Tensor]) -> torch.Tensor:

@@ -24,6 +24,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.model import AnyToAnyCore
+from nextgpt_lite.quantised import load_quantised
 from nextgpt_lite.signal_tokens import add_to_tokenizer, check_tokenizer
 
 MANIFEST = "manifest.json"
@@ -122,9 +123,12 @@ def model_hash(manifest: dict[str, Any]) -> str:
 # -- the core -----------------------------------------------------------------------------------------------------
 
 
-def new_core(config: CoreConfig, language_model_folder: Path) -> AnyToAnyCore:
-    """A fresh core around a base language model: gates zero, added rows at the vocabulary's mean, LoRA zero."""
-    language_model = _base_model(language_model_folder)
+def new_core(config: CoreConfig, language_model_folder: Path, quantised: bool = False) -> AnyToAnyCore:
+    """A fresh core around a base language model: gates zero, added rows at the vocabulary's mean, LoRA zero.
+
+    ``quantised`` holds the base in 4 bits (QLoRA).
+    """
+    language_model = load_quantised(language_model_folder) if quantised else _base_model(language_model_folder)
     core = AnyToAnyCore(config, language_model)
     core.initialise_added_rows()
     if config.lora:
@@ -152,11 +156,11 @@ def save_core(core: AnyToAnyCore, folder: Path) -> None:
     os.replace(aside, folder)
 
 
-def load_core(folder: Path, language_model_folder: Path) -> AnyToAnyCore:
+def load_core(folder: Path, language_model_folder: Path, quantised: bool = False) -> AnyToAnyCore:
     """A trained core. Missing, unknown and wrongly shaped keys are refused by name."""
     values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config = CoreConfig.from_dict(values)
-    core = new_core(config, language_model_folder)
+    core = new_core(config, language_model_folder, quantised)
     stored = _read_safetensors(folder / "model.safetensors")
     own = trained_state(core)
     _check_keys(stored, own, folder)

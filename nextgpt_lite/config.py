@@ -17,8 +17,9 @@ class CoreConfig(PretrainedConfig):
             dispatches its attention.
         first_added_token: id of the first placeholder or signal row, the size of the base tokenizer.
         signal_tokens: output modality -> number of signal tokens (NExT-GPT: 4, 24, 8).
-        embedding_width: width of the encoder's unit embeddings.
+        embedding_width: width of the encoder's unit embeddings and patch tokens.
         encoder_identity: hash of the encoder's weights, checked at loading.
+        image_size: side in pixels at which the encoder sees pictures and films; 0 = its own.
         input_features: what comes in of a medium: "pooled", one unit embedding, or "patches", its patch tokens.
         input_projection: name in adapters.INPUT_PROJECTIONS, or in adapters.PATCH_PROJECTIONS for patches, or ""
             where media speak through gated prompts alone.
@@ -42,6 +43,7 @@ class CoreConfig(PretrainedConfig):
         signal_tokens: dict[str, int] | None = None,
         embedding_width: int = 1024,
         encoder_identity: str = "",
+        image_size: int = 0,
         input_features: str = "pooled",
         input_projection: str = "",
         input_projection_settings: dict[str, Any] | None = None,
@@ -61,6 +63,7 @@ class CoreConfig(PretrainedConfig):
         self.signal_tokens = dict(signal_tokens or {"image": 4, "video": 24, "audio": 8})
         self.embedding_width = embedding_width
         self.encoder_identity = encoder_identity
+        self.image_size = image_size
         self.input_features = input_features
         self.input_projection = input_projection
         self.input_projection_settings = dict(input_projection_settings or {})

@@ -5,9 +5,11 @@ Letters: B batch, T tokens, M media of a row, P patches of a medium, E embedding
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from nextgpt_lite.signal_tokens import SignalTable
 
@@ -39,6 +41,23 @@ class MediaPlaces:
         return self.here[..., None] & ((self.token // self.tokens_each)[..., None] == slots)
 
 
+def batch_media(rows: Sequence[Sequence[torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Media of each row, embeddings (E,) or patch tokens (P, E) -> the core's keywords; none where no row has any."""
+    most = max(len(row) for row in rows)
+    if most == 0:
+        return {}
+    one = next(medium for row in rows for medium in row)
+    nothing = one.new_zeros(one.shape if one.ndim == 1 else (0, one.shape[-1]))
+    padded = [[*row, *[nothing] * (most - len(row))] for row in rows]
+    flat = [medium for row in padded for medium in row]
+    if one.ndim == 1:
+        return {"media_embeddings": torch.stack(flat).unflatten(0, (len(rows), most))}
+    features = pad_sequence(flat, batch_first=True).unflatten(0, (len(rows), most))  # (B, M, P, E)
+    lengths = torch.tensor([[len(medium) for medium in row] for row in padded], device=one.device)
+    mask = torch.arange(features.shape[2], device=one.device) < lengths[..., None]
+    return {"media_embeddings": features, "media_mask": mask}
+
+
 def place_media(
     table: SignalTable,
     input_ids: torch.Tensor,
@@ -51,7 +70,8 @@ def place_media(
 
     Args:
         features: (B, M, E) or (B, M, P, E), padded with anything.
-        mask: (B, M, P) of patches that are no padding, None = all. Of pooled media it is told by the placeholders.
+        mask: (B, M) or (B, M, P), true where there is no padding. None = all patches; which pooled media there are
+            is then told by the placeholders.
         tokens: K, or None where every patch is one.
         shape: what one medium must look like, -1 = any: (E,) or (-1, E).
 
@@ -60,10 +80,10 @@ def place_media(
     _check_shape(features, shape)
     here = table.placeholder_mask(input_ids)
     wanted = here.sum(1)  # (B,)
-    if mask is None:
+    if mask is None and features.ndim == 3:
+        mask = torch.arange(features.shape[1], device=wanted.device) * tokens < wanted[:, None]
+    elif mask is None:
         mask = features.new_ones(features.shape[:-1], dtype=torch.bool)
-    if features.ndim == 3:
-        mask = torch.arange(features.shape[1], device=mask.device) * tokens < wanted[:, None]
     features = features.masked_fill(~mask[..., None], 0.0)
     _check_finite(features)
     media = mask if features.ndim == 3 else mask.any(-1)  # (B, M)

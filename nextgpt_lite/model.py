@@ -60,8 +60,10 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         rows = len(self.table.names)
         self.added_embedding = nn.Parameter(torch.zeros(rows, width))
         self.added_output = nn.Parameter(torch.zeros(rows, width))
-        self.bind_network = BindNetwork(config.embedding_width, width, **config.bind)
         self.gated_prompts = GatedPrompts(text.num_hidden_layers, text.num_attention_heads, width, **config.prompts)
+        self.bind_network = None  # where media speak at their placeholders alone
+        if self.gated_prompts.media_tokens:
+            self.bind_network = BindNetwork(config.embedding_width, width, **config.bind)
         self.input_projection = self._input_projection() if config.input_projection else None
         self.output_projections = nn.ModuleDict(
             {modality: self._output_projection(modality, shape) for modality, shape in config.conditions.items()}
@@ -74,7 +76,13 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         widths = config.embedding_width, config.text_config.hidden_size
         if config.input_features == "pooled":
             return kind(*widths, config.input_tokens, **config.input_projection_settings)
-        return kind(*widths, **config.input_projection_settings)
+        projection = kind(*widths, **config.input_projection_settings)
+        if projection.tokens not in (None, config.input_tokens):
+            raise ValueError(
+                f"input projection {config.input_projection!r} gives {projection.tokens} tokens a medium, "
+                f"input_tokens is {config.input_tokens}"
+            )
+        return projection
 
     def _output_projection(self, modality: str, shape: list[int]) -> nn.Module:
         config = self.config
@@ -176,7 +184,7 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
     ) -> CoreOutput:
         """Ids (B, T) and media (B, M, E), padded with anything, -> logits, cache, hidden states, loss.
 
-        Patches are (B, M, P, E) with a mask (B, M, P) that is true where there is one; none = all of them.
+        Patches are (B, M, P, E). ``media_mask`` (B, M) or (B, M, P) is true where there is no padding; see place_media.
         """
         media = self.place_media(input_ids, media_embeddings, media_mask)
         decoder = self.language_model.get_decoder()
