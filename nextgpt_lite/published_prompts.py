@@ -75,7 +75,9 @@ def vicuna(
 ) -> tuple[list[int], list[int]]:
     """Ids and labels of Vicuna's prompt (``v1`` in NExT-GPT's newest code and in LLaVA)."""
     prompt = _Prompt(tokenizer, table)
-    prompt.write(f"{tokenizer.bos_token}{VICUNA_SYSTEM} ")
+    prompt.write(tokenizer.bos_token)
+    prompt.tokenise()
+    prompt.write(f"{VICUNA_SYSTEM} ")
     for speaker, text in _checked(conversation):
         if speaker == "human":
             prompt.write("USER: ")

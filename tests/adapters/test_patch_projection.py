@@ -1,4 +1,4 @@
-"""Projections of patch tokens: sizes, what padding does, what a group is. Numbers are held against NExT-GPT's in parity."""
+"""Projections of patch tokens: sizes, padding, what a group is. Numbers are held against NExT-GPT's in parity."""
 
 import pytest
 import torch

@@ -22,19 +22,20 @@ from nextgpt_lite.generate import signal_conditions
 from nextgpt_lite.model import AnyToAnyCore, caption_loss, language_loss
 from nextgpt_lite.published_prompts import legacy, vicuna
 from nextgpt_lite.signal_tokens import SignalTable, add_to_tokenizer
-from tests.parity.cases import Case, Comparison, load_file
+from tests.parity.cases import Case, Comparison, find_cases, load_file
 
 OUTPUT, GRADIENT, LOSS = 1e-5, 1e-4, 1e-4
 SEPARATOR = "\u2581"
 COUNTS = {"image": 4, "video": 24, "audio": 8}
 MEDIA_IDS = {-200: "image", -300: "video", -400: "audio"}
 SHORT = {"image": "img", "video": "vid", "audio": "aud"}
-#: Names of the output projections in the first release.
-LEGACY_PROJECTIONS = {
-    "image": "gen_text_hidden_fcs.0.",
-    "video": "gen_text_hidden_fcs_video.0.",
-    "audio": "gen_text_hidden_fcs_audio.0.",
+#: What is asked and answered in the stages of the first release; a signal span ends the answer of the last two.
+LEGACY_TURNS = {
+    "stage1": ("generate a caption", "a dog"),
+    "stage2": ("a dog", "a dog"),
+    "stage3": ("draw a dog", "ok"),
 }
+LEGACY_PREFIX = ""
 
 
 def kind(case: Case) -> str:
@@ -241,11 +242,16 @@ class Reference:
             text_config=text,
             first_added_token=first,
             signal_tokens=counts,
-            embedding_width=8,
-            bind={"inner_width": 8, "blocks": 1},
+            embedding_width=sizes["hidden_size"],
+            input_features="patches",
+            input_projection="linear",
+            prompts={"media_tokens": 0},
         )
         core = AnyToAnyCore(config).eval()
         fill(core.language_model)
+        with torch.no_grad():  # media come in as they stand at their placeholders
+            core.input_projection.weight.copy_(torch.eye(sizes["hidden_size"]))
+            core.input_projection.bias.zero_()
         return core
 
     @torch.no_grad()
@@ -265,14 +271,13 @@ class Reference:
         return [self.ours[i] for i in reference]
 
     @torch.no_grad()
-    def losses(self, ids: list[int], labels: list[int], modality: str, target: torch.Tensor, weight: float = 1.0):
-        """(text, caption, total) of one row in the reference's ids."""
-        own = torch.tensor([self.ids(ids)])
-        seen = torch.tensor([[-100 if i == -100 else self.ours[i] for i in labels]])
-        output = self.core(own)
-        text = language_loss(output.logits, seen)
-        caption = caption_loss(self.core.conditions(own, output.last_hidden_state, modality), target)
-        return torch.stack([text, caption, text + weight * caption])
+    def losses(self, ids: list[int], labels: list[int], modality: str, target: torch.Tensor) -> torch.Tensor:
+        """(text, caption) of one row in our ids; the target has the shape (L, C), or (C,) where L is one."""
+        row, condition = torch.tensor([ids]), condition_shape(self.core.output_projections[modality])
+        output = self.core(row)
+        text = language_loss(output.logits, torch.tensor([labels]))
+        made = self.core.conditions(row, output.last_hidden_state, modality)
+        return torch.stack([text, caption_loss(made, target.view(1, *condition))])
 
 
 def newest(case: Case, modalities: Iterable[str]) -> Reference:
@@ -295,8 +300,9 @@ def losses(case: Case) -> Iterator[Comparison]:
         ids = [case.config["llm"]["bos"], 5, 6, 7, *span, case.config["llm"]["eos"]]
         length, channels = condition_shape(model.core.output_projections[modality])
         target = noise(8, channels) if length == 1 else noise(8, length, channels)
-        found = model.losses(ids, [-100] * 4 + ids[4:], modality, target.view(1, length, channels))
-        yield Comparison(modality, found, reference, LOSS)
+        own = model.ids(ids)
+        text, caption = model.losses(own, [-100] * 4 + own[4:], modality, target)
+        yield Comparison(modality, torch.stack([text, caption, text + caption]), reference, LOSS)
 
 
 def generation(case: Case) -> Iterator[Comparison]:
@@ -306,7 +312,7 @@ def generation(case: Case) -> Iterator[Comparison]:
     full = model.ids(case.group("inputs/")["full_ids"][0].tolist())
     prompt, (reply, _, repaired) = full[:4], model.core.table.complete(full[4:])
     yield Comparison("a whole span is left as it is", torch.tensor(repaired), torch.tensor(0), 0)
-    [forced] = signal_conditions(model.core, [(prompt, torch.zeros(0, 8), 0)], [reply])
+    [forced] = signal_conditions(model.core, [(prompt, [], 0)], [reply])
     hidden = stepwise(model.core, full)
     for modality, reference in references.items():
         length = condition_shape(model.core.output_projections[modality])[0]
@@ -315,6 +321,55 @@ def generation(case: Case) -> Iterator[Comparison]:
         yield Comparison(f"{modality}, forced", torch.stack(forced[modality]), reference, LOSS)
         cached = model.core.conditions(torch.tensor([full]), hidden, modality)
         yield Comparison(f"{modality}, generated", cached, reference, LOSS)
+
+
+def legacy_losses(case: Case) -> Iterator[Comparison]:
+    """The first release's three stages; the third counts the caption loss twice."""
+    config, outputs = case.config, case.group("outputs/")
+    shapes = {m: [*map(int, s.split(","))] for m, s in re.findall(r"(\w+) rnd\(([\d,]+)\)", config["targets"])}
+    wanted = {key.split(".")[1] for key in outputs if not key.startswith("stage1")}
+    projections = {m: legacy_projection(config["hidden_size"], shapes[m][1:]) for m in wanted}
+    first = config["vocab_size"] - sum(COUNTS.values())
+    spans = {}
+    for modality, count in COUNTS.items():
+        spans[modality] = first, first + count - 1
+        first += count
+    model = Reference(config, spans, projections)
+    tokenizer, _ = tokenizer_of(legacy_vocabulary(case), ("<Img>", "</Img>"))
+    for key, reference in outputs.items():
+        stage, _, rest = key.partition(".")
+        asked, answered = LEGACY_TURNS[stage]
+        medium = "image" if stage == "stage1" else None
+        answer = answered if stage == "stage1" else f"{answered}<{rest}>"
+        ids, labels = legacy([("human", asked), ("gpt", answer)], tokenizer, model.core.table, medium)
+        if key == "stage1.targets":
+            yield equal(key, [labels], in_our_ids_of_rows(reference.tolist(), model))
+        elif key == "stage1":
+            given = noise(5, 1, 1, config["hidden_size"])[None]  # (B, M, P, E)
+            with torch.no_grad():
+                output = model.core(torch.tensor([ids]), media_embeddings=given)
+            yield Comparison(key, language_loss(output.logits, torch.tensor([labels]))[None], reference, LOSS)
+        else:
+            text, caption = model.losses(ids, labels, rest, noise(*shapes[rest]))
+            total = text + (2 if stage == "stage3" else 1) * caption
+            yield Comparison(key, torch.stack([total, caption]), reference, LOSS)
+
+
+def in_our_ids_of_rows(rows: list[list[int]], model: Reference) -> list[list[int]]:
+    return [[-100 if i == -100 else model.ours[i] for i in row] for row in rows]
+
+
+def legacy_projection(model_width: int, shape: list[int]) -> TransformerProjection:
+    """The first release's output projection, under the names that it has inside its own module."""
+    condition = (1, shape[0]) if len(shape) == 1 else (shape[0], shape[1])
+    renamed = {new: old for old, new in LEGACY_NAMES.items()}
+    return fill(TransformerProjection(model_width, condition).eval(), LEGACY_PREFIX, renamed)
+
+
+def legacy_vocabulary(case: Case) -> dict[str, int]:
+    """The vocabulary of the prompt cases, which the losses share."""
+    records = [other.record for other in find_cases() if other.system == case.system]
+    return next(record["vocab"] for record in records if "vocab" in record)
 
 
 @torch.no_grad()
@@ -343,8 +398,9 @@ def tokenizer_of(vocab: dict[str, int], extra: tuple[str, ...] = ()) -> tuple[Pr
     base |= {token: first + i for i, token in enumerate(extra)}
     tokenizer = Tokenizer(BPE(vocab=base, merges=[], unk_token="<unk>"))
     tokenizer.pre_tokenizer = Metaspace(replacement=SEPARATOR, prepend_scheme="first", split=False)
+    tokenizer.add_special_tokens(["<unk>", "<s>", "</s>", *extra])
     special = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<unk>"}
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special, extra_special_tokens=list(extra))
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
     return fast, add_to_tokenizer(fast, COUNTS)
 
 
@@ -395,16 +451,12 @@ def kept_places(reference: list[int], table: SignalTable, vocab: dict[str, int])
 def legacy_prompts(vocab: dict[str, int], outputs: dict[str, torch.Tensor]) -> Iterator[Comparison]:
     """The first release's three stages; its ids begin after ``### Human:`` and the medium."""
     tokenizer, table = tokenizer_of(vocab, ("<Img>", "</Img>"))
-    stages = {
-        1: ("generate a caption", "a dog", "image"),
-        2: ("a dog", "a dog<image>", None),
-        3: ("draw a dog", "ok<image>", None),
-    }
-    for stage, (asked, answered, modality) in stages.items():
-        key = f"legacy.process_batch_stage_{stage}"
+    for stage, (asked, answered) in LEGACY_TURNS.items():
+        key = f"legacy.process_batch_stage_{stage[-1]}"
         if f"{key}.ids" not in outputs:
             continue
-        ids, labels = legacy([("human", asked), ("gpt", answered)], tokenizer, table, modality)
+        given, made = ("image", "") if stage == "stage1" else (None, "<image>")
+        ids, labels = legacy([("human", asked), ("gpt", answered + made)], tokenizer, table, given)
         reference = outputs[f"{key}.ids"][0].tolist()
         kept = kept_places(reference, table, vocab)
         yield equal(f"{key}.ids", ids[-len(kept) :], in_our_ids(reference, table, vocab))
@@ -437,5 +489,6 @@ KINDS: dict[str, Callable[[Case], Iterable[Comparison]]] = {
     "prompts": prompts,
     "losses": losses,
     "generation": generation,
+    "legacy_losses": legacy_losses,
     "log_mel": audio_log_mel,
 }
