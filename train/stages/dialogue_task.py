@@ -52,9 +52,8 @@ class StageModel(nn.Module):
             losses["loss"] = losses["loss"] + self.caption_weight * distance
             losses[f"caption_{modality}"] = distance.detach()
             if f"latents_{modality}" in targets:
-                noise = (
-                    self.decoders[modality].to(condition.device).noise_loss(targets[f"latents_{modality}"], condition)
-                )
+                decoder = self.decoders[modality].to(condition.device)
+                noise = decoder.noise_loss(targets[f"latents_{modality}"], condition)
                 losses["loss"] = losses["loss"] + self.noise_weight * noise
                 losses[f"noise_{modality}"] = noise.detach()
         return losses
