@@ -36,7 +36,8 @@ LEGACY_TURNS = {
     "stage2": ("a dog", "a dog"),
     "stage3": ("draw a dog", "ok"),
 }
-LEGACY_PREFIX = ""
+#: The first release's language model keeps its own epsilon, whatever the configuration says.
+LEGACY_EPSILON = 1e-6
 
 
 def kind(case: Case) -> str:
@@ -342,7 +343,7 @@ def legacy_losses(case: Case) -> Iterator[Comparison]:
     for modality, count in COUNTS.items():
         spans[modality] = first, first + count - 1
         first += count
-    model = Reference(config, spans, projections)
+    model = Reference(config | {"rms_norm_eps": LEGACY_EPSILON}, spans, projections)
     tokenizer, _ = tokenizer_of(legacy_vocabulary(case), ("<Img>", "</Img>"))
     for key, reference in outputs.items():
         stage, _, rest = key.partition(".")
@@ -371,7 +372,7 @@ def legacy_projection(model_width: int, shape: list[int]) -> TransformerProjecti
     """The first release's output projection, under the names that it has inside its own module."""
     condition = (1, shape[0]) if len(shape) == 1 else (shape[0], shape[1])
     renamed = {new: old for old, new in LEGACY_NAMES.items()}
-    return fill(TransformerProjection(model_width, condition).eval(), LEGACY_PREFIX, renamed)
+    return fill(TransformerProjection(model_width, condition).eval(), renamed=renamed)
 
 
 def legacy_vocabulary(case: Case) -> dict[str, int]:
