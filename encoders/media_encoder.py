@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,8 @@ MOST_POINTS_COMPARED = 8192
 TOWERS = {
     "image": "vision", "video": "vision", "audio": "audio", "depth": "depth", "thermal": "thermal", "imu": "imu",
 }  # fmt: skip
+#: Media that are taken apart into clips.
+CLIPPED = ("video", "audio")
 
 
 def _settings(kind, values: dict):
@@ -165,7 +168,7 @@ class MediaEncoder(Encoder):
 
     def _of_clips(self, modality: str, batch: torch.Tensor | list[torch.Tensor], unit: bool) -> torch.Tensor:
         """What the tower's head gives, each clip at unit length first or not, averaged over clips: float32 (B, E)."""
-        clips = list(batch) if modality in ("video", "audio") else [item[None] for item in batch]
+        clips = list(batch) if modality in CLIPPED else [item[None] for item in batch]
         projected = self.imagebind.project(TOWERS[modality], torch.cat(clips)).float()  # (all clips, E)
         encoded = F.normalize(projected, dim=-1) if unit else projected
         return torch.stack([part.mean(dim=0) for part in encoded.split([len(item) for item in clips])])
@@ -173,6 +176,37 @@ class MediaEncoder(Encoder):
     def _check_modality(self, modality: str) -> None:
         if modality not in self.modalities:
             raise ValueError(f"unknown modality {modality!r}: expected one of {', '.join(self.modalities)}")
+
+    def patches(self, modality: str, batch: torch.Tensor | list[torch.Tensor]) -> list[torch.Tensor]:
+        """Float32 patch tokens (P, E) of each medium, as NExT-GPT takes them: unit vectors, averaged over clips.
+
+        A point cloud has no patches: its one token is its embedding.
+        """
+        self._check_modality(modality)
+        if modality == "points":
+            return list(self.embed(modality, batch)[:, None])
+        if modality not in CLIPPED:
+            return list(self.imagebind.patch_tokens(TOWERS[modality], _stacked(batch)).float())
+        clips = list(batch)
+        tokens = self.imagebind.patch_tokens(TOWERS[modality], torch.cat(clips)[:, None]).float()
+        return [part.mean(dim=0) for part in tokens.split([len(item) for item in clips])]
+
+    def patch_counts(self) -> dict[str, int]:
+        """How many tokens :meth:`patches` gives for a medium of each modality."""
+        return {modality: self._patch_count(modality) for modality in self.modalities}
+
+    def _patch_count(self, modality: str) -> int:
+        if modality == "points":
+            return 1
+        tower, side = self.config.imagebind.towers[TOWERS[modality]], self.config.image.size
+        size = tower.input_shape[1:]
+        if TOWERS[modality] == "vision":
+            size = (size[0], side, side)
+        return _grid(size, tower.kernel, tower.stride)
+
+    def set_image_size(self, size: int) -> None:
+        """See pictures and films at ``size`` pixels a side: position embeddings are interpolated."""
+        self.config = replace(self.config, image=replace(self.config.image, size=size))
 
     def embed_text(self, texts: list[str]) -> torch.Tensor:
         """Float32 unit vectors (B, E); a text beyond the tower's length is cut."""
@@ -279,6 +313,11 @@ def preprocess_points(points: np.ndarray, count: int) -> torch.Tensor:
     elif len(cloud) < count:
         cloud = cloud[torch.arange(count) % len(cloud)]
     return normalise_points(cloud)
+
+
+def _grid(size: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...]) -> int:
+    """Patches of an input of ``size``."""
+    return math.prod((length - k) // step + 1 for length, k, step in zip(size, kernel, stride, strict=True))
 
 
 def _stacked(batch: torch.Tensor | list[torch.Tensor]) -> torch.Tensor:

@@ -93,9 +93,9 @@ class OpenClipVision(nn.Module):
         return self.visual(pixels)
 
     @torch.no_grad()
-    def embed(self, modality: str, batch: torch.Tensor) -> torch.Tensor:
-        """As the other encoders' ``embed``, but all tokens of each picture: (B, 1 + N, output width)."""
-        return self(batch)
+    def patches(self, modality: str, batch: torch.Tensor) -> list[torch.Tensor]:
+        """As MediaEncoder's: all tokens of each picture (1 + N, output width), the class token first."""
+        return list(self(batch))
 
     def load(self, state: Mapping[str, torch.Tensor]) -> None:
         """Weights with the names of CLIP's ``visual``. ValueError names what is missing, unknown or misshapen."""

@@ -19,7 +19,7 @@ import torch
 from adapters.visual_cache import VisualCache
 from nextgpt_lite import checkpoint, conversation
 from nextgpt_lite.experts import Experts
-from nextgpt_lite.generate import TextStream, generate_ids, signal_conditions
+from nextgpt_lite.generate import Prepared, TextStream, generate_ids, signal_conditions
 from nextgpt_lite.signal_tokens import OUTPUT_MODALITIES
 
 #: Called with (modality, step, steps) while a medium is made. May raise to cancel.
@@ -111,6 +111,8 @@ class AnyToAny:
             raise checkpoint.CheckpointError(
                 f"the core was trained on encoder {expected[:12]}, this one is {encoder.identity[:12]}"
             )
+        if self.core.config.image_size:
+            encoder.set_image_size(self.core.config.image_size)
         return encoder
 
     @cached_property
@@ -196,10 +198,11 @@ class AnyToAny:
     def embed(self, part: dict[str, Any]) -> torch.Tensor:
         """Unit embedding (E,) of a media part, by way of the visual cache where the model has one.
 
-        A core that reads the tokens of a vision tower gets these: (N, C).
+        Tokens (P, E) where the core reads patches or a vision tower. A part may bring its own ``embedding``, and with
+        it the identity of the ``encoder`` that it is of.
         """
         if part.get("embedding") is not None:
-            return torch.as_tensor(part["embedding"], dtype=torch.float32, device=self.device)
+            return self._given_embedding(part)
         if part.get("array") is None:
             raise conversation.ConversationError(f"a part of type {part['type']!r} has no array")
         array = np.asarray(part["array"])
@@ -210,20 +213,36 @@ class AnyToAny:
             tensor = encoder.preprocess(part["type"], array, part.get("rate"))
         except ValueError as error:
             raise conversation.ConversationError(f"the {part['type']} cannot be read: {error}") from error
-        embedding = encoder.embed(part["type"], tensor[None].to(self.device))
+        batch = tensor[None].to(self.device)
+        if self.core.config.reads_patches:
+            return encoder.patches(part["type"], batch)[0]
+        embedding = encoder.embed(part["type"], batch)
         return (self.cache(embedding) if self.cache is not None else embedding)[0]
+
+    def _given_embedding(self, part: dict[str, Any]) -> torch.Tensor:
+        """The embedding that a part brings, refused where it cannot be one of this model's encoder."""
+        config, what = self.core.config, f"the embedding of the {part['type']}"
+        embedding = torch.as_tensor(part["embedding"], dtype=torch.float32, device=self.device)
+        axes, shape = (2, "(P, {})") if config.reads_patches else (1, "({},)")
+        if embedding.ndim != axes or embedding.shape[-1] != config.embedding_width:
+            expected = shape.format(config.embedding_width)
+            raise conversation.ConversationError(f"{what} has shape {tuple(embedding.shape)}, expected {expected}")
+        if part.get("encoder", config.encoder_identity) != config.encoder_identity:
+            found, expected = str(part["encoder"])[:12], config.encoder_identity[:12]
+            raise conversation.ConversationError(f"{what} is of encoder {found}, this model's is {expected}")
+        if not bool(embedding.isfinite().all()):
+            raise conversation.ConversationError(f"{what} holds values that are not finite")
+        return embedding
 
     # -- the road that data travels -----------------------------------------------------------------------------
 
-    def _prepare(self, messages: Sequence[dict[str, Any]]) -> tuple[list[int], torch.Tensor, int]:
-        """Messages -> (ids, media embeddings (M, E) or tokens (M, N, C), turns left out)."""
+    def _prepare(self, messages: Sequence[dict[str, Any]]) -> Prepared:
+        """Messages -> (ids, what each medium is to the core, turns left out)."""
         if not messages or messages[-1].get("role") != "user":
             raise conversation.ConversationError("the last message must be the user's")
         limit = self.core.config.text_config.max_position_embeddings - 192
         ids, media, dropped = conversation.fit(list(messages), self.tokenizer, self.table, limit)
-        width = self.core.config.embedding_width
-        embedded = [self.embed(part) for part in media]
-        return ids, torch.stack(embedded) if embedded else torch.zeros(0, width, device=self.device), dropped
+        return ids, [self.embed(part) for part in media], dropped
 
     def _read(self, prepared: list, rows: list[list[int]]) -> list[tuple[Reply, list[tuple[str, torch.Tensor]]]]:
         """Generated ids -> replies without media yet, and the conditions of the media that they ask for."""
@@ -231,7 +250,7 @@ class AnyToAny:
         conditions = signal_conditions(self.core, prepared, [ids for ids, _, _ in completed])
         read = []
         for (ids, modalities, repaired), (_, _, dropped), own in zip(completed, prepared, conditions, strict=True):
-            text = self.tokenizer.decode([i for i in ids if i < self.table.first], skip_special_tokens=True).strip()
+            text = self.tokenizer.decode(self.table.words(ids), skip_special_tokens=True).strip()
             reply = Reply(text, repaired=repaired, dropped_turns=dropped)
             read.append((reply, [(modality, own[modality].pop(0)) for modality in modalities]))
         return read

@@ -17,11 +17,14 @@ class CoreConfig(PretrainedConfig):
             dispatches its attention.
         first_added_token: id of the first placeholder or signal row, the size of the base tokenizer.
         signal_tokens: output modality -> number of signal tokens (NExT-GPT: 4, 24, 8).
-        embedding_width: width of the encoder's unit embeddings.
+        embedding_width: width of the encoder's unit embeddings and patch tokens.
         encoder_identity: hash of the encoder's weights, checked at loading.
-        input_projection: name in adapters.INPUT_PROJECTIONS, or "" where media speak through gated prompts alone.
+        image_size: side in pixels at which the encoder sees pictures and films; 0 = its own.
+        input_features: what comes in of a medium: "pooled", one unit embedding, or "patches", its patch tokens.
+        input_projection: name in adapters.INPUT_PROJECTIONS, or in adapters.PATCH_PROJECTIONS for patches, or ""
+            where media speak through gated prompts alone.
         input_projection_settings: its settings besides the widths.
-        input_tokens: placeholders of a medium.
+        input_tokens: placeholders of a medium, a number for all or one a modality.
         bind: settings of adapters.BindNetwork besides its widths.
         prompts: settings of adapters.GatedPrompts besides the language model's sizes.
         visual: settings of adapters.VisualPrompts besides the widths, or None; with it media come in as tokens of a
@@ -43,9 +46,11 @@ class CoreConfig(PretrainedConfig):
         signal_tokens: dict[str, int] | None = None,
         embedding_width: int = 1024,
         encoder_identity: str = "",
+        image_size: int = 0,
+        input_features: str = "pooled",
         input_projection: str = "",
         input_projection_settings: dict[str, Any] | None = None,
-        input_tokens: int = 1,
+        input_tokens: int | dict[str, int] = 1,
         bind: dict[str, Any] | None = None,
         prompts: dict[str, Any] | None = None,
         visual: dict[str, Any] | None = None,
@@ -63,6 +68,8 @@ class CoreConfig(PretrainedConfig):
         self.signal_tokens = dict(signal_tokens or {"image": 4, "video": 24, "audio": 8})
         self.embedding_width = embedding_width
         self.encoder_identity = encoder_identity
+        self.image_size = image_size
+        self.input_features = input_features
         self.input_projection = input_projection
         self.input_projection_settings = dict(input_projection_settings or {})
         self.input_tokens = input_tokens
@@ -80,6 +87,11 @@ class CoreConfig(PretrainedConfig):
     def vocab_size(self) -> int:
         """Base vocabulary plus added rows."""
         return self.first_added_token + len(self.table.names)
+
+    @property
+    def reads_patches(self) -> bool:
+        """Whether a medium comes in as tokens, its patches or those of a vision tower, not as one unit embedding."""
+        return bool(self.visual) or self.input_features == "patches"
 
     @property
     def table(self) -> SignalTable:

@@ -92,7 +92,7 @@ def decode_plain(core: AnyToAnyCore, tokens: int) -> float:
 def decode_prompted(core: AnyToAnyCore, tokens: int) -> float:
     """As :func:`decode_plain`, by the core with its gated prompts."""
     ids, media = torch.arange(PROMPT)[None], torch.ones(1, 1, core.config.embedding_width)
-    more = {"media_embeddings": media, "media_count": torch.ones(1, dtype=torch.long)}
+    more = {"media_embeddings": media, "media_mask": torch.ones(1, 1, dtype=torch.bool)}
     more |= {"use_cache": True, "logits_to_keep": 1, "prompt_store": PromptStore()}
     output = core(ids, **more)
     first = core.table.first

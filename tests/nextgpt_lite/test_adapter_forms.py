@@ -6,6 +6,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from nextgpt_lite.checkpoint import CheckpointError, load_core, new_core, save_core, trained_state
 from nextgpt_lite.config import CoreConfig
+from nextgpt_lite.media_places import batch_media
 from nextgpt_lite.model import AnyToAnyCore
 
 BASE, WIDTH, FEATURES = 64, 32, 6
@@ -68,7 +69,10 @@ def media_of(form, rows=1, media=1):
     torch.manual_seed(2)
     if "visual" not in FORMS[form]:
         return {}
-    return {"media_embeddings": torch.randn(rows, media, 4, FEATURES), "media_count": torch.full((rows,), media)}
+    return {
+        "media_embeddings": torch.randn(rows, media, 4, FEATURES),
+        "media_mask": torch.ones(rows, media, dtype=torch.bool),
+    }
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -121,10 +125,9 @@ def test_pictures_reach_every_token_and_rows_do_not_mix(base, form):
     core = make_core(base, form)
     ids, media = torch.randint(0, BASE, (3, 7)), media_of(form, rows=3, media=2)["media_embeddings"]
     counts = torch.tensor([2, 1, 0])
-    together = core(ids, media_embeddings=media, media_count=counts).logits
+    together = core(ids, media_embeddings=media, media_mask=torch.arange(2) < counts[:, None]).logits
     for row, count in enumerate(counts.tolist()):
-        own = {"media_embeddings": media[row : row + 1, :count], "media_count": torch.tensor([count])} if count else {}
-        alone = core(ids[row : row + 1], **own).logits
+        alone = core(ids[row : row + 1], **batch_media([media[row, :count]])).logits
         torch.testing.assert_close(together[row], alone[0], atol=1e-5, rtol=1e-4)
     plain = core(ids).logits
     assert (together[0, :, :BASE] - plain[0, :, :BASE]).abs().amax(-1).min() > 1e-4
@@ -146,11 +149,11 @@ def test_gradient_reaches_what_is_trained(base):
 
 def test_media_of_another_shape_are_refused(base):
     core = make_core(base, "paper")
-    with pytest.raises(ValueError, match=r"media of shape \(1, 2, 6\): this core reads \(B, M, N, E\)"):
+    with pytest.raises(ValueError, match=r"media of shape \(6,\): this model's encoder gives \(-1, 6\)"):
         core(torch.arange(3)[None], media_embeddings=torch.zeros(1, 2, 6))
     with pytest.raises(ValueError, match="not finite"):
-        core(torch.arange(3)[None], media_embeddings=torch.full((1, 1, 4, FEATURES), torch.inf))
-    with pytest.raises(ValueError, match="features of width 5: expected 6"):
+        core(torch.arange(3)[None], **batch_media([torch.full((1, 4, FEATURES), torch.inf)]))
+    with pytest.raises(ValueError, match=r"media of shape \(4, 5\): this model's encoder gives \(-1, 6\)"):
         core(torch.arange(3)[None], media_embeddings=torch.zeros(1, 1, 4, 5))
     with pytest.raises(ValueError, match="unknown reach 'some': expected placeholders or row"):
         make_core(base, "paper", reach="some")

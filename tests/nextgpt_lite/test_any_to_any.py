@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from nextgpt_lite.conversation import ConversationError
+from nextgpt_lite.media_places import batch_media
 from tests.tiny_model import medium, saying
 
 
@@ -95,7 +96,7 @@ def test_a_reply_goes_on_as_a_message(tiny_model):
     talk = [*PLAY, reply.as_message(), *user("What did you play?")]
     ids, media, dropped = tiny_model._prepare(talk)
     assert "<own><audio>what did you play?" in tiny_model.tokenizer.decode(ids)
-    assert media.shape == (1, tiny_model.encoder.width) and dropped == 0
+    assert [tuple(one.shape) for one in media] == [(tiny_model.encoder.width,)] and dropped == 0
     tiny_model.chat(talk, max_new_tokens=2)
 
 
@@ -113,7 +114,7 @@ def test_embeddings_are_unit_vectors_through_the_cache(tiny_model):
 def test_what_is_shown_matters(tiny_model):
     with torch.no_grad():
         states = [
-            tiny_model.core(torch.tensor([ids]), media_embeddings=media[None]).last_hidden_state[0, -1]
+            tiny_model.core(torch.tensor([ids]), **batch_media([media])).last_hidden_state[0, -1]
             for ids, media, _ in (tiny_model._prepare(user(medium("image", i), "What is this?")) for i in (0, 1))
         ]
     assert not torch.equal(*states)

@@ -12,6 +12,7 @@ from nextgpt_lite.checkpoint import CheckpointError, new_core, save_core, write_
 from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.conversation import ConversationError
 from nextgpt_lite.generate import generate_ids
+from nextgpt_lite.media_places import batch_media
 from tests.tiny_model import medium
 
 
@@ -56,9 +57,9 @@ def user(*parts):
 
 def test_pictures_come_in_as_tokens_and_matter(model):
     shown = [model._prepare(user(medium("image", i), "What is this?")) for i in (0, 1)]
-    assert shown[0][1].shape == (1, model.encoder.tokens, 12)
+    assert [tuple(tokens.shape) for tokens in shown[0][1]] == [(model.encoder.tokens, 12)]
     with torch.no_grad():
-        states = [model.core(torch.tensor([ids]), media_embeddings=m[None]).logits[0, -1] for ids, m, _ in shown]
+        states = [model.core(torch.tensor([ids]), **batch_media([m])).logits[0, -1] for ids, m, _ in shown]
     assert not torch.equal(*states)
     assert isinstance(model.chat(user(medium("image"), "What is this?"), max_new_tokens=3, allowed_media=[]).text, str)
 

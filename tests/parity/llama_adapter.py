@@ -97,7 +97,7 @@ def multimodal_7b(case: Case) -> Iterable[Comparison]:
     core = adapter_core(case, prompts, bias_tuning=tuning, lora=lora, visual=visual, width=tower.width)
     query = core.visual_prompts(features)
     yield Comparison("visual_query", query, outputs["visual_query"], OUTPUT)
-    media = {"media_embeddings": features[:, None], "media_count": torch.ones(len(features), dtype=torch.long)}
+    media = {"media_embeddings": features[:, None], "media_mask": torch.ones(len(features), 1, dtype=torch.bool)}
     yield from trained(case, core, outputs, **media)
     yield Comparison("steps", stepped(case, core, **media), outputs["prefill_plus_step_logits"], OUTPUT)
     yield from greedy(case, core, outputs, **media)

@@ -15,11 +15,11 @@ from torch.utils.data import ConcatDataset, Dataset
 
 from nextgpt_lite.checkpoint import add_bias_tuning, add_lora
 from nextgpt_lite.model import AnyToAnyCore
-from train.bins import BinnedRows
 from train.recipe import RecipeError
 from train.stages.dialogue_data import DialogueRows, Row
 from train.stages.dialogue_task import StageModel
 from train.stages.encoding_alignment import EncodingAlignmentTask
+from train.tuning import lora_settings
 
 #: Parts that captions move, and parts that instructions move: no part is in both.
 CAPTION_PARTS = ("visual_prompts", "bind_network", "input_projection", "early_prompts", "placeholder_rows")
@@ -59,7 +59,7 @@ class JointTrainingTask(EncodingAlignmentTask):
         if self.settings["bias_tuning"] is not None:
             add_bias_tuning(core, self.settings["bias_tuning"])
         if self.settings["lora"] is not None:
-            add_lora(core, self.settings["lora"])
+            add_lora(core, lora_settings(self.settings["lora"]))
         return core
 
     def _prompts(self) -> dict[str, Any]:
@@ -89,11 +89,10 @@ class JointTrainingTask(EncodingAlignmentTask):
 
     def bins(self, data: DialogueRows) -> Dataset:
         """Bins of captions, then bins of instructions; the engine's sampler shuffles them."""
-        tokens, seed = self.settings["tokens_per_bin"], self.settings["seed"]
         self.instructions = {id(row) for row, kind in zip(data.rows, data.kinds, strict=True) if self._instructs(kind)}
         captions = [row for row in data.rows if id(row) not in self.instructions]
         instructions = [row for row in data.rows if id(row) in self.instructions]
-        return ConcatDataset([BinnedRows(captions, tokens, seed), BinnedRows(instructions, tokens, seed)])
+        return ConcatDataset([self.binned(captions), self.binned(instructions)])
 
     def collate(self, items: list[list[Row]]) -> dict[str, torch.Tensor]:
         kinds = {id(row) in self.instructions for item in items for row in item}
@@ -104,9 +103,6 @@ class JointTrainingTask(EncodingAlignmentTask):
     def _instructs(self, kind: str) -> bool:
         return kind in self.settings["instruction_kinds"]
 
-    def _rows(self, seed: int, count: int) -> DialogueRows:
-        """Dialogues of both kinds in turn."""
-        kinds = [*self.settings["kinds"], *self.settings["instruction_kinds"]]
-        data = DialogueRows(self.encoder, self.tokenizer, self.model.core.table, seed, count, kinds)
-        self.conditions.add(data.rows)
-        return data
+    def kinds(self) -> list[str]:
+        """Captions and instructions."""
+        return [*self.settings["kinds"], *self.settings["instruction_kinds"]]

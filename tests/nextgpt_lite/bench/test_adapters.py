@@ -21,7 +21,7 @@ def test_it_says_what_was_measured():
 @torch.no_grad()
 def test_all_prompts_are_active_in_a_decoding_step():
     core, store = prompted_core(LlamaConfig(**SIZES)), PromptStore()
-    media = {"media_embeddings": torch.ones(1, 1, core.config.embedding_width), "media_count": torch.tensor([1])}
+    media = {"media_embeddings": torch.ones(1, 1, core.config.embedding_width), "media_mask": torch.tensor([[True]])}
     cache = core(torch.arange(PROMPT)[None], **media, use_cache=True, prompt_store=store).past_key_values
     assert set(store.projections) == {("static", 1), ("media", 0), ("media", 1)}
     step = core(torch.ones(1, 1, dtype=torch.long), **media, past_key_values=cache, prompt_store=store)
