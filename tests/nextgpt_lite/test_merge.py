@@ -85,7 +85,7 @@ def test_a_pickle_is_not_executed(base, trained, tmp_path):
         def __reduce__(self):
             return (open, (str(tmp_path / "ran"), "w"))
 
-    (adapter / "trainable_params.bin").write_bytes(pickle.dumps({"x": Surprise()}))
+    (adapter / "trainable_params.bin").write_bytes(pickle.dumps({"x": Surprise()}, protocol=2))
     with pytest.raises(AdapterError, match=r"trainable_params\.bin holds something else than tensors"):
         merge_adapter(base, adapter, tmp_path / "out")
     assert not (tmp_path / "ran").exists() and not (tmp_path / "out").exists()
