@@ -31,14 +31,14 @@ CHAT_TEMPLATE = (
 SEPARATOR_TEMPLATE = (
     "{%- for message in messages -%}"
     "{%- if message['role'] == 'assistant' -%}"
-    "### Assistant: {% generation %}{{ message['content'] }}{{ eos_token }}{% endgeneration %}\n"
+    "{{ '### Assistant: ' }}{% generation %}{{ message['content'] + eos_token }}{% endgeneration %}{{ '\\n' }}"
     "{%- elif message['role'] == 'system' -%}"
-    "{{ message['content'] }}\n"
+    "{{ message['content'] + '\\n' }}"
     "{%- else -%}"
-    "### Human: {{ message['content'] }}\n"
+    "{{ '### Human: ' + message['content'] + '\\n' }}"
     "{%- endif -%}"
     "{%- endfor -%}"
-    "{%- if add_generation_prompt -%}### Assistant:{%- endif -%}"
+    "{%- if add_generation_prompt -%}{{ '### Assistant:' }}{%- endif -%}"
 )
 ROLES = ("user", "assistant", "system")
 #: The tag by which a chat template says what the assistant generates.

@@ -27,6 +27,6 @@ def test_all_prompts_are_active_in_a_decoding_step():
     step = core(torch.ones(1, 1, dtype=torch.long), **media, past_key_values=cache, prompt_store=store)
     core.gated_prompts.static_gate.zero_()
     core.gated_prompts.media_gate.zero_()
-    cache.crop(PROMPT)
+    cache.crop(-1)
     shut = core(torch.ones(1, 1, dtype=torch.long), **media, past_key_values=cache)
     assert (step.logits - shut.logits)[..., : core.table.first].abs().max() > 1e-4
