@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
-from adapters.prototype_index import CANDIDATES, PrototypeIndex
+from adapters.prototype_index import BLOCK, CANDIDATES, PrototypeIndex
 
 #: "exact" compares with every prototype; the others are the kinds of :mod:`adapters.prototype_index`.
 KINDS = ("exact", *CANDIDATES)
@@ -51,14 +51,15 @@ class VisualCache(nn.Module):
             raise ValueError(f"neighbours must be at least 1, not {neighbours}")
         if kind not in KINDS:
             raise ValueError(f"unknown kind of visual cache {kind!r}: expected one of {', '.join(KINDS)}")
-        if index is None and not prototypes.isfinite().all():
+        if index is None and not all(block.isfinite().all() for block in prototypes.split(BLOCK)):
             raise ValueError("prototypes must be finite")
         self.kind, self.index = kind, index
         self.neighbours, self.temperature, self.blend = min(neighbours, len(prototypes)), temperature, blend
         if kind == "exact":
             self.register_buffer("prototypes", functional.normalize(prototypes.float(), dim=-1), persistent=False)
         elif index is None:
-            self.prototypes = functional.normalize(prototypes.float(), dim=-1).half().cpu()
+            units = [functional.normalize(block.float(), dim=-1).half().cpu() for block in prototypes.split(BLOCK)]
+            self.prototypes = torch.cat(units)
             self.index = PrototypeIndex.build(kind, self.prototypes)
         else:
             self.prototypes = prototypes

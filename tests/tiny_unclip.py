@@ -10,7 +10,7 @@ from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWi
 from train.foundations.captions import build_text_encoder, build_tokenizer
 from train.foundations.image_vae import build_vae
 
-WIDTH = 16
+WIDTH = 32
 VAE = {
     "block_out_channels": (8, 8, 8, 8), "layers_per_block": 1, "norm_num_groups": 1,
     "latent_channels": 4, "image_size": 32,

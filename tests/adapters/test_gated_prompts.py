@@ -155,6 +155,15 @@ def test_early_fusion_reaches_the_first_layers_only():
     assert prompts.media_gate.abs().sum() == 0
 
 
+def test_media_layers_are_counted_from_either_end():
+    torch.manual_seed(0)
+    first, last = (GatedPrompts(4, 2, 8, media_layers=3, media_last=end) for end in (False, True))
+    assert [first.has_media(layer) for layer in range(4)] == [True, True, True, False]
+    assert [last.has_media(layer) for layer in range(4)] == [False, True, True, True]
+    media = torch.randn(1, 1, 8)
+    torch.testing.assert_close(last.media_prompts(3, media)[0, 0], media[0, 0] + last.layer_query[2, 0])
+
+
 # -- V2: media of their own in the first layers, or added to the static prompts of the last ----------------------------
 
 SMALL = {

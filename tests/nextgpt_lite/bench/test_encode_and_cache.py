@@ -18,7 +18,7 @@ def test_encode_compares_both_precisions_of_each_tower():
     )
     figures = encode.run(config=config, rounds=1)
     towers = [figures[name] for name in ("vision", "audio", "text")]
-    assert all(tower["fp32_mib"] == 2 * tower["bf16_mib"] for tower in towers)
+    assert all(tower["fp32_mib"] == pytest.approx(2 * tower["bf16_mib"], rel=1e-3) for tower in towers)
     assert figures["speedup"] == pytest.approx(figures["fp32_milliseconds"] / figures["bf16_milliseconds"])
     assert figures["fp32_milliseconds"] == pytest.approx(sum(tower["fp32_milliseconds"] for tower in towers))
     assert 0.99 < figures["cosine"] < 1.0 - 1e-9  # exactly 1 would mean that one model ran twice
