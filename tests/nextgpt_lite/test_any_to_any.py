@@ -139,3 +139,18 @@ def test_sampling_follows_its_seed(tiny_model):
 def test_bad_messages_are_refused_in_a_sentence(tiny_model, messages, said):
     with pytest.raises(ConversationError, match=said):
         tiny_model.chat(messages)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"embedding": [1.0] * 5}, r"the embedding of the image has shape \(5,\), expected \(24,\)"),
+        ({"embedding": [[1.0] * 24]}, r"has shape \(1, 24\), expected \(24,\)"),
+        ({"embedding": [float("nan")] * 24}, "holds values that are not finite"),
+        ({"embedding": [1.0] * 24, "encoder": "another"}, "is of encoder another, this model's is"),
+    ],
+    ids=["width", "axes", "nan", "encoder"],
+)
+def test_an_embedding_that_does_not_fit_is_refused(tiny_model, changes, said):
+    with pytest.raises(ConversationError, match=said):
+        tiny_model.embed({"type": "image", **changes})
