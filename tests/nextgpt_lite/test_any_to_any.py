@@ -94,7 +94,8 @@ def test_a_reply_goes_on_as_a_message(tiny_model):
         reply = tiny_model.chat(PLAY, steps=1)
     talk = [*PLAY, reply.as_message(), *user("What did you play?")]
     ids, media, dropped = tiny_model._prepare(talk)
-    assert "<own><audio>what did you play?" in tiny_model.tokenizer.decode(ids)
+    own = f"<own>{tiny_model.table.placeholders_of('audio')}"
+    assert f"{own}what did you play?" in tiny_model.tokenizer.decode(ids)
     assert media.shape == (1, tiny_model.encoder.width) and dropped == 0
     tiny_model.chat(talk, max_new_tokens=2)
 
