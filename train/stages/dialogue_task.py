@@ -74,7 +74,6 @@ class StageModel(nn.Module):
             decoder = self.decoders[modality].to(condition.device)
             losses[f"noise_{modality}"] = decoder.noise_loss(targets[f"latents_{modality}"], condition)
         return losses
-        return losses
 
 
 class DialogueTask(Task):
