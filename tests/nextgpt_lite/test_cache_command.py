@@ -13,18 +13,18 @@ from nextgpt_lite.toybox_command import write_toybox
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory):
-    return write_toybox(tmp_path_factory.mktemp("toys") / "data", count=5, modalities=("image", "points"))
+    return write_toybox(tmp_path_factory.mktemp("toys") / "data", count=3, modalities=("image", "points"))
 
 
 @pytest.mark.parametrize("kind", ["exact", "ivf_sq8"])
 def test_the_cache_holds_every_image_of_the_manifest(tiny_folder, tiny_model, manifest, tmp_path, capsys, kind):
     out = tmp_path / "cache"
     arguments = ["cache", str(manifest), "--out", str(out), "--model", str(tiny_folder), "--batch", "2"]
-    assert main([*arguments, "--kind", kind, "--neighbours", "3", "--blend", "0.25"]) == 0
-    assert f"5 prototypes, 0.0 MB, {kind}" in capsys.readouterr().out
+    assert main([*arguments, "--kind", kind, "--neighbours", "2", "--blend", "0.25"]) == 0
+    assert f"3 prototypes, 0.0 MB, {kind}" in capsys.readouterr().out
     encoder = tiny_model.encoder
     cache = VisualCache.load(out, encoder.identity)
-    assert (cache.kind, cache.neighbours, cache.blend) == (kind, 3, 0.25)
+    assert (cache.kind, cache.neighbours, cache.blend) == (kind, 2, 0.25)
     pictures = [encoder.preprocess("image", load_medium(path).array) for path in image_paths(manifest)]
     with torch.no_grad():
         expected = encoder.embed("image", torch.stack(pictures))
