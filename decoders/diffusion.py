@@ -7,13 +7,15 @@ the velocity eps - x_0. The solver is DPM-Solver++ in the same parametrisation.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler
+from diffusers.utils import logging as diffusers_logging
 
 from decoders.base import Decoder, OnStep
 
@@ -106,7 +108,8 @@ class DiffusionDecoder(Decoder):
         """Load a folder that the pipeline's ``save_pretrained`` wrote; half-precision weights become ``dtype``."""
         if not (Path(folder) / "model_index.json").is_file():
             raise ValueError(f"{folder} holds no {cls.pipeline_class.__name__}: it has no model_index.json")
-        return cls(cls.pipeline_class.from_pretrained(str(folder), dtype=dtype, local_files_only=True))
+        with loading_bar_hidden():
+            return cls(cls.pipeline_class.from_pretrained(str(folder), dtype=dtype, local_files_only=True))
 
     def to(self, device: torch.device | str) -> DiffusionDecoder:
         self.pipeline.to(device)
@@ -165,6 +168,18 @@ class DiffusionDecoder(Decoder):
     @abstractmethod
     def predict(self, noisy: torch.Tensor, timestep: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         """Velocity that the network predicts for ``noisy`` latents (B, ...) at ``timestep`` (B,)."""
+
+
+@contextmanager
+def loading_bar_hidden() -> Iterator[None]:
+    """Keep diffusers' bar over components away: a decoder loads in less time than it takes to read."""
+    shown = diffusers_logging.is_progress_bar_enabled()
+    diffusers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            diffusers_logging.enable_progress_bar()
 
 
 def encode_text(tokenizer: Any, text_encoder: torch.nn.Module, captions: Sequence[str]) -> torch.Tensor:

@@ -40,11 +40,13 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "audio_diffusion": ("vocoder", "text_encoders"),
     "image_diffusion_steady": ("image_diffusion",),
     "video_diffusion": ("image_diffusion",),
+    "video_diffusion_motion": ("video_diffusion",),
     "oracle_image": (),
     "oracle_audio": (),
     "oracle_video": (),
     "decoding_alignment": ("encoding_alignment", "text_encoders"),
     "instruction_tuning": ("decoding_alignment",),
+    "instruction_tuning_hard": ("instruction_tuning",),
 }
 CACHE_PROTOTYPES, CACHE_SEED, CACHE_BLEND = 2048, 41, 0.1
 

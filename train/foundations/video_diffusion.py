@@ -42,6 +42,7 @@ class VideoDiffusionTask(Task):
         "pool": 6144,  # videos, encoded once
         "held_out": 32,  # videos that figures are taken on
         "motion_heads": 4,
+        "start": "",  # folder in the model folder of a video UNet to go on from; none = the image UNet grown in time
         "empty_share": 0.1,  # of the captions are empty
         "full_share": 0.4,  # name everything
         "pair_share": 0.05,  # name thing and colour; the rest keep each attribute with chance
@@ -59,8 +60,11 @@ class VideoDiffusionTask(Task):
         self.vae = load_vae(self.model_dir)
         self.tokenizer, text_encoder = load_text_encoder(self.model_dir)
         latents = video_latents(self.vae, chosen["pool"], chosen["seed"], chosen["cache_dir"])  # (N, F, C, h, w)
-        image_unet = load_unet(self.model_dir / "image_decoder" / "unet")
-        unet = grow_in_time(image_unet, latents.shape[1], chosen["motion_heads"])
+        if chosen["start"]:
+            unet = UNetMotionModel.from_pretrained(self.model_dir / chosen["start"], dtype=torch.float32)
+        else:
+            image_unet = load_unet(self.model_dir / "image_decoder" / "unet")
+            unet = grow_in_time(image_unet, latents.shape[1], chosen["motion_heads"])
         self.model = VideoFlow(unet, text_encoder, chosen["condition_noise"], chosen["shift"])
         size, frames, cells = self.vae.config.sample_size, latents.shape[1], latents.shape[-1]
         things = video_things(chosen["pool"], chosen["seed"], size, cells, frames, chosen["cache_dir"])
