@@ -24,12 +24,8 @@ class InstructionTuningTask(DialogueTask):
     DEFAULTS: ClassVar[dict[str, Any]] = DialogueTask.DEFAULTS | {
         "seed": 23,
         "dialogues": 40_000,
-<<<<<<< HEAD
         "start": "core_decoding",  # folder in the model folder of the core to go on from
         "tuning": "lora",  # "lora", "qlora" (the base in 4 bits) or "full" (no LoRA, the base itself)
-=======
-        "start": "core_decoding",  # folder in the model folder of the core to start from
->>>>>>> main
         "lora": {
             "r": 32,
             "lora_dropout": 0.0,
@@ -39,7 +35,6 @@ class InstructionTuningTask(DialogueTask):
     output: ClassVar[str] = "core"
 
     def load_core(self) -> AnyToAnyCore:
-<<<<<<< HEAD
         has_lora, quantised = TUNINGS[check_tuning(self.settings["tuning"])]
         folder = self.model_dir / self.settings["start"]
         core = load_core(folder, self.model_dir / "language_model", quantised)
@@ -47,11 +42,6 @@ class InstructionTuningTask(DialogueTask):
             raise RecipeError(f"tuning 'full': {folder.name} has LoRA already, expected a core without to start from")
         if has_lora and core.config.lora is None:
             add_lora(core, lora_settings(self.settings["lora"]))
-=======
-        core = load_core(self.model_dir / self.settings["start"], self.model_dir / "language_model")
-        if core.config.lora is None:
-            add_lora(core, self.settings["lora"])
->>>>>>> main
         return core
 
     def load_decoders(self) -> dict[str, Any]:
