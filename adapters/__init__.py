@@ -1,25 +1,41 @@
 """What stands between encoders, language model and decoders: small trained parts, knowing no other room."""
 
+from adapters.bias_tuning import TunedLinear
 from adapters.bind_network import BindNetwork
 from adapters.gated_prompts import GatedPrompts, PromptBatch
 from adapters.input_projection import LinearInput, MlpInput
+from adapters.mixing import image_embedding, mix
 from adapters.output_projection import LinearProjection, TransformerProjection
+from adapters.patch_projection import GroupProjection, PatchLinear, PatchMlp
+from adapters.qformer import QFormerProjection
 from adapters.visual_cache import VisualCache
+from adapters.visual_prompts import VisualPrompts
 
-#: Input projections by the name that a configuration gives.
+#: Input projections of pooled embeddings by the name that a configuration gives.
 INPUT_PROJECTIONS = {"linear": LinearInput, "mlp": MlpInput}
+#: The same of patch tokens: NExT-GPT's three, LLaVA's name for the second.
+PATCH_PROJECTIONS = {"linear": PatchLinear, "mlp": PatchMlp, "mlp2x_gelu": PatchMlp, "group": GroupProjection}
 #: Output projections by the name that a configuration gives.
-OUTPUT_PROJECTIONS = {"transformer": TransformerProjection, "linear": LinearProjection}
+OUTPUT_PROJECTIONS = {"transformer": TransformerProjection, "qformer": QFormerProjection, "linear": LinearProjection}
 
 __all__ = [
     "INPUT_PROJECTIONS",
     "OUTPUT_PROJECTIONS",
+    "PATCH_PROJECTIONS",
     "BindNetwork",
     "GatedPrompts",
+    "GroupProjection",
     "LinearInput",
     "LinearProjection",
     "MlpInput",
+    "PatchLinear",
+    "PatchMlp",
     "PromptBatch",
+    "QFormerProjection",
     "TransformerProjection",
+    "TunedLinear",
     "VisualCache",
+    "VisualPrompts",
+    "image_embedding",
+    "mix",
 ]

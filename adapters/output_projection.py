@@ -46,13 +46,32 @@ class TransformerProjection(nn.Module):
 
 
 class LinearProjection(nn.Module):
-    """One linear map from all n signal states to the condition (B, L, C)."""
+    """A linear map of every signal state and one across them: n states of width D become L of width C.
+
+    NExT-GPT's own ``linear`` maps each state alone: its length is n where the decoder wants L, so it cannot be used.
+    One matrix from n x D to L x C would have billions of entries at its sizes.
+    """
 
     def __init__(self, model_width: int, condition_shape: tuple[int, int], signal_tokens: int) -> None:
         super().__init__()
-        self.condition_shape = condition_shape
-        self.out_fc = nn.Linear(model_width * signal_tokens, condition_shape[0] * condition_shape[1])
+        length, channels = condition_shape
+        self.out_fc = nn.Linear(model_width, channels)
+        self.positions = nn.Linear(signal_tokens, length)
 
     def forward(self, hidden: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
         """Hidden states and input embeddings (B, n, D) -> condition (B, L, C)."""
-        return self.out_fc((hidden + embedding).flatten(1)).unflatten(1, self.condition_shape)
+        channels = self.out_fc(hidden + embedding)  # (B, n, C)
+        return self.positions(channels.transpose(1, 2)).transpose(1, 2)
+
+
+#: Names of the ends of a projection in NExT-GPT's first release -> in its newest one and here.
+LEGACY_NAMES = {"fc.": "in_fc.", "model.": "out_fc."}
+
+
+def from_legacy_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The state dict of an output projection of NExT-GPT's first release under the names used here."""
+    renamed = {}
+    for name, value in state.items():
+        prefix = next((old for old in LEGACY_NAMES if name.startswith(old)), "")
+        renamed[LEGACY_NAMES.get(prefix, "") + name.removeprefix(prefix)] = value
+    return renamed

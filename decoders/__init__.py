@@ -3,9 +3,10 @@
 from decoders.audio import AudioDecoder
 from decoders.base import Decoder
 from decoders.image import ImageDecoder
+from decoders.unclip import UnclipDecoder
 from decoders.video import VideoDecoder
 
 #: Decoder class by modality.
 DECODERS: dict[str, type[Decoder]] = {"image": ImageDecoder, "video": VideoDecoder, "audio": AudioDecoder}
 
-__all__ = ["DECODERS", "AudioDecoder", "Decoder", "ImageDecoder", "VideoDecoder"]
+__all__ = ["DECODERS", "AudioDecoder", "Decoder", "ImageDecoder", "UnclipDecoder", "VideoDecoder"]

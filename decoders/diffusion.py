@@ -20,6 +20,8 @@ from diffusers.utils import logging as diffusers_logging
 from decoders.base import Decoder, OnStep
 
 TRAIN_TIMESTEPS = 1000
+#: What a network may have been trained to predict.
+PREDICTIONS = ("epsilon", "v_prediction", "sample", "flow_prediction")
 
 #: (noisy latents, timesteps (B,)) -> predicted velocity, of the latents' shape.
 Predict = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -62,6 +64,28 @@ def flow_loss(
     velocity = predict(noisy, levels * TRAIN_TIMESTEPS)
     error = (velocity.float() - (noise - latents).float()).square()
     return error.mean() if weight is None else (error * (weight / weight.mean())).mean()
+
+
+def noise_loss(predict: Predict, latents: torch.Tensor, scheduler: Any) -> torch.Tensor:
+    """A diffusion decoder's own training loss at random noise levels of latents (B, ...), a scalar.
+
+    Flow matching, or x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) eps with the scheduler's a_t (2006.11239, eq. 4) and as the
+    target eps, x_0, or v = sqrt(a_t) eps - sqrt(1 - a_t) x_0 (2202.00512, App. D). So it is for schedulers of the Euler
+    kind too: their ``add_noise`` gives x_t / sqrt(a_t), which no network sees unscaled. Raises ValueError for an
+    unknown prediction type.
+    """
+    kind = scheduler.config.get("prediction_type", "epsilon")
+    if kind not in PREDICTIONS:
+        raise ValueError(f"prediction type {kind!r} is unknown: expected one of {', '.join(PREDICTIONS)}")
+    if kind == "flow_prediction":
+        return flow_loss(predict, latents, scheduler.config.get("flow_shift", 1.0))
+    steps = torch.randint(scheduler.config.num_train_timesteps, (len(latents),), device=latents.device)
+    noise = torch.randn_like(latents)
+    share = scheduler.alphas_cumprod.to(latents.device)[steps].view(-1, *[1] * (latents.ndim - 1)).to(latents.dtype)
+    signal, spread = share.sqrt(), (1 - share).sqrt()
+    targets = {"epsilon": noise, "sample": latents, "v_prediction": signal * noise - spread * latents}
+    predicted = predict(signal * latents + spread * noise, steps)
+    return (predicted.float() - targets[kind].float()).square().mean()
 
 
 class DiffusionDecoder(Decoder):
@@ -126,7 +150,7 @@ class DiffusionDecoder(Decoder):
         )
 
     def noise_loss(self, latents: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
-        return flow_loss(lambda noisy, timestep: self.predict(noisy, timestep, condition), latents)
+        return noise_loss(lambda noisy, step: self.predict(noisy, step, condition), latents, self.pipeline.scheduler)
 
     @abstractmethod
     def call_pipeline(

@@ -2,6 +2,7 @@
 
 from encoders.base import Encoder
 from encoders.imagebind import ImageBind, ImageBindConfig, TowerConfig
+from encoders.imagebind_checkpoint import load_imagebind, load_points
 from encoders.media_encoder import MediaEncoder, MediaEncoderConfig
 from encoders.points import PointConfig, PointEncoder
 
@@ -17,4 +18,6 @@ __all__ = [
     "PointConfig",
     "PointEncoder",
     "TowerConfig",
+    "load_imagebind",
+    "load_points",
 ]

@@ -105,23 +105,27 @@ class ImageBind(nn.Module):
         self.modality_heads = nn.ModuleDict({name: _head(name, tower, config.shared_width) for name, tower in towers})
         self.modality_postprocessors = nn.ModuleDict({name: _postprocessor(name, tower) for name, tower in towers})
 
-    def forward(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def forward(self, inputs: dict[str, torch.Tensor], return_tokens: bool = False) -> dict[str, torch.Tensor]:
         """{modality: tensor} -> {modality: (B, E)}: unit vectors times the tower's logit scale.
 
         vision (B, 3, H, W), (B, S, 3, H, W) or (B, S, 3, 2, H, W); audio (B, 1, mels, frames) or with S; depth and
         thermal (B, 1, H, W); imu (B, 6, samples); text ids (B, L). Clips are averaged after scaling and not
-        normalised again, as published.
+        normalised again, as published. ``return_tokens`` gives :meth:`patch_tokens` (B, patches, E) instead, averaged
+        over clips.
         """
+        if return_tokens:
+            return {name: self.patch_tokens(name, x, average_clips=True) for name, x in inputs.items()}
         return {name: self._pool(name, x, self.modality_postprocessors[name]) for name, x in inputs.items()}
 
     def unit(self, modality: str, x: torch.Tensor) -> torch.Tensor:
         """(B, E) mean over clips of the unit vectors, without the logit scale."""
         return self._pool(modality, x, self.modality_postprocessors[modality][0])
 
-    def patch_tokens(self, modality: str, x: torch.Tensor) -> torch.Tensor:
+    def patch_tokens(self, modality: str, x: torch.Tensor, average_clips: bool = False) -> torch.Tensor:
         """(B, S * patches, E): every patch through the head, without class token or averaging, as NExT-GPT takes them.
 
-        Depth, thermal and imu keep their logit scale; vision and audio are unit vectors.
+        Depth, thermal and imu keep their logit scale; vision and audio are unit vectors. ``average_clips`` gives
+        (B, patches, E), as NExT-GPT's newest code does: each patch averaged over the clips, not normalised again.
         """
         if modality == "text":
             raise ValueError("text has no patches: expected vision, audio, depth, thermal or imu")
@@ -130,12 +134,15 @@ class ImageBind(nn.Module):
         projected = head[-1](head[0](self.features(modality, flat)[:, 1:]))
         scaled = self.modality_postprocessors[modality](projected)
         tokens = F.normalize(scaled, dim=-1) if modality == "audio" else scaled
-        return tokens.unflatten(0, (-1, clips)).flatten(1, 2)
+        tokens = tokens.unflatten(0, (-1, clips))  # (B, S, patches, E)
+        return tokens.mean(dim=1) if average_clips else tokens.flatten(1, 2)
 
     def tokens(self, modality: str, x: torch.Tensor) -> torch.Tensor:
         """(B, L, D): the input of the trunk, for one clip a row."""
         if modality not in self.modality_preprocessors:
             raise ValueError(f"no tower for {modality!r}: this model has {', '.join(self.modality_preprocessors)}")
+        if x.is_floating_point():
+            x = x.to(self.modality_preprocessors[modality].cls_token.dtype)
         return self.modality_preprocessors[modality](x)
 
     def features(self, modality: str, x: torch.Tensor) -> torch.Tensor:
@@ -147,6 +154,15 @@ class ImageBind(nn.Module):
         features = self.features(modality, x)
         head = self.modality_heads[modality]
         return head(features, x) if modality == "text" else head(features)
+
+    def lighten(self, dtype: torch.dtype = torch.bfloat16) -> ImageBind:
+        """Keep the weights in ``dtype``, in place: half the memory, twice as fast on a CPU with bf16 instructions.
+
+        The logit scales stay float32: they are stored as logarithms, and a rounded exponent is a wrong scale.
+        """
+        for part in (self.modality_preprocessors, self.modality_trunks, self.modality_heads):
+            part.to(dtype)
+        return self
 
     def _pool(self, modality: str, x: torch.Tensor, postprocessor: nn.Module) -> torch.Tensor:
         flat, clips = self._fold_clips(modality, x)

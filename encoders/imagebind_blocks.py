@@ -176,8 +176,9 @@ class PositionEmbedding(nn.Module):
             raise ValueError(f"a patch grid of {grid} does not fit positions for {self.grid}: pass clips one by one")
         rows, columns = self.grid[-2:]
         patches = self.pos_embed[:, 1:].unflatten(1, (rows, columns)).permute(0, 3, 1, 2)  # (1, D, rows, columns)
-        scale = (grid[-2] / rows, grid[-1] / columns)
-        patches = F.interpolate(patches.float(), scale_factor=scale, mode="bicubic").to(self.pos_embed.dtype)
+        # The published form resizes by factor, not to a size; a hair more, lest rounding loses the last row.
+        scale = tuple(new / old * (1 + 1e-12) for new, old in zip(grid[-2:], (rows, columns), strict=True))
+        patches = F.interpolate(_single(patches), scale_factor=scale, mode="bicubic").to(self.pos_embed.dtype)
         return torch.cat([self.pos_embed[:, :1], patches.flatten(2).transpose(1, 2)], dim=1)
 
 
@@ -260,10 +261,15 @@ class TextHead(nn.Module):
 
 
 class Normalise(nn.Module):
-    """L2 normalisation over the last axis."""
+    """L2 normalisation over the last axis, in float32 at least."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.normalize(x, dim=-1)
+        return F.normalize(_single(x), dim=-1)
+
+
+def _single(x: torch.Tensor) -> torch.Tensor:
+    """float16 and bfloat16 as float32; wider types as they are."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 class LogitScale(nn.Module):

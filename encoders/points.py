@@ -198,4 +198,8 @@ class PointEncoder(nn.Module):
 
     def forward(self, points: torch.Tensor, start: torch.Tensor | None = None) -> torch.Tensor:
         """(B, N, 3), centred and of unit radius -> unit vectors (B, E). ``start``: see :func:`farthest_points`."""
-        return F.normalize(self.head(self.enc(points, start) @ self.pc_projection), dim=-1)
+        return F.normalize(self.project(points, start), dim=-1)
+
+    def project(self, points: torch.Tensor, start: torch.Tensor | None = None) -> torch.Tensor:
+        """As :meth:`forward`, before the normalisation."""
+        return self.head(self.enc(points, start) @ self.pc_projection)

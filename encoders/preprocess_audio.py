@@ -109,7 +109,7 @@ def filter_bank(wave: torch.Tensor, rate: int, mels: int) -> torch.Tensor:
 
 
 def as_wave(sound: np.ndarray | torch.Tensor) -> torch.Tensor:
-    """float (N,), (N, channels) or (channels, N) -> float32 (channels, N). ValueError: empty, or not a sound."""
+    """float (N,), (N, channels) or (channels, N) -> float32 (channels, N). ValueError: empty, not finite, no sound."""
     wave = torch.as_tensor(np.asarray(sound))
     if not wave.is_floating_point():
         raise ValueError(f"a sound of type {wave.dtype}: expected floating point samples in [-1, 1]")
@@ -117,8 +117,9 @@ def as_wave(sound: np.ndarray | torch.Tensor) -> torch.Tensor:
         wave = wave[None]
     if wave.ndim != 2 or wave.numel() == 0:
         raise ValueError(f"a sound of shape {tuple(wave.shape)}: expected (N,), (channels, N) or (N, channels)")
-    wave = wave.T if wave.shape[0] > wave.shape[1] else wave
-    return torch.nan_to_num(wave.float())
+    if not wave.isfinite().all():
+        raise ValueError("a sound with samples that are not finite numbers")
+    return (wave.T if wave.shape[0] > wave.shape[1] else wave).float()
 
 
 def spectrogram(clip: torch.Tensor, settings: AudioSettings) -> torch.Tensor:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from encoders.preprocess_audio import clip_starts
-from encoders.preprocess_image import ImageSettings, as_rgb, normalise, preprocess_image, short_side
+from encoders.preprocess_image import ImageSettings, as_rgb, normalise, preprocess_image
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,20 @@ def timed_clips(frames: int, rate: float, clips: int, clip_seconds: float) -> li
 
 def three_crops(frames: torch.Tensor, size: int) -> torch.Tensor:
     """float (T, 3, H, W) -> (3, T, 3, size, size): both ends and the middle along the longer side."""
-    height, width = short_side(*frames.shape[2:], size)
+    height, width = _short_side_of_frames(*frames.shape[2:], size)
     frames = F.interpolate(frames, size=(height, width), mode="bilinear", align_corners=False)
     crops = []
     for part in (0.0, 0.5, 1.0):
         top, left = math.ceil((height - size) * part), math.ceil((width - size) * part)
         crops.append(frames[:, :, top : top + size, left : left + size])
     return torch.stack(crops)
+
+
+def _short_side_of_frames(height: int, width: int, size: int) -> tuple[int, int]:
+    """As ``short_side`` for pictures; the published video loader divides first, which may round to a pixel less."""
+    if width < height:
+        return math.floor(height / width * size), size
+    return size, math.floor(width / height * size)
 
 
 def preprocess_video(

@@ -18,7 +18,8 @@ import torch
 
 from adapters.visual_cache import VisualCache
 from nextgpt_lite import checkpoint, conversation
-from nextgpt_lite.generate import TextStream, generate_ids, signal_conditions
+from nextgpt_lite.experts import Experts
+from nextgpt_lite.generate import Prepared, TextStream, generate_ids, signal_conditions
 from nextgpt_lite.signal_tokens import OUTPUT_MODALITIES
 
 #: Called with (modality, step, steps) while a medium is made. May raise to cancel.
@@ -96,15 +97,22 @@ class AnyToAny:
 
     @cached_property
     def encoder(self) -> Any:
-        """The media encoder, loaded when first used; refused when the core was trained on another."""
-        from encoders.media_encoder import MediaEncoder
+        """The media encoder (or CLIP's tower), loaded when first used; refused when the core was trained on another."""
+        if self.core.config.visual:
+            from encoders.open_clip import OpenClipVision
 
-        encoder = MediaEncoder.from_pretrained(self._component("encoder")).to(self.device).eval()
+            encoder = OpenClipVision.from_pretrained(self._component("vision_tower")).to(self.device)
+        else:
+            from encoders.media_encoder import MediaEncoder
+
+            encoder = MediaEncoder.from_pretrained(self._component("encoder")).to(self.device).eval()
         expected = self.core.config.encoder_identity
         if encoder.identity != expected:
             raise checkpoint.CheckpointError(
                 f"the core was trained on encoder {expected[:12]}, this one is {encoder.identity[:12]}"
             )
+        if self.core.config.image_size:
+            encoder.set_image_size(self.core.config.image_size)
         return encoder
 
     @cached_property
@@ -113,6 +121,13 @@ class AnyToAny:
         if "cache" not in self.manifest["components"]:
             return None
         return VisualCache.load(self._component("cache"), self.encoder.identity).to(self.device)
+
+    def use_cache(self, folder: str | Path) -> None:
+        """Retrieve from the visual cache in ``folder`` (``nextgpt-lite cache``) instead of the model's own.
+
+        Raises ValueError where another encoder made it.
+        """
+        self.cache = VisualCache.load(Path(folder), self.encoder.identity).to(self.device)
 
     # -- talking ------------------------------------------------------------------------------------------------
 
@@ -126,6 +141,7 @@ class AnyToAny:
         steps: int | None = None,
         guidance: float | None = None,
         allowed_media: Sequence[str] = OUTPUT_MODALITIES,
+        experts: Experts | None = None,
         on_text: Callable[[str], None] | None = None,
         on_progress: OnProgress | None = None,
     ) -> Reply:
@@ -137,12 +153,13 @@ class AnyToAny:
             seed: of the decoders' noise, and of sampling where ``temperature`` > 0.
             steps, guidance: of the decoders; None = their own.
             allowed_media: what the reply may hold besides text.
+            experts: whose words on the media are added to the text (nextgpt_lite.experts).
             on_text: called with the reply's text so far each time it grows.
             on_progress: called with (modality, step, steps); may raise to cancel.
         """
         started = time.perf_counter()
         stream = TextStream(self.tokenizer, self.table, on_text) if on_text else None
-        [prepared] = [self._prepare(messages)]
+        [prepared] = [self._prepare(experts.add_context(messages) if experts else messages)]
         [ids] = generate_ids(
             self.core, self.tokenizer, [prepared], max_new_tokens, temperature=temperature, seed=seed, stream=stream
         )
@@ -179,9 +196,13 @@ class AnyToAny:
 
     @torch.no_grad()
     def embed(self, part: dict[str, Any]) -> torch.Tensor:
-        """Unit embedding (E,) of a media part, by way of the visual cache where the model has one."""
+        """Unit embedding (E,) of a media part, by way of the visual cache where the model has one.
+
+        Tokens (P, E) where the core reads patches or a vision tower. A part may bring its own ``embedding``, and with
+        it the identity of the ``encoder`` that it is of.
+        """
         if part.get("embedding") is not None:
-            return torch.as_tensor(part["embedding"], dtype=torch.float32, device=self.device)
+            return self._given_embedding(part)
         if part.get("array") is None:
             raise conversation.ConversationError(f"a part of type {part['type']!r} has no array")
         array = np.asarray(part["array"])
@@ -192,20 +213,36 @@ class AnyToAny:
             tensor = encoder.preprocess(part["type"], array, part.get("rate"))
         except ValueError as error:
             raise conversation.ConversationError(f"the {part['type']} cannot be read: {error}") from error
-        embedding = encoder.embed(part["type"], tensor[None].to(self.device))
+        batch = tensor[None].to(self.device)
+        if self.core.config.reads_patches:
+            return encoder.patches(part["type"], batch)[0]
+        embedding = encoder.embed(part["type"], batch)
         return (self.cache(embedding) if self.cache is not None else embedding)[0]
+
+    def _given_embedding(self, part: dict[str, Any]) -> torch.Tensor:
+        """The embedding that a part brings, refused where it cannot be one of this model's encoder."""
+        config, what = self.core.config, f"the embedding of the {part['type']}"
+        embedding = torch.as_tensor(part["embedding"], dtype=torch.float32, device=self.device)
+        axes, shape = (2, "(P, {})") if config.reads_patches else (1, "({},)")
+        if embedding.ndim != axes or embedding.shape[-1] != config.embedding_width:
+            expected = shape.format(config.embedding_width)
+            raise conversation.ConversationError(f"{what} has shape {tuple(embedding.shape)}, expected {expected}")
+        if part.get("encoder", config.encoder_identity) != config.encoder_identity:
+            found, expected = str(part["encoder"])[:12], config.encoder_identity[:12]
+            raise conversation.ConversationError(f"{what} is of encoder {found}, this model's is {expected}")
+        if not bool(embedding.isfinite().all()):
+            raise conversation.ConversationError(f"{what} holds values that are not finite")
+        return embedding
 
     # -- the road that data travels -----------------------------------------------------------------------------
 
-    def _prepare(self, messages: Sequence[dict[str, Any]]) -> tuple[list[int], torch.Tensor, int]:
-        """Messages -> (ids, media embeddings (M, E), turns left out)."""
+    def _prepare(self, messages: Sequence[dict[str, Any]]) -> Prepared:
+        """Messages -> (ids, what each medium is to the core, turns left out)."""
         if not messages or messages[-1].get("role") != "user":
             raise conversation.ConversationError("the last message must be the user's")
         limit = self.core.config.text_config.max_position_embeddings - 192
         ids, media, dropped = conversation.fit(list(messages), self.tokenizer, self.table, limit)
-        width = self.core.config.embedding_width
-        embedded = [self.embed(part) for part in media]
-        return ids, torch.stack(embedded) if embedded else torch.zeros(0, width, device=self.device), dropped
+        return ids, [self.embed(part) for part in media], dropped
 
     def _read(self, prepared: list, rows: list[list[int]]) -> list[tuple[Reply, list[tuple[str, torch.Tensor]]]]:
         """Generated ids -> replies without media yet, and the conditions of the media that they ask for."""
@@ -213,7 +250,7 @@ class AnyToAny:
         conditions = signal_conditions(self.core, prepared, [ids for ids, _, _ in completed])
         read = []
         for (ids, modalities, repaired), (_, _, dropped), own in zip(completed, prepared, conditions, strict=True):
-            text = self.tokenizer.decode([i for i in ids if i < self.table.first], skip_special_tokens=True).strip()
+            text = self.tokenizer.decode(self.table.words(ids), skip_special_tokens=True).strip()
             reply = Reply(text, repaired=repaired, dropped_turns=dropped)
             read.append((reply, [(modality, own[modality].pop(0)) for modality in modalities]))
         return read

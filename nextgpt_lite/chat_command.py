@@ -11,8 +11,9 @@ from typing import Any
 from data.media_intake import MediaError, Medium, load_medium, save_medium
 from nextgpt_lite.checkpoint import CheckpointError
 from nextgpt_lite.conversation import ConversationError
+from nextgpt_lite.experts import ExpertError, Experts, load_experts
 
-ERRORS = (MediaError, CheckpointError, ConversationError, OSError)
+ERRORS = (MediaError, CheckpointError, ConversationError, ExpertError, OSError)
 #: Saved videos are shown this many times as large and this often, so that a player shows more than a blink.
 VIDEO_UPSCALE, VIDEO_REPEAT = 2, 2
 
@@ -26,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="nano", help="nano, or a model folder")
     parser.add_argument("--out", type=Path, default=Path("outputs"), metavar="DIR", help="where media are written")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--expert", action="append", default=[], metavar="NAME=FOLDER", help="caption, ocr, detect or search"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
 
@@ -40,11 +44,12 @@ def run(args: argparse.Namespace) -> int:
     if not messages and args.json:
         raise ConversationError("--json needs a message, an attached file or a conversation")
 
+    experts = load_experts(args.expert) if args.expert else None
     model = load_model(args.model)
     if messages:
-        answer(model, messages, args)
+        answer(model, messages, args, experts)
     else:
-        talk(model, args)
+        talk(model, args, experts)
     return 0
 
 
@@ -58,13 +63,16 @@ def load_model(name: str) -> Any:
     return AnyToAny.from_pretrained(name)
 
 
-def answer(model: Any, messages: list[dict[str, Any]], args: argparse.Namespace) -> None:
+def answer(
+    model: Any, messages: list[dict[str, Any]], args: argparse.Namespace, experts: Experts | None = None
+) -> None:
     """Answer ``messages``, print and write the reply, and append it to them."""
     if args.json:
-        reply = model.chat(messages, seed=args.seed)
+        reply = model.chat(messages, seed=args.seed, experts=experts)
     else:
         printer = Printer()
-        reply = model.chat(messages, seed=args.seed, on_text=printer.text, on_progress=printer.progress)
+        told = {"on_text": printer.text, "on_progress": printer.progress}
+        reply = model.chat(messages, seed=args.seed, experts=experts, **told)
         print()
     media = write_media(reply, args.out, sum(message["role"] == "assistant" for message in messages) + 1)
     if args.json:
@@ -78,7 +86,7 @@ def answer(model: Any, messages: list[dict[str, Any]], args: argparse.Namespace)
     messages.append(reply.as_message())
 
 
-def talk(model: Any, args: argparse.Namespace) -> None:
+def talk(model: Any, args: argparse.Namespace, experts: Experts | None = None) -> None:
     """Read messages from the terminal until it ends; ``/attach FILE`` adds a medium to the next one."""
     print("Say something. /attach FILE adds a picture, video, sound or point cloud; Ctrl-D ends.")
     messages: list[dict[str, Any]] = []
@@ -98,7 +106,7 @@ def talk(model: Any, args: argparse.Namespace) -> None:
             content.append({"type": "text", "text": line})
             messages.append({"role": "user", "content": content})
             content = []
-            answer(model, messages, args)
+            answer(model, messages, args, experts)
 
 
 def read_conversation(path: Path) -> list[dict[str, Any]]:

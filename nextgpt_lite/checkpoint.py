@@ -22,8 +22,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
+from adapters import bias_tuning
 from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.model import AnyToAnyCore
+from nextgpt_lite.quantised import load_quantised
 from nextgpt_lite.signal_tokens import add_to_tokenizer, check_tokenizer
 
 MANIFEST = "manifest.json"
@@ -36,6 +38,7 @@ COMPONENTS = {
     "tokenizer": "transformers.PreTrainedTokenizerFast",
     "language_model": "transformers.AutoModelForCausalLM",
     "encoder": "encoders.media_encoder.MediaEncoder",
+    "vision_tower": "encoders.open_clip.OpenClipVision",
     "core": "nextgpt_lite.model.AnyToAnyCore",
     "image_decoder": "diffusers.StableDiffusionPipeline",
     "video_decoder": "diffusers.AnimateDiffPipeline",
@@ -122,11 +125,16 @@ def model_hash(manifest: dict[str, Any]) -> str:
 # -- the core -----------------------------------------------------------------------------------------------------
 
 
-def new_core(config: CoreConfig, language_model_folder: Path) -> AnyToAnyCore:
-    """A fresh core around a base language model: gates zero, added rows at the vocabulary's mean, LoRA zero."""
-    language_model = _base_model(language_model_folder)
+def new_core(config: CoreConfig, language_model_folder: Path, quantised: bool = False) -> AnyToAnyCore:
+    """A fresh core around a base language model: gates zero, added rows at the vocabulary's mean, LoRA zero.
+
+    ``quantised`` holds the base in 4 bits (QLoRA).
+    """
+    language_model = load_quantised(language_model_folder) if quantised else _base_model(language_model_folder)
     core = AnyToAnyCore(config, language_model)
     core.initialise_added_rows()
+    if config.bias_tuning is not None:
+        add_bias_tuning(core, config.bias_tuning)
     if config.lora:
         add_lora(core, config.lora)
     return core
@@ -136,6 +144,12 @@ def add_lora(core: AnyToAnyCore, settings: dict[str, Any]) -> None:
     """Put LoRA on the language model, in place."""
     core.config.lora = dict(settings)
     inject_adapter_in_model(LoraConfig(**settings), core.language_model)
+
+
+def add_bias_tuning(core: AnyToAnyCore, settings: dict[str, Any]) -> None:
+    """Put biases and scales on the language model, in place; its norms count as trained from now on."""
+    core.config.bias_tuning = dict(settings)
+    bias_tuning.tune(core.language_model, **settings)
 
 
 def save_core(core: AnyToAnyCore, folder: Path) -> None:
@@ -152,11 +166,11 @@ def save_core(core: AnyToAnyCore, folder: Path) -> None:
     os.replace(aside, folder)
 
 
-def load_core(folder: Path, language_model_folder: Path) -> AnyToAnyCore:
+def load_core(folder: Path, language_model_folder: Path, quantised: bool = False) -> AnyToAnyCore:
     """A trained core. Missing, unknown and wrongly shaped keys are refused by name."""
     values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config = CoreConfig.from_dict(values)
-    core = new_core(config, language_model_folder)
+    core = new_core(config, language_model_folder, quantised)
     stored = _read_safetensors(folder / "model.safetensors")
     own = trained_state(core)
     _check_keys(stored, own, folder)
@@ -167,11 +181,14 @@ def load_core(folder: Path, language_model_folder: Path) -> AnyToAnyCore:
 
 
 def trained_state(core: AnyToAnyCore) -> dict[str, torch.Tensor]:
-    """Parameters of the core that are not the base language model's."""
+    """Parameters of the core that are not the base language model's, or not any more."""
+    tuned = set()
+    if core.config.bias_tuning is not None:
+        tuned = {f"language_model.{name}" for name in bias_tuning.tuned_parameters(core.language_model)}
     return {
         name: parameter
         for name, parameter in core.named_parameters()
-        if not name.startswith("language_model.") or ".lora_" in name
+        if not name.startswith("language_model.") or ".lora_" in name or name in tuned
     }
 
 

@@ -17,13 +17,19 @@ class CoreConfig(PretrainedConfig):
             dispatches its attention.
         first_added_token: id of the first placeholder or signal row, the size of the base tokenizer.
         signal_tokens: output modality -> number of signal tokens (NExT-GPT: 4, 24, 8).
-        embedding_width: width of the encoder's unit embeddings.
+        embedding_width: width of the encoder's unit embeddings and patch tokens.
         encoder_identity: hash of the encoder's weights, checked at loading.
-        input_projection: name in adapters.INPUT_PROJECTIONS, or "" where media speak through gated prompts alone.
+        image_size: side in pixels at which the encoder sees pictures and films; 0 = its own.
+        input_features: what comes in of a medium: "pooled", one unit embedding, or "patches", its patch tokens.
+        input_projection: name in adapters.INPUT_PROJECTIONS, or in adapters.PATCH_PROJECTIONS for patches, or ""
+            where media speak through gated prompts alone.
         input_projection_settings: its settings besides the widths.
-        input_tokens: placeholders of a medium.
+        input_tokens: placeholders of a medium, a number for all or one a modality.
         bind: settings of adapters.BindNetwork besides its widths.
         prompts: settings of adapters.GatedPrompts besides the language model's sizes.
+        visual: settings of adapters.VisualPrompts besides the widths, or None; with it media come in as tokens of a
+            vision tower, and VisualPrompts takes the place of the bind network.
+        bias_tuning: settings of adapters.bias_tuning.tune, or None; with it the norms are trained as well.
         output_projection: name in adapters.OUTPUT_PROJECTIONS.
         output_projection_settings: its settings.
         conditions: output modality -> shape (L, C) of the decoder's condition.
@@ -40,11 +46,15 @@ class CoreConfig(PretrainedConfig):
         signal_tokens: dict[str, int] | None = None,
         embedding_width: int = 1024,
         encoder_identity: str = "",
+        image_size: int = 0,
+        input_features: str = "pooled",
         input_projection: str = "",
         input_projection_settings: dict[str, Any] | None = None,
-        input_tokens: int = 1,
+        input_tokens: int | dict[str, int] = 1,
         bind: dict[str, Any] | None = None,
         prompts: dict[str, Any] | None = None,
+        visual: dict[str, Any] | None = None,
+        bias_tuning: dict[str, Any] | None = None,
         output_projection: str = "transformer",
         output_projection_settings: dict[str, Any] | None = None,
         conditions: dict[str, list[int]] | None = None,
@@ -58,11 +68,15 @@ class CoreConfig(PretrainedConfig):
         self.signal_tokens = dict(signal_tokens or {"image": 4, "video": 24, "audio": 8})
         self.embedding_width = embedding_width
         self.encoder_identity = encoder_identity
+        self.image_size = image_size
+        self.input_features = input_features
         self.input_projection = input_projection
         self.input_projection_settings = dict(input_projection_settings or {})
         self.input_tokens = input_tokens
         self.bind = dict(bind or {"inner_width": 16384, "blocks": 3})
         self.prompts = dict(prompts or {})
+        self.visual = visual
+        self.bias_tuning = bias_tuning
         self.output_projection = output_projection
         self.output_projection_settings = dict(output_projection_settings or {})
         self.conditions = {name: list(shape) for name, shape in (conditions or {}).items()}
@@ -73,6 +87,11 @@ class CoreConfig(PretrainedConfig):
     def vocab_size(self) -> int:
         """Base vocabulary plus added rows."""
         return self.first_added_token + len(self.table.names)
+
+    @property
+    def reads_patches(self) -> bool:
+        """Whether a medium comes in as tokens, its patches or those of a vision tower, not as one unit embedding."""
+        return bool(self.visual) or self.input_features == "patches"
 
     @property
     def table(self) -> SignalTable:

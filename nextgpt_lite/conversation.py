@@ -27,6 +27,19 @@ CHAT_TEMPLATE = (
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}<|assistant|>{%- endif -%}"
 )
+#: Turns set apart by ``###``, as in LLaMA-Adapter V2's chat model: for a base model that has no template of its own.
+SEPARATOR_TEMPLATE = (
+    "{%- for message in messages -%}"
+    "{%- if message['role'] == 'assistant' -%}"
+    "{{ '### Assistant: ' }}{% generation %}{{ message['content'] + eos_token }}{% endgeneration %}{{ '\\n' }}"
+    "{%- elif message['role'] == 'system' -%}"
+    "{{ message['content'] + '\\n' }}"
+    "{%- else -%}"
+    "{{ '### Human: ' + message['content'] + '\\n' }}"
+    "{%- endif -%}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '### Assistant:' }}{%- endif -%}"
+)
 ROLES = ("user", "assistant", "system")
 #: The tag by which a chat template says what the assistant generates.
 MARKS_REPLIES = re.compile(r"\{%-?\s*generation\b")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from transformers import PreTrainedTokenizerBase
 from transformers.generation.streamers import BaseStreamer
 
+from nextgpt_lite.media_places import batch_media
 from nextgpt_lite.model import AnyToAnyCore
 from nextgpt_lite.signal_tokens import SignalTable
 
-#: A conversation made ready: ids, media embeddings (M, E), turns left out.
-Prepared = tuple[list[int], torch.Tensor, int]
+#: A conversation made ready: ids, its media (each an embedding (E,) or patch tokens (P, E)), turns left out.
+Prepared = tuple[list[int], Sequence[torch.Tensor], int]
 
 
 class TextStream(BaseStreamer):
@@ -65,7 +66,7 @@ def generate_ids(
     output = core.generate(
         input_ids=ids,
         attention_mask=mask,
-        media_embeddings=_media(prepared),
+        **batch_media([media for _, media, _ in prepared]),
         max_new_tokens=max_new_tokens,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
@@ -95,7 +96,7 @@ def signal_conditions(
     full = [ids + replies[row] for row, (ids, _, _) in zip(wanted, chosen, strict=True)]
     ids, mask = _left_padded(full, 0, device)
     positions = (mask.cumsum(1) - 1).clamp_min(0)
-    hidden = core(ids, mask, positions, media_embeddings=_media(chosen)).last_hidden_state
+    hidden = core(ids, mask, positions, **batch_media([media for _, media, _ in chosen])).last_hidden_state
     own = ids.clone()  # spans of earlier turns are not this reply's
     for row, (index, _) in enumerate(zip(wanted, chosen, strict=True)):
         own[row, : ids.shape[1] - len(replies[index])] = 0
@@ -114,11 +115,3 @@ def _left_padded(rows: list[list[int]], padding: int, device) -> tuple[torch.Ten
     ids = torch.tensor([[padding] * (width - len(row)) + row for row in rows], device=device)
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
     return ids, mask
-
-
-def _media(prepared: list[Prepared]) -> torch.Tensor | None:
-    """Media embeddings (B, M, E) padded with zeros, or None where no conversation has a medium."""
-    most = max(len(media) for _, media, _ in prepared)
-    if most == 0:
-        return None
-    return torch.stack([torch.nn.functional.pad(media, (0, 0, 0, most - len(media))) for _, media, _ in prepared])

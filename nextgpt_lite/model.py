@@ -5,12 +5,16 @@
                                                                   | hidden states of signal tokens
                                           prompt embeddings <- output projections
 
-Shapes: B batch, T tokens, M media of a row, E embedding width, D model width, n signal tokens, L x C condition.
+A medium comes in as one unit embedding (E,), or as patch tokens (P, E) where the configuration says so. Instead of the
+bind network, visual prompts may read such tokens of a vision tower.
+
+Shapes: B batch, T tokens, M media of a row, P patches of a medium, E embedding width, D model width, S media tokens of
+a row, n signal tokens, L x C condition.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -18,9 +22,33 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from adapters import INPUT_PROJECTIONS, OUTPUT_PROJECTIONS, BindNetwork, GatedPrompts, PromptBatch
+from adapters import (
+    INPUT_PROJECTIONS,
+    OUTPUT_PROJECTIONS,
+    PATCH_PROJECTIONS,
+    BindNetwork,
+    GatedPrompts,
+    PromptBatch,
+    VisualPrompts,
+    word_injection,
+)
 from adapters import attention as gated_attention
+from adapters.gated_prompts import ProjectionStore
+from adapters.long_context import ShiftedAttention, ShiftedBatch
 from nextgpt_lite.config import CoreConfig
+from nextgpt_lite.language_models import capped, check_language_model, embedding_scale
+from nextgpt_lite.media_places import MediaPlaces, place_media
+
+#: Input projections by what they read of a medium.
+FEATURES = {"pooled": INPUT_PROJECTIONS, "patches": PATCH_PROJECTIONS}
+
+
+@dataclass
+class PromptStore:
+    """What stays the same between the steps of one generation: prompts of the media, projections of all prompts."""
+
+    media: torch.Tensor | None = None
+    projections: ProjectionStore = field(default_factory=dict)
 
 
 @dataclass
@@ -37,12 +65,15 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
     base_model_prefix = ""
     _supports_sdpa = True
     _supports_attention_backend = True
+    #: How it trains on long rows; None = densely, as it is always evaluated. Set by who trains it, not stored.
+    shifted_attention: ShiftedAttention | None = None
 
     def __init__(self, config: CoreConfig, language_model: PreTrainedModel | None = None) -> None:
         super().__init__(config)
         name = gated_attention.register()
         if language_model is None:
             language_model = AutoModelForCausalLM.from_config(config.text_config)
+        check_language_model(language_model)
         language_model.set_attn_implementation(name)
         text = config.text_config
         width = text.hidden_size
@@ -51,8 +82,14 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         rows = len(self.table.names)
         self.added_embedding = nn.Parameter(torch.zeros(rows, width))
         self.added_output = nn.Parameter(torch.zeros(rows, width))
-        self.bind_network = BindNetwork(config.embedding_width, width, **config.bind)
         self.gated_prompts = GatedPrompts(text.num_hidden_layers, text.num_attention_heads, width, **config.prompts)
+        self.bind_network, self.visual_prompts = None, None  # both None where media speak at their placeholders alone
+        if config.visual:
+            self.visual_prompts = VisualPrompts(config.embedding_width, width, **config.visual)
+        elif self.gated_prompts.reads_media:
+            self.bind_network = BindNetwork(config.embedding_width, width, **config.bind)
+        if self.gated_prompts.injection == "words":
+            word_injection.attach(language_model)
         self.input_projection = self._input_projection() if config.input_projection else None
         self.output_projections = nn.ModuleDict(
             {modality: self._output_projection(modality, shape) for modality, shape in config.conditions.items()}
@@ -60,9 +97,20 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
 
     def _input_projection(self) -> nn.Module:
         config = self.config
-        kind = _chosen("input projection", config.input_projection, INPUT_PROJECTIONS)
-        width = config.text_config.hidden_size
-        return kind(config.embedding_width, width, config.input_tokens, **config.input_projection_settings)
+        kinds = _chosen("kind of input features", config.input_features, FEATURES)
+        kind = _chosen("input projection", config.input_projection, kinds)
+        if config.visual and config.input_features == "pooled":
+            raise ValueError("with visual, media come in as tokens: expected input_features 'patches', not 'pooled'")
+        widths = config.embedding_width, config.text_config.hidden_size
+        if config.input_features == "pooled":
+            return kind(*widths, config.input_tokens, **config.input_projection_settings)
+        projection = kind(*widths, **config.input_projection_settings)
+        if projection.tokens not in (None, config.input_tokens):
+            raise ValueError(
+                f"input projection {config.input_projection!r} gives {projection.tokens} tokens a medium, "
+                f"input_tokens is {config.input_tokens}"
+            )
+        return projection
 
     def _output_projection(self, modality: str, shape: list[int]) -> nn.Module:
         config = self.config
@@ -81,11 +129,25 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
     def get_output_embeddings(self) -> nn.Module:
         return self.language_model.get_output_embeddings()
 
-    def prepare_inputs_for_generation(self, input_ids, media_embeddings=None, past_key_values=None, **kwargs):
-        """Media enter with the prompt only: later steps bring no placeholder, so they need no media."""
+    def generate(self, *args, **kwargs):
+        """As transformers', with one store of prompt projections for all steps."""
+        return super().generate(*args, prompt_store=PromptStore(), **kwargs)
+
+    def prepare_inputs_for_generation(
+        self, input_ids, media_embeddings=None, media_mask=None, past_key_values=None, **kwargs
+    ):
+        """Media enter with the prompt only: later steps bring no placeholder, so they need no media.
+
+        Where media reach every token of their row, they come with every step, and with them what the placeholders of
+        the whole row say of them.
+        """
         inputs = super().prepare_inputs_for_generation(input_ids, past_key_values=past_key_values, **kwargs)
         prefill = past_key_values is None or past_key_values.get_seq_length() == 0
-        inputs["media_embeddings"] = media_embeddings if prefill else None
+        everywhere = self.gated_prompts.reach == "row" and media_embeddings is not None
+        if everywhere and media_mask is None:
+            media_mask = self.place_media(input_ids, media_embeddings).there
+        inputs["media_embeddings"] = media_embeddings if prefill or everywhere else None
+        inputs["media_mask"] = media_mask if prefill or everywhere else None
         return inputs
 
     # -- the diagram --------------------------------------------------------------------------------------------
@@ -99,40 +161,73 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         ):
             rows.copy_(base.float().mean(0) + 0.1 * base.float().std(0) * torch.randn(rows.shape))
         if self.input_projection is not None:
-            self.input_projection.scale_output(float(self.get_input_embeddings().weight.float().std()))
+            scale = float(embedding_scale(self.get_input_embeddings()))
+            self.input_projection.scale_output(scale * float(self.get_input_embeddings().weight.float().std()))
 
     def embed_tokens(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Ids (B, T) -> input embeddings (B, T, D); added ids take their own rows."""
         added = input_ids >= self.table.first
         base = self.get_input_embeddings()(input_ids.masked_fill(added, 0))
         own = functional.embedding((input_ids - self.table.first).clamp_min(0), self.added_embedding).to(base)
-        return torch.where(added[..., None], own, base)
+        return torch.where(added[..., None], own * embedding_scale(self.get_input_embeddings()), base)
 
-    def embed(self, input_ids: torch.Tensor, media_embeddings: torch.Tensor | None) -> torch.Tensor:
+    def place_media(
+        self, input_ids: torch.Tensor, media_embeddings: torch.Tensor | None, media_mask: torch.Tensor | None = None
+    ) -> MediaPlaces | None:
+        """Check media (B, M, E), or patches (B, M, P, E), and tell which placeholder reads which."""
+        if media_embeddings is None:
+            return None
+        width = self.config.embedding_width
+        shape = (-1, width) if self.config.reads_patches else (width,)
+        return place_media(self.table, input_ids, media_embeddings, media_mask, self._tokens_each(), shape)
+
+    def _tokens_each(self) -> int | None:
+        """Placeholders of a medium; None = one a patch."""
+        if self.input_projection is not None:
+            return self.input_projection.tokens
+        return None if self.config.input_features == "patches" else self.table.input_tokens
+
+    def embed(self, input_ids: torch.Tensor, media: MediaPlaces | None) -> torch.Tensor:
         """Input embeddings (B, T, D): those of the ids, and at placeholders what is projected of their media."""
         embedded = self.embed_tokens(input_ids)
-        if media_embeddings is None or self.input_projection is None:
+        if media is None or self.input_projection is None:
             return embedded
-        here, order = self._placeholder_order(input_ids)
-        projected = self.input_projection(media_embeddings).flatten(1, 2).to(embedded)  # (B, M n, D)
-        at = order.clamp(0, projected.shape[1] - 1)[..., None].expand(-1, -1, projected.shape[-1])
-        return embedded + projected.gather(1, at) * here[..., None]
+        projected = self._projected(media).to(embedded)  # (B, S, D)
+        own = projected.gather(1, media.token[..., None].expand(-1, -1, projected.shape[-1]))
+        return torch.where(media.here[..., None], embedded + own, embedded)
 
-    def prompt_batch(self, input_ids: torch.Tensor, media_embeddings: torch.Tensor | None) -> PromptBatch | None:
-        """Media (B, M, E) in the order of their placeholders -> prompts that only those placeholders see."""
-        if media_embeddings is None and not self.gated_prompts.static_tokens:
+    def _projected(self, media: MediaPlaces) -> torch.Tensor:
+        """Media tokens (B, S, D). Of patches, media that are padding are not projected at all."""
+        if media.features.ndim == 3:
+            return self.input_projection(media.features).flatten(1, 2)
+        tokens = self.input_projection(media.features[media.there], media.mask[media.there])
+        projected = tokens.new_zeros(*media.there.shape, *tokens.shape[1:])
+        projected[media.there] = tokens
+        return projected.flatten(1, 2)
+
+    def prompt_batch(self, media: MediaPlaces | None, store: PromptStore | None = None) -> PromptBatch | None:
+        """Media -> prompts that their placeholders see, or all tokens of their row; None where no layer has any."""
+        prompts, projections = self.gated_prompts, None if store is None else store.projections
+        if media is not None and prompts.reads_media:
+            return PromptBatch(prompts, self._media_prompts(media, store), media.visibility(prompts.reach), projections)
+        return PromptBatch(prompts, None, None, projections) if prompts.static_tokens else None
+
+    def _media_prompts(self, media: MediaPlaces, store: PromptStore | None) -> torch.Tensor:
+        """Prompts of the media (B, M, D), or (B, M, K, D) of tokens of a vision tower; made once where stored."""
+        if store is not None and store.media is not None:
+            return store.media
+        if self.visual_prompts is not None:
+            made = self.visual_prompts(media.features)
+        else:
+            made = self.bind_network(media.pooled())
+        if store is not None:
+            store.media = made
+        return made
+
+    def _shifted_batch(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> ShiftedBatch | None:
+        if self.shifted_attention is None or not self.training:
             return None
-        if media_embeddings is None:
-            return PromptBatch(self.gated_prompts, None, None)
-        here, order = self._placeholder_order(input_ids)
-        slots = torch.arange(media_embeddings.shape[1], device=input_ids.device)
-        visibility = here[..., None] & (order[..., None] // self.table.input_tokens == slots)  # (B, T, M)
-        return PromptBatch(self.gated_prompts, self.bind_network(media_embeddings), visibility)
-
-    def _placeholder_order(self, input_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Where placeholders stand (B, T), and how many of the row stand before each token."""
-        here = self.table.placeholder_mask(input_ids)
-        return here, here.cumsum(1) - 1
+        return self.shifted_attention.batch(input_ids.shape[1], attention_mask)
 
     def forward(
         self,
@@ -141,21 +236,33 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         position_ids: torch.Tensor | None = None,
         past_key_values=None,
         media_embeddings: torch.Tensor | None = None,
+        media_mask: torch.Tensor | None = None,
+        prompt_store: PromptStore | None = None,
         labels: torch.Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int = 0,
         return_dict: bool = True,
         **kwargs,
     ) -> CoreOutput:
-        """Ids (B, T) and media (B, M, E), padded with anything, -> logits, cache, hidden states, loss."""
+        """Ids (B, T) and media (B, M, E), padded with anything, -> logits, cache, hidden states, loss.
+
+        Patches, or tokens of a vision tower, are (B, M, P, E). ``media_mask`` (B, M) or (B, M, P) is true where there
+        is no padding; without it placeholders tell, see place_media. ``prompt_store`` keeps from step to step of one
+        generation what does not change.
+        """
+        media = self.place_media(input_ids, media_embeddings, media_mask)
         decoder = self.language_model.get_decoder()
+        shifted = self._shifted_batch(input_ids, attention_mask) if past_key_values is None else None
+        if shifted is not None and not getattr(self.config.text_config, "sliding_window", None):
+            attention_mask = None  # the groups know the padding: no mask of T x T is made
         outputs = decoder(
-            inputs_embeds=self.embed(input_ids, media_embeddings),
+            inputs_embeds=self.embed(input_ids, media),
             attention_mask=attention_mask,
             position_ids=position_ids,
             past_key_values=past_key_values,
             use_cache=use_cache,
-            prompt_batch=self.prompt_batch(input_ids, media_embeddings),
+            prompt_batch=self.prompt_batch(media, prompt_store),
+            shifted_attention=shifted,
         )
         hidden = outputs.last_hidden_state  # (B, T, D)
         logits = self.logits(hidden[:, -logits_to_keep:] if logits_to_keep else hidden)
@@ -168,16 +275,24 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         silent = self.table.first_signal - self.table.first
         signals = hidden @ self.added_output[silent:].to(hidden).T
         never = base.new_full((*base.shape[:-1], silent), torch.finfo(base.dtype).min)
-        return torch.cat([base, never, signals], dim=-1)
+        cap = getattr(self.config.text_config, "final_logit_softcapping", None)
+        return torch.cat([capped(base, cap), never, capped(signals, cap)], dim=-1)
 
     def conditions(self, input_ids: torch.Tensor, hidden: torch.Tensor, modality: str) -> torch.Tensor:
-        """All spans of ``modality`` in the batch, row by row -> conditions (spans, L, C)."""
-        mask = self.table.signal_mask(input_ids, modality)
-        count = len(self.table.spans[modality])
-        spans = int(mask.sum()) // count
-        states = hidden[mask].view(spans, count, hidden.shape[-1])  # (spans, n, D)
-        embeddings = self.embed_tokens(input_ids)[mask].view(spans, count, hidden.shape[-1])
-        return self.output_projections[modality](states, embeddings)
+        """All spans of ``modality`` in the batch, row by row -> conditions (spans, L, C).
+
+        The states of a span are those at the positions where its ids come in; spans of n and of 2n - 1 ids are read.
+        """
+        rows, columns = self.table.span_places(input_ids, modality)
+        embeddings = self.embed_tokens(input_ids)
+        project = self.output_projections[modality]
+        made: list[torch.Tensor | None] = [None] * len(columns)
+        for width in {len(places) for places in columns}:
+            chosen = [i for i, places in enumerate(columns) if len(places) == width]
+            at = rows[chosen][:, None], torch.stack([columns[i] for i in chosen])
+            for i, condition in zip(chosen, project(hidden[at], embeddings[at]), strict=True):
+                made[i] = condition
+        return torch.stack(made) if made else hidden.new_zeros(0, *self.config.conditions[modality])
 
 
 def _chosen(what: str, name: str, kinds: dict[str, type]) -> type:
@@ -196,4 +311,6 @@ def language_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 def caption_loss(condition: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Mean Euclidean distance per position between conditions (N, L, C) (NExT-GPT, caption alignment)."""
+    if condition.shape != target.shape:
+        raise ValueError(f"targets of shape {tuple(target.shape)} for conditions of shape {tuple(condition.shape)}")
     return (condition.float() - target.float()).square().sum(-1).add(1e-8).sqrt().mean()

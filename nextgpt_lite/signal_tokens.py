@@ -43,12 +43,12 @@ class SignalTable:
 
     ``first`` is the id of the first added token, ``placeholders`` and ``spans`` map modalities to ids.
     Ids from ``first`` to ``first_signal`` never are generated. A medium that comes in has ``input_tokens``
-    placeholders in a row.
+    placeholders in a row, a number for all or one a modality.
     """
 
     first: int
     counts: dict[str, int]
-    input_tokens: int = 1
+    input_tokens: int | dict[str, int] = 1
 
     @property
     def names(self) -> list[str]:
@@ -72,7 +72,8 @@ class SignalTable:
 
     def placeholders_of(self, modality: str) -> str:
         """What stands in the text where a medium of ``modality`` came in."""
-        return placeholder(modality) * self.input_tokens
+        count = self.input_tokens[modality] if isinstance(self.input_tokens, dict) else self.input_tokens
+        return placeholder(modality) * count
 
     def placeholder_mask(self, input_ids: torch.Tensor) -> torch.Tensor:
         """True where a placeholder stands; same shape as ``input_ids``."""
@@ -83,35 +84,70 @@ class SignalTable:
         span = self.spans[modality]
         return (input_ids >= span.start) & (input_ids < span.stop)
 
+    def span_places(self, input_ids: torch.Tensor, modality: str) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Where the spans of ``modality`` stand in ids (B, T): rows (S,), row by row, and the columns of each.
+
+        A span of n signals has n columns, or 2n - 1 where something stands between each two: NExT-GPT's newest code
+        joins them with spaces and reads those positions too. Raises ValueError for a span that is not whole.
+        """
+        span = self.spans[modality]
+        rows, starts = (input_ids == span.start).nonzero(as_tuple=True)
+        columns = []
+        for row, start in zip(rows.tolist(), starts.tolist(), strict=True):
+            width = self._width(input_ids[row].tolist(), start, span)
+            if not width:
+                raise ValueError(f"row {row}: the {modality} span at position {start} lacks some of its {len(span)}")
+            columns.append(torch.arange(start, start + width, device=input_ids.device))
+        return rows, columns
+
     def complete(self, ids: list[int]) -> tuple[list[int], list[str], int]:
         """Make every signal span of a generated reply whole.
 
         A span begins with its first token; its rest is written out whatever was generated, and signal tokens
-        that stand outside a span are dropped. Returns the ids, the modalities asked for in order, and how
-        many tokens had to be put in or dropped (0 for a well-formed reply).
+        that stand outside a span are dropped. A whole span of 2n - 1 ids stays as it is. Returns the ids, the
+        modalities asked for in order, and how many tokens had to be put in or dropped (0 for a well-formed reply).
         """
         starts = {span.start: (m, span) for m, span in self.spans.items()}
         result: list[int] = []
         modalities: list[str] = []
-        awaited: list[int] = []  # what is still to come of the span that was begun last
-        repaired = 0
-        for token in ids:
-            if awaited and token == awaited[0]:
-                awaited.pop(0)
-                continue
-            if token >= self.first_signal and token not in starts:
-                repaired += 1  # dropped
-                continue
-            repaired += len(awaited)  # put in
-            awaited = []
+        repaired = at = 0
+        while at < len(ids):
+            token = ids[at]
             if token in starts:
                 modality, span = starts[token]
-                result.extend(span)
                 modalities.append(modality)
-                awaited = list(span[1:])
-            else:
+                width = self._width(ids, at, span)
+                result += ids[at : at + width] or span
+                width = width or next(i for i in range(len(span)) if ids[at + i : at + i + 1] != [span[i]])
+                repaired += max(len(span) - width, 0)
+                at += width
+                continue
+            if token < self.first_signal:
                 result.append(token)
-        return result, modalities, repaired + len(awaited)
+            else:
+                repaired += 1  # dropped
+            at += 1
+        return result, modalities, repaired
+
+    def words(self, ids: list[int]) -> list[int]:
+        """Ids of a completed reply without its signal spans and whatever stands between their signals."""
+        starts = {span.start: span for span in self.spans.values()}
+        result, at = [], 0
+        while at < len(ids):
+            if ids[at] in starts:
+                at += self._width(ids, at, starts[ids[at]])
+                continue
+            result += [ids[at]] if ids[at] < self.first else []
+            at += 1
+        return result
+
+    def _width(self, ids: list[int], start: int, span: range) -> int:
+        """Ids that a whole span from ``start`` takes: n, or 2n - 1 with base tokens between; 0 if it is not whole."""
+        if ids[start : start + len(span)] == list(span):
+            return len(span)
+        wide = ids[start : start + 2 * len(span) - 1]
+        apart = wide[::2] == list(span) and all(token < self.first for token in wide[1::2])
+        return len(wide) if apart else 0
 
 
 def add_to_tokenizer(tokenizer: PreTrainedTokenizerBase, counts: dict[str, int]) -> SignalTable:

@@ -29,6 +29,7 @@ from encoders.media_encoder import MediaEncoder, MediaEncoderConfig
 from encoders.text_tokenizer import train_tokenizer as train_encoder_tokenizer
 from nextgpt_lite.checkpoint import load_tokenizer, new_core, save_core, write_manifest
 from nextgpt_lite.config import CoreConfig
+from nextgpt_lite.media_places import batch_media
 from nextgpt_lite.model import AnyToAnyCore
 from train.foundations import audio_vae, image_vae
 from train.foundations.audio_diffusion import build_text_encoder, build_tokenizer, build_unet
@@ -190,7 +191,7 @@ def saying(
         reply = [*model.tokenizer(words)["input_ids"], *(token for m in modalities for token in table.spans[m])]
         reply.append(model.tokenizer.eos_token_id)
         full = torch.tensor([[*ids, *reply]])
-        hidden = core(full, media_embeddings=media[None] if len(media) else None).last_hidden_state[0]
+        hidden = core(full, **batch_media([media])).last_hidden_state[0]
         states.append(hidden[len(ids) - 1 : -1])
         targets += [token - silent if token >= table.first else token for token in reply]
         longest = max(longest, len(reply))

@@ -14,7 +14,9 @@ TASKS = {
     "audio_vae": "train.foundations.audio_vae:AudioVaeTask",
     "vocoder": "train.foundations.vocoder:VocoderTask",
     "audio_diffusion": "train.foundations.audio_diffusion:AudioDiffusionTask",
+    "context_extension": "train.stages.context_extension:ContextExtensionTask",
     "encoding_alignment": "train.stages.encoding_alignment:EncodingAlignmentTask",
     "decoding_alignment": "train.stages.decoding_alignment:DecodingAlignmentTask",
+    "joint_training": "train.stages.joint_training:JointTrainingTask",
     "instruction_tuning": "train.stages.instruction_tuning:InstructionTuningTask",
 }

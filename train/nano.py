@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from nextgpt_lite.checkpoint import COMPONENTS, WEIGHTS, write_manifest
-from train.recipe import read_recipe
+from train.recipe import read_recipe, recipe_from_mapping
 
 RECIPES = Path(__file__).parent / "recipes"
 RUNS = Path("runs")
@@ -106,12 +106,12 @@ def start(name: str) -> subprocess.Popen:
 
 
 def finished(name: str) -> bool:
-    """Whether a run of exactly this recipe has ended well."""
+    """Whether a run of exactly this recipe has ended well; keys that came after the run have their defaults."""
     record = RUNS / name / "run.json"
     if not record.is_file():
         return False
-    recipe = read_recipe(RECIPES / f"{name}.yaml")
-    return json.loads(record.read_text())["recipe"] == json.loads(json.dumps(recipe.__dict__))
+    recorded = recipe_from_mapping(json.loads(record.read_text())["recipe"], str(record))
+    return recorded == read_recipe(RECIPES / f"{name}.yaml")
 
 
 def assemble(build: Path, target: Path) -> None:

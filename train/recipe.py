@@ -36,6 +36,9 @@ class Recipe:
     weight_decay: float = 0.01  #: AdamW, on matrices only
     betas: tuple[float, float] = (0.9, 0.99)  #: AdamW
     max_grad_norm: float = 1.0
+    lora_b_ratio: float = (
+        1.0  #: LoRA+: learning rate of LoRA's B matrices over that of its A matrices; the paper's is 16
+    )
     accumulate: int = 1  #: gradient accumulation steps
     gradient_checkpointing: bool = False
     bf16: bool = True  #: autocast to bfloat16
@@ -52,6 +55,8 @@ class Recipe:
         for name in ("steps", "batch_size", "checkpoint_every", "log_every", "threads", "accumulate"):
             if getattr(self, name) < 1:
                 raise RecipeError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.lora_b_ratio <= 0:
+            raise RecipeError(f"lora_b_ratio must be above 0, not {self.lora_b_ratio}")
 
 
 def read_recipe(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,6 +36,10 @@ class Task(ABC):
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """Named groups of parameters; a recipe gives each a learning rate (0 = frozen)."""
 
+    def moved_by(self, batch: dict[str, torch.Tensor]) -> tuple[str, ...] | None:
+        """The parts that this batch may move; None = all. The others keep their values, weight decay and all."""
+        return None
+
     @abstractmethod
     def collate(self, items: list) -> dict[str, torch.Tensor]:
         """Items of the dataset to keyword arguments of the model."""
@@ -59,6 +65,20 @@ def build_task(recipe: Recipe) -> Task:
         raise
     except (ValueError, OSError) as error:  # components that are missing or do not fit, say so themselves
         raise RecipeError(f"task {recipe.task!r} cannot start from {recipe.model}: {error}") from error
+
+
+@contextmanager
+def moving_only(task: Task, names: tuple[str, ...] | None) -> Iterator[None]:
+    """Inside, gradients reach the named parts only. A parameter without a gradient is left alone by the optimiser."""
+    held = [] if names is None else [p for part, ps in task.parts().items() if part not in names for p in ps]
+    held = [parameter for parameter in held if parameter.requires_grad]
+    for parameter in held:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in held:
+            parameter.requires_grad_(True)
 
 
 def trainable_groups(task: Task, recipe: Recipe) -> list[dict[str, Any]]:

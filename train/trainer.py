@@ -19,9 +19,10 @@ from torch import nn
 from transformers import Trainer, TrainingArguments
 
 from train.ema import ExponentialMovingAverage
+from train.lora_plus import with_faster_b
 from train.precision import full_precision_attention
-from train.recipe import NonFiniteLossError, Recipe
-from train.task import Task, build_task, trainable_groups
+from train.recipe import NonFiniteLossError, Recipe, RecipeError
+from train.task import Task, build_task, moving_only, trainable_groups
 
 CHECKPOINTS_KEPT = 2
 
@@ -34,7 +35,9 @@ class TaskTrainer(Trainer):
         self._part_sums: dict[str, float] = {}
         self._part_count = 0
         self._started = (time.monotonic(), 0)
-        groups = trainable_groups(task, recipe)
+        if recipe.accumulate > 1 and type(task).moved_by is not Task.moved_by:
+            raise RecipeError(f"accumulate must be 1, not {recipe.accumulate}: a step of this task moves one group")
+        groups = with_faster_b(trainable_groups(task, recipe), task.model, recipe.lora_b_ratio)
         self.ema = ExponentialMovingAverage(task.model, recipe.ema) if recipe.ema else None
         # The optimiser is built here, so that Trainer never guesses at groups; fused AdamW updates in one pass.
         optimiser = torch.optim.AdamW(groups, betas=recipe.betas, fused=True)
@@ -59,7 +62,8 @@ class TaskTrainer(Trainer):
         return (loss, outputs) if return_outputs else loss
 
     def training_step(self, model, inputs, num_items_in_batch=None):
-        loss = super().training_step(model, inputs, num_items_in_batch)
+        with moving_only(self.task, self.task.moved_by(inputs)):
+            loss = super().training_step(model, inputs, num_items_in_batch)
         if self.ema is not None and self.accelerator.sync_gradients:
             # Called before the optimiser step: the average lags one step, which does not matter to it.
             self.ema.update(self.task.model, self.state.global_step)

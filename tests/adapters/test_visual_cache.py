@@ -1,10 +1,13 @@
 """The visual cache: each row on its own, its formula, its file, and which encoder it belongs to."""
 
+import faiss
 import pytest
 import torch
 from torch.nn import functional
 
 from adapters import VisualCache
+from adapters.prototype_index import PrototypeIndex
+from adapters.visual_cache import KINDS
 
 
 @pytest.fixture
@@ -58,4 +61,89 @@ def test_bad_settings_are_refused():
         VisualCache(torch.zeros(3))
     with pytest.raises(ValueError, match=r"blend must lie in .* not 2"):
         VisualCache(torch.zeros(3, 4), blend=2)
+    with pytest.raises(ValueError, match="unknown kind of visual cache 'tree': expected one of exact, ivf_sq8"):
+        VisualCache(torch.randn(3, 4), kind="tree")
+    with pytest.raises(ValueError, match="prototypes must be finite"):
+        VisualCache(torch.full((3, 4), torch.nan))
+    with pytest.raises(ValueError, match="neighbours must be at least 1"):
+        VisualCache(torch.randn(3, 4), neighbours=0)
     assert VisualCache(torch.randn(3, 4), neighbours=10).neighbours == 3
+
+
+def test_an_embedding_that_is_not_finite_is_refused(cache):
+    with pytest.raises(ValueError, match="not finite"):
+        cache(torch.full((1, 12), torch.nan))
+
+
+COMPRESSED = [kind for kind in KINDS if kind != "exact"]
+
+
+@pytest.fixture(scope="module")
+def crowd():
+    """600 prototypes in 60 clusters, and queries near some of them."""
+    generator = torch.Generator().manual_seed(3)
+    centres = torch.randn(60, 64, generator=generator)
+    prototypes = centres.repeat(10, 1) + 0.3 * torch.randn(600, 64, generator=generator)
+    queries = centres[:8] + 0.3 * torch.randn(8, 64, generator=generator)
+    return prototypes, functional.normalize(queries, dim=-1)
+
+
+@pytest.mark.parametrize("kind", COMPRESSED)
+def test_a_compressed_cache_finds_what_the_exact_one_finds(crowd, kind):
+    prototypes, queries = crowd
+    exact, compressed = (VisualCache(prototypes, kind=kind) for kind in ("exact", kind))
+    similarities, indices = compressed.search(queries)
+    expected = exact.search(queries)[1]
+    recall = (indices[:, :, None] == expected[:, None]).any(2).float().mean()
+    assert recall >= 0.95
+    own = torch.einsum("bd,bkd->bk", queries, exact.prototypes[indices])
+    torch.testing.assert_close(similarities, own, atol=1e-3, rtol=0)  # by the prototypes, not by their codes
+    assert torch.cosine_similarity(compressed(queries), exact(queries)).min() > 0.995
+
+
+@pytest.mark.parametrize("kind", COMPRESSED)
+def test_a_compressed_batch_equals_its_rows(crowd, kind):
+    prototypes, queries = crowd
+    cache = VisualCache(prototypes, kind=kind)
+    rows = torch.cat([cache(query[None]) for query in queries])
+    torch.testing.assert_close(cache(queries), rows)
+
+
+@pytest.mark.parametrize("kind", COMPRESSED)
+def test_a_compressed_cache_comes_back_from_its_file(crowd, kind, tmp_path):
+    prototypes, queries = crowd
+    cache = VisualCache(prototypes, neighbours=4, kind=kind)
+    cache.save(tmp_path, "one")
+    assert [file.name for file in tmp_path.iterdir()] == ["prototypes.safetensors"]
+    loaded = VisualCache.load(tmp_path, "one")
+    assert (loaded.kind, loaded.neighbours, loaded.prototypes.dtype) == (kind, 4, torch.float16)
+    assert torch.equal(loaded(queries), cache(queries))
+
+
+@pytest.mark.parametrize("kind", COMPRESSED)
+def test_a_cache_smaller_than_its_neighbours(kind):
+    cache = VisualCache(torch.eye(8)[:2], neighbours=10, kind=kind)
+    found = cache(torch.eye(8)[:3])
+    assert found.isfinite().all()
+    torch.testing.assert_close(found.norm(dim=-1), torch.ones(3))
+
+
+def test_what_the_searched_cells_do_not_hold_weighs_nothing(crowd):
+    prototypes, queries = crowd
+    cache = VisualCache(prototypes, neighbours=550, kind="ivf_sq8")
+    faiss.extract_index_ivf(cache.index.index).nprobe = 1  # of two cells
+    similarities, indices = cache.search(queries)
+    missing = torch.isneginf(similarities)
+    assert missing.any(1).all() and not missing[:, :50].any()
+    found = indices[0][~missing[0]]
+    weights = torch.softmax(20.0 * (cache.prototypes[found].float() @ queries[0]), dim=0)
+    retrieved = functional.normalize(weights @ cache.prototypes[found].float(), dim=0)
+    expected = functional.normalize(queries[0] + retrieved, dim=0)
+    torch.testing.assert_close(cache(queries)[0], expected)
+
+
+def test_a_damaged_file_is_refused(tmp_path, crowd):
+    with pytest.raises(ValueError, match="no visual cache in"):
+        VisualCache.load(tmp_path, "one")
+    with pytest.raises(ValueError, match="the index of the visual cache is damaged"):
+        PrototypeIndex.from_bytes("ivf_sq8", torch.zeros(64, dtype=torch.uint8))

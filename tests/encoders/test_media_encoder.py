@@ -7,9 +7,12 @@ import pytest
 import torch
 
 from encoders import ENCODERS, ImageBindConfig, MediaEncoder, MediaEncoderConfig, PointConfig, TowerConfig
+from encoders.clip_tokenizer import ClipTokenizer
 from encoders.media_encoder import preprocess_points
 from encoders.preprocess_audio import AudioSettings
+from encoders.preprocess_depth import DepthSettings
 from encoders.preprocess_image import ImageSettings
+from encoders.preprocess_thermal import ThermalSettings
 from encoders.preprocess_video import VideoSettings
 from encoders.text_tokenizer import END, PADDING, tokenize, train_tokenizer
 
@@ -64,6 +67,17 @@ def test_any_medium_becomes_a_unit_vector(encoder, modality):
     assert units.shape == (len(prepared), encoder.width) and units.dtype == torch.float32
     assert torch.allclose(units.norm(dim=-1), torch.ones(len(prepared)), atol=1e-5)
     assert torch.allclose(units, alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("modality", MediaEncoder.modalities)
+def test_projections_point_where_the_unit_vectors_of_single_clips_point(encoder, modality):
+    array, rate = _media()[modality][0]
+    prepared = [encoder.preprocess(modality, array, rate)[:1] if modality in ("video", "audio") else
+                encoder.preprocess(modality, array, rate)]  # fmt: skip
+    with torch.no_grad():
+        projected, unit = encoder.project(modality, prepared), encoder.embed(modality, prepared)
+    assert torch.allclose(torch.nn.functional.normalize(projected, dim=-1), unit, atol=1e-5)
+    assert not torch.allclose(projected.norm(dim=-1), torch.ones(1), atol=1e-3)
 
 
 def test_a_still_film_is_its_picture(encoder):
@@ -135,3 +149,56 @@ def test_bad_media_are_named(encoder):
         preprocess_points(np.zeros((5, 2)), 16)
     with pytest.raises(ValueError, match="finite"):
         preprocess_points(np.full((5, 3), np.nan), 16)
+
+
+@pytest.fixture(scope="module")
+def sensors() -> MediaEncoder:
+    """An encoder of what the released one has besides, with its tokenizer and without points."""
+    towers = {
+        "text": TowerConfig(8, 1, 2, (77,), vocabulary=49408, logit_scale=10.0),
+        "depth": TowerConfig(8, 1, 2, (1, 32, 32), (16, 16), (16, 16), logit_scale=5.0),
+        "thermal": TowerConfig(8, 1, 2, (1, 32, 32), (16, 16), (16, 16), logit_scale=10.0),
+        "imu": TowerConfig(8, 1, 2, (6, 2000), (8,), (8,), logit_scale=5.0),
+    }
+    config = MediaEncoderConfig(
+        ImageBindConfig(16, towers), None, ImageSettings(), VideoSettings(), AudioSettings(),
+        depth=DepthSettings(size=32), thermal=ThermalSettings(size=32), tokenizer="clip",
+    )  # fmt: skip
+    torch.manual_seed(0)
+    return MediaEncoder(config, ClipTokenizer()).eval()
+
+
+def test_depth_heat_and_motion_become_unit_vectors(sensors):
+    rng = np.random.default_rng(0)
+    media = {
+        "depth": (rng.uniform(0.5, 8, (40, 60)).astype(np.float32), None),
+        "thermal": (rng.integers(0, 256, (50, 30), np.uint8), None),
+        "imu": (rng.normal(size=(700, 6)), 200.0),
+    }
+    assert sensors.modalities == tuple(media)
+    for modality, (array, rate) in media.items():
+        with torch.no_grad():
+            unit = sensors.embed(modality, [sensors.preprocess(modality, array, rate)] * 2)
+        assert unit.shape == (2, 16)
+        torch.testing.assert_close(unit.norm(dim=-1), torch.ones(2))
+    with pytest.raises(ValueError, match="unknown modality 'points': expected one of depth, thermal, imu"):
+        sensors.preprocess("points", np.zeros((4, 3)))
+
+
+def test_an_encoder_with_the_released_tokenizer_survives_a_round_trip(sensors, tmp_path):
+    sensors.save_pretrained(tmp_path, torch.float32)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+    loaded = MediaEncoder.from_pretrained(tmp_path)
+    assert loaded.config == sensors.config
+    with torch.no_grad():
+        assert torch.equal(loaded.embed_text(["A dog."]), sensors.embed_text(["A dog."]))
+
+
+def test_the_released_encoder_is_configured_whole():
+    config = MediaEncoderConfig.huge(PointConfig())
+    assert MediaEncoderConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    with torch.device("meta"):
+        encoder = MediaEncoder(config, ClipTokenizer())
+    assert encoder.modalities == ("image", "video", "audio", "depth", "thermal", "imu", "points")
+    with pytest.raises(ValueError, match="unknown tokenizer 'words'"):
+        MediaEncoderConfig.from_dict({**config.to_dict(), "tokenizer": "words"})

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from nextgpt_lite.conversation import ConversationError
+from nextgpt_lite.media_places import batch_media
 from tests.tiny_model import medium, saying
 
 
@@ -94,8 +95,9 @@ def test_a_reply_goes_on_as_a_message(tiny_model):
         reply = tiny_model.chat(PLAY, steps=1)
     talk = [*PLAY, reply.as_message(), *user("What did you play?")]
     ids, media, dropped = tiny_model._prepare(talk)
-    assert "<own><audio>what did you play?" in tiny_model.tokenizer.decode(ids)
-    assert media.shape == (1, tiny_model.encoder.width) and dropped == 0
+    own = f"<own>{tiny_model.table.placeholders_of('audio')}"
+    assert f"{own}what did you play?" in tiny_model.tokenizer.decode(ids)
+    assert [tuple(one.shape) for one in media] == [(tiny_model.encoder.width,)] and dropped == 0
     tiny_model.chat(talk, max_new_tokens=2)
 
 
@@ -113,7 +115,7 @@ def test_embeddings_are_unit_vectors_through_the_cache(tiny_model):
 def test_what_is_shown_matters(tiny_model):
     with torch.no_grad():
         states = [
-            tiny_model.core(torch.tensor([ids]), media_embeddings=media[None]).last_hidden_state[0, -1]
+            tiny_model.core(torch.tensor([ids]), **batch_media([media])).last_hidden_state[0, -1]
             for ids, media, _ in (tiny_model._prepare(user(medium("image", i), "What is this?")) for i in (0, 1))
         ]
     assert not torch.equal(*states)
@@ -139,3 +141,18 @@ def test_sampling_follows_its_seed(tiny_model):
 def test_bad_messages_are_refused_in_a_sentence(tiny_model, messages, said):
     with pytest.raises(ConversationError, match=said):
         tiny_model.chat(messages)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"embedding": [1.0] * 5}, r"the embedding of the image has shape \(5,\), expected \(24,\)"),
+        ({"embedding": [[1.0] * 24]}, r"has shape \(1, 24\), expected \(24,\)"),
+        ({"embedding": [float("nan")] * 24}, "holds values that are not finite"),
+        ({"embedding": [1.0] * 24, "encoder": "another"}, "is of encoder another, this model's is"),
+    ],
+    ids=["width", "axes", "nan", "encoder"],
+)
+def test_an_embedding_that_does_not_fit_is_refused(tiny_model, changes, said):
+    with pytest.raises(ConversationError, match=said):
+        tiny_model.embed({"type": "image", **changes})

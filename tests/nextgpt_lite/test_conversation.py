@@ -2,7 +2,7 @@
 
 import pytest
 
-from nextgpt_lite.conversation import ConversationError, encode, fit, flatten
+from nextgpt_lite.conversation import SEPARATOR_TEMPLATE, ConversationError, encode, fit, flatten
 from nextgpt_lite.signal_tokens import add_to_tokenizer
 from train.foundations.language_model import train_tokenizer
 
@@ -65,6 +65,24 @@ def test_the_mask_covers_the_assistants_words_and_their_end(template):
             spoken.append([])
     said = [tokenizer.decode(part) for part in spoken if part]
     assert said == ["A red bell.<image_00><image_01><|end|>", "You are welcome.<|end|>"]
+
+
+def test_turns_set_apart_by_a_separator():
+    """As LLaMA-Adapter V2's chat model talks: ``###`` before each speaker, old turns left out on the left."""
+    tokenizer, table = make(SEPARATOR_TEMPLATE)
+    ids, mask, media = encode([{"role": "system", "content": "Be kind."}, *TALK], tokenizer, table, reply=False)
+    end = tokenizer.eos_token
+    assert tokenizer.decode(ids) == (
+        "Be kind.\n### Human: <image>What is this?\n"
+        f"### Assistant: A red bell.<image_00><image_01>{end}\n"
+        f"### Human: Thanks\n### Assistant: You are welcome.{end}\n"
+    )
+    said = tokenizer.decode([token for token, counted in zip(ids, mask, strict=True) if counted])
+    assert said == f"A red bell.<image_00><image_01>{end}You are welcome.{end}" and len(media) == 1
+    asked, _, _ = encode(TALK[:1], tokenizer, table)
+    assert tokenizer.decode(asked).endswith("### Assistant:")
+    left, _, dropped = fit(TALK[:3], tokenizer, table, limit=len(asked))
+    assert dropped == 2 and tokenizer.decode(left) == "### Human: Thanks\n### Assistant:"
 
 
 def test_a_prompt_ends_where_the_assistant_begins(nano):

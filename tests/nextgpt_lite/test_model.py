@@ -16,21 +16,23 @@ SIZES = {
 
 def make_core(text_config=None, gate=0.5, core=None, **prompts) -> AnyToAnyCore:
     torch.manual_seed(0)
-    config = CoreConfig(
-        text_config=text_config or LlamaConfig(num_key_value_heads=4, **SIZES),
-        first_added_token=BASE,
-        signal_tokens={"image": 2, "video": 3, "audio": 2},
-        embedding_width=16,
-        bind={"inner_width": 24, "blocks": 2, "input_scale": 4.0},
-        prompts=prompts,
-        output_projection_settings={"width": 16, "encoder_layers": 1, "decoder_layers": 1, "feed_forward": 32},
-        conditions={"image": [5, 12], "audio": [1, 8], "video": [5, 12]},
-        **(core or {}),
-    )
+    settings = {
+        "text_config": text_config or LlamaConfig(num_key_value_heads=4, **SIZES),
+        "first_added_token": BASE,
+        "signal_tokens": {"image": 2, "video": 3, "audio": 2},
+        "embedding_width": 16,
+        "bind": {"inner_width": 24, "blocks": 2, "input_scale": 4.0},
+        "prompts": prompts,
+        "output_projection_settings": {"width": 16, "encoder_layers": 1, "decoder_layers": 1, "feed_forward": 32},
+        "conditions": {"image": [5, 12], "audio": [1, 8], "video": [5, 12]},
+    }
+    config = CoreConfig(**settings | (core or {}))
     core = AnyToAnyCore(config).eval()
     core.initialise_added_rows()
     with torch.no_grad():
-        core.gated_prompts.media_gate.fill_(gate)
+        for name, parameter in core.gated_prompts.named_parameters():
+            if name.endswith("gate"):
+                parameter.fill_(gate)
     return core
 
 
@@ -137,3 +139,52 @@ def test_gradient_reaches_gates_and_bind_network():
 
 def test_base_model_is_a_plain_llama():
     assert isinstance(make_core().language_model, LlamaForCausalLM)
+
+
+@pytest.mark.parametrize("injection", ["attention", "words"])
+@torch.no_grad()
+def test_media_that_reach_their_row_are_seen_by_every_token_of_it(injection):
+    core = make_core(injection=injection, reach="row")
+    ids, media = ids_with_media(core, 1), torch.randn(1, 1, 16)
+    here = int(core.table.placeholder_mask(ids)[0].nonzero())
+    with_media = core(ids, media_embeddings=media).logits
+    plain = core(ids).logits
+    assert (with_media - plain).abs().amax(dim=-1)[0, :here].min() > 1e-4  # before the placeholder too
+
+
+@pytest.mark.parametrize("injection", ["attention", "words"])
+@torch.no_grad()
+def test_a_batch_with_and_without_media_that_reach_their_row_equals_row_by_row(injection):
+    core = make_core(injection=injection, reach="row")
+    rows = [ids_with_media(core, count) for count in (2, 0, 1)]
+    media = torch.randn(3, 2, 16)
+    together = core(torch.cat(rows), media_embeddings=media).logits
+    for index, (row, count) in enumerate(zip(rows, (2, 0, 1), strict=True)):
+        alone = core(row, media_embeddings=media[index : index + 1, :count] if count else None).logits
+        torch.testing.assert_close(together[index : index + 1], alone)
+
+
+@pytest.mark.parametrize("injection", ["attention", "words"])
+@torch.no_grad()
+def test_generation_with_media_that_reach_their_row_equals_the_full_pass(injection):
+    core = make_core(injection=injection, reach="row", gate=1.0)
+    ids, media = ids_with_media(core, 2), torch.randn(1, 2, 16)
+    generated = core.generate(
+        input_ids=ids, attention_mask=torch.ones_like(ids), media_embeddings=media, max_new_tokens=5,
+        do_sample=False, eos_token_id=None, pad_token_id=0,
+    )  # fmt: skip
+    full = core(generated, media_embeddings=media).logits[0].argmax(-1)
+    assert generated[0, ids.shape[1] :].tolist() == full[ids.shape[1] - 1 : -1].tolist()
+    plain = core.generate(
+        input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=5, do_sample=False, eos_token_id=None,
+        pad_token_id=0,
+    )  # fmt: skip
+    assert not torch.equal(plain, generated)
+
+
+@torch.no_grad()
+def test_injection_into_the_words_at_gate_zero_equals_the_base_model_bit_for_bit():
+    core = make_core(gate=0.0, injection="words")
+    ids = ids_with_media(core, 2)
+    adapted = core(ids, media_embeddings=torch.randn(1, 2, 16)).logits
+    assert torch.equal(adapted, core(ids).logits)

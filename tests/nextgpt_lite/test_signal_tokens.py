@@ -89,3 +89,31 @@ def test_another_tokenizer_is_refused_by_row(base):
     add_to_tokenizer(tokenizer, COUNTS)
     with pytest.raises(ValueError, match="has '<image>' at row"):
         check_tokenizer(tokenizer, table)
+
+
+def spaced(span, gap=9):
+    return [token for signal in span for token in (signal, gap)][:-1]
+
+
+def test_spans_with_something_between_their_signals_are_read():
+    ids = [5, *spaced(VIDEO), 6, *VIDEO, *spaced(IMAGE)]
+    assert TABLE.complete(ids) == (ids, ["video", "video", "image"], 0)
+    assert TABLE.words(ids) == [5, 6]
+    rows, columns = TABLE.span_places(torch.tensor([[0] * len(ids), ids]), "video")
+    assert rows.tolist() == [1, 1]
+    assert [places.tolist() for places in columns] == [[1, 2, 3, 4, 5], [7, 8, 9]]
+
+
+def test_a_spaced_span_that_is_not_whole_is_mended():
+    assert TABLE.complete([VIDEO[0], 9, VIDEO[1], 9]) == ([*VIDEO, 9, 9], ["video"], 3)
+
+
+def test_places_of_a_broken_span_are_refused():
+    with pytest.raises(ValueError, match="row 0: the video span at position 1 lacks some of its 3"):
+        TABLE.span_places(torch.tensor([[5, VIDEO[0], VIDEO[2], 6]]), "video")
+
+
+def test_a_modality_may_have_placeholders_of_its_own_number():
+    table = SignalTable(100, COUNTS, {"image": 3, "video": 3, "audio": 2, "points": 1})
+    assert table.placeholders_of("image") == "<image>" * 3
+    assert table.placeholders_of("points") == "<points>"

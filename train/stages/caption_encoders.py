@@ -50,4 +50,9 @@ def caption_encoders(model_dir: Path) -> dict[str, Any]:
     if folder.is_dir():
         clip = ClipCaptions(folder)
         return {"image": clip, "video": clip, "audio": ClapCaptions(folder)}
+    return whole_decoders(model_dir)
+
+
+def whole_decoders(model_dir: Path) -> dict[str, Any]:
+    """The decoders themselves, for their noise loss; a ValueError names the one that is missing."""
     return {m: DECODERS[m].from_pretrained(model_dir / f"{m}_decoder") for m in OUTPUT_MODALITIES}

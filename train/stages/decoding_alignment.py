@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from nextgpt_lite.checkpoint import CheckpointError, add_lora, load_core
 from nextgpt_lite.model import AnyToAnyCore
 from train.stages.dialogue_task import DialogueTask
+from train.tuning import lora_settings
 
 
 class DecodingAlignmentTask(DialogueTask):
@@ -22,7 +23,7 @@ class DecodingAlignmentTask(DialogueTask):
     def load_core(self) -> AnyToAnyCore:
         core = load_core(self.model_dir / "core_encoding", self.model_dir / "language_model")
         if self.settings["lora"]:
-            add_lora(core, self.settings["lora"])
+            add_lora(core, lora_settings(self.settings["lora"]))
         for modality, decoder in self.decoders.items():
             expected = tuple(core.config.conditions[modality])
             if tuple(decoder.condition_shape) != expected:

@@ -29,12 +29,13 @@ EMBEDDING_BATCH = 64
 
 @dataclass(frozen=True)
 class Row:
-    """One dialogue: ids, which of them the assistant says, media by number, captions by modality."""
+    """One dialogue: ids, which of them the assistant says, media by number; what the assistant makes, by modality."""
 
     ids: list[int]
     spoken: list[int]
     media: list[int]
     captions: dict[str, list[str]]
+    made: dict[str, list[MediaPart]]
 
     def __getitem__(self, index: int) -> list[int]:
         """The first member is the ids: what train.bins sorts by."""
@@ -42,7 +43,10 @@ class Row:
 
 
 class DialogueRows:
-    """Token rows of ``count`` dialogues, and the table of media embeddings (N, E) that they point into."""
+    """Token rows of ``count`` dialogues, and the media embeddings that they point into.
+
+    ``embeddings`` are a table (N, E), or where ``features`` is "patches" a list of patch tokens (P, E).
+    """
 
     def __init__(
         self,
@@ -52,6 +56,7 @@ class DialogueRows:
         seed: int,
         count: int,
         kinds: Sequence[str] = (),
+        features: str = "pooled",
     ) -> None:
         self.parts: list[MediaPart] = []
         self.kinds: list[str] = []
@@ -60,7 +65,7 @@ class DialogueRows:
             spoken = dialogue(seed, index, kind=kinds[index % len(kinds)] if kinds else None)
             self.kinds.append(spoken.kind)
             self.rows.append(self._row(spoken, tokenizer, table))
-        self.embeddings = embed_parts(encoder, self.parts)
+        self.embeddings = embed_parts(encoder, self.parts, features)
 
     def _row(self, spoken: Dialogue, tokenizer: PreTrainedTokenizerBase, table: SignalTable) -> Row:
         ids, mask, media = encode(messages_of(spoken), tokenizer, table, reply=False)
@@ -68,12 +73,13 @@ class DialogueRows:
         for part in media:
             numbers.append(len(self.parts))
             self.parts.append(part["part"])
-        captions: dict[str, list[str]] = {modality: [] for modality in OUTPUT_MODALITIES}
+        made: dict[str, list[MediaPart]] = {modality: [] for modality in OUTPUT_MODALITIES}
         for turn in spoken.turns:
             for part in turn.parts:
                 if turn.role == "assistant" and isinstance(part, MediaPart):
-                    captions[part.modality].append(part.caption)
-        return Row(ids, mask, numbers, captions)
+                    made[part.modality].append(part)
+        captions = {modality: [part.caption for part in parts] for modality, parts in made.items()}
+        return Row(ids, mask, numbers, captions, made)
 
 
 def messages_of(spoken: Dialogue) -> list[dict[str, Any]]:
@@ -96,24 +102,37 @@ def medium_of(part: MediaPart) -> Any:
 
 
 @torch.no_grad()
-def embed_parts(encoder: Any, parts: Sequence[MediaPart]) -> torch.Tensor:
-    """Unit embeddings (N, E) of media parts, from the cache where they were computed before."""
-    key = hashlib.sha256((encoder.identity + repr(parts)).encode()).hexdigest()[:24]
-    path = CACHE / f"embeddings-{key}.safetensors"
+def embed_parts(
+    encoder: Any, parts: Sequence[MediaPart], features: str = "pooled"
+) -> torch.Tensor | list[torch.Tensor]:
+    """Unit embeddings (N, E) of media parts, or their patch tokens, from the cache where they were computed before."""
+    told = encoder.identity + repr(parts)
+    if features == "patches":
+        told += f"patches at {encoder.config.image.size}"
+    path = CACHE / f"embeddings-{hashlib.sha256(told.encode()).hexdigest()[:24]}.safetensors"
     if path.is_file():
-        return load_file(path)["embeddings"]
-    embeddings = torch.zeros(len(parts), encoder.width)
+        return _in_order(load_file(path))
+    embeddings: Any = torch.zeros(len(parts), encoder.width)
+    if features == "patches":
+        embeddings = [torch.zeros(0, encoder.width)] * len(parts)
     order = sorted(range(len(parts)), key=lambda i: parts[i].modality)
     batches = _batches(order, parts)
     for batch in tqdm(batches, desc="embedding media", unit="batch"):
         modality = parts[batch[0]].modality
         tensors = [encoder.preprocess(modality, medium_of(parts[i]), RATES.get(modality)) for i in batch]
-        embeddings[batch] = encoder.embed(modality, torch.stack(tensors)).cpu()
+        made = (encoder.patches if features == "patches" else encoder.embed)(modality, torch.stack(tensors))
+        for i, embedding in zip(batch, made, strict=True):
+            embeddings[i] = embedding.cpu()
     CACHE.mkdir(exist_ok=True)
     aside = path.with_suffix(".writing")
-    save_file({"embeddings": embeddings}, aside)
+    table = {"embeddings": embeddings} if features == "pooled" else {str(i): e for i, e in enumerate(embeddings)}
+    save_file({name: tensor.contiguous() for name, tensor in table.items()}, aside)
     aside.rename(path)
     return embeddings
+
+
+def _in_order(stored: dict[str, torch.Tensor]) -> torch.Tensor | list[torch.Tensor]:
+    return stored["embeddings"] if "embeddings" in stored else [stored[str(i)] for i in range(len(stored))]
 
 
 def _batches(order: list[int], parts: Sequence[MediaPart]) -> list[list[int]]:
@@ -149,3 +168,26 @@ class CaptionConditions:
         length, channels = self.decoders[modality].condition_shape
         found = [self.known[modality][caption].float() for caption in captions]
         return torch.stack(found) if found else torch.zeros(0, length, channels)
+
+
+class TargetLatents:
+    """What the decoders' autoencoders give for the media that the assistant makes, computed once each (float16)."""
+
+    def __init__(self, decoders: dict[str, Any]) -> None:
+        self.decoders = decoders
+        self.known: dict[str, dict[MediaPart, torch.Tensor]] = {modality: {} for modality in decoders}
+
+    @torch.no_grad()
+    def add(self, rows: Sequence[Row]) -> None:
+        """Encode all media that the assistant makes in ``rows``."""
+        for modality, decoder in self.decoders.items():
+            made = dict.fromkeys(part for row in rows for part in row.made[modality])
+            parts = [part for part in made if part not in self.known[modality]]
+            for start in range(0, len(parts), EMBEDDING_BATCH):
+                chunk = parts[start : start + EMBEDDING_BATCH]
+                latents = decoder.encode_media([medium_of(part) for part in chunk]).half().cpu()
+                self.known[modality] |= dict(zip(chunk, latents, strict=True))
+
+    def stack(self, modality: str, parts: Sequence[MediaPart]) -> torch.Tensor:
+        """Latents (N, ...) of media that :meth:`add` has seen."""
+        return torch.stack([self.known[modality][part].float() for part in parts])

@@ -1,57 +1,78 @@
-"""What the three stages share: dialogues in, language loss and caption loss out."""
+"""What the stages share: dialogues in; losses on language, captions, their words and the decoders' noise out."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.data import Dataset
 
-from nextgpt_lite.checkpoint import load_tokenizer, save_core
+from nextgpt_lite.checkpoint import load_tokenizer, save_core, trained_state
+from nextgpt_lite.media_places import batch_media
 from nextgpt_lite.model import AnyToAnyCore, caption_loss, language_loss
 from train.bins import BinnedRows, pad_rows
-from train.stages.dialogue_data import CaptionConditions, DialogueRows, Row
+from train.stages.dialogue_data import CaptionConditions, DialogueRows, Row, TargetLatents
 from train.task import Task
 
 EVALUATION_SEED = 700
 
 
 class StageModel(nn.Module):
-    """The core with the losses of NExT-GPT: cross-entropy plus caption alignment of each output modality.
+    """The core with the three losses of NExT-GPT (2309.05519, Sec. 4): cross-entropy, caption alignment of each output
+    modality, and the noise loss of its decoder on the media that it should have made.
 
     Caption distances are divided by the mean norm of their targets, so that one weight serves all decoders.
+    ``decoders`` stay outside the module: they are frozen, and gradients pass through them.
 
-    With ``words`` there is a third loss, of a head that is thrown away after training: the state of signal token i
+    With ``words`` there is one more loss, of a head that is thrown away after training: the state of signal token i
     must tell word i of the caption. The distance alone says only through the whole output projection what a signal
     token should have fetched; a small model learns that many times faster from the words themselves.
     """
 
-    def __init__(self, core: AnyToAnyCore, caption_weight: float, words: int = 0, word_weight: float = 0.0) -> None:
+    def __init__(
+        self,
+        core: AnyToAnyCore,
+        caption_weight: float,
+        *,
+        words: int = 0,
+        word_weight: float = 0.0,
+        noise_weight: float = 0.0,
+        decoders: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__()
-        self.core, self.caption_weight, self.word_weight = core, caption_weight, word_weight
+        self.core, self.decoders = core, dict(decoders or {})
+        self.weights = {"language": 1.0, "caption": caption_weight, "words": word_weight, "noise": noise_weight}
         self.word_head = nn.Linear(core.config.text_config.hidden_size, words) if words else None
 
-    def forward(self, input_ids, labels, media_embeddings=None, **targets) -> dict[str, torch.Tensor]:
-        """Ids and labels (B, T), media (B, M, E), targets and words of spans: (spans, L, C), (spans, n)."""
-        output = self.core(input_ids, media_embeddings=media_embeddings)
-        hidden = output.last_hidden_state
-        language = language_loss(output.logits, labels)
-        losses = {"loss": language, "language": language.detach()}
+    def forward(self, input_ids, labels, media_embeddings=None, media_mask=None, **targets) -> dict[str, torch.Tensor]:
+        """Ids and labels (B, T), media (B, M, E); of each output modality ``target_<modality>`` (spans, L, C) and,
+        where these losses are wanted, ``words_<modality>`` (spans, n) and ``latents_<modality>`` (spans, ...)."""
+        output = self.core(input_ids, media_embeddings=media_embeddings, media_mask=media_mask)
+        parts = {"language": language_loss(output.logits, labels)}
         for modality in self.core.table.spans:
             if f"target_{modality}" in targets:
-                target = targets[f"target_{modality}"]
-                distance = caption_loss(self.core.conditions(input_ids, hidden, modality), target)
-                distance = distance / target.float().norm(dim=-1).mean()
-                losses["loss"] = losses["loss"] + self.caption_weight * distance
-                losses[f"caption_{modality}"] = distance.detach()
-            if f"words_{modality}" in targets:
-                told = self.word_head(hidden[self.core.table.signal_mask(input_ids, modality)])  # (spans n, words)
-                loss = functional.cross_entropy(told.float(), targets[f"words_{modality}"].flatten())
-                losses["loss"] = losses["loss"] + self.word_weight * loss
-                losses[f"words_{modality}"] = loss.detach()
+                parts |= self._span_losses(modality, input_ids, output.last_hidden_state, targets)
+        loss = sum(self.weights[name.partition("_")[0]] * part for name, part in parts.items())
+        return {"loss": loss} | {name: part.detach() for name, part in parts.items()}
+
+    def _span_losses(
+        self, modality: str, input_ids: torch.Tensor, hidden: torch.Tensor, targets: dict[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """Losses on all spans of a modality, from ids (B, T) and hidden states (B, T, D)."""
+        condition, target = self.core.conditions(input_ids, hidden, modality), targets[f"target_{modality}"]
+        losses = {f"caption_{modality}": caption_loss(condition, target) / target.float().norm(dim=-1).mean()}
+        if f"words_{modality}" in targets:
+            told = self.word_head(hidden[self.core.table.signal_mask(input_ids, modality)])  # (spans n, words)
+            words = targets[f"words_{modality}"].flatten()
+            losses[f"words_{modality}"] = functional.cross_entropy(told.float(), words)
+        if f"latents_{modality}" in targets:
+            decoder = self.decoders[modality].to(condition.device)
+            losses[f"noise_{modality}"] = decoder.noise_loss(targets[f"latents_{modality}"], condition)
         return losses
 
 
@@ -65,10 +86,13 @@ class DialogueTask(Task):
         "tokens_per_bin": 2048,
         "caption_weight": 2.0,
         "word_weight": 0.0,  # of the words that signal tokens must tell of their caption; 0 = no such loss
+        "noise_weight": 0.0,  # of the decoders' own loss; above 0 needs whole decoders, not their text encoders alone
+        "group_by_modality": False,  # no batch mixes dialogues with media and dialogues without
         "held_out": 400,  # dialogues of evaluate()
     }
     #: Folder of the core in the model folder that this stage writes.
     output: ClassVar[str] = "core"
+    stage_model: ClassVar[type[StageModel]] = StageModel
 
     def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
         super().__init__(settings, model_dir)
@@ -76,14 +100,24 @@ class DialogueTask(Task):
 
         self.encoder = MediaEncoder.from_pretrained(self.model_dir / "encoder").eval()
         self.decoders = self.load_decoders()
-        core = self.load_core()
+        chosen, core = self.settings, self.load_core()
+        if core.config.image_size:
+            self.encoder.set_image_size(core.config.image_size)
         self.tokenizer = load_tokenizer(self.model_dir / "tokenizer", core.config)
         self.conditions = CaptionConditions(self.decoders)
-        data = self._rows(core, self.settings["seed"], self.settings["dialogues"])
-        self.words = caption_words(data.rows) if self.settings["word_weight"] else {}
-        self.model = StageModel(core, self.settings["caption_weight"], len(self.words), self.settings["word_weight"])
+        self.latents = TargetLatents(self.decoders if chosen["noise_weight"] else {})
+        data = self._rows(core, chosen["seed"], chosen["dialogues"])
+        self.words = caption_words(data.rows) if chosen["word_weight"] else {}
+        self.model = self.stage_model(
+            core,
+            chosen["caption_weight"],
+            words=len(self.words),
+            word_weight=chosen["word_weight"],
+            noise_weight=chosen["noise_weight"],
+            decoders=self.decoders,
+        )
         self.embeddings = data.embeddings
-        self.dataset = BinnedRows(data.rows, self.settings["tokens_per_bin"], self.settings["seed"])
+        self.dataset = self.bins(data)
 
     def load_core(self) -> AnyToAnyCore:
         """The core that this stage starts from."""
@@ -91,45 +125,58 @@ class DialogueTask(Task):
 
     def load_decoders(self) -> dict[str, Any]:
         """What reads the captions that this stage aims at, by modality."""
-        from train.stages.caption_encoders import caption_encoders
+        from train.stages.caption_encoders import caption_encoders, whole_decoders
 
-        return caption_encoders(self.model_dir)
+        return (whole_decoders if self.settings["noise_weight"] else caption_encoders)(self.model_dir)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         core = self.model.core
-        lora = [p for n, p in core.language_model.named_parameters() if ".lora_" in n]
-        base = [p for n, p in core.language_model.named_parameters() if ".lora_" not in n]
+        own = {f"language_model.{name}": p for name, p in core.language_model.named_parameters()}
+        trained = trained_state(core)
+        lora = [p for name, p in own.items() if ".lora_" in name]
+        tuned = [p for name, p in own.items() if name in trained and ".lora_" not in name]
+        base = [p for name, p in own.items() if name not in trained]
         parts = {
             "language_model": base,
             "added_rows": [core.added_embedding, core.added_output],
             "input_projection": [] if core.input_projection is None else list(core.input_projection.parameters()),
-            "bind_network": list(core.bind_network.parameters()),
+            "bind_network": [] if core.bind_network is None else list(core.bind_network.parameters()),
             "gated_prompts": list(core.gated_prompts.parameters()),
             "output_projections": list(core.output_projections.parameters()),
         }
+        visual = [] if core.visual_prompts is None else list(core.visual_prompts.parameters())
         words = [] if self.model.word_head is None else list(self.model.word_head.parameters())
-        return parts | ({"lora": lora} if lora else {}) | ({"word_head": words} if words else {})
+        found = {"lora": lora, "bias_tuning": tuned, "visual_prompts": visual, "word_head": words}
+        return parts | {name: parameters for name, parameters in found.items() if parameters}
+
+    def bins(self, data: DialogueRows) -> Dataset:
+        """The dataset: dialogues of similar length in bins."""
+        return self.binned(data.rows)
+
+    def binned(self, rows: list[Row]) -> BinnedRows:
+        """Rows of similar length in bins, those with media apart from those without where the settings say so."""
+        chosen = self.settings
+        group = (lambda row: bool(row.media)) if chosen["group_by_modality"] else None
+        return BinnedRows(rows, chosen["tokens_per_bin"], chosen["seed"], group)
 
     def collate(self, items: list[list[Row]]) -> dict[str, torch.Tensor]:
         return self.batch([row for item in items for row in item], self.embeddings)
 
-    def batch(self, rows: list[Row], embeddings: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Rows -> ids, labels, media embeddings (B, M, E), caption targets."""
+    def batch(self, rows: list[Row], embeddings: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Rows -> ids, labels, media embeddings (B, M, E) or patches, caption targets, latents of target media."""
         ids = pad_rows([row.ids for row in rows], 0)
         spoken = pad_rows([row.spoken for row in rows], 0)
         batch = {"input_ids": ids, "labels": ids.masked_fill(spoken == 0, -100)}
-        most = max(len(row.media) for row in rows)
-        if most:
-            media = torch.zeros(len(rows), most, embeddings.shape[1])
-            for i, row in enumerate(rows):
-                media[i, : len(row.media)] = embeddings[row.media]
-            batch["media_embeddings"] = media
+        batch |= batch_media([[embeddings[number] for number in row.media] for row in rows])
         for modality in self.decoders:
             captions = [caption for row in rows for caption in row.captions[modality]]
             if captions:
                 batch[f"target_{modality}"] = self.conditions.stack(modality, captions)
                 if self.words:
                     batch[f"words_{modality}"] = self._word_labels(captions, self.model.core.table.counts[modality])
+                if modality in self.latents.decoders:
+                    made = [part for row in rows for part in row.made[modality]]
+                    batch[f"latents_{modality}"] = self.latents.stack(modality, made)
         return batch
 
     def _word_labels(self, captions: list[str], count: int) -> torch.Tensor:
@@ -150,7 +197,8 @@ class DialogueTask(Task):
             batch = self.batch(rows, data.embeddings)
             for name, value in self.model(**batch).items():
                 sums[name].append(float(value))
-            logits = self.model.core(batch["input_ids"], media_embeddings=batch.get("media_embeddings")).logits
+            given = {name: batch[name] for name in ("media_embeddings", "media_mask") if name in batch}
+            logits = self.model.core(batch["input_ids"], **given).logits
             wrong = (logits[:, :-1].argmax(-1) != batch["labels"][:, 1:]) & (batch["labels"][:, 1:] != -100)
             for kind, hit in zip(data.kinds[start:], (~wrong.any(1)).tolist(), strict=False):
                 right[kind] += hit
@@ -159,9 +207,15 @@ class DialogueTask(Task):
         figures |= {f"right_{kind}": right[kind] / total[kind] for kind in sorted(total)}
         return figures | {"right": sum(right.values()) / sum(total.values())}
 
+    def kinds(self) -> list[str]:
+        """Kinds of the dialogues, taken in turn; none = all, by their own weights."""
+        return self.settings["kinds"]
+
     def _rows(self, core: AnyToAnyCore, seed: int, count: int) -> DialogueRows:
-        data = DialogueRows(self.encoder, self.tokenizer, core.table, seed, count, self.settings["kinds"])
+        features = core.config.input_features
+        data = DialogueRows(self.encoder, self.tokenizer, core.table, seed, count, self.kinds(), features)
         self.conditions.add(data.rows)
+        self.latents.add(data.rows)
         return data
 
 

@@ -18,6 +18,8 @@ class EncodingAlignmentTask(DialogueTask):
     DEFAULTS: ClassVar[dict[str, Any]] = DialogueTask.DEFAULTS | {
         "kinds": ["describe", "ask", "count", "describe", "decline"],
         "signal_tokens": {"image": 8, "video": 8, "audio": 4},  # one for each word of a tag caption
+        "image_size": 0,  # side in pixels at which pictures are seen; 0 = the encoder's own
+        "input_features": "pooled",  # or "patches": NExT-GPT's and LLaVA's projections, input_tokens then follows
         "input_projection": "mlp",
         "input_projection_settings": {"inner_width": 512, "input_scale": 16.0},
         "input_tokens": 8,
@@ -32,17 +34,28 @@ class EncodingAlignmentTask(DialogueTask):
     output: ClassVar[str] = "core_encoding"
     #: Settings that are fields of the core's configuration.
     SHAPE: ClassVar[tuple[str, ...]] = (
-        "signal_tokens", "input_projection", "input_projection_settings", "input_tokens", "bind", "prompts",
-        "output_projection", "output_projection_settings", "conditions",
+        "signal_tokens", "image_size", "input_features", "input_projection", "input_projection_settings",
+        "input_tokens", "bind", "prompts", "output_projection", "output_projection_settings", "conditions",
     )  # fmt: skip
 
     def load_decoders(self) -> dict[str, Any]:
         """None: this stage reads media and writes words, so it can run before any decoder is trained."""
         return {}
 
+    def input_tokens(self) -> int | dict[str, int]:
+        """Placeholders of a medium: as set, or of patches as many as the projection makes of them."""
+        chosen = self.settings
+        if chosen["input_features"] == "pooled":
+            return chosen["input_tokens"]
+        if chosen["input_projection"] == "group":
+            return chosen["input_projection_settings"].get("groups", [8])[-1]
+        if chosen["image_size"]:
+            self.encoder.set_image_size(chosen["image_size"])
+        return self.encoder.patch_counts()
+
     def load_core(self) -> AnyToAnyCore:
         base = self.model_dir / "language_model"
-        chosen = self.settings
+        chosen = self.settings | {"input_tokens": self.input_tokens()}
         config = CoreConfig(
             text_config=AutoConfig.from_pretrained(base, local_files_only=True),
             first_added_token=len(AutoTokenizer.from_pretrained(self.model_dir / "tokenizer", local_files_only=True)),

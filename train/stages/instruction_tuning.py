@@ -1,24 +1,33 @@
-"""Stage 3, modality-switching instruction tuning (MosIT): LoRA and all projections, on dialogues of every kind."""
+"""Stage 3, modality-switching instruction tuning (MosIT): LoRA and all projections, on dialogues of every kind.
+
+LLaVA's second stage is the same with another start and other rates: see the recipes ``llava_*``.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+from pathlib import Path
 from typing import Any, ClassVar
 
 from nextgpt_lite.checkpoint import add_lora, load_core
 from nextgpt_lite.model import AnyToAnyCore
+from train.recipe import RecipeError
 from train.stages.dialogue_task import DialogueTask
+from train.tuning import TUNINGS, check_tuning, lora_settings
 
 
 class InstructionTuningTask(DialogueTask):
-    """Adds LoRA, unless stage 2 did, and trains it with bind network, gates, rows and both kinds of projections."""
+    """Adds LoRA, unless an earlier stage did, or trains the whole language model; with it all that lies around it."""
 
     DEFAULTS: ClassVar[dict[str, Any]] = DialogueTask.DEFAULTS | {
         "seed": 23,
         "dialogues": 40_000,
-        "start": "core_decoding",  # folder in the model folder of the core to start from
+        "start": "core_decoding",  # folder in the model folder of the core to go on from
+        "tuning": "lora",  # "lora", "qlora" (the base in 4 bits) or "full" (no LoRA, the base itself)
         "lora": {
             "r": 32,
-            "lora_alpha": 64,
             "lora_dropout": 0.0,
             "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
         },
@@ -26,7 +35,32 @@ class InstructionTuningTask(DialogueTask):
     output: ClassVar[str] = "core"
 
     def load_core(self) -> AnyToAnyCore:
-        core = load_core(self.model_dir / self.settings["start"], self.model_dir / "language_model")
-        if core.config.lora is None:
-            add_lora(core, self.settings["lora"])
+        has_lora, quantised = TUNINGS[check_tuning(self.settings["tuning"])]
+        folder = self.model_dir / self.settings["start"]
+        core = load_core(folder, self.model_dir / "language_model", quantised)
+        if not has_lora and core.config.lora is not None:
+            raise RecipeError(f"tuning 'full': {folder.name} has LoRA already, expected a core without to start from")
+        if has_lora and core.config.lora is None:
+            add_lora(core, lora_settings(self.settings["lora"]))
         return core
+
+    def load_decoders(self) -> dict[str, Any]:
+        """None where the core to start from answers in words alone."""
+        config = json.loads((self.model_dir / self.settings["start"] / "config.json").read_text(encoding="utf-8"))
+        return super().load_decoders() if config["conditions"] else {}
+
+    def export(self, model_dir: Path) -> None:
+        """Write the core; fully tuned, the language model too (fp16), in place of the one that it started from."""
+        if self.settings["tuning"] == "full":
+            write_language_model(self.model.core, Path(model_dir) / "language_model")
+        super().export(model_dir)
+
+
+def write_language_model(core: AnyToAnyCore, folder: Path) -> None:
+    """Save the language model of a core aside, then rename."""
+    aside = folder.with_name(f"writing-{folder.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    half = {name: value.half() for name, value in core.language_model.state_dict().items()}
+    core.language_model.save_pretrained(aside, state_dict=half)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(aside, folder)

@@ -1,0 +1,138 @@
+"""The vision tower of CLIP, by open_clip: pictures -> all tokens of the tower (LLaMA-Adapter V2, 2304.15010).
+
+It has OpenAI's names, so weights of any ViT of open_clip or of OpenAI's CLIP fit (``visual.*`` of theirs). It is not
+imported by ``encoders`` itself: open_clip takes seconds to import, and only V2 needs it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from open_clip.transformer import QuickGELU, VisionTransformer
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from encoders.preprocess_image import ImageSettings, as_rgb, preprocess_image
+
+CHANNELS = ("rgb", "bgr")
+
+
+@dataclass(frozen=True)
+class OpenClipConfig:
+    """Sizes of the tower; the defaults are CLIP ViT-L/14, which V2 uses.
+
+    ``channels`` "bgr" hands over pictures with red and blue exchanged: V2's released weights were trained on
+    pictures that OpenCV had read and nobody had turned. Weights trained here want "rgb".
+    """
+
+    size: int = 224
+    patch: int = 14
+    width: int = 1024
+    layers: int = 24
+    heads: int = 16
+    output_width: int = 768
+    quick_gelu: bool = True
+    channels: str = "rgb"
+
+    def __post_init__(self) -> None:
+        if self.channels not in CHANNELS:
+            raise ValueError(f"unknown channels {self.channels!r}: expected one of {', '.join(CHANNELS)}")
+        if self.size % self.patch:
+            raise ValueError(f"size {self.size} must be a multiple of patch {self.patch}")
+
+
+class OpenClipVision(nn.Module):
+    """Pictures (B, 3, size, size) -> tokens (B, 1 + N, output width): class token first, normed and projected."""
+
+    def __init__(self, config: OpenClipConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.identity: str | None = None
+        self.visual = VisionTransformer(
+            config.size,
+            config.patch,
+            config.width,
+            config.layers,
+            config.heads,
+            mlp_ratio=4.0,
+            output_dim=config.output_width,
+            act_layer=QuickGELU if config.quick_gelu else nn.GELU,
+            norm_layer=partial(nn.LayerNorm, eps=1e-5),
+            pool_type="none",  # no token is singled out: ln_post is on all of them
+        )
+
+    @property
+    def width(self) -> int:
+        """Width of a token."""
+        return self.config.output_width
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of a picture."""
+        return 1 + (self.config.size // self.config.patch) ** 2
+
+    def preprocess(self, modality: str, array: np.ndarray, rate: float | None = None) -> torch.Tensor:
+        """A picture, uint8 (H, W[, 1 | 3 | 4]) -> float32 (3, size, size), as CLIP was trained."""
+        if modality != "image":
+            raise ValueError(f"this encoder reads image, not {modality}")
+        picture = as_rgb(array)
+        if self.config.channels == "bgr":
+            picture = np.ascontiguousarray(picture[..., ::-1])
+        return preprocess_image(picture, ImageSettings(size=self.config.size))
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Preprocessed pictures (B, 3, size, size) -> tokens (B, 1 + N, output width)."""
+        return self.visual(pixels)
+
+    @torch.no_grad()
+    def patches(self, modality: str, batch: torch.Tensor) -> list[torch.Tensor]:
+        """As MediaEncoder's: all tokens of each picture (1 + N, output width), the class token first."""
+        return list(self(batch))
+
+    def load(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Weights with the names of CLIP's ``visual``. ValueError names what is missing, unknown or misshapen."""
+        own = self.visual.state_dict()
+        for name in own.keys() - state.keys():
+            raise ValueError(f"the weights of CLIP lack {name!r}")
+        for name, value in state.items():
+            if name not in own:
+                raise ValueError(f"the weights of CLIP have the unknown key {name!r}")
+            if value.shape != own[name].shape:
+                expected = tuple(own[name].shape)
+                raise ValueError(f"the weights of CLIP: {name!r} has shape {tuple(value.shape)}, expected {expected}")
+        self.visual.load_state_dict({name: value.to(own[name].dtype) for name, value in state.items()})
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write ``config.json`` and ``model.safetensors``; each aside and renamed."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = {name: value.contiguous() for name, value in self.visual.state_dict().items()}
+        save_file(weights, folder / "model.safetensors.writing")
+        (folder / "config.json.writing").write_text(json.dumps(asdict(self.config), indent=2) + "\n", encoding="utf-8")
+        for name in ("model.safetensors", "config.json"):
+            os.replace(folder / f"{name}.writing", folder / name)
+        self.identity = _hash(folder / "model.safetensors")
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> OpenClipVision:
+        """Read what :meth:`save_pretrained` wrote, in evaluation mode. ValueError names what does not fit."""
+        folder = Path(folder)
+        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        for name in values.keys() - OpenClipConfig.__dataclass_fields__.keys():
+            raise ValueError(f"{folder / 'config.json'} has the unknown key {name!r}")
+        tower = cls(OpenClipConfig(**values))
+        tower.load(load_file(folder / "model.safetensors"))
+        tower.identity = _hash(folder / "model.safetensors")
+        return tower.eval()
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

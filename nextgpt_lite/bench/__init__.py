@@ -1,0 +1,9 @@
+"""Benchmarks: one file each, with ``run() -> dict`` of figures, nested as they read best."""
+
+#: Name -> (module with ``run``, what it measures).
+BENCHMARKS = {
+    "s2": ("nextgpt_lite.bench.s2", "shifted sparse attention against dense attention, forward and backward"),
+    "adapters": ("nextgpt_lite.bench.adapters", "decoding with all gated prompts active against the plain model"),
+    "encode": ("nextgpt_lite.bench.encode", "ImageBind at full size, bf16 weights against fp32"),
+    "cache": ("nextgpt_lite.bench.cache", "the visual cache, exact and compressed: recall, time, bytes"),
+}

@@ -1,0 +1,71 @@
+"""Adapters of long-context training: LoRA, trained embeddings and norms, and the positions they were trained on.
+
+    adapter_config.json, adapter_model.safetensors    LoRA, as peft writes and reads it
+    trainable_params.safetensors                      embeddings and norms, whole
+    positions.json                                    rope_parameters and max_position_embeddings
+
+LongLoRA's published folders are the first two as ``.bin``; they say nothing of positions. They are read with
+``weights_only=True``: what is not a tensor is refused, never executed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import PretrainedConfig
+
+from adapters.rope_scaling import positions_of
+
+LORA, WHOLE, POSITIONS = "adapter_model", "trainable_params", "positions.json"
+PREFIX = "base_model.model."
+
+
+class AdapterError(ValueError):
+    """An adapter that cannot be used, with a sentence that says what is wrong and what was expected."""
+
+
+def save_adapter(model: nn.Module, config: PretrainedConfig, lora: dict[str, Any], whole: list[str], folder: Path):
+    """Write the LoRA injected into ``model``, its parameters named ``whole``, and the positions of ``config``."""
+    aside = folder.with_name(f"writing-{folder.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    parameters = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
+    trained = {PREFIX + n.replace(".default.", "."): p for n, p in parameters.items() if ".lora_" in n}
+    save_file(trained, aside / f"{LORA}.safetensors", {"format": "pt"})
+    kept = {PREFIX + name: parameters[name].clone() for name in whole}
+    save_file(kept, aside / f"{WHOLE}.safetensors", {"format": "pt"})
+    LoraConfig(**lora, task_type="CAUSAL_LM").save_pretrained(str(aside))
+    (aside / POSITIONS).write_text(json.dumps(positions_of(config), indent=2) + "\n", encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(aside, folder)
+
+
+def read_tensors(folder: Path, name: str) -> dict[str, torch.Tensor] | None:
+    """Tensors of ``name``, in safetensors or ``.bin``, the prefix cut off; None where there is no such file."""
+    path = folder / f"{name}.safetensors"
+    try:
+        if path.is_file():
+            tensors = load_file(path)
+        elif (path := folder / f"{name}.bin").is_file():
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
+        else:
+            return None
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise AdapterError(f"{path} holds something else than tensors: {str(error).splitlines()[0]}") from error
+    return {key.removeprefix(PREFIX): value for key, value in tensors.items()}
+
+
+def stored_positions(folder: Path) -> dict[str, Any] | None:
+    """Positions that an adapter was trained on, or None where it does not say."""
+    path = folder / POSITIONS
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

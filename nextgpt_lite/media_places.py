@@ -1,0 +1,124 @@
+"""Which placeholder of a row reads which of its media: checked once where media enter the core.
+
+Letters: B batch, T tokens, M media of a row, P patches of a medium, E embedding width, K tokens of a medium.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from nextgpt_lite.signal_tokens import SignalTable
+
+
+@dataclass(frozen=True)
+class MediaPlaces:
+    """Media of a batch and where they belong.
+
+    ``features`` are pooled embeddings (B, M, E) or patch tokens (B, M, P, E) and zero where ``mask``, (B, M) or
+    (B, M, P), is false; ``there`` (B, M) says which media a row has. ``here`` (B, T) says where placeholders stand and
+    ``token`` (B, T) which of the row's M x K media tokens each of them reads: those that are there, in order.
+    """
+
+    features: torch.Tensor
+    mask: torch.Tensor
+    there: torch.Tensor
+    here: torch.Tensor
+    token: torch.Tensor
+    tokens_each: int
+
+    def pooled(self) -> torch.Tensor:
+        """One embedding a medium (B, M, E): of patches their mean."""
+        if self.features.ndim == 3:
+            return self.features
+        return self.features.sum(2) / self.mask.sum(2, keepdim=True).clamp_min(1)
+
+    def visibility(self, reach: str) -> torch.Tensor:
+        """Which token sees which medium: its placeholders (B, T, M), or with ``reach`` "row" all tokens (B, 1, M)."""
+        if reach == "row":
+            return self.there[:, None]
+        slots = torch.arange(self.features.shape[1], device=self.here.device)
+        return self.here[..., None] & ((self.token // self.tokens_each)[..., None] == slots)
+
+
+def batch_media(rows: Sequence[Sequence[torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Media of each row, embeddings (E,) or patch tokens (P, E) -> the core's keywords; none where no row has any."""
+    most = max(len(row) for row in rows)
+    if most == 0:
+        return {}
+    one = next(medium for row in rows for medium in row)
+    nothing = one.new_zeros(one.shape if one.ndim == 1 else (0, one.shape[-1]))
+    padded = [[*row, *[nothing] * (most - len(row))] for row in rows]
+    flat = [medium for row in padded for medium in row]
+    if one.ndim == 1:
+        return {"media_embeddings": torch.stack(flat).unflatten(0, (len(rows), most))}
+    features = pad_sequence(flat, batch_first=True).unflatten(0, (len(rows), most))  # (B, M, P, E)
+    lengths = torch.tensor([[len(medium) for medium in row] for row in padded], device=one.device)
+    mask = torch.arange(features.shape[2], device=one.device) < lengths[..., None]
+    return {"media_embeddings": features, "media_mask": mask}
+
+
+def place_media(
+    table: SignalTable,
+    input_ids: torch.Tensor,
+    features: torch.Tensor,
+    mask: torch.Tensor | None,
+    tokens: int | None,
+    shape: tuple[int, ...],
+) -> MediaPlaces:
+    """Ids (B, T) and media -> their places.
+
+    Args:
+        features: (B, M, E) or (B, M, P, E), padded with anything.
+        mask: (B, M) or (B, M, P), true where there is no padding. None = all patches of as many media as the
+            placeholders stand for; of all media where their number of tokens is not known.
+        tokens: K, or None where every patch is one.
+        shape: what one medium must look like, -1 = any: (E,) or (-1, E).
+
+    Raises ValueError for media of another shape, placeholders without a medium, and values that are not finite.
+    """
+    _check_shape(features, shape)
+    here = table.placeholder_mask(input_ids)
+    wanted = here.sum(1)  # (B,)
+    mask = _full_mask(mask, features, wanted, tokens)
+    features = features.masked_fill(~mask[..., None], 0.0)
+    _check_finite(features)
+    there = mask if mask.ndim == 2 else mask.any(-1)
+    given = mask if tokens is None else there[..., None].expand(-1, -1, tokens)  # (B, M, K)
+    _check_count(wanted, given.flatten(1).sum(1))
+    in_order = (~given.flatten(1)).int().argsort(dim=1, stable=True)  # those that are there come first
+    token = in_order.gather(1, (here.cumsum(1) - 1).clamp(0, in_order.shape[1] - 1))
+    return MediaPlaces(features, mask, there, here, token, given.shape[2])
+
+
+def _full_mask(
+    mask: torch.Tensor | None, features: torch.Tensor, wanted: torch.Tensor, tokens: int | None
+) -> torch.Tensor:
+    """What of the features is there: (B, M), or of patches (B, M, P). Where nothing says it, ``wanted`` (B,) does."""
+    if mask is None and tokens is None:
+        mask = features.new_ones(features.shape[:2], dtype=torch.bool)
+    elif mask is None:
+        mask = torch.arange(features.shape[1], device=wanted.device) * tokens < wanted[:, None]
+    return mask if mask.ndim == features.ndim - 1 else mask[..., None].expand(features.shape[:-1])
+
+
+def _check_shape(features: torch.Tensor, shape: tuple[int, ...]) -> None:
+    found = tuple(features.shape[2:])
+    if len(found) != len(shape) or any(size not in (-1, there) for size, there in zip(shape, found, strict=True)):
+        raise ValueError(f"media of shape {found}: this model's encoder gives {shape}, where -1 is any number")
+
+
+def _check_finite(features: torch.Tensor) -> None:
+    finite = features.isfinite().flatten(2).all(-1)  # (B, M)
+    if not bool(finite.all()):
+        row, medium = (~finite).nonzero()[0].tolist()
+        raise ValueError(f"medium {medium} of row {row} holds values that are not finite")
+
+
+def _check_count(wanted: torch.Tensor, given: torch.Tensor) -> None:
+    if bool((wanted > given).any()):
+        row = int((wanted > given).nonzero()[0])
+        raise ValueError(f"row {row} has {int(wanted[row])} placeholders, but its media give {int(given[row])} tokens")

@@ -1,0 +1,126 @@
+"""Merging: an adapter of long-context training into its language model, LoRA of the core into its base.
+
+What is merged knows its positions: the scaling that it was trained with is written into its configuration. A merge
+that leaves it out gives a model that babbles beyond its old length and is worse within it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+
+from adapters.rope_scaling import scale_positions
+from nextgpt_lite.long_adapter import LORA, WHOLE, AdapterError, read_tensors, stored_positions
+from nextgpt_lite.model import AnyToAnyCore
+
+#: What a language model's folder holds besides weights and configuration.
+COMPANIONS = ("token*", "special_tokens_map.json", "added_tokens.json", "chat_template*", "generation_config.json")
+#: Projections that gated prompts pass through without LoRA.
+PROMPT_PROJECTIONS = ("k_proj", "v_proj")
+
+
+def merge_adapter(base: Path, adapter: Path, out: Path, length: int | None = None, scaling: str = "linear") -> Path:
+    """Merge the adapter folder into the causal LM in ``base`` and write the whole model to ``out``.
+
+    The positions are the adapter's own or, where it does not store them, those of ``length`` tokens by ``scaling``.
+    Products are made in float32, weights are written in the base's type. AdapterError for keys that are missing,
+    unknown or wrongly shaped, for a folder ``out`` that exists, and where nothing says what the positions are.
+    """
+    if out.exists():
+        raise AdapterError(f"{out} exists already: give a new folder")
+    config = AutoConfig.from_pretrained(base, local_files_only=True)
+    whole = read_tensors(adapter, WHOLE) or {}
+    set_positions(config, adapter, length, scaling, required=bool(whole))
+    stored_type = config.dtype or torch.float32
+    model = AutoModelForCausalLM.from_pretrained(
+        base, config=config, dtype=torch.float32, local_files_only=True, use_safetensors=True
+    )
+    load_adapter(model, adapter, whole)
+    merge_lora(model)
+    model.to(stored_type)
+    aside = out.with_name(f"writing-{out.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    model.save_pretrained(aside)
+    for path in {path for pattern in COMPANIONS for path in base.glob(pattern)}:
+        shutil.copy2(path, aside / path.name)
+    os.replace(aside, out)
+    return out
+
+
+def set_positions(config: PretrainedConfig, adapter: Path, length: int | None, scaling: str, required: bool) -> None:
+    """Give ``config`` the positions that the adapter was trained on; said twice or not at all is an error."""
+    stored = stored_positions(adapter)
+    if stored is not None and length is not None:
+        raise AdapterError(f"{adapter} stores its positions: a length of {length} cannot be given as well")
+    if stored is not None:
+        for name, value in stored.items():
+            setattr(config, name, value)
+    elif length is not None:
+        scale_positions(config, length, scaling)
+    elif required:
+        raise AdapterError(f"{adapter} does not say on what positions it was trained: give the length")
+
+
+def load_adapter(model: PreTrainedModel, adapter: Path, whole: dict[str, torch.Tensor]) -> None:
+    """Put an adapter folder's LoRA and whole parameters on the model, in place; keys are checked."""
+    settings = adapter / "adapter_config.json"
+    lora = read_tensors(adapter, LORA)
+    if lora is None or not settings.is_file():
+        raise AdapterError(f"{adapter} is no adapter: expected adapter_config.json and {LORA}.safetensors")
+    saved = json.loads(settings.read_text(encoding="utf-8")).get("modules_to_save")
+    config = LoraConfig.from_pretrained(str(adapter))
+    config.modules_to_save = None  # whole modules are copied below: nothing needs a second copy beside the first
+    inject_adapter_in_model(config, model)
+    parameters = dict(model.named_parameters())
+    own = {name.replace(".default.", "."): p for name, p in parameters.items()}
+    wanted = {name for name in own if ".lora_" in name}
+    missing = sorted(wanted - lora.keys()) + [n for n in saved or () if not any(f".{n}." in f".{k}" for k in lora)]
+    if missing:
+        raise AdapterError(f"{adapter} lacks the key {missing[0]!r}")
+    with torch.no_grad():
+        for name, value in (lora | whole).items():
+            target = own.get(name)
+            if target is None:
+                target = own.get(name.replace(".weight", ".base_layer.weight"))
+            if target is None:
+                raise AdapterError(f"{adapter} has the unknown key {name!r}")
+            if target.shape != value.shape:
+                expected = tuple(target.shape)
+                raise AdapterError(f"{adapter}: {name!r} has shape {tuple(value.shape)}, expected {expected}")
+            target.copy_(value)
+
+
+def merge_lora(model: nn.Module, keep: tuple[str, ...] = ()) -> int:
+    """Merge every LoRA layer into its base layer, in place, but those named ``keep``; returns how many."""
+    merged = [(name, layer) for name, layer in _lora_layers(model) if name.rpartition(".")[2] not in keep]
+    for name, layer in merged:
+        layer.merge(safe_merge=True)  # refuses weights that are not finite
+        parent, _, child = name.rpartition(".")
+        setattr(model.get_submodule(parent), child, layer.get_base_layer())
+    return len(merged)
+
+
+def merge_core(core: AnyToAnyCore) -> None:
+    """Merge the core's LoRA into its language model, in place, exactly.
+
+    Gated prompts pass through the frozen key and value projections without LoRA: where there are prompts, LoRA stays
+    on those two. Afterwards the language model is another one: save it with the core.
+    """
+    if core.config.lora is None:
+        raise AdapterError("the core has no LoRA to merge")
+    has_prompts = any(True for _ in core.gated_prompts.parameters())
+    merge_lora(core.language_model, keep=PROMPT_PROJECTIONS if has_prompts else ())
+    left = {name.rpartition(".")[2] for name, _ in _lora_layers(core.language_model)}
+    core.config.lora = {**core.config.lora, "target_modules": sorted(left)} if left else None
+
+
+def _lora_layers(model: nn.Module) -> list[tuple[str, BaseTunerLayer]]:
+    return [(name, layer) for name, layer in model.named_modules() if isinstance(layer, BaseTunerLayer)]

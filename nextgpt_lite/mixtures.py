@@ -1,0 +1,70 @@
+"""Several media as one (2309.03905, Sec. 3.3): embedding arithmetic in a conversation, and pictures of mixtures.
+
+Letters: E embedding width, B pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from adapters.mixing import image_embedding, mix
+from adapters.visual_cache import VisualCache
+from encoders.media_encoder import MediaEncoder
+
+if TYPE_CHECKING:
+    from decoders.unclip import UnclipDecoder
+    from nextgpt_lite.any_to_any import AnyToAny
+
+Part = dict[str, Any]
+
+
+@torch.no_grad()
+def mixture(model: AnyToAny, parts: Sequence[Part], weights: Sequence[float] | None = None) -> Part:
+    """One content part, to be used in messages as a medium is, that means all of ``parts`` at once.
+
+    ``parts`` are ``{"type": "image" | ..., "array", "rate"}`` or ``{"type": "text", "text"}``; the first must be a
+    medium. ``weights`` default to equal ones. The visual cache, where the model has one, sees the mixture.
+    """
+    if not parts or parts[0]["type"] == "text":
+        raise ValueError("a mixture begins with a medium: its placeholder stands for the whole")
+    units = [_encode(model.encoder, part, project=False) for part in parts]
+    mixed = mix(units, [1.0] * len(parts) if weights is None else weights)  # (1, E)
+    return {"type": parts[0]["type"], "embedding": (mixed if model.cache is None else model.cache(mixed))[0]}
+
+
+@torch.no_grad()
+def draw(
+    encoder: MediaEncoder,
+    decoder: UnclipDecoder,
+    parts: Sequence[Part],
+    weights: Sequence[float] | None = None,
+    *,
+    cache: VisualCache | None = None,
+    seeds: Sequence[int] = (0,),
+    steps: int | None = None,
+    guidance: float | None = None,
+) -> list[np.ndarray]:
+    """Pictures, uint8 (H, W, 3), one a seed, of a mixture of media and texts: ImageBind-LLM's picture output.
+
+    Raises ValueError where the decoder was not trained on embeddings of the encoder's width.
+    """
+    expected = decoder.condition_shape[1]
+    if encoder.width != expected:
+        raise ValueError(f"the encoder's embeddings are {encoder.width} wide, the unCLIP decoder takes {expected}")
+    projections = [_encode(encoder, part, project=True) for part in parts]
+    shares = [1.0] * len(parts) if weights is None else weights
+    embedding = image_embedding([part["type"] for part in parts], projections, shares, cache)  # (1, E)
+    conditions = embedding[:, None].expand(len(seeds), -1, -1)
+    return decoder.decode(conditions, seeds=seeds, steps=steps, guidance=guidance)
+
+
+def _encode(encoder: MediaEncoder, part: Part, project: bool) -> torch.Tensor:
+    """(1, E) of one part: at unit length, or as the head projects it."""
+    if part["type"] == "text":
+        return encoder.project_text([part["text"]]) if project else encoder.embed_text([part["text"]])
+    tensor = encoder.preprocess(part["type"], np.asarray(part["array"]), part.get("rate"))[None].to(encoder.device)
+    return encoder.project(part["type"], tensor) if project else encoder.embed(part["type"], tensor)

@@ -1,0 +1,160 @@
+"""Stage 0, context extension (LongLoRA, 2309.12307): a language model learns to read rows longer than those it knows.
+
+Its positions are scaled, attention is shifted and sparse in training (dense in evaluation), and what is trained is LoRA
+on the attention with all norms and embeddings: what the paper calls LoRA+, without which LoRA does not get there (its
+Table 2). ``nextgpt-lite merge`` makes a whole model of the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from torch import nn
+from torch.utils.data import Dataset, TensorDataset
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from adapters import attention
+from adapters.long_context import ShiftedAttention
+from adapters.rope_scaling import scale_positions
+from data.toybox import dialogues
+from nextgpt_lite.long_adapter import save_adapter
+from nextgpt_lite.model import language_loss
+from nextgpt_lite.quantised import load_quantised
+from train.recipe import RecipeError
+from train.task import Task
+
+
+class ContextExtensionTask(Task):
+    """Trains an adapter for long rows on ``language_model/``; exports ``context_adapter/``."""
+
+    DEFAULTS: ClassVar[dict[str, Any]] = {
+        "seed": 31,
+        "length": 4096,  # tokens of a row
+        "rows": 1000,
+        "texts": [],  # UTF-8 files to read, end to end; none = Toybox dialogues
+        "scaling": "linear",
+        "form": "split",
+        "group": 0.25,
+        "quantised": False,  # QLoRA: the base in 4 bits
+        "lora": {
+            "r": 8,
+            "lora_alpha": 16,
+            "lora_dropout": 0.0,
+            "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj"],
+        },
+        "held_out": 4,  # rows of evaluate()
+    }
+
+    def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
+        super().__init__(settings, model_dir)
+        chosen = self.settings
+        self.tokenizer = AutoTokenizer.from_pretrained(self.model_dir / "tokenizer", local_files_only=True)
+        language_model = self.load_language_model()
+        inject_adapter_in_model(LoraConfig(**chosen["lora"]), language_model)
+        self.model = LongRows(language_model, ShiftedAttention(chosen["form"], chosen["group"]))
+        rows = self._rows(chosen["seed"], chosen["rows"] + chosen["held_out"])
+        self.held_out = rows[: chosen["held_out"]]
+        self.dataset: Dataset = TensorDataset(rows[chosen["held_out"] :])
+
+    def load_language_model(self) -> PreTrainedModel:
+        """The base with scaled positions, running the registered attention."""
+        folder = self.model_dir / "language_model"
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        scale_positions(config, self.settings["length"], self.settings["scaling"])
+        if self.settings["quantised"]:
+            model = load_quantised(folder, config)
+        else:
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, config=config, dtype=torch.float32, local_files_only=True, use_safetensors=True
+            )
+        model.set_attn_implementation(attention.register())
+        return model
+
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        parts: dict[str, list[nn.Parameter]] = {"lora": [], "norms": [], "embeddings": [], "language_model": []}
+        for name, parameter in self.model.language_model.named_parameters():
+            parts[self._part_of(name, parameter)].append(parameter)
+        return parts
+
+    def _part_of(self, name: str, parameter: nn.Parameter) -> str:
+        if ".lora_" in name:
+            return "lora"
+        if parameter is self.model.language_model.get_input_embeddings().weight:
+            return "embeddings"
+        module = name.split(".")[-2]
+        return "norms" if "norm" in module or module.startswith("ln_") else "language_model"
+
+    def collate(self, items: list[tuple[torch.Tensor]]) -> dict[str, torch.Tensor]:
+        return {"input_ids": torch.stack([row for (row,) in items])}
+
+    def export(self, model_dir: Path) -> None:
+        model = self.model.language_model
+        whole = [n for n, p in model.named_parameters() if self._part_of(n, p) in ("norms", "embeddings")]
+        save_adapter(model, model.config, self.settings["lora"], whole, Path(model_dir) / "context_adapter")
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """Perplexity of held-out rows at full length, with dense attention."""
+        losses = [float(self.model.eval()(row[None])["loss"]) for row in self.held_out]
+        return {"perplexity": float(np.exp(np.mean(losses)))}
+
+    def _rows(self, seed: int, count: int) -> torch.Tensor:
+        """``count`` rows (count, length) of texts end to end."""
+        length = self.settings["length"]
+        wanted = count * length
+        ids = list(chain.from_iterable(_until(wanted, self._texts(seed))))[:wanted]
+        if len(ids) < wanted:
+            raise RecipeError(f"texts hold {len(ids)} tokens, too few for {count} rows of {length}")
+        return torch.tensor(ids).view(count, length)
+
+    def _texts(self, seed: int) -> Iterator[list[int]]:
+        if self.settings["texts"]:
+            for path in self.settings["texts"]:
+                yield self.tokenizer(Path(path).read_text(encoding="utf-8"))["input_ids"]
+            return
+        index = 0
+        while True:
+            yield _dialogue_ids(self.tokenizer, seed, index)
+            index += 1
+
+
+class LongRows(nn.Module):
+    """A causal language model on whole rows: in groups while it trains, densely while it is evaluated."""
+
+    def __init__(self, language_model: PreTrainedModel, shifted: ShiftedAttention) -> None:
+        super().__init__()
+        self.language_model, self.shifted = language_model, shifted
+
+    def forward(self, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Ids (B, T) without padding."""
+        shifted = self.shifted.batch(input_ids.shape[1]) if self.training else None
+        logits = self.language_model(input_ids, use_cache=False, shifted_attention=shifted).logits
+        return {"loss": language_loss(logits, input_ids)}
+
+    def activation_checkpointing_enable(self, **kwargs) -> None:
+        self.language_model.activation_checkpointing_enable(**kwargs)
+
+
+def _until(wanted: int, texts: Iterator[list[int]]) -> Iterator[list[int]]:
+    """Texts until they hold ``wanted`` tokens."""
+    total = 0
+    for ids in texts:
+        yield ids
+        total += len(ids)
+        if total >= wanted:
+            return
+
+
+def _dialogue_ids(tokenizer: PreTrainedTokenizerBase, seed: int, index: int) -> list[int]:
+    turns = dialogues.text_only(dialogues.dialogue(seed, index), np.random.default_rng((seed, index, 1)))
+    messages = [
+        {"role": role, "content": "".join(part for part in parts if isinstance(part, str)).strip()}
+        for role, parts in turns
+    ]
+    return tokenizer.apply_chat_template(messages, return_dict=True)["input_ids"]
