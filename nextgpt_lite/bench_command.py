@@ -39,7 +39,7 @@ def measure(name: str) -> dict[str, Any]:
     module, _ = BENCHMARKS[name]
     started = time.perf_counter()
     figures = importlib.import_module(module).run()
-    return {**figures, "seconds_in_all": round(time.perf_counter() - started, 1)}
+    return {**figures, "seconds_in_all": round(time.perf_counter() - started, 3)}
 
 
 def print_figures(name: str, figures: dict[str, Any]) -> None:

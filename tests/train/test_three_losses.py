@@ -8,9 +8,10 @@ import torch
 from safetensors.torch import load_file
 
 from nextgpt_lite import AnyToAny
-from nextgpt_lite.checkpoint import load_core, write_manifest
+from nextgpt_lite.checkpoint import add_lora, load_core, save_core, write_manifest
 from tests.tiny_model import CORE, medium
-from tests.train.test_stages import stage
+from tests.train.test_stages import LORA, stage
+from train.recipe import RecipeError
 from train.task import build_task
 from train.trainer import TaskTrainer
 
@@ -93,3 +94,14 @@ def test_full_tuning_moves_the_base_and_writes_it(tiny_copy, tmp_path):
     written = load_core(tiny_copy / "core", tiny_copy / "language_model").language_model.lm_head.weight.detach()
     torch.testing.assert_close(written, tuned, atol=1e-3, rtol=1e-3)
     assert (written - original).abs().max() > 5e-3
+
+
+def test_a_core_with_lora_is_not_tuned_whole(tiny_copy):
+    folder = tiny_copy / "core_decoding"
+    core = load_core(folder, tiny_copy / "language_model")
+    add_lora(core, LORA)
+    save_core(core, folder)
+    with pytest.raises(RecipeError, match="core_decoding has LoRA already, expected a core without to start from"):
+        build_task(short("instruction_tuning", tiny_copy, tuning="full"))
+    task = build_task(short("instruction_tuning", tiny_copy, lora=LORA | {"r": 3}))
+    assert task.model.core.config.lora == LORA, "an earlier stage's LoRA goes on"
