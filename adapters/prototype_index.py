@@ -12,7 +12,7 @@ import torch
 
 #: Kind -> how many candidates are fetched for each neighbour that is wanted.
 CANDIDATES = {"ivf_sq8": 1, "ivf_rabitq": 10}
-CELL_ROWS, MOST_CELLS, CELLS_SEARCHED = 256, 4096, 128
+CELL_ROWS, MOST_CELLS, CELLS_SEARCHED = 256, 4096, 160
 #: Prototypes handled at once while a cache is built: float32 copies of all of them would not fit.
 BLOCK = 16384
 
