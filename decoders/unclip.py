@@ -11,8 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from diffusers import DDPMScheduler, StableUnCLIPImg2ImgPipeline
+from diffusers import StableUnCLIPImg2ImgPipeline
 
 from decoders.base import OnStep
 from decoders.diffusion import DiffusionDecoder, encode_text, to_uint8
@@ -74,15 +73,6 @@ class UnclipDecoder(DiffusionDecoder):
         labels = self.pipeline.noise_image_embeddings(condition[:, 0], noise_level=0)  # (B, 2 E)
         prompts = prompt.to(noisy).expand(len(noisy), -1, -1)
         return self.pipeline.unet(noisy, timestep, encoder_hidden_states=prompts, class_labels=labels).sample
-
-    def noise_loss(self, latents: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
-        """Mean squared error of the prediction at random timesteps of the pipeline's own schedule."""
-        schedule = DDPMScheduler.from_config(self.pipeline.scheduler.config)
-        steps = torch.randint(schedule.config.num_train_timesteps, (len(latents),), device=latents.device)
-        noise = torch.randn_like(latents)
-        targets = {"epsilon": lambda: noise, "v_prediction": lambda: schedule.get_velocity(latents, noise, steps)}
-        predicted = self.predict(schedule.add_noise(latents, noise, steps), steps, condition)
-        return F.mse_loss(predicted.float(), targets[schedule.config.prediction_type]().float())
 
     @torch.no_grad()
     def encode_media(self, media: Sequence[np.ndarray]) -> torch.Tensor:
