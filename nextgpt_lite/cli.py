@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 
 #: Subcommand -> (module with ``add_arguments(parser)``, ``run(args) -> int`` and ``ERRORS``; what it does).
@@ -43,5 +44,16 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
+def process() -> None:
+    """:func:`main` as a process of its own."""
+    code = main()
+    if sys.argv[1:2] == ["chat"]:
+        # Python would take torch and transformers apart piece by piece: a second more that a user waits for.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    process()

@@ -33,10 +33,10 @@ _TEXT = frozenset({"text"})
 
 
 def chain(speaker: Speaker) -> Dialogue:
-    """Two or three short dialogues in a row, each about something new: what went before must not confuse it."""
+    """Two to five short dialogues in a row, each about something new: what went before must not confuse it."""
     parts = (describe, ask, generate, convert, talk, text_to_text, decline, edit)
     last = None
-    for _ in range(int(speaker.pick((2, 2, 3)))):
+    for _ in range(int(speaker.pick((2, 3, 4, 5)))):
         last = speaker.pick(parts)(speaker)
     return Dialogue(last.turns, "chain", last.language, last.expected)
 

@@ -45,7 +45,8 @@ class ImageDiffusionTask(Task):
         "attribute_share": 0.6,
         "condition_noise": 0.1,  # deviation of the noise on conditions: projections only come near them
         "thing_weight": 3.0,  # added to the weight of latent cells that a thing touches
-        "shift": 1.0,  # above 1: more training and sampling at high noise
+        "shift": 1.0,  # above 1: more training at high noise, where the caption alone can tell what is to come
+        "sampling_shift": 1.0,  # above 1: more of the solver's steps at high noise
         "seed": TRAIN_SEED,
         "cache_dir": ".cache/pools",
     }
@@ -76,7 +77,7 @@ class ImageDiffusionTask(Task):
             text_encoder=copy.deepcopy(self.model.text_encoder).half(),
             tokenizer=self.tokenizer,
             unet=copy.deepcopy(self.model.unet).half(),
-            scheduler=flow_scheduler(self.settings["shift"]),
+            scheduler=flow_scheduler(self.settings["sampling_shift"]),
             safety_checker=None,
             feature_extractor=None,
             requires_safety_checker=False,

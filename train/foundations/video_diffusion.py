@@ -49,7 +49,8 @@ class VideoDiffusionTask(Task):
         "attribute_share": 0.7,
         "condition_noise": 0.1,  # deviation of the noise on conditions: projections only come near them
         "thing_weight": 3.0,  # added to the weight of latent cells that the thing touches
-        "shift": 1.0,  # above 1: more training and sampling at high noise
+        "shift": 1.0,  # above 1: more training at high noise, where the caption alone can tell what is to come
+        "sampling_shift": 1.0,  # above 1: more of the solver's steps at high noise
         "seed": TRAIN_SEED,
         "cache_dir": ".cache/pools",
     }
@@ -86,7 +87,7 @@ class VideoDiffusionTask(Task):
             tokenizer=self.tokenizer,
             unet=copy.deepcopy(self.model.unet).half(),
             motion_adapter=None,
-            scheduler=flow_scheduler(self.settings["shift"]),
+            scheduler=flow_scheduler(self.settings["sampling_shift"]),
         )
         folder = Path(model_dir) / "video_decoder"
         write_component(folder, lambda aside: pipeline.save_pretrained(aside, max_shard_size=MAX_SHARD_SIZE))
