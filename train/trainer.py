@@ -1,30 +1,46 @@
-"""The engine: a transformers Trainer that runs a Task by a Recipe, resumably.
+"""The engine: a transformers Trainer that runs a Task by a Recipe, resumably, in one process or many.
 
 ``nextgpt-lite train train/recipes/image_vae.yaml`` ends here.
 """
 
 from __future__ import annotations
 
+import copy
 import json
+import math
 import os
-import resource
 import shutil
-import time
+from collections.abc import Sized
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_model, save_file, save_model
 from torch import nn
-from transformers import Trainer, TrainingArguments
+from torch.utils.data import IterableDataset, Sampler
+from transformers import ProgressCallback, Trainer, TrainingArguments
 
+from train.checkpoints import DiskError, aside_of, disk_errors, publish, write_recipe
 from train.ema import ExponentialMovingAverage
 from train.lora_plus import with_faster_b
-from train.precision import full_precision_attention
+from train.loss_shares import ALL, PartMeans, shares, total_denominators
+from train.processes import mean_over_processes, sum_over_processes
+from train.progress import Meter, ThroughputBar, peak_memory_gib
 from train.recipe import NonFiniteLossError, Recipe, RecipeError
-from train.task import Task, build_task, moving_only, trainable_groups
+from train.sampling import StepSampler
+from train.sharding import (
+    is_sharded,
+    load_whole_model_state,
+    load_whole_optimiser_state,
+    shard_on_cpu,
+    whole_model_state,
+    whole_optimiser_state,
+)
+from train.streams import ResumableStream
+from train.task import Task, moving_only, trainable_groups
 
-CHECKPOINTS_KEPT = 2
+MODEL, AVERAGE, STREAM, LOG_WINDOW = "model.safetensors", "ema.safetensors", "stream.json", "log_window.json"
+OPTIMISER, SCHEDULE, TRAINER_STATE = "optimizer.pt", "scheduler.pt", "trainer_state.json"
 
 
 class TaskTrainer(Trainer):
@@ -32,33 +48,72 @@ class TaskTrainer(Trainer):
 
     def __init__(self, task: Task, recipe: Recipe, run_dir: Path) -> None:
         self.task, self.recipe, self.run_dir = task, recipe, run_dir
-        self._part_sums: dict[str, float] = {}
-        self._part_count = 0
-        self._started = (time.monotonic(), 0)
-        if recipe.accumulate > 1 and type(task).moved_by is not Task.moved_by:
-            raise RecipeError(f"accumulate must be 1, not {recipe.accumulate}: a step of this task moves one group")
+        self.meter, self.part_means = Meter(), PartMeans()
+        self._unread_random_state: str | None = None
+        _check_fit(task, recipe)
         groups = with_faster_b(trainable_groups(task, recipe), task.model, recipe.lora_b_ratio)
-        self.ema = ExponentialMovingAverage(task.model, recipe.ema) if recipe.ema else None
         # The optimiser is built here, so that Trainer never guesses at groups; fused AdamW updates in one pass.
         optimiser = torch.optim.AdamW(groups, betas=recipe.betas, fused=True)
+        arguments = _training_arguments(recipe, run_dir)
+        self.stream = _stream(task, recipe, arguments.world_size)
+        # A stream that knows where it is goes on from there; of others, the batches already seen are skipped.
+        arguments.ignore_data_skip = self.stream is not None and self.stream.keeps_state
         super().__init__(
             model=task.model,
-            args=_training_arguments(recipe, run_dir),
-            train_dataset=task.dataset,
+            args=arguments,
+            train_dataset=self.stream or task.dataset,
             data_collator=task.collate,
             optimizers=(optimiser, None),
         )
         self.model_accepts_loss_kwargs = False
+        self.ema = ExponentialMovingAverage(task.model, recipe.ema) if recipe.ema else None
+        # Sharded, a model cannot be exported: the main process keeps a whole one to fill at the end.
+        self.whole_model = copy.deepcopy(task.model) if self.is_fsdp_enabled and self.args.should_save else None
+        self.pop_callback(ProgressCallback)
+        self.add_callback(ThroughputBar())
+        if self.args.process_index:  # noise and dropout of their own for each process
+            torch.manual_seed(recipe.seed + self.args.process_index)
+
+    def create_accelerator_and_postprocess(self) -> None:
+        super().create_accelerator_and_postprocess()
+        shard_on_cpu(self.accelerator)
+        self.is_fsdp_enabled = getattr(self.accelerator.state, "fsdp_plugin", None) is not None
+
+    # -- data and loss ----------------------------------------------------------------------------------------
+
+    def _get_train_sampler(self, train_dataset=None) -> Sampler[int] | None:
+        dataset = self.task.dataset
+        if self.stream is not None or not isinstance(dataset, Sized):
+            return None
+        step = self.recipe.batch_size * self.recipe.accumulate * self.args.world_size
+        groups, weights = self.task.sample_groups(), self.task.sample_weights()
+        return StepSampler(len(dataset), step, self.recipe.seed, groups, weights)
+
+    def get_batch_samples(self, epoch_iterator, num_batches, device):
+        batches = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if self._unread_random_state is not None:
+            checkpoint, self._unread_random_state = self._unread_random_state, None
+            super()._load_rng_state(checkpoint)
+        return batches
+
+    def _get_num_items_in_batch(self, batch_samples, device):
+        """What each part of the step's loss is a mean over; None where the step is one batch or all weigh the same."""
+        if len(batch_samples) * self.args.world_size == 1:
+            return None
+        return total_denominators(self.task, batch_samples, device)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        outputs = model(**inputs)
+        totals: Any = num_items_in_batch  # of a step's denominators, see _get_num_items_in_batch
+        own = {} if totals is None else shares(self.task, inputs, totals, self.args.world_size)
+        by_part = bool(own) and ALL not in own
+        outputs = model(**inputs, shares=own) if by_part else model(**inputs)
         loss = outputs["loss"]
-        if not torch.isfinite(loss):
-            self._write_batch_aside(inputs)
-        for name, value in outputs.items():
-            if name != "loss":
-                self._part_sums[name] = self._part_sums.get(name, 0.0) + float(value)
-        self._part_count += 1
+        self._stop_unless_finite(loss, inputs)
+        self.loss_is_scaled_for_ga = totals is not None
+        loss = loss * own[ALL] if ALL in own else loss
+        parts = [(name, value) for name, value in outputs.items() if name != "loss"]
+        self.part_means.add(parts, own, 1.0 / self.current_gradient_accumulation_steps)
+        self.meter.count(inputs, self.recipe.batch_size)
         return (loss, outputs) if return_outputs else loss
 
     def training_step(self, model, inputs, num_items_in_batch=None):
@@ -69,95 +124,135 @@ class TaskTrainer(Trainer):
             self.ema.update(self.task.model, self.state.global_step)
         return loss
 
+    def _stop_unless_finite(self, loss: torch.Tensor, inputs: dict[str, Any]) -> None:
+        """Stop all processes when the loss of one is NaN or infinite; it writes its batch aside."""
+        finite = math.isfinite(float(loss.detach()))
+        [failed] = sum_over_processes([float(not finite)], loss.device)
+        if not failed:
+            return
+        step, path = self.state.global_step, self.run_dir / "non_finite_batch.safetensors"
+        if finite:
+            raise NonFiniteLossError(f"the loss of another process is not finite at step {step}")
+        if self.args.world_size > 1:
+            path = path.with_stem(f"{path.stem}_{self.args.process_index}")
+        tensors = {name: value.detach().cpu().contiguous() for name, value in inputs.items() if torch.is_tensor(value)}
+        with disk_errors("the batch whose loss is not finite", self.run_dir):
+            self.run_dir.mkdir(parents=True, exist_ok=True)
+            save_file(tensors, path)
+        raise NonFiniteLossError(f"the loss is not finite at step {step}; its batch is in {path}")
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds the parts of the loss, samples a second and peak memory to what Trainer logs."""
-        if "loss" in logs and self._part_count:
-            logs |= {name: round(total / self._part_count, 5) for name, total in self._part_sums.items()}
-            self._part_sums, self._part_count = {}, 0
-            logs |= self._throughput()
+        """Adds the parts of the loss, samples and tokens a second and peak memory to what Trainer logs."""
+        if "loss" in logs:
+            before = self.state.log_history[-1]["step"] if self.state.log_history else 0
+            logs |= self.part_means.tell(self.state.global_step - before)
+            seen = sum_over_processes([self.meter.samples, self.meter.tokens], self.args.device)
+            logs |= self.meter.rates(*seen) | {"peak_memory_gib": peak_memory_gib()}
         super().log(logs, start_time)
-
-    def _throughput(self) -> dict[str, float]:
-        now, step = time.monotonic(), self.state.global_step
-        seconds, steps = now - self._started[0], step - self._started[1]
-        self._started = (now, step)
-        samples = steps * self.recipe.batch_size * self.recipe.accumulate * self.args.world_size
-        return {"samples_per_second": round(samples / max(seconds, 1e-9), 1), "peak_memory_gib": peak_memory_gib()}
-
-    def _write_batch_aside(self, inputs: dict[str, Any]) -> None:
-        path = self.run_dir / "non_finite_batch.safetensors"
-        save_file({k: v.detach().cpu().contiguous() for k, v in inputs.items() if torch.is_tensor(v)}, path)
-        raise NonFiniteLossError(f"the loss is not finite at step {self.state.global_step}; its batch is in {path}")
 
     # -- checkpoints ------------------------------------------------------------------------------------------
 
-    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        folder = Path(output_dir or self.args.output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        save_model(self.task.model, str(folder / "model.safetensors"))
-        if self.ema is not None:
-            save_file(self.ema.state(), folder / "ema.safetensors")
-
     def _save_checkpoint(self, model: nn.Module, trial) -> None:
         final = self.run_dir / f"checkpoint-{self.state.global_step}"
-        aside = self.run_dir / f"writing-{final.name}"
-        shutil.rmtree(aside, ignore_errors=True)
-        self._save(str(aside))
-        self._save_optimizer_and_scheduler(str(aside))
-        self._save_rng_state(str(aside))
-        self.state.save_to_json(str(aside / "trainer_state.json"))
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(aside, final)
-        for old in checkpoints(self.run_dir)[:-CHECKPOINTS_KEPT]:
-            shutil.rmtree(old)
+        aside, failure = aside_of(final), None
+        try:
+            with disk_errors(f"the checkpoint of step {self.state.global_step}", self.run_dir):
+                self._write_checkpoint(aside)
+        except DiskError as error:
+            failure = error
+        [failed] = sum_over_processes([float(failure is not None)], self.args.device)
+        if failed:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise failure or DiskError(f"another process could not write the checkpoint of step {final.name[11:]}")
+        if self.args.should_save:
+            publish(final)
+        self.accelerator.wait_for_everyone()
+
+    def _write_checkpoint(self, folder: Path) -> None:
+        """Gather first, which all processes must do together; then write, which may fail in one of them."""
+        sharded = is_sharded(self.task.model)
+        weights = whole_model_state(self.task.model) if sharded else None
+        optimiser = whole_optimiser_state(self.task.model, self._plain_optimiser()) if sharded else None
+        average = self.ema.state() if self.ema is not None else {}
+        window = self._log_window()
+        folder.mkdir(parents=True, exist_ok=True)
+        self._save_rng_state(str(folder))
+        if self.is_deepspeed_enabled:
+            self._save_optimizer_and_scheduler(str(folder))
+        if not self.args.should_save:
+            return
+        if weights is not None:
+            save_file(weights, folder / MODEL)
+            torch.save(optimiser, folder / OPTIMISER)
+            torch.save(self.lr_scheduler.state_dict(), folder / SCHEDULE)
+        else:
+            save_model(self.task.model, str(folder / MODEL))
+            if not self.is_deepspeed_enabled:
+                self._save_optimizer_and_scheduler(str(folder))
+        if average:
+            save_file(average, folder / AVERAGE)
+        if self.stream is not None and self.stream.keeps_state:
+            self.stream.save(folder / STREAM, self.state.global_step)
+        (folder / LOG_WINDOW).write_text(json.dumps(window) + "\n", encoding="utf-8")
+        self.state.save_to_json(str(folder / TRAINER_STATE))
+        write_recipe(folder, self.recipe, self.args.world_size, sharded)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         folder = Path(resume_from_checkpoint)
-        load_model(self.task.model, str(folder / "model.safetensors"))
+        if is_sharded(self.task.model):
+            load_whole_model_state(self.task.model, folder / MODEL, self.args.should_save)
+        else:
+            load_model(self.task.model, str(folder / MODEL))
         if self.ema is not None:
-            self.ema.load(folder / "ema.safetensors")
+            self.ema.load(folder / AVERAGE)
+        if self.stream is not None and self.stream.keeps_state:
+            self.stream.load(folder / STREAM)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None or not is_sharded(self.task.model):
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        folder = Path(checkpoint)
+        load_whole_optimiser_state(self.task.model, self._plain_optimiser(), folder / OPTIMISER, self.args.should_save)
+        self.lr_scheduler.load_state_dict(torch.load(folder / SCHEDULE, weights_only=True))
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        """Trainer calls this once when it resumes, as its first step begins."""
+        super()._load_rng_state(checkpoint)
+        if checkpoint is not None:
+            self._take_up_log_window(Path(checkpoint) / LOG_WINDOW)
+            if self.args.ignore_data_skip:  # the loader is yet to be opened, which draws a random number
+                self._unread_random_state = checkpoint
+
+    def _log_window(self) -> dict[str, Any]:
+        """What has been summed since the last log: without it the curve of a resumed run would differ there."""
+        loss = mean_over_processes({"loss": self._tr_loss.item()})["loss"]
+        parts = mean_over_processes(self.part_means.sums)
+        return {"loss": loss, "logged": self._globalstep_last_logged, "total": self._total_loss_scalar, "parts": parts}
+
+    def _take_up_log_window(self, path: Path) -> None:
+        window = json.loads(path.read_text(encoding="utf-8"))
+        self._tr_loss += window["loss"]
+        self._globalstep_last_logged, self._total_loss_scalar = window["logged"], window["total"]
+        self.part_means.sums = window["parts"]
+
+    def _plain_optimiser(self) -> torch.optim.Optimizer:
+        return getattr(self.optimizer, "optimizer", self.optimizer)
 
 
-def run_recipe(recipe: Recipe, run_dir: str | Path, resume: bool = False) -> dict[str, float]:
-    """Train, export into the recipe's model folder, and return the task's own evaluation.
-
-    ``resume`` goes on from the newest checkpoint in ``run_dir``; without one it starts afresh. What is
-    written: checkpoints and ``run.json`` (recipe, seconds, figures) in ``run_dir``, components in
-    ``recipe.model``.
-    """
-    run_dir = Path(run_dir)
-    torch.set_num_threads(recipe.threads)
-    torch.manual_seed(recipe.seed)
-    started = time.monotonic()
-    task = build_task(recipe)
-    trainer = TaskTrainer(task, recipe, run_dir)  # refuses bad parts before anything is written
-    run_dir.mkdir(parents=True, exist_ok=True)
-    found = checkpoints(run_dir) if resume else []
-    if not resume:
-        for old in checkpoints(run_dir):
-            shutil.rmtree(old)
-    with full_precision_attention():
-        trainer.train(resume_from_checkpoint=str(found[-1]) if found else None)
-    if trainer.ema is not None:
-        trainer.ema.copy_to(task.model)
-    task.model.eval()
-    Path(recipe.model).mkdir(parents=True, exist_ok=True)
-    task.export(Path(recipe.model))
-    figures = task.evaluate()
-    _write_run_record(run_dir, recipe, time.monotonic() - started, figures)
-    return figures
+def _check_fit(task: Task, recipe: Recipe) -> None:
+    """RecipeError for what the engine cannot do with this task."""
+    if recipe.accumulate > 1 and type(task).moved_by is not Task.moved_by and task.sample_groups() is None:
+        raise RecipeError(f"accumulate must be 1, not {recipe.accumulate}: a step of this task moves one group")
+    if recipe.gradient_checkpointing and not hasattr(task.model, "activation_checkpointing_enable"):
+        raise RecipeError(f"gradient_checkpointing must be false: task {recipe.task!r} has no layers that can be")
 
 
-def checkpoints(run_dir: Path) -> list[Path]:
-    """Complete checkpoints of a run, oldest first."""
-    return sorted(run_dir.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
-
-
-def peak_memory_gib() -> float:
-    """Peak memory of this process in GiB: the GPU's where there is one, else resident memory."""
-    if torch.cuda.is_available():
-        return round(torch.cuda.max_memory_allocated() / 2**30, 2)
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
+def _stream(task: Task, recipe: Recipe, processes: int) -> ResumableStream | None:
+    """The task's dataset as a stream, where it is one."""
+    if not isinstance(task.dataset, IterableDataset):
+        return None
+    return ResumableStream(task.dataset, recipe.batch_size * recipe.accumulate * processes)
 
 
 def _training_arguments(recipe: Recipe, run_dir: Path) -> TrainingArguments:
@@ -172,6 +267,7 @@ def _training_arguments(recipe: Recipe, run_dir: Path) -> TrainingArguments:
         warmup_steps=int(recipe.warmup * recipe.steps),
         max_grad_norm=recipe.max_grad_norm,
         bf16=recipe.bf16,
+        torch_compile=recipe.torch_compile,
         use_cpu=not torch.cuda.is_available(),
         seed=recipe.seed,
         data_seed=recipe.seed,
@@ -183,17 +279,5 @@ def _training_arguments(recipe: Recipe, run_dir: Path) -> TrainingArguments:
         remove_unused_columns=False,
         dataloader_drop_last=True,
         dataloader_pin_memory=torch.cuda.is_available(),
+        accelerator_config={"dispatch_batches": False},  # each process reads its own share of a stream
     )
-
-
-def _write_run_record(run_dir: Path, recipe: Recipe, seconds: float, figures: dict[str, float]) -> None:
-    record = {
-        "recipe": recipe.__dict__,
-        "seconds": round(seconds, 1),
-        "threads": recipe.threads,
-        "peak_memory_gib": peak_memory_gib(),
-        "figures": {name: round(float(value), 5) for name, value in figures.items()},
-    }
-    aside = run_dir / "run.json.writing"
-    aside.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    os.replace(aside, run_dir / "run.json")

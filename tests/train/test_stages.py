@@ -13,10 +13,11 @@ from nextgpt_lite.generate import signal_conditions
 from nextgpt_lite.signal_tokens import OUTPUT_MODALITIES
 from tests.tiny_model import CORE, medium
 from train.recipe import read_recipe
+from train.run import run_recipe
 from train.stages.dialogue_data import DialogueRows, messages_of
 from train.stages.dialogue_task import DialogueTask
 from train.task import build_task
-from train.trainer import TaskTrainer, run_recipe
+from train.trainer import TaskTrainer
 
 RECIPES = Path(__file__).parents[2] / "train/recipes"
 LORA = {"r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "v_proj", "up_proj"]}

@@ -14,10 +14,12 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from train.checkpoints import checkpoints
 from train.ema import ExponentialMovingAverage
-from train.recipe import Recipe
+from train.recipe import NonFiniteLossError, Recipe
+from train.run import run_recipe
 from train.task import build_task
-from train.trainer import NonFiniteLossError, TaskTrainer, checkpoints, run_recipe
+from train.trainer import TaskTrainer
 
 ROOT = Path(__file__).parents[2]
 SOUND = Recipe(
@@ -40,7 +42,10 @@ PICTURE = Recipe(
     log_every=1,
     tracker="none",
 )
-FILES = {"model.safetensors", "ema.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"}
+FILES = {
+    "model.safetensors", "ema.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json",
+    "log_window.json", "recipe.json",
+}  # fmt: skip
 
 
 def exported(folder):
