@@ -1,17 +1,25 @@
 """Micro-batches of different sizes give the loss and gradients of one batch; so does checkpointing."""
 
+import shutil
+from dataclasses import replace
+
 import pytest
 import torch
 
-from tests.train.test_stages import folder, stage  # noqa: F401  (a fixture)
+from tests.train.short_recipes import PICTURE, stage
 from train.loss_shares import shares, total_denominators
 from train.recipe import RecipeError
 from train.task import build_task, trainable_groups
 from train.trainer import TaskTrainer
 
 
+@pytest.fixture(scope="module")
+def folder(tiny_folder, tmp_path_factory):
+    return shutil.copytree(tiny_folder, tmp_path_factory.mktemp("stages") / "model")
+
+
 @pytest.fixture(params=["encoding_alignment", "decoding_alignment"])
-def task(request, folder, tmp_path, monkeypatch):  # noqa: F811
+def task(request, folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     recipe = stage(request.param, folder)
     built = build_task(recipe)
@@ -65,8 +73,6 @@ def test_checkpointing_gives_the_same_gradients_with_gates_open(task):
 
 
 def test_a_model_without_layers_refuses_checkpointing(tmp_path):
-    from tests.train.test_trainer import PICTURE, replace
-
     recipe = replace(PICTURE, gradient_checkpointing=True, model=str(tmp_path))
     with pytest.raises(RecipeError, match="gradient_checkpointing must be false"):
         TaskTrainer(build_task(recipe), recipe, tmp_path / "run")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.train.test_trainer import FILES, PICTURE
+from tests.train.short_recipes import FILES, PICTURE
 from train.checkpoints import DiskError, check_recipe, checkpoints, disk_errors, write_recipe
 from train.recipe import RecipeError
 from train.run import run_recipe

@@ -14,38 +14,15 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from tests.train.short_recipes import FILES, PICTURE, SOUND
 from train.checkpoints import checkpoints
 from train.ema import ExponentialMovingAverage
-from train.recipe import NonFiniteLossError, Recipe
+from train.recipe import NonFiniteLossError
 from train.run import run_recipe
 from train.task import build_task
 from train.trainer import TaskTrainer
 
 ROOT = Path(__file__).parents[2]
-SOUND = Recipe(
-    task="audio_vae",
-    steps=60,
-    batch_size=2,
-    learning_rates={"vae": 2e-3},
-    task_settings={"channels": [4, 4, 4, 4], "latent_channels": 2, "groups": 2, "held_out": 2},
-    checkpoint_every=4,
-    log_every=10,
-    ema=0.9,
-    tracker="none",
-)
-PICTURE = Recipe(
-    task="image_vae",
-    steps=3,
-    batch_size=2,
-    learning_rates={"encoder": 0.0, "decoder": 1e-2},
-    task_settings={"block_out_channels": [4, 4], "latent_channels": 2, "pictures": 8, "held_out": 2},
-    log_every=1,
-    tracker="none",
-)
-FILES = {
-    "model.safetensors", "ema.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json",
-    "log_window.json", "recipe.json",
-}  # fmt: skip
 
 
 def exported(folder):
