@@ -33,7 +33,12 @@ class DiskError(RuntimeError):
 
 def checkpoints(run_dir: Path) -> list[Path]:
     """Complete checkpoints of a run, oldest first."""
-    return sorted(run_dir.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    return sorted(run_dir.glob("checkpoint-*"), key=step_of)
+
+
+def step_of(checkpoint: Path) -> int:
+    """After how many optimiser steps it was written."""
+    return int(checkpoint.name.rpartition("-")[2])
 
 
 def aside_of(final: Path) -> Path:
@@ -44,10 +49,7 @@ def aside_of(final: Path) -> Path:
 def publish(final: Path) -> None:
     """Give a checkpoint that was written aside its name, and remove those that are too many."""
     remove(final)
-    for path in aside_of(final).rglob("*"):
-        _flush(path)
     os.replace(aside_of(final), final)
-    _flush(final.parent)
     for old in checkpoints(final.parent)[:-KEPT]:
         remove(old)
 
@@ -88,13 +90,14 @@ def _disk_error(what: str, folder: Path, error: Exception) -> DiskError:
     return DiskError(f"{what} cannot be written: {cause}; the disk of {folder} has {free:.1f} MiB free")
 
 
-def _flush(path: Path) -> None:
-    """Have the disk hold a file, or a folder's list of names, before anything relies on it."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def flush(folder: Path) -> None:
+    """Have the disk hold every file of a folder before anything relies on it; what does not fit is told here."""
+    for path in folder.rglob("*"):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 # -- which recipe a checkpoint belongs to --------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import sys
 import time
 from typing import Any
 
@@ -19,9 +20,11 @@ SHOWN = {
 
 
 class ThroughputBar(ProgressCallback):
-    """A bar over the steps with the newest figures beside it."""
+    """A bar over the steps with the newest figures beside it; a line for each log where no one watches."""
 
     def on_log(self, args, state, control, logs=None, **kwargs):
+        if not sys.stderr.isatty():
+            super().on_log(args, state, control, logs, **kwargs)
         if self.training_bar is not None and logs:
             shown = [form.format(logs[name]) for name, form in SHOWN.items() if name in logs]
             self.training_bar.set_postfix_str(", ".join(shown))

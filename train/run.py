@@ -14,7 +14,6 @@ from train.precision import full_precision_attention
 from train.processes import join_processes, leave_processes, main_process_first
 from train.progress import peak_memory_gib
 from train.recipe import Recipe
-from train.sharding import whole_model_state
 from train.task import build_task
 from train.trainer import TaskTrainer
 
@@ -71,12 +70,12 @@ def _prepare(run_dir: Path, resume: bool) -> None:
 def _hand_to_main_process(trainer: TaskTrainer) -> bool:
     """Give the main process the whole trained model, average applied, and part from the others; whether it is it."""
     task, main = trainer.task, trainer.args.should_save
-    weights = whole_model_state(task.model) if trainer.is_fsdp_enabled else None
+    weights = trainer.whole_weights()
     average = trainer.ema.state() if trainer.ema is not None else {}
     leave_processes()
     if not main:
         return False
-    if weights is not None:
+    if weights is not None and trainer.whole_model is not None:
         task.model = trainer.whole_model
         task.model.load_state_dict(weights, strict=False)
     parameters = dict(task.model.named_parameters())

@@ -20,7 +20,7 @@ from torch import nn
 from torch.utils.data import IterableDataset, Sampler
 from transformers import ProgressCallback, Trainer, TrainingArguments
 
-from train.checkpoints import DiskError, aside_of, disk_errors, publish, write_recipe
+from train.checkpoints import DiskError, aside_of, disk_errors, flush, publish, step_of, write_recipe
 from train.ema import ExponentialMovingAverage
 from train.lora_plus import with_faster_b
 from train.loss_shares import ALL, PartMeans, shares, total_denominators
@@ -50,6 +50,7 @@ class TaskTrainer(Trainer):
         self.task, self.recipe, self.run_dir = task, recipe, run_dir
         self.meter, self.part_means = Meter(), PartMeans()
         self._unread_random_state: str | None = None
+        self._steps_done = 0
         _check_fit(task, recipe)
         groups = with_faster_b(trainable_groups(task, recipe), task.model, recipe.lora_b_ratio)
         # The optimiser is built here, so that Trainer never guesses at groups; fused AdamW updates in one pass.
@@ -61,14 +62,15 @@ class TaskTrainer(Trainer):
         super().__init__(
             model=task.model,
             args=arguments,
-            train_dataset=self.stream or task.dataset,
+            train_dataset=task.dataset if self.stream is None else self.stream,
             data_collator=task.collate,
             optimizers=(optimiser, None),
         )
         self.model_accepts_loss_kwargs = False
         self.ema = ExponentialMovingAverage(task.model, recipe.ema) if recipe.ema else None
         # Sharded, a model cannot be exported: the main process keeps a whole one to fill at the end.
-        self.whole_model = copy.deepcopy(task.model) if self.is_fsdp_enabled and self.args.should_save else None
+        shards = self.is_fsdp_enabled or self.is_deepspeed_enabled
+        self.whole_model = copy.deepcopy(task.model) if shards and self.args.should_save else None
         self.pop_callback(ProgressCallback)
         self.add_callback(ThroughputBar())
         if self.args.process_index:  # noise and dropout of their own for each process
@@ -79,6 +81,11 @@ class TaskTrainer(Trainer):
         shard_on_cpu(self.accelerator)
         self.is_fsdp_enabled = getattr(self.accelerator.state, "fsdp_plugin", None) is not None
 
+    def train(self, resume_from_checkpoint=None, *args, **kwargs):
+        if resume_from_checkpoint:
+            self._steps_done = step_of(Path(resume_from_checkpoint))
+        return super().train(resume_from_checkpoint, *args, **kwargs)
+
     # -- data and loss ----------------------------------------------------------------------------------------
 
     def _get_train_sampler(self, train_dataset=None) -> Sampler[int] | None:
@@ -87,7 +94,10 @@ class TaskTrainer(Trainer):
             return None
         step = self.recipe.batch_size * self.recipe.accumulate * self.args.world_size
         groups, weights = self.task.sample_groups(), self.task.sample_weights()
-        return StepSampler(len(dataset), step, self.recipe.seed, groups, weights)
+        sampler = StepSampler(len(dataset), step, self.recipe.seed, groups, weights)
+        # A loader that skips batches does not tell its sampler the epoch where there are several processes.
+        sampler.set_epoch(self._steps_done // (len(sampler) // step))
+        return sampler
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
         batches = super().get_batch_samples(epoch_iterator, num_batches, device)
@@ -171,7 +181,7 @@ class TaskTrainer(Trainer):
     def _write_checkpoint(self, folder: Path) -> None:
         """Gather first, which all processes must do together; then write, which may fail in one of them."""
         sharded = is_sharded(self.task.model)
-        weights = whole_model_state(self.task.model) if sharded else None
+        weights = self.whole_weights()
         optimiser = whole_optimiser_state(self.task.model, self._plain_optimiser()) if sharded else None
         average = self.ema.state() if self.ema is not None else {}
         window = self._log_window()
@@ -181,14 +191,14 @@ class TaskTrainer(Trainer):
             self._save_optimizer_and_scheduler(str(folder))
         if not self.args.should_save:
             return
-        if weights is not None:
+        if weights is None:
+            save_model(self.task.model, str(folder / MODEL))
+            self._save_optimizer_and_scheduler(str(folder))
+        else:
             save_file(weights, folder / MODEL)
+        if sharded:
             torch.save(optimiser, folder / OPTIMISER)
             torch.save(self.lr_scheduler.state_dict(), folder / SCHEDULE)
-        else:
-            save_model(self.task.model, str(folder / MODEL))
-            if not self.is_deepspeed_enabled:
-                self._save_optimizer_and_scheduler(str(folder))
         if average:
             save_file(average, folder / AVERAGE)
         if self.stream is not None and self.stream.keeps_state:
@@ -196,6 +206,15 @@ class TaskTrainer(Trainer):
         (folder / LOG_WINDOW).write_text(json.dumps(window) + "\n", encoding="utf-8")
         self.state.save_to_json(str(folder / TRAINER_STATE))
         write_recipe(folder, self.recipe, self.args.world_size, sharded)
+        flush(folder)
+
+    def whole_weights(self) -> dict[str, torch.Tensor] | None:
+        """The whole model on the main process, {} on others; None where every process holds it. A collective call."""
+        if is_sharded(self.task.model):
+            return whole_model_state(self.task.model)
+        if self.is_deepspeed_enabled:
+            return self.accelerator.get_state_dict(self.model_wrapped)
+        return None
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         folder = Path(resume_from_checkpoint)

@@ -107,6 +107,17 @@ def test_shards_train_save_and_resume(alone, tiny_folder, tmp_path):
     assert_close(whole, weights(other, name))
 
 
+@pytest.mark.slow
+def test_a_loss_that_is_no_number_stops_all_processes(tiny_copy, tmp_path):
+    recipe = stage("encoding_alignment", tiny_copy, warmup=0.0, max_grad_norm=1e38)
+    rates = {part: 1e38 if rate else 0.0 for part, rate in recipe.learning_rates.items()}
+    done = launched(replace(recipe, learning_rates=rates), tmp_path / "run", "ddp")
+    assert done.returncode != 0
+    assert "is not finite at step" in done.stderr
+    assert list((tmp_path / "run").glob("non_finite_batch_*.safetensors"))
+    assert not (tmp_path / "run/run.json").exists()
+
+
 @pytest.mark.parametrize("path", CONFIGURATIONS, ids=lambda path: path.stem)
 def test_accelerate_reads_every_shipped_configuration(path):
     assert load_config_from_file(str(path)).num_processes == 2

@@ -14,6 +14,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from nextgpt_lite.cli import main
 from tests.train.short_recipes import FILES, PICTURE, SOUND
 from train.checkpoints import checkpoints
 from train.ema import ExponentialMovingAverage
@@ -92,6 +93,17 @@ def test_a_loss_that_is_no_number_stops_and_leaves_its_batch(tmp_path):
         TaskTrainer(task, PICTURE, tmp_path).train()
     assert load_file(tmp_path / "non_finite_batch.safetensors")["pixels"].shape[:2] == (2, 3)
     assert checkpoints(tmp_path) == []
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_the_command_ends_with_the_sentence(tmp_path, capsys, accumulate):
+    values = asdict(replace(PICTURE, learning_rates={"encoder": 0.0, "decoder": 1e38}, accumulate=accumulate))
+    values |= {"betas": list(values["betas"]), "model": str(tmp_path / "model"), "warmup": 0.0, "max_grad_norm": 1e38}
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(values))
+    assert main(["train", str(tmp_path / "a.yaml"), "--out", str(tmp_path / "run")]) == 2
+    assert "the loss is not finite at step 1; its batch is in" in capsys.readouterr().err
+    assert load_file(tmp_path / "run/non_finite_batch.safetensors")["pixels"].shape[0] == PICTURE.batch_size
+    assert not (tmp_path / "model").exists() and not (tmp_path / "run/run.json").exists()
 
 
 def test_losses_throughput_and_memory_are_logged(tmp_path):
