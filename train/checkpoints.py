@@ -103,13 +103,13 @@ def flush(folder: Path) -> None:
 # -- which recipe a checkpoint belongs to --------------------------------------------------------------------------
 
 
-def write_recipe(folder: Path, recipe: Recipe, processes: int, sharded: bool) -> None:
+def write_recipe(folder: Path, recipe: Recipe, processes: int) -> None:
     """Store in a checkpoint what it was trained by."""
-    record = {"recipe": dataclasses.asdict(recipe), "processes": processes, "sharded": sharded}
+    record = {"recipe": dataclasses.asdict(recipe), "processes": processes}
     (folder / RECIPE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
-def check_recipe(folder: Path, recipe: Recipe, processes: int, sharded: bool) -> None:
+def check_recipe(folder: Path, recipe: Recipe, processes: int) -> None:
     """RecipeError, with the keys that differ, unless ``recipe`` computes what the checkpoint's recipe did.
 
     A step must hold the same samples; how many of them a process accumulates, and how many processes there are, may
@@ -129,9 +129,6 @@ def check_recipe(folder: Path, recipe: Recipe, processes: int, sharded: bool) ->
     ]
     if wrong:
         raise RecipeError(f"{folder} was trained by another recipe: {', '.join(wrong)}; start without --resume")
-    if stored["sharded"] != sharded:
-        layout = "FSDP" if stored["sharded"] else "whole models"
-        raise RecipeError(f"{folder} holds the optimiser of {layout}: resume it as it was launched")
 
 
 def _comparable(values: dict[str, Any], processes: int) -> dict[str, Any]:

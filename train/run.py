@@ -35,9 +35,8 @@ def run_recipe(recipe: Recipe, run_dir: str | Path, resume: bool = False) -> dic
     started = time.monotonic()
     processes = join_processes()
     found = checkpoints(run_dir)[-1:] if resume else []
-    sharded = os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
     for checkpoint in found:
-        check_recipe(checkpoint, recipe, processes.num_processes, sharded)
+        check_recipe(checkpoint, recipe, processes.num_processes)
     with main_process_first():
         torch.manual_seed(recipe.seed)
         task = build_task(recipe)

@@ -1,7 +1,7 @@
 """Models whose parameters are sharded over processes by FSDP2: whole states out of them, and back into them.
 
-A checkpoint holds whole tensors, whatever the number of processes. Every function here is a collective call: all
-processes must make it.
+A checkpoint holds whole tensors, under the names and in the order that they have in one process: it can be resumed by
+any number of processes, with shards or without.
 """
 
 from __future__ import annotations
@@ -15,17 +15,7 @@ from accelerate import Accelerator, DistributedType
 from accelerate.utils import FullyShardedDataParallelPlugin
 from safetensors.torch import load_file
 from torch import nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
 from torch.distributed.tensor import DTensor, distribute_tensor
-
-WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
-FROM_MAIN = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True, strict=False)
 
 
 def shard_on_cpu(accelerator: Accelerator) -> None:
@@ -37,12 +27,8 @@ def shard_on_cpu(accelerator: Accelerator) -> None:
 
 
 def is_sharded(model: nn.Module) -> bool:
+    """Whether this process holds shards of the model's parameters."""
     return any(isinstance(parameter, DTensor) for parameter in model.parameters())
-
-
-def whole(tensor: torch.Tensor) -> torch.Tensor:
-    """The whole of a tensor, of which this process may hold a shard."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def local(tensor: torch.Tensor) -> torch.Tensor:
@@ -50,31 +36,55 @@ def local(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """The whole of a tensor. Of one that is sharded every process must ask."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
 def sharded_like(tensor: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """A whole tensor, sharded as ``other`` is."""
+    """A whole tensor, which every process has, sharded as ``other`` is."""
     if not isinstance(other, DTensor) or isinstance(tensor, DTensor):
         return tensor
-    return distribute_tensor(tensor.to(other.device), other.device_mesh, other.placements)
+    return distribute_tensor(tensor.to(other.device), other.device_mesh, other.placements, src_data_rank=None)
 
 
-def whole_model_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Every parameter and buffer that is stored, tied ones once, on the CPU of the main process; {} elsewhere."""
+def whole_model_state(model: nn.Module, keep: bool) -> dict[str, torch.Tensor]:
+    """Every stored parameter and buffer, tied ones once, on the CPU; {} unless ``keep``. Every process must call it."""
     once = {name for name, _ in model.named_parameters()} | {name for name, _ in model.named_buffers()}
-    state = get_model_state_dict(model, options=WHOLE)
-    return {name: value.contiguous() for name, value in state.items() if name in once}
+    state = {}
+    for name, value in model.state_dict().items():
+        if name in once:
+            gathered = whole(value)
+            state |= {name: gathered.cpu().contiguous()} if keep else {}
+    return state
 
 
-def load_whole_model_state(model: nn.Module, path: Path, main: bool) -> None:
+@torch.no_grad()
+def load_whole_model_state(model: nn.Module, path: Path) -> None:
     """Give a sharded model what :func:`whole_model_state` gave."""
-    set_model_state_dict(model, load_file(path) if main else {}, options=FROM_MAIN)
+    own = model.state_dict()
+    for name, value in load_file(path).items():
+        local(own[name]).copy_(local(sharded_like(value, own[name])))
 
 
-def whole_optimiser_state(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
-    """The optimiser's state by names of parameters, whole, on the CPU of the main process; {} elsewhere."""
-    return get_optimizer_state_dict(model, optimiser, options=WHOLE)
+def whole_optimiser_state(optimiser: torch.optim.Optimizer, keep: bool) -> dict[str, Any]:
+    """The state that one process would have, on the CPU; {} unless ``keep``. Every process must call it."""
+    state = optimiser.state_dict()
+    gathered = {}
+    for number, values in state["state"].items():
+        own = {name: whole(value) if torch.is_tensor(value) else value for name, value in values.items()}
+        if keep:
+            gathered[number] = {name: v.cpu() if torch.is_tensor(v) else v for name, v in own.items()}
+    return {"state": gathered, "param_groups": state["param_groups"]} if keep else {}
 
 
-def load_whole_optimiser_state(model: nn.Module, optimiser: torch.optim.Optimizer, path: Path, main: bool) -> None:
-    """Give the optimiser of a sharded model what :func:`whole_optimiser_state` gave."""
-    state = torch.load(path, map_location="cpu", weights_only=True) if main else {}
-    set_optimizer_state_dict(model, optimiser, state, options=FROM_MAIN)
+def load_whole_optimiser_state(optimiser: torch.optim.Optimizer, path: Path) -> None:
+    """Give the optimiser of a sharded model the state of one of a whole model."""
+    state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    for number, values in state["state"].items():
+        parameter = parameters[number]
+        for name, value in values.items():
+            if torch.is_tensor(value) and value.shape == parameter.shape:
+                values[name] = sharded_like(value, parameter)
+    optimiser.load_state_dict(state)

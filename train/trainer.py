@@ -180,16 +180,16 @@ class TaskTrainer(Trainer):
 
     def _write_checkpoint(self, folder: Path) -> None:
         """Gather first, which all processes must do together; then write, which may fail in one of them."""
-        sharded = is_sharded(self.task.model)
+        sharded, main = is_sharded(self.task.model), self.args.should_save
         weights = self.whole_weights()
-        optimiser = whole_optimiser_state(self.task.model, self._plain_optimiser()) if sharded else None
+        optimiser = whole_optimiser_state(self._plain_optimiser(), main) if sharded else None
         average = self.ema.state() if self.ema is not None else {}
         window = self._log_window()
         folder.mkdir(parents=True, exist_ok=True)
         self._save_rng_state(str(folder))
         if self.is_deepspeed_enabled:
             self._save_optimizer_and_scheduler(str(folder))
-        if not self.args.should_save:
+        if not main:
             return
         if weights is None:
             save_model(self.task.model, str(folder / MODEL))
@@ -205,13 +205,13 @@ class TaskTrainer(Trainer):
             self.stream.save(folder / STREAM, self.state.global_step)
         (folder / LOG_WINDOW).write_text(json.dumps(window) + "\n", encoding="utf-8")
         self.state.save_to_json(str(folder / TRAINER_STATE))
-        write_recipe(folder, self.recipe, self.args.world_size, sharded)
+        write_recipe(folder, self.recipe, self.args.world_size)
         flush(folder)
 
     def whole_weights(self) -> dict[str, torch.Tensor] | None:
         """The whole model on the main process, {} on others; None where every process holds it. A collective call."""
         if is_sharded(self.task.model):
-            return whole_model_state(self.task.model)
+            return whole_model_state(self.task.model, self.args.should_save)
         if self.is_deepspeed_enabled:
             return self.accelerator.get_state_dict(self.model_wrapped)
         return None
@@ -219,7 +219,7 @@ class TaskTrainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         folder = Path(resume_from_checkpoint)
         if is_sharded(self.task.model):
-            load_whole_model_state(self.task.model, folder / MODEL, self.args.should_save)
+            load_whole_model_state(self.task.model, folder / MODEL)
         else:
             load_model(self.task.model, str(folder / MODEL))
         if self.ema is not None:
@@ -232,7 +232,7 @@ class TaskTrainer(Trainer):
             super()._load_optimizer_and_scheduler(checkpoint)
             return
         folder = Path(checkpoint)
-        load_whole_optimiser_state(self.task.model, self._plain_optimiser(), folder / OPTIMISER, self.args.should_save)
+        load_whole_optimiser_state(self._plain_optimiser(), folder / OPTIMISER)
         self.lr_scheduler.load_state_dict(torch.load(folder / SCHEDULE, weights_only=True))
 
     def _load_rng_state(self, checkpoint: str | None) -> None:

@@ -98,11 +98,16 @@ def test_shards_train_save_and_resume(alone, tiny_folder, tmp_path):
     whole = weights(other, name)
     assert_close(weights(folder, name), whole)
     record = json.loads((checkpoints(tmp_path / "two-run")[-1] / "recipe.json").read_text())
-    assert record["sharded"] and record["processes"] == 2
+    assert record["processes"] == 2
 
     shutil.rmtree(tmp_path / "two-run/checkpoint-4")
     done = launched(recipe, tmp_path / "two-run", "fsdp2", "--resume")
     assert done.returncode == 0, done.stderr[-3000:]
+    assert losses(tmp_path / "two-run") == pytest.approx(losses(run_dir), rel=1e-4)
+    assert_close(whole, weights(other, name))
+
+    shutil.rmtree(tmp_path / "two-run/checkpoint-4")  # what shards have left, one whole model takes up
+    run_recipe(replace(recipe, accumulate=2), tmp_path / "two-run", resume=True)
     assert losses(tmp_path / "two-run") == pytest.approx(losses(run_dir), rel=1e-4)
     assert_close(whole, weights(other, name))
 
