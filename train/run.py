@@ -81,7 +81,7 @@ def _hand_to_main_process(trainer: TaskTrainer) -> bool:
     with torch.no_grad():
         for name, value in average.items():
             parameters[name].copy_(value)
-    task.model.eval()
+    task.model.cpu().eval()  # where the batches of evaluate() are
     return True
 
 

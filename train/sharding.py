@@ -22,7 +22,10 @@ def shard_on_cpu(accelerator: Accelerator) -> None:
     """Have ``accelerate`` shard where the processes have CPUs alone: FSDP2 can, accelerate asks for a GPU."""
     wanted = os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
     if wanted and accelerator.distributed_type == DistributedType.MULTI_CPU:
-        accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin()  # reads what the launcher said
+        plugin = FullyShardedDataParallelPlugin()  # reads what the launcher said
+        if accelerator.mixed_precision != "no":
+            plugin.set_mixed_precision(accelerator.mixed_precision)
+        accelerator.state.fsdp_plugin = plugin
         accelerator.state.distributed_type = DistributedType.FSDP
 
 

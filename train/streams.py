@@ -37,7 +37,8 @@ class ResumableStream(IterableDataset):
         return hasattr(self.dataset, "state_dict") and hasattr(self.dataset, "load_state_dict")
 
     def __iter__(self) -> Iterator[Any]:
-        while True:
+        empty = 0
+        while empty < 2:  # a pass that is taken up at its very end is empty, the next one is not
             if hasattr(self.dataset, "set_epoch"):
                 self.dataset.set_epoch(self.passes)
             before = self.seen
@@ -46,9 +47,9 @@ class ResumableStream(IterableDataset):
                 if self.seen % self.step == 0 and self.keeps_state:
                     self._note_state()
                 yield sample
-            if self.seen == before and self.passes == 0:
-                raise ValueError("the stream holds no sample: there is nothing to train on")
+            empty = empty + 1 if self.seen == before else 0
             self.passes += 1
+        raise ValueError("the stream holds no sample: there is nothing to train on")
 
     def _note_state(self) -> None:
         state = {"seen": self.seen, "passes": self.passes, "dataset": self.dataset.state_dict()}

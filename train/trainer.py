@@ -51,11 +51,11 @@ class TaskTrainer(Trainer):
         self.meter, self.part_means = Meter(), PartMeans()
         self._unread_random_state: str | None = None
         self._steps_done = 0
-        _check_fit(task, recipe)
         groups = with_faster_b(trainable_groups(task, recipe), task.model, recipe.lora_b_ratio)
         # The optimiser is built here, so that Trainer never guesses at groups; fused AdamW updates in one pass.
         optimiser = torch.optim.AdamW(groups, betas=recipe.betas, fused=True)
         arguments = _training_arguments(recipe, run_dir)
+        _check_fit(task, recipe, arguments.world_size)
         self.stream = _stream(task, recipe, arguments.world_size)
         # A stream that knows where it is goes on from there; of others, the batches already seen are skipped.
         arguments.ignore_data_skip = self.stream is not None and self.stream.keeps_state
@@ -83,7 +83,10 @@ class TaskTrainer(Trainer):
 
     def train(self, resume_from_checkpoint=None, *args, **kwargs):
         if resume_from_checkpoint:
-            self._steps_done = step_of(Path(resume_from_checkpoint))
+            folder = Path(resume_from_checkpoint)
+            self._steps_done = step_of(folder)
+            if self.stream is not None and self.stream.keeps_state:
+                self.stream.load(folder / STREAM)
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
     # -- data and loss ----------------------------------------------------------------------------------------
@@ -158,6 +161,8 @@ class TaskTrainer(Trainer):
             logs |= self.part_means.tell(self.state.global_step - before)
             seen = sum_over_processes([self.meter.samples, self.meter.tokens], self.args.device)
             logs |= self.meter.rates(*seen) | {"peak_memory_gib": peak_memory_gib()}
+        if self.stream is not None:  # of which Trainer would count from the resumed step on
+            self.state.epoch = self.state.global_step / self.state.max_steps
         super().log(logs, start_time)
 
     # -- checkpoints ------------------------------------------------------------------------------------------
@@ -224,8 +229,6 @@ class TaskTrainer(Trainer):
             load_model(self.task.model, str(folder / MODEL))
         if self.ema is not None:
             self.ema.load(folder / AVERAGE)
-        if self.stream is not None and self.stream.keeps_state:
-            self.stream.load(folder / STREAM)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is None or not is_sharded(self.task.model):
@@ -259,10 +262,13 @@ class TaskTrainer(Trainer):
         return getattr(self.optimizer, "optimizer", self.optimizer)
 
 
-def _check_fit(task: Task, recipe: Recipe) -> None:
+def _check_fit(task: Task, recipe: Recipe, processes: int) -> None:
     """RecipeError for what the engine cannot do with this task."""
-    if recipe.accumulate > 1 and type(task).moved_by is not Task.moved_by and task.sample_groups() is None:
-        raise RecipeError(f"accumulate must be 1, not {recipe.accumulate}: a step of this task moves one group")
+    batches = recipe.accumulate * processes
+    if batches > 1 and type(task).moved_by is not Task.moved_by and task.sample_groups() is None:
+        raise RecipeError(f"accumulate x processes must be 1, not {batches}: a step of this task moves one group")
+    if recipe.ema and os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true":
+        raise RecipeError(f"ema must be 0 with DeepSpeed, not {recipe.ema}: it holds the weights itself")
     if recipe.gradient_checkpointing and not hasattr(task.model, "activation_checkpointing_enable"):
         raise RecipeError(f"gradient_checkpointing must be false: task {recipe.task!r} has no layers that can be")
 

@@ -112,7 +112,7 @@ def test_what_would_mix_the_groups_is_refused(folder, tmp_path):
     recipe = recipe_for(folder, accumulate=2)
     task = build_task(recipe)
     task.sample_groups = lambda: None
-    with pytest.raises(RecipeError, match="accumulate must be 1, not 2"):
+    with pytest.raises(RecipeError, match="accumulate x processes must be 1, not 2"):
         TaskTrainer(task, recipe, tmp_path / "run")
     with pytest.raises(RecipeError, match="early_layers 2 must lie between 1 and 1"):
         build_task(recipe_for(folder, settings={"early_layers": 2}))
