@@ -54,9 +54,9 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
-            raise RecipeError(f"schedule {self.schedule!r} is unknown: expected one of {', '.join(SCHEDULES)}")
+            raise RecipeError(f"schedule {self.schedule!r} is unknown{nearest(self.schedule, SCHEDULES)}")
         if self.tracker not in TRACKERS:
-            raise RecipeError(f"tracker {self.tracker!r} is unknown: expected one of {', '.join(TRACKERS)}")
+            raise RecipeError(f"tracker {self.tracker!r} is unknown{nearest(self.tracker, TRACKERS)}")
         if self.tracker == "wandb" and importlib.util.find_spec("wandb") is None:
             raise RecipeError("tracker 'wandb' needs the package wandb, which is not installed: expected tensorboard")
         for name in ("steps", "batch_size", "checkpoint_every", "log_every", "threads", "accumulate"):

@@ -51,9 +51,7 @@ class TaskTrainer(Trainer):
         self.meter, self.part_means = Meter(), PartMeans()
         self._unread_random_state: str | None = None
         self._steps_done = 0
-        groups = with_faster_b(trainable_groups(task, recipe), task.model, recipe.lora_b_ratio)
-        # The optimiser is built here, so that Trainer never guesses at groups; fused AdamW updates in one pass.
-        optimiser = torch.optim.AdamW(groups, betas=recipe.betas, fused=True)
+        self.groups = with_faster_b(trainable_groups(task, recipe), task.model, recipe.lora_b_ratio)
         arguments = _training_arguments(recipe, run_dir)
         _check_fit(task, recipe, arguments.world_size)
         self.stream = _stream(task, recipe, arguments.world_size)
@@ -64,7 +62,6 @@ class TaskTrainer(Trainer):
             args=arguments,
             train_dataset=task.dataset if self.stream is None else self.stream,
             data_collator=task.collate,
-            optimizers=(optimiser, None),
         )
         self.model_accepts_loss_kwargs = False
         self.ema = ExponentialMovingAverage(task.model, recipe.ema) if recipe.ema else None
@@ -80,6 +77,12 @@ class TaskTrainer(Trainer):
         super().create_accelerator_and_postprocess()
         shard_on_cpu(self.accelerator)
         self.is_fsdp_enabled = getattr(self.accelerator.state, "fsdp_plugin", None) is not None
+
+    def create_optimizer(self, model=None) -> torch.optim.Optimizer:
+        """AdamW over the task's groups: Trainer must not guess at any. Fused, it updates in one pass."""
+        if self.optimizer is None:
+            self.optimizer = torch.optim.AdamW(self.groups, betas=self.recipe.betas, fused=True)
+        return self.optimizer
 
     def train(self, resume_from_checkpoint=None, *args, **kwargs):
         if resume_from_checkpoint:

@@ -54,8 +54,9 @@ def test_overrides_reach_into_mappings(tmp_path):
         ({"learning_rates": 1e-3}, "learning_rates must be of type dict"),
         ({"learning_rates": {"vae": "fast"}}, "learning_rates must be of type dict"),
         ({"betas": [0.9]}, "betas must be of type tuple"),
-        ({"schedule": "cosin"}, "expected one of cosine, linear"),
-        ({"tracker": "tensorbord"}, "expected one of tensorboard, wandb, none"),
+        ({"schedule": "cosin"}, "schedule 'cosin' is unknown: did you mean 'cosine'"),
+        ({"schedule": "steep"}, "expected one of cosine, linear"),
+        ({"tracker": "tensorbord"}, "tracker 'tensorbord' is unknown: did you mean 'tensorboard'"),
         ({"torch_compile": "fast"}, "torch_compile must be of type bool"),
     ],
 )
