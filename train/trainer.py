@@ -63,6 +63,7 @@ class TaskTrainer(Trainer):
             train_dataset=task.dataset if self.stream is None else self.stream,
             data_collator=task.collate,
         )
+        self.create_optimizer()
         self.model_accepts_loss_kwargs = False
         self.ema = ExponentialMovingAverage(task.model, recipe.ema) if recipe.ema else None
         # Sharded, a model cannot be exported: the main process keeps a whole one to fill at the end.
