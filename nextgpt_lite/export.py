@@ -18,6 +18,7 @@ import os
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoTokenizer
@@ -92,7 +93,8 @@ def export_model(
 def _export_language_model(sources: dict[str, Path], folder: Path, exported: Exported) -> None:
     core = load_core(sources["core"], sources["language_model"])
     plain_language_model(core, exported)
-    language_model = core.language_model.to(DTYPES[exported.dtype])
+    language_model: Any = core.language_model
+    language_model.to(DTYPES[exported.dtype])
     language_model.set_attn_implementation("sdpa")
     language_model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(sources["tokenizer"], local_files_only=True).save_pretrained(folder)
@@ -103,11 +105,12 @@ def _export_language_model(sources: dict[str, Path], folder: Path, exported: Exp
 def plain_language_model(core: AnyToAnyCore, exported: Exported) -> None:
     """Fold biases and merge LoRA, all of it, into the core's language model, in place; note what is not in it."""
     prompts, config = core.gated_prompts, core.config
+    language_model: Any = core.language_model
     if config.bias_tuning is not None:
-        bias_tuning.fold(core.language_model)
+        bias_tuning.fold(language_model)
         exported.notes.append("Biases, scales and norms that were tuned are part of the language model.")
     if config.lora:
-        merge_lora(core.language_model)
+        merge_lora(language_model)
         exported.merged = sorted(config.lora["target_modules"])
     crossed = sorted(set(exported.merged) & set(PROMPT_PROJECTIONS))
     if crossed and prompts.reads_media:

@@ -169,7 +169,7 @@ def _estimated_activations(trainer: TaskTrainer) -> int:
     batch = next(iter(trainer.get_train_dataloader()))
     each = CHECKPOINTED_BYTES if trainer.recipe.gradient_checkpointing else KEPT_BYTES
     for module in trainer.task.model.modules():
-        config = getattr(module, "config", None)
+        config: Any = getattr(module, "config", None)
         if hasattr(config, "num_hidden_layers") and "input_ids" in batch:
             return batch["input_ids"].numel() * config.num_hidden_layers * config.hidden_size * each
     return 0

@@ -45,7 +45,7 @@ class Meter:
         self.samples += batch_size if ids is None else len(ids)
         self.tokens += real_tokens(batch)
 
-    def rates(self, samples: int, tokens: int) -> dict[str, float]:
+    def rates(self, samples: float, tokens: float) -> dict[str, float]:
         """Samples and, where there are any, tokens a second; starts counting anew."""
         seconds = max(time.monotonic() - self.started, 1e-9)
         self.restart()

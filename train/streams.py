@@ -27,7 +27,8 @@ class ResumableStream(IterableDataset):
     """
 
     def __init__(self, dataset: IterableDataset, step: int) -> None:
-        self.dataset, self.step = dataset, step
+        self.dataset: Any = dataset
+        self.step = step
         self.passes = self.seen = 0
         self.states: OrderedDict[int, dict[str, Any]] = OrderedDict()
 

@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Sized
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_model, save_file, save_model
@@ -161,7 +161,7 @@ class TaskTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the parts of the loss, samples and tokens a second and peak memory to what Trainer logs."""
         if "loss" in logs:
-            before = self.state.log_history[-1]["step"] if self.state.log_history else 0
+            before = int(self.state.log_history[-1]["step"]) if self.state.log_history else 0
             logs |= self.part_means.tell(self.state.global_step - before)
             seen = sum_over_processes([self.meter.samples, self.meter.tokens], self.args.device)
             logs |= self.meter.rates(*seen) | {"peak_memory_gib": peak_memory_gib()}
@@ -207,7 +207,7 @@ class TaskTrainer(Trainer):
             save_file(weights, folder / MODEL)
         if sharded:
             torch.save(optimiser, folder / OPTIMISER)
-            torch.save(self.lr_scheduler.state_dict(), folder / SCHEDULE)
+            torch.save(self._plain_schedule().state_dict(), folder / SCHEDULE)
         if average:
             save_file(average, folder / AVERAGE)
         if self.stream is not None and self.stream.keeps_state:
@@ -222,7 +222,7 @@ class TaskTrainer(Trainer):
         if is_sharded(self.task.model):
             return whole_model_state(self.task.model, self.args.should_save)
         if self.is_deepspeed_enabled:
-            return self.accelerator.get_state_dict(self.model_wrapped)
+            return cast("dict[str, torch.Tensor]", self.accelerator.get_state_dict(self.model_wrapped))
         return None
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
@@ -240,7 +240,7 @@ class TaskTrainer(Trainer):
             return
         folder = Path(checkpoint)
         load_whole_optimiser_state(self._plain_optimiser(), folder / OPTIMISER)
-        self.lr_scheduler.load_state_dict(torch.load(folder / SCHEDULE, weights_only=True))
+        self._plain_schedule().load_state_dict(torch.load(folder / SCHEDULE, weights_only=True))
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         """Trainer calls this once when it resumes, as its first step begins."""
@@ -262,8 +262,11 @@ class TaskTrainer(Trainer):
         self._globalstep_last_logged, self._total_loss_scalar = window["logged"], window["total"]
         self.part_means.sums = window["parts"]
 
-    def _plain_optimiser(self) -> torch.optim.Optimizer:
+    def _plain_optimiser(self) -> Any:
         return getattr(self.optimizer, "optimizer", self.optimizer)
+
+    def _plain_schedule(self) -> Any:
+        return self.lr_scheduler
 
 
 def _check_fit(task: Task, recipe: Recipe, processes: int) -> None:
