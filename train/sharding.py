@@ -17,11 +17,17 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from train.processes import sum_over_processes
+
+
+def is_asked_for(engine: str) -> bool:
+    """Whether ``accelerate launch`` was told to use "FSDP" or "DEEPSPEED"."""
+    return os.environ.get(f"ACCELERATE_USE_{engine}", "").lower() == "true"
+
 
 def shard_on_cpu(accelerator: Accelerator) -> None:
     """Have ``accelerate`` shard where the processes have CPUs alone: FSDP2 can, accelerate asks for a GPU."""
-    wanted = os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
-    if wanted and accelerator.distributed_type == DistributedType.MULTI_CPU:
+    if is_asked_for("FSDP") and accelerator.distributed_type == DistributedType.MULTI_CPU:
         plugin = FullyShardedDataParallelPlugin()  # reads what the launcher said
         if accelerator.mixed_precision != "no":
             plugin.set_mixed_precision(accelerator.mixed_precision)
@@ -29,9 +35,13 @@ def shard_on_cpu(accelerator: Accelerator) -> None:
         accelerator.state.distributed_type = DistributedType.FSDP
 
 
+def is_shard(tensor: torch.Tensor) -> bool:
+    return isinstance(tensor, DTensor)
+
+
 def is_sharded(model: nn.Module) -> bool:
     """Whether this process holds shards of the model's parameters."""
-    return any(isinstance(parameter, DTensor) for parameter in model.parameters())
+    return any(map(is_shard, model.parameters()))
 
 
 def local(tensor: torch.Tensor) -> torch.Tensor:
@@ -49,6 +59,34 @@ def sharded_like(tensor: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     if not isinstance(other, DTensor) or isinstance(tensor, DTensor):
         return tensor
     return distribute_tensor(tensor.to(other.device), other.device_mesh, other.placements, src_data_rank=None)
+
+
+def with_all_reduced(model: nn.Module, loss: torch.Tensor) -> torch.Tensor:
+    """A loss with a share of nothing in every parameter that its batch leaves out here, but another process's does not.
+
+    FSDP reduces the gradients that there are: processes whose batches hold other modalities would reduce other ones.
+    Asked after the forward pass, when what is not in a layer (the root's) is whole. Every process must call it.
+    """
+    asked = [parameter for parameter in model.parameters() if parameter.requires_grad and not is_shard(parameter)]
+    used = _leaves(loss)
+    counts = sum_over_processes([float(id(parameter) in used) for parameter in asked], loss.device)
+    for parameter, count in zip(asked, counts, strict=True):
+        if count and id(parameter) not in used:
+            loss = loss + 0.0 * parameter.sum()
+    return loss
+
+
+def _leaves(loss: torch.Tensor) -> set[int]:
+    """Identities of the tensors that a loss was computed from."""
+    found, seen, waiting = set(), set(), [loss.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        found |= {id(node.variable)} if hasattr(node, "variable") else set()
+        waiting += [following for following, _ in node.next_functions]
+    return found
 
 
 def whole_model_state(model: nn.Module, keep: bool) -> dict[str, torch.Tensor]:

@@ -29,12 +29,14 @@ from train.progress import Meter, ThroughputBar, peak_memory_gib
 from train.recipe import NonFiniteLossError, Recipe, RecipeError
 from train.sampling import StepSampler
 from train.sharding import (
+    is_asked_for,
     is_sharded,
     load_whole_model_state,
     load_whole_optimiser_state,
     shard_on_cpu,
     whole_model_state,
     whole_optimiser_state,
+    with_all_reduced,
 )
 from train.streams import ResumableStream
 from train.task import Task, moving_only, trainable_groups
@@ -128,6 +130,8 @@ class TaskTrainer(Trainer):
         self._stop_unless_finite(loss, inputs)
         self.loss_is_scaled_for_ga = totals is not None
         loss = loss * own[ALL] if ALL in own else loss
+        if self.is_fsdp_enabled:
+            loss = with_all_reduced(model, loss)
         parts = [(name, value) for name, value in outputs.items() if name != "loss"]
         self.part_means.add(parts, own, 1.0 / self.current_gradient_accumulation_steps)
         self.meter.count(inputs, self.recipe.batch_size)
@@ -271,10 +275,12 @@ class TaskTrainer(Trainer):
 
 def _check_fit(task: Task, recipe: Recipe, processes: int) -> None:
     """RecipeError for what the engine cannot do with this task."""
-    batches = recipe.accumulate * processes
-    if batches > 1 and type(task).moved_by is not Task.moved_by and task.sample_groups() is None:
+    batches, in_turns = recipe.accumulate * processes, type(task).moved_by is not Task.moved_by
+    if in_turns and is_asked_for("FSDP"):
+        raise RecipeError(f"task {recipe.task!r} moves parts in turns, which FSDP cannot hold still: expected DDP")
+    if batches > 1 and in_turns and task.sample_groups() is None:
         raise RecipeError(f"accumulate x processes must be 1, not {batches}: a step of this task moves one group")
-    if recipe.ema and os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true":
+    if recipe.ema and is_asked_for("DEEPSPEED"):
         raise RecipeError(f"ema must be 0 with DeepSpeed, not {recipe.ema}: it holds the weights itself")
     if recipe.gradient_checkpointing and not hasattr(task.model, "activation_checkpointing_enable"):
         raise RecipeError(f"gradient_checkpointing must be false: task {recipe.task!r} has no layers that can be")
