@@ -25,6 +25,8 @@ RECIPE = "recipe.json"
 FREE_KEYS = frozenset(
     {"model", "checkpoint_every", "log_every", "tracker", "threads", "gradient_checkpointing", "torch_compile"}
 )
+#: torch.save has no class of its own for a write that fails.
+FAILED_WRITE = ("PytorchStreamWriter", "inline_container", "iostream error")
 
 
 class DiskError(RuntimeError):
@@ -77,8 +79,8 @@ def disk_errors(what: str, folder: Path) -> Iterator[None]:
         yield
     except (OSError, SafetensorError) as error:
         raise _disk_error(what, folder, error) from error
-    except RuntimeError as error:  # torch.save has no class of its own for a write that fails
-        if "PytorchStreamWriter" not in str(error) and "inline_container" not in str(error):
+    except RuntimeError as error:
+        if not any(sign in str(error) for sign in FAILED_WRITE):
             raise
         raise _disk_error(what, folder, error) from error
 

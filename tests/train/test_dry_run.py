@@ -87,7 +87,7 @@ def test_the_command_prints_and_writes_nothing(tmp_path, capsys):
     assert main(["train", str(recipe), "--dry-run", "--out", str(tmp_path / "run")]) == 0
     assert "decoder" in capsys.readouterr().out
     assert contents(tmp_path) == before and not (tmp_path / "run").exists()
-    assert main(["train", str(recipe), "--dry-run", "learning_rates.encodr=1"]) == 2
+    assert main(["train", str(recipe), "learning_rates.encodr=1", "--dry-run"]) == 2
     assert "unknown part 'encodr': did you mean 'encoder'?" in capsys.readouterr().err
 
 

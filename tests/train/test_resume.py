@@ -114,5 +114,7 @@ def test_only_writes_become_disk_errors(tmp_path):
         disk_errors("the component", tmp_path),
     ):
         raise OSError(28, "No space left on device")
+    with pytest.raises(DiskError, match="the part cannot"), disk_errors("the part", tmp_path):
+        raise RuntimeError("basic_ios::clear: iostream error")
     with pytest.raises(RuntimeError, match="shapes"), disk_errors("the component", tmp_path):
         raise RuntimeError("shapes do not fit")
