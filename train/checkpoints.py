@@ -88,7 +88,7 @@ def disk_errors(what: str, folder: Path) -> Iterator[None]:
 def _disk_error(what: str, folder: Path, error: Exception) -> DiskError:
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(existing).free / 2**20
-    cause = str(error).splitlines()[0]
+    cause = "the disk is full" if free < 1 else str(error).splitlines()[0]
     return DiskError(f"{what} cannot be written: {cause}; the disk of {folder} has {free:.1f} MiB free")
 
 
