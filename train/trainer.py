@@ -258,13 +258,12 @@ class TaskTrainer(Trainer):
         """What has been summed since the last log: without it the curve of a resumed run would differ there."""
         loss = mean_over_processes({"loss": self._tr_loss.item()})["loss"]
         parts = mean_over_processes(self.part_means.sums)
-        return {"loss": loss, "logged": self._globalstep_last_logged, "total": self._total_loss_scalar, "parts": parts}
+        return {"loss": loss, "logged": self._globalstep_last_logged, "parts": parts}
 
     def _take_up_log_window(self, path: Path) -> None:
         window = json.loads(path.read_text(encoding="utf-8"))
         self._tr_loss += window["loss"]
-        self._globalstep_last_logged, self._total_loss_scalar = window["logged"], window["total"]
-        self.part_means.sums = window["parts"]
+        self._globalstep_last_logged, self.part_means.sums = window["logged"], window["parts"]
 
     def _plain_optimiser(self) -> Any:
         return getattr(self.optimizer, "optimizer", self.optimizer)
