@@ -12,6 +12,7 @@ import pytest
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils.deepspeed import HfDeepSpeedConfig
 from safetensors.torch import load_file
 from transformers import TrainingArguments
 from transformers.integrations import deepspeed
@@ -138,9 +139,9 @@ def test_accelerate_reads_every_shipped_configuration(path):
 
 @pytest.fixture
 def without_deepspeed(monkeypatch):
-    """Transformers' reading of its configurations, which asks for the package only to run it."""
+    """Transformers' class of its configurations, on accelerate's, from which it derives where the package is there."""
     monkeypatch.setattr(deepspeed, "dep_version_check", lambda name: None)
-    yield deepspeed.HfTrainerDeepSpeedConfig
+    yield type("Configuration", (deepspeed.HfTrainerDeepSpeedConfig, HfDeepSpeedConfig), {})
     deepspeed.unset_hf_deepspeed_config()
 
 
