@@ -97,7 +97,7 @@ def _data(task: Task, recipe: Recipe) -> list[str]:
 def _needs(trainer: _MeasuringTrainer, recipe: Recipe) -> list[str]:
     """Memory, summed from what is known and measured; time, from batches that were trained."""
     sizes = fixed_bytes(trainer.task.model, recipe)
-    if sum(sizes.values()) > free_bytes():
+    if sum(sizes.values()) - sizes["weights"] > free_bytes():  # the weights are there already
         kept = _estimated_activations(trainer)
         return [*_memory(sizes | {"activations (estimated)": kept}), "  time: not measured, this machine is too small"]
     with full_precision_attention():
@@ -125,19 +125,21 @@ def free_bytes() -> int:
 
 
 class _StepClock(TrainerCallback):
-    """Seconds of each step."""
+    """Seconds from the end of a step to that of the next, data included."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
-        self.started = 0.0
+        self.ended = 0.0
 
-    def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
-        self.started = time.monotonic()
+    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+        self.ended = time.monotonic()
 
     def on_step_end(self, *args: Any, **kwargs: Any) -> None:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        self.seconds.append(time.monotonic() - self.started)
+        now = time.monotonic()
+        self.seconds.append(now - self.ended)
+        self.ended = now
 
 
 class _Keeper:
