@@ -15,6 +15,7 @@ COMMANDS = {
     "train": ("train.command", "run a training recipe"),
     "evaluate": ("evaluation.command", "measure a model"),
     "merge": ("nextgpt_lite.merge_command", "merge an adapter into its language model, positions included"),
+    "export": ("nextgpt_lite.export_command", "hand a model over as plain folders, with a model card"),
     "bench": ("nextgpt_lite.bench_command", "measure speed and memory"),
     "cache": ("nextgpt_lite.cache_command", "collect image prototypes for the visual cache"),
     "toybox": ("nextgpt_lite.toybox_command", "write samples of the embedded world"),

@@ -1,13 +1,14 @@
-"""``nextgpt-lite train RECIPE.yaml [key=value]... [--resume] [--out DIR]``."""
+"""``nextgpt-lite train RECIPE.yaml [key=value]... [--resume] [--dry-run] [--out DIR]``."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
+from train.checkpoints import DiskError
 from train.recipe import NonFiniteLossError, RecipeError, read_recipe
 
-ERRORS = (RecipeError, NonFiniteLossError)
+ERRORS = (RecipeError, NonFiniteLossError, DiskError)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,12 +17,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "overrides", nargs="*", metavar="key=value", help="replace keys of the recipe, dotted for mappings"
     )
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint of the run")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="tell what would train, on what, and what memory and time it needs"
+    )
     parser.add_argument("--out", type=Path, help="folder of the run (default: runs/NAME)")
 
 
 def run(args: argparse.Namespace) -> int:
     recipe = read_recipe(args.recipe, args.overrides)
-    from train.trainer import run_recipe  # the engine takes seconds to import; a bad recipe should not wait
+    if args.dry_run:
+        from train.dry_run import dry_run
+
+        print(dry_run(recipe))
+        return 0
+    from train.run import run_recipe  # the engine takes seconds to import; a bad recipe should not wait
 
     run_dir = args.out or Path("runs") / args.recipe.stem
     figures = run_recipe(recipe, run_dir, args.resume)

@@ -8,6 +8,8 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from train.sharding import local, sharded_like, whole
+
 
 class ExponentialMovingAverage:
     """Averages the trainable parameters of a model; frozen ones never change, so they are left out."""
@@ -23,20 +25,22 @@ class ExponentialMovingAverage:
         """Move towards the model's weights; the first steps move faster, since they start from noise."""
         decay = min(self.decay, (1 + step) / (10 + step))
         current = dict(model.named_parameters())
-        averages = list(self.average.values())
-        values = [current[name].detach().to(average) for name, average in self.average.items()]
+        for name, average in self.average.items():
+            self.average[name] = sharded_like(average, current[name])
+        averages = [local(average) for average in self.average.values()]
+        values = [local(current[name]).detach().to(own) for name, own in zip(self.average, averages, strict=True)]
         torch._foreach_lerp_(averages, values, 1.0 - decay)
 
     @torch.no_grad()
     def copy_to(self, model: nn.Module) -> None:
-        """Overwrite the model's weights with the average."""
-        for name, parameter in model.named_parameters():
-            if name in self.average:
-                parameter.copy_(self.average[name])
+        """Overwrite the weights of a whole model with the average. Every process must call it."""
+        parameters = dict(model.named_parameters())
+        for name, value in self.state().items():
+            parameters[name].copy_(value)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Tensors to save; packed, since channels-last weights are not."""
-        return {name: value.contiguous() for name, value in self.average.items()}
+        """Whole tensors to save; packed, since channels-last weights are not. Every process must call it."""
+        return {name: whole(value).contiguous() for name, value in self.average.items()}
 
     def load(self, path: Path) -> None:
         stored = load_file(path)
@@ -44,4 +48,4 @@ class ExponentialMovingAverage:
             wrong = sorted(stored.keys() ^ self.average.keys())
             raise ValueError(f"{path} does not fit this model: {len(wrong)} keys differ, the first is {wrong[0]!r}")
         for name, value in stored.items():
-            self.average[name].copy_(value)
+            self.average[name] = sharded_like(value.to(self.average[name].device), self.average[name])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import importlib.util
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import yaml
 
 SCHEDULES = ("cosine", "linear", "constant_with_warmup")
+TRACKERS = ("tensorboard", "wandb", "none")
 
 
 class RecipeError(ValueError):
@@ -39,8 +41,8 @@ class Recipe:
     lora_b_ratio: float = (
         1.0  #: LoRA+: learning rate of LoRA's B matrices over that of its A matrices; the paper's is 16
     )
-    accumulate: int = 1  #: gradient accumulation steps
-    gradient_checkpointing: bool = False
+    accumulate: int = 1  #: batches of a process that make a step
+    gradient_checkpointing: bool = False  #: compute activations again in the backward pass instead of keeping them
     bf16: bool = True  #: autocast to bfloat16
     ema: float = 0.0  #: decay of the exported running average of the weights; 0 = none
     seed: int = 0
@@ -48,10 +50,15 @@ class Recipe:
     log_every: int = 20
     threads: int = 1  #: CPU threads
     tracker: str = "tensorboard"  #: tensorboard, wandb or none
+    torch_compile: bool = False  #: compile the model: slow to start, faster from then on
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
-            raise RecipeError(f"schedule {self.schedule!r} is unknown: expected one of {', '.join(SCHEDULES)}")
+            raise RecipeError(f"schedule {self.schedule!r} is unknown{nearest(self.schedule, SCHEDULES)}")
+        if self.tracker not in TRACKERS:
+            raise RecipeError(f"tracker {self.tracker!r} is unknown{nearest(self.tracker, TRACKERS)}")
+        if self.tracker == "wandb" and importlib.util.find_spec("wandb") is None:
+            raise RecipeError("tracker 'wandb' needs the package wandb, which is not installed: expected tensorboard")
         for name in ("steps", "batch_size", "checkpoint_every", "log_every", "threads", "accumulate"):
             if getattr(self, name) < 1:
                 raise RecipeError(f"{name} must be at least 1, not {getattr(self, name)}")

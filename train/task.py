@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,7 +21,8 @@ class Task(ABC):
     """One thing that can be trained.
 
     Subclasses set ``model`` (``forward(**batch)`` returns ``{"loss": scalar, part: scalar, ...}``) and
-    ``dataset`` (map-style; item ``i`` depends on the task's seed and ``i`` only) in ``__init__``.
+    ``dataset`` in ``__init__``: map-style, item ``i`` depends on the task's seed and ``i`` only; or iterable, see
+    :class:`train.streams.ResumableStream`.
     """
 
     DEFAULTS: ClassVar[dict[str, Any]] = {}
@@ -39,6 +40,28 @@ class Task(ABC):
     def moved_by(self, batch: dict[str, torch.Tensor]) -> tuple[str, ...] | None:
         """The parts that this batch may move; None = all. The others keep their values, weight decay and all."""
         return None
+
+    def sample_groups(self) -> Sequence[int] | None:
+        """Of each sample of the dataset, a number: an optimiser step holds samples of one number only. None = any."""
+        return None
+
+    def sample_weights(self) -> Sequence[float] | None:
+        """Of each sample of the dataset, how often it is drawn relative to others. None = all once an epoch."""
+        return None
+
+    def denominators(self, batch: dict[str, torch.Tensor]) -> Mapping[str, torch.Tensor | float]:
+        """What the loss of a batch is a mean over, so that micro-batches of different sizes make one exact mean.
+
+        ``{"loss": n}`` where the loss as a whole is a mean over n items. Or one entry for each part of the loss, the
+        same names for every batch: the model's forward then takes ``shares``, by which it multiplies its parts.
+        ``{}``: all batches weigh the same.
+        """
+        return {}
+
+    def describe_data(self) -> list[str]:
+        """What it is trained on, a line each, for ``--dry-run``."""
+        size = f"{len(self.dataset):,} items" if isinstance(self.dataset, Sized) else "a stream"
+        return [f"{type(self.dataset).__name__}: {size}"]
 
     @abstractmethod
     def collate(self, items: list) -> dict[str, torch.Tensor]:

@@ -1,64 +1,113 @@
-"""The engine: a transformers Trainer that runs a Task by a Recipe, resumably.
+"""The engine: a transformers Trainer that runs a Task by a Recipe, resumably, in one process or many.
 
 ``nextgpt-lite train train/recipes/image_vae.yaml`` ends here.
 """
 
 from __future__ import annotations
 
-import json
+import copy
+import math
 import os
-import resource
-import shutil
-import time
+from collections.abc import Sized
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_model, save_file, save_model
-from torch import nn
-from transformers import Trainer, TrainingArguments
+from safetensors.torch import save_file
+from torch.utils.data import IterableDataset, Sampler
+from transformers import ProgressCallback, TrainingArguments
 
+from train.checkpoints import disk_errors
 from train.ema import ExponentialMovingAverage
 from train.lora_plus import with_faster_b
-from train.precision import full_precision_attention
+from train.loss_shares import ALL, PartMeans, shares, total_denominators
+from train.processes import sum_over_processes
+from train.progress import Meter, ThroughputBar, peak_memory_gib
 from train.recipe import NonFiniteLossError, Recipe, RecipeError
-from train.task import Task, build_task, moving_only, trainable_groups
+from train.resumable import ResumableTrainer
+from train.sampling import StepSampler
+from train.sharding import (
+    is_asked_for,
+    shard_on_cpu,
+    with_all_reduced,
+)
+from train.streams import ResumableStream
+from train.task import Task, moving_only, trainable_groups
 
-CHECKPOINTS_KEPT = 2
 
-
-class TaskTrainer(Trainer):
+class TaskTrainer(ResumableTrainer):
     """Trains ``task.model`` with one learning rate a part; checkpoints are written aside and renamed."""
 
     def __init__(self, task: Task, recipe: Recipe, run_dir: Path) -> None:
         self.task, self.recipe, self.run_dir = task, recipe, run_dir
-        self._part_sums: dict[str, float] = {}
-        self._part_count = 0
-        self._started = (time.monotonic(), 0)
-        if recipe.accumulate > 1 and type(task).moved_by is not Task.moved_by:
-            raise RecipeError(f"accumulate must be 1, not {recipe.accumulate}: a step of this task moves one group")
-        groups = with_faster_b(trainable_groups(task, recipe), task.model, recipe.lora_b_ratio)
-        self.ema = ExponentialMovingAverage(task.model, recipe.ema) if recipe.ema else None
-        # The optimiser is built here, so that Trainer never guesses at groups; fused AdamW updates in one pass.
-        optimiser = torch.optim.AdamW(groups, betas=recipe.betas, fused=True)
+        self.meter, self.part_means = Meter(), PartMeans()
+        self.groups = with_faster_b(trainable_groups(task, recipe), task.model, recipe.lora_b_ratio)
+        arguments = _training_arguments(recipe, run_dir)
+        _check_fit(task, recipe, arguments.world_size)
+        self.stream = _stream(task, recipe, arguments.world_size)
+        # A stream that knows where it is goes on from there; of others, the batches already seen are skipped.
+        arguments.ignore_data_skip = self.stream is not None and self.stream.keeps_state
         super().__init__(
             model=task.model,
-            args=_training_arguments(recipe, run_dir),
-            train_dataset=task.dataset,
+            args=arguments,
+            train_dataset=task.dataset if self.stream is None else self.stream,
             data_collator=task.collate,
-            optimizers=(optimiser, None),
         )
+        self.create_optimizer()
         self.model_accepts_loss_kwargs = False
+        self.ema = ExponentialMovingAverage(task.model, recipe.ema) if recipe.ema else None
+        # Sharded, a model cannot be exported: the main process keeps a whole one to fill at the end.
+        shards = self.is_fsdp_enabled or self.is_deepspeed_enabled
+        self.whole_model = copy.deepcopy(task.model) if shards and self.args.should_save else None
+        self.pop_callback(ProgressCallback)
+        self.add_callback(ThroughputBar())
+        if self.args.process_index:  # noise and dropout of their own for each process
+            torch.manual_seed(recipe.seed + self.args.process_index)
+
+    def create_accelerator_and_postprocess(self) -> None:
+        super().create_accelerator_and_postprocess()
+        shard_on_cpu(self.accelerator)
+        self.is_fsdp_enabled = getattr(self.accelerator.state, "fsdp_plugin", None) is not None
+
+    def create_optimizer(self, model=None) -> torch.optim.Optimizer:
+        """AdamW over the task's groups: Trainer must not guess at any. Fused, it updates in one pass."""
+        if self.optimizer is None:
+            self.optimizer = torch.optim.AdamW(self.groups, betas=self.recipe.betas, fused=True)
+        return self.optimizer
+
+    # -- data and loss ----------------------------------------------------------------------------------------
+
+    def _get_train_sampler(self, train_dataset=None) -> Sampler[int] | None:
+        dataset = self.task.dataset
+        if self.stream is not None or not isinstance(dataset, Sized):
+            return None
+        step = self.recipe.batch_size * self.recipe.accumulate * self.args.world_size
+        groups, weights = self.task.sample_groups(), self.task.sample_weights()
+        sampler = StepSampler(len(dataset), step, self.recipe.seed, groups, weights)
+        # A loader that skips batches does not tell its sampler the epoch where there are several processes.
+        sampler.set_epoch(self._steps_done // (len(sampler) // step))
+        return sampler
+
+    def _get_num_items_in_batch(self, batch_samples, device):
+        """What each part of the step's loss is a mean over; None where the step is one batch or all weigh the same."""
+        if len(batch_samples) * self.args.world_size == 1:
+            return None
+        return total_denominators(self.task, batch_samples, device)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        outputs = model(**inputs)
+        totals: Any = num_items_in_batch  # of a step's denominators, see _get_num_items_in_batch
+        own = {} if totals is None else shares(self.task, inputs, totals, self.args.world_size)
+        by_part = bool(own) and ALL not in own
+        outputs = model(**inputs, shares=own) if by_part else model(**inputs)
         loss = outputs["loss"]
-        if not torch.isfinite(loss):
-            self._write_batch_aside(inputs)
-        for name, value in outputs.items():
-            if name != "loss":
-                self._part_sums[name] = self._part_sums.get(name, 0.0) + float(value)
-        self._part_count += 1
+        self._stop_unless_finite(loss, inputs)
+        self.loss_is_scaled_for_ga = totals is not None
+        loss = loss * own[ALL] if ALL in own else loss
+        if self.is_fsdp_enabled:
+            loss = with_all_reduced(model, loss)
+        parts = [(name, value) for name, value in outputs.items() if name != "loss"]
+        self.part_means.add(parts, own, 1.0 / self.current_gradient_accumulation_steps)
+        self.meter.count(inputs, self.recipe.batch_size)
         return (loss, outputs) if return_outputs else loss
 
     def training_step(self, model, inputs, num_items_in_batch=None):
@@ -69,95 +118,53 @@ class TaskTrainer(Trainer):
             self.ema.update(self.task.model, self.state.global_step)
         return loss
 
+    def _stop_unless_finite(self, loss: torch.Tensor, inputs: dict[str, Any]) -> None:
+        """Stop all processes when the loss of one is NaN or infinite; it writes its batch aside."""
+        finite = math.isfinite(float(loss.detach()))
+        [failed] = sum_over_processes([float(not finite)], loss.device)
+        if not failed:
+            return
+        step, path = self.state.global_step, self.run_dir / "non_finite_batch.safetensors"
+        if finite:
+            raise NonFiniteLossError(f"the loss of another process is not finite at step {step}")
+        if self.args.world_size > 1:
+            path = path.with_stem(f"{path.stem}_{self.args.process_index}")
+        tensors = {name: value.detach().cpu().contiguous() for name, value in inputs.items() if torch.is_tensor(value)}
+        with disk_errors("the batch whose loss is not finite", self.run_dir):
+            self.run_dir.mkdir(parents=True, exist_ok=True)
+            save_file(tensors, path)
+        raise NonFiniteLossError(f"the loss is not finite at step {step}; its batch is in {path}")
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds the parts of the loss, samples a second and peak memory to what Trainer logs."""
-        if "loss" in logs and self._part_count:
-            logs |= {name: round(total / self._part_count, 5) for name, total in self._part_sums.items()}
-            self._part_sums, self._part_count = {}, 0
-            logs |= self._throughput()
+        """Adds the parts of the loss, samples and tokens a second and peak memory to what Trainer logs."""
+        if "loss" in logs:
+            before = int(self.state.log_history[-1]["step"]) if self.state.log_history else 0
+            logs |= self.part_means.tell(self.state.global_step - before)
+            seen = sum_over_processes([self.meter.samples, self.meter.tokens], self.args.device)
+            logs |= self.meter.rates(*seen) | {"peak_memory_gib": peak_memory_gib()}
+        if self.stream is not None:  # of which Trainer would count from the resumed step on
+            self.state.epoch = self.state.global_step / self.state.max_steps
         super().log(logs, start_time)
 
-    def _throughput(self) -> dict[str, float]:
-        now, step = time.monotonic(), self.state.global_step
-        seconds, steps = now - self._started[0], step - self._started[1]
-        self._started = (now, step)
-        samples = steps * self.recipe.batch_size * self.recipe.accumulate * self.args.world_size
-        return {"samples_per_second": round(samples / max(seconds, 1e-9), 1), "peak_memory_gib": peak_memory_gib()}
 
-    def _write_batch_aside(self, inputs: dict[str, Any]) -> None:
-        path = self.run_dir / "non_finite_batch.safetensors"
-        save_file({k: v.detach().cpu().contiguous() for k, v in inputs.items() if torch.is_tensor(v)}, path)
-        raise NonFiniteLossError(f"the loss is not finite at step {self.state.global_step}; its batch is in {path}")
-
-    # -- checkpoints ------------------------------------------------------------------------------------------
-
-    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        folder = Path(output_dir or self.args.output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        save_model(self.task.model, str(folder / "model.safetensors"))
-        if self.ema is not None:
-            save_file(self.ema.state(), folder / "ema.safetensors")
-
-    def _save_checkpoint(self, model: nn.Module, trial) -> None:
-        final = self.run_dir / f"checkpoint-{self.state.global_step}"
-        aside = self.run_dir / f"writing-{final.name}"
-        shutil.rmtree(aside, ignore_errors=True)
-        self._save(str(aside))
-        self._save_optimizer_and_scheduler(str(aside))
-        self._save_rng_state(str(aside))
-        self.state.save_to_json(str(aside / "trainer_state.json"))
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(aside, final)
-        for old in checkpoints(self.run_dir)[:-CHECKPOINTS_KEPT]:
-            shutil.rmtree(old)
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        folder = Path(resume_from_checkpoint)
-        load_model(self.task.model, str(folder / "model.safetensors"))
-        if self.ema is not None:
-            self.ema.load(folder / "ema.safetensors")
+def _check_fit(task: Task, recipe: Recipe, processes: int) -> None:
+    """RecipeError for what the engine cannot do with this task."""
+    batches, in_turns = recipe.accumulate * processes, type(task).moved_by is not Task.moved_by
+    if in_turns and is_asked_for("FSDP"):
+        raise RecipeError(f"task {recipe.task!r} moves parts in turns, which FSDP cannot hold still: expected DDP")
+    if batches > 1 and in_turns and task.sample_groups() is None:
+        raise RecipeError(f"accumulate x processes must be 1, not {batches}: a step of this task moves one group")
+    if recipe.ema and is_asked_for("DEEPSPEED"):
+        raise RecipeError(f"ema must be 0 with DeepSpeed, not {recipe.ema}: it holds the weights itself")
+    if recipe.gradient_checkpointing and not hasattr(task.model, "activation_checkpointing_enable"):
+        raise RecipeError(f"gradient_checkpointing must be false: task {recipe.task!r} has no layers that can be")
 
 
-def run_recipe(recipe: Recipe, run_dir: str | Path, resume: bool = False) -> dict[str, float]:
-    """Train, export into the recipe's model folder, and return the task's own evaluation.
-
-    ``resume`` goes on from the newest checkpoint in ``run_dir``; without one it starts afresh. What is
-    written: checkpoints and ``run.json`` (recipe, seconds, figures) in ``run_dir``, components in
-    ``recipe.model``.
-    """
-    run_dir = Path(run_dir)
-    torch.set_num_threads(recipe.threads)
-    torch.manual_seed(recipe.seed)
-    started = time.monotonic()
-    task = build_task(recipe)
-    trainer = TaskTrainer(task, recipe, run_dir)  # refuses bad parts before anything is written
-    run_dir.mkdir(parents=True, exist_ok=True)
-    found = checkpoints(run_dir) if resume else []
-    if not resume:
-        for old in checkpoints(run_dir):
-            shutil.rmtree(old)
-    with full_precision_attention():
-        trainer.train(resume_from_checkpoint=str(found[-1]) if found else None)
-    if trainer.ema is not None:
-        trainer.ema.copy_to(task.model)
-    task.model.eval()
-    Path(recipe.model).mkdir(parents=True, exist_ok=True)
-    task.export(Path(recipe.model))
-    figures = task.evaluate()
-    _write_run_record(run_dir, recipe, time.monotonic() - started, figures)
-    return figures
-
-
-def checkpoints(run_dir: Path) -> list[Path]:
-    """Complete checkpoints of a run, oldest first."""
-    return sorted(run_dir.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
-
-
-def peak_memory_gib() -> float:
-    """Peak memory of this process in GiB: the GPU's where there is one, else resident memory."""
-    if torch.cuda.is_available():
-        return round(torch.cuda.max_memory_allocated() / 2**30, 2)
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
+def _stream(task: Task, recipe: Recipe, processes: int) -> ResumableStream | None:
+    """The task's dataset as a stream, where it is one."""
+    if not isinstance(task.dataset, IterableDataset):
+        return None
+    return ResumableStream(task.dataset, recipe.batch_size * recipe.accumulate * processes)
 
 
 def _training_arguments(recipe: Recipe, run_dir: Path) -> TrainingArguments:
@@ -172,6 +179,7 @@ def _training_arguments(recipe: Recipe, run_dir: Path) -> TrainingArguments:
         warmup_steps=int(recipe.warmup * recipe.steps),
         max_grad_norm=recipe.max_grad_norm,
         bf16=recipe.bf16,
+        torch_compile=recipe.torch_compile,
         use_cpu=not torch.cuda.is_available(),
         seed=recipe.seed,
         data_seed=recipe.seed,
@@ -183,17 +191,5 @@ def _training_arguments(recipe: Recipe, run_dir: Path) -> TrainingArguments:
         remove_unused_columns=False,
         dataloader_drop_last=True,
         dataloader_pin_memory=torch.cuda.is_available(),
+        accelerator_config={"dispatch_batches": False},  # each process reads its own share of a stream
     )
-
-
-def _write_run_record(run_dir: Path, recipe: Recipe, seconds: float, figures: dict[str, float]) -> None:
-    record = {
-        "recipe": recipe.__dict__,
-        "seconds": round(seconds, 1),
-        "threads": recipe.threads,
-        "peak_memory_gib": peak_memory_gib(),
-        "figures": {name: round(float(value), 5) for name, value in figures.items()},
-    }
-    aside = run_dir / "run.json.writing"
-    aside.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    os.replace(aside, run_dir / "run.json")

@@ -14,8 +14,9 @@ from nextgpt_lite.cli import main
 from nextgpt_lite.merge import merge_adapter
 from train.foundations.language_model import train_tokenizer
 from train.recipe import RecipeError, read_recipe
+from train.run import run_recipe
 from train.task import build_task
-from train.trainer import TaskTrainer, run_recipe
+from train.trainer import TaskTrainer
 
 RECIPE = Path(__file__).parents[2] / "train/recipes/context_extension.yaml"
 POSITIONS, LENGTH = 32, 50

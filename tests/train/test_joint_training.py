@@ -63,8 +63,9 @@ class Watch(TrainerCallback):
         self.steps.append((self.allowed, moved))
 
 
-def test_no_step_moves_the_other_group(folder, tmp_path):
-    recipe = recipe_for(folder)
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_no_step_moves_the_other_group(folder, tmp_path, accumulate):
+    recipe = recipe_for(folder, accumulate=accumulate)
     task = build_task(recipe)
     watch = Watch(task)
     trainer = TaskTrainer(task, recipe, tmp_path / "run")
@@ -109,7 +110,9 @@ def test_captions_have_media_and_instructions_have_none(folder):
 
 def test_what_would_mix_the_groups_is_refused(folder, tmp_path):
     recipe = recipe_for(folder, accumulate=2)
-    with pytest.raises(RecipeError, match="accumulate must be 1, not 2"):
-        TaskTrainer(build_task(recipe), recipe, tmp_path / "run")
+    task = build_task(recipe)
+    task.sample_groups = lambda: None
+    with pytest.raises(RecipeError, match="accumulate x processes must be 1, not 2"):
+        TaskTrainer(task, recipe, tmp_path / "run")
     with pytest.raises(RecipeError, match="early_layers 2 must lie between 1 and 1"):
         build_task(recipe_for(folder, settings={"early_layers": 2}))

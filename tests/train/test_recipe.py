@@ -1,6 +1,7 @@
 """Recipes: what is read, what is refused, and that every shipped one fits its task."""
 
 import importlib
+import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,13 +54,22 @@ def test_overrides_reach_into_mappings(tmp_path):
         ({"learning_rates": 1e-3}, "learning_rates must be of type dict"),
         ({"learning_rates": {"vae": "fast"}}, "learning_rates must be of type dict"),
         ({"betas": [0.9]}, "betas must be of type tuple"),
-        ({"schedule": "cosin"}, "expected one of cosine, linear"),
+        ({"schedule": "cosin"}, "schedule 'cosin' is unknown: did you mean 'cosine'"),
+        ({"schedule": "steep"}, "expected one of cosine, linear"),
+        ({"tracker": "tensorbord"}, "tracker 'tensorbord' is unknown: did you mean 'tensorboard'"),
+        ({"torch_compile": "fast"}, "torch_compile must be of type bool"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path, changes, said):
     with pytest.raises(RecipeError, match=said) as caught:
         read_recipe(write(tmp_path / "a.yaml", **changes))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("wandb") is not None, reason="it is installed here")
+def test_a_tracker_that_is_not_installed_is_refused(tmp_path):
+    with pytest.raises(RecipeError, match="tracker 'wandb' needs the package wandb, which is not installed"):
+        read_recipe(write(tmp_path / "a.yaml", tracker="wandb"))
 
 
 @pytest.mark.parametrize("override", ["steps", "=3", "task.name=3", "steps={", "stepz=3"])

@@ -1,8 +1,6 @@
 """The three stages on the tiny model: what each trains, that it resumes, that training and use read the same states."""
 
 import shutil
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,20 +9,13 @@ from safetensors.torch import load_file
 from nextgpt_lite.checkpoint import load_core, trained_state
 from nextgpt_lite.generate import signal_conditions
 from nextgpt_lite.signal_tokens import OUTPUT_MODALITIES
-from tests.tiny_model import CORE, medium
-from train.recipe import read_recipe
+from tests.tiny_model import medium
+from tests.train.short_recipes import STAGES, stage
+from train.run import run_recipe
 from train.stages.dialogue_data import DialogueRows, messages_of
 from train.stages.dialogue_task import DialogueTask
 from train.task import build_task
-from train.trainer import TaskTrainer, run_recipe
-
-RECIPES = Path(__file__).parents[2] / "train/recipes"
-LORA = {"r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "v_proj", "up_proj"]}
-STAGES = {
-    "encoding_alignment": CORE,
-    "decoding_alignment": {"lora": LORA, "word_weight": 1.0},
-    "instruction_tuning": {"lora": LORA, "word_weight": 1.0},
-}
+from train.trainer import TaskTrainer
 
 
 @pytest.fixture(autouse=True)
@@ -35,14 +26,6 @@ def cache_in_a_place_of_its_own(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def folder(tiny_folder, tmp_path_factory):
     return shutil.copytree(tiny_folder, tmp_path_factory.mktemp("stages") / "model")
-
-
-def stage(name, folder, **changes):
-    """The shipped recipe of a stage, on the tiny model and short; its learning rates are the shipped ones."""
-    settings = {"dialogues": 20, "tokens_per_bin": 500, "held_out": 3, **STAGES[name]}
-    short = {"steps": 4, "checkpoint_every": 2, "log_every": 2, "tracker": "none", "bf16": False}
-    recipe = read_recipe(RECIPES / f"{name}.yaml")
-    return replace(recipe, model=str(folder), task_settings=settings, **short | changes)
 
 
 @pytest.mark.parametrize("name", STAGES)

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from nextgpt_lite import AnyToAny
 from nextgpt_lite.checkpoint import add_lora, load_core, save_core, write_manifest
 from tests.tiny_model import CORE, medium
-from tests.train.test_stages import LORA, stage
+from tests.train.short_recipes import LORA, stage
 from train.recipe import RecipeError
 from train.task import build_task
 from train.trainer import TaskTrainer

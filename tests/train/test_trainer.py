@@ -14,33 +14,16 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from nextgpt_lite.cli import main
+from tests.train.short_recipes import FILES, PICTURE, SOUND
+from train.checkpoints import checkpoints
 from train.ema import ExponentialMovingAverage
-from train.recipe import Recipe
+from train.recipe import NonFiniteLossError
+from train.run import run_recipe
 from train.task import build_task
-from train.trainer import NonFiniteLossError, TaskTrainer, checkpoints, run_recipe
+from train.trainer import TaskTrainer
 
 ROOT = Path(__file__).parents[2]
-SOUND = Recipe(
-    task="audio_vae",
-    steps=60,
-    batch_size=2,
-    learning_rates={"vae": 2e-3},
-    task_settings={"channels": [4, 4, 4, 4], "latent_channels": 2, "groups": 2, "held_out": 2},
-    checkpoint_every=4,
-    log_every=10,
-    ema=0.9,
-    tracker="none",
-)
-PICTURE = Recipe(
-    task="image_vae",
-    steps=3,
-    batch_size=2,
-    learning_rates={"encoder": 0.0, "decoder": 1e-2},
-    task_settings={"block_out_channels": [4, 4], "latent_channels": 2, "pictures": 8, "held_out": 2},
-    log_every=1,
-    tracker="none",
-)
-FILES = {"model.safetensors", "ema.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"}
 
 
 def exported(folder):
@@ -110,6 +93,17 @@ def test_a_loss_that_is_no_number_stops_and_leaves_its_batch(tmp_path):
         TaskTrainer(task, PICTURE, tmp_path).train()
     assert load_file(tmp_path / "non_finite_batch.safetensors")["pixels"].shape[:2] == (2, 3)
     assert checkpoints(tmp_path) == []
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_the_command_ends_with_the_sentence(tmp_path, capsys, accumulate):
+    values = asdict(replace(PICTURE, learning_rates={"encoder": 0.0, "decoder": 1e38}, accumulate=accumulate))
+    values |= {"betas": list(values["betas"]), "model": str(tmp_path / "model"), "warmup": 0.0, "max_grad_norm": 1e38}
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(values))
+    assert main(["train", str(tmp_path / "a.yaml"), "--out", str(tmp_path / "run")]) == 2
+    assert "the loss is not finite at step 1; its batch is in" in capsys.readouterr().err
+    assert load_file(tmp_path / "run/non_finite_batch.safetensors")["pixels"].shape[0] == PICTURE.batch_size
+    assert not (tmp_path / "model").exists() and not (tmp_path / "run/run.json").exists()
 
 
 def test_losses_throughput_and_memory_are_logged(tmp_path):

@@ -58,6 +58,9 @@ class LanguageModelTask(Task):
         ids, weights = pad_rows([ids for ids, _ in rows], 0), pad_rows([weights for _, weights in rows], 0.0)
         return {"input_ids": ids, "weights": weights}
 
+    def denominators(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {"loss": batch["weights"][:, 1:].sum()}
+
     def export(self, model_dir: Path) -> None:
         for name, part in (("tokenizer", self.tokenizer), ("language_model", self.model.language_model.half())):
             aside = model_dir / f"writing-{name}"

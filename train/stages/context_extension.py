@@ -137,6 +137,11 @@ class LongRows(nn.Module):
         logits = self.language_model(input_ids, use_cache=False, shifted_attention=shifted).logits
         return {"loss": language_loss(logits, input_ids)}
 
+    @property
+    def _no_split_modules(self) -> list[str] | None:
+        """Names of the layers that FSDP shards one by one."""
+        return self.language_model._no_split_modules
+
     def activation_checkpointing_enable(self, **kwargs) -> None:
         self.language_model.activation_checkpointing_enable(**kwargs)
 

@@ -49,16 +49,32 @@ class StageModel(nn.Module):
         self.weights = {"language": 1.0, "caption": caption_weight, "words": word_weight, "noise": noise_weight}
         self.word_head = nn.Linear(core.config.text_config.hidden_size, words) if words else None
 
-    def forward(self, input_ids, labels, media_embeddings=None, media_mask=None, **targets) -> dict[str, torch.Tensor]:
+    def forward(
+        self, input_ids, labels, media_embeddings=None, media_mask=None, shares=None, **targets
+    ) -> dict[str, torch.Tensor]:
         """Ids and labels (B, T), media (B, M, E); of each output modality ``target_<modality>`` (spans, L, C) and,
-        where these losses are wanted, ``words_<modality>`` (spans, n) and ``latents_<modality>`` (spans, ...)."""
+        where these losses are wanted, ``words_<modality>`` (spans, n) and ``latents_<modality>`` (spans, ...).
+
+        ``shares`` says of each part of the loss what this batch counts for in its step; None = it is the step.
+        """
         output = self.core(input_ids, media_embeddings=media_embeddings, media_mask=media_mask)
         parts = {"language": language_loss(output.logits, labels)}
         for modality in self.core.table.spans:
             if f"target_{modality}" in targets:
                 parts |= self._span_losses(modality, input_ids, output.last_hidden_state, targets)
-        loss = sum(self.weights[name.partition("_")[0]] * part for name, part in parts.items())
+        weights = {name: self.weights[name.partition("_")[0]] for name in parts}
+        if shares is not None:
+            weights = {name: weight * shares[name] for name, weight in weights.items()}
+        loss = sum(weights[name] * part for name, part in parts.items())
         return {"loss": loss} | {name: part.detach() for name, part in parts.items()}
+
+    @property
+    def _no_split_modules(self) -> list[str] | None:
+        """Names of the layers that FSDP shards one by one."""
+        return self.core.language_model._no_split_modules
+
+    def activation_checkpointing_enable(self, **kwargs) -> None:
+        self.core.language_model.activation_checkpointing_enable(**kwargs)
 
     def _span_losses(
         self, modality: str, input_ids: torch.Tensor, hidden: torch.Tensor, targets: dict[str, torch.Tensor]
@@ -178,6 +194,16 @@ class DialogueTask(Task):
                     made = [part for row in rows for part in row.made[modality]]
                     batch[f"latents_{modality}"] = self.latents.stack(modality, made)
         return batch
+
+    def denominators(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor | float]:
+        """Tokens that are learnt, norms of caption targets, words, latents."""
+        counts: dict[str, torch.Tensor | float] = {"language": (batch["labels"][:, 1:] != -100).sum()}
+        for modality in self.model.core.table.spans:
+            target, words = batch.get(f"target_{modality}"), batch.get(f"words_{modality}")
+            counts[f"caption_{modality}"] = 0.0 if target is None else target.float().norm(dim=-1).sum()
+            counts[f"words_{modality}"] = 0 if words is None else words.numel()
+            counts[f"noise_{modality}"] = len(batch.get(f"latents_{modality}", ()))
+        return counts
 
     def _word_labels(self, captions: list[str], count: int) -> torch.Tensor:
         """Numbers of the first ``count`` words of each caption (N, count); 0 where it has ended or a word is new."""

@@ -90,14 +90,19 @@ class JointTrainingTask(EncodingAlignmentTask):
     def bins(self, data: DialogueRows) -> Dataset:
         """Bins of captions, then bins of instructions; the engine's sampler shuffles them."""
         self.instructions = {id(row) for row, kind in zip(data.rows, data.kinds, strict=True) if self._instructs(kind)}
-        captions = [row for row in data.rows if id(row) not in self.instructions]
-        instructions = [row for row in data.rows if id(row) in self.instructions]
-        return ConcatDataset([self.binned(captions), self.binned(instructions)])
+        captions = self.binned([row for row in data.rows if id(row) not in self.instructions])
+        instructions = self.binned([row for row in data.rows if id(row) in self.instructions])
+        self.groups = [0] * len(captions) + [1] * len(instructions)
+        return ConcatDataset([captions, instructions])
+
+    def sample_groups(self) -> list[int]:
+        """A step holds captions or instructions, however many batches and processes make it."""
+        return self.groups
 
     def collate(self, items: list[list[Row]]) -> dict[str, torch.Tensor]:
         kinds = {id(row) in self.instructions for item in items for row in item}
         if len(kinds) > 1:
-            raise RecipeError("a batch holds captions and instructions: joint training needs batch_size 1 (one bin)")
+            raise RecipeError("a batch holds captions and instructions: a step must hold one kind of data")
         return super().collate(items) | {"instruction": torch.tensor(kinds.pop())}
 
     def _instructs(self, kind: str) -> bool:

@@ -1,0 +1,131 @@
+"""Handing a model over: its parts as plain folders that others read without this project.
+
+    language_model/    a causal language model of transformers with its tokenizer, LoRA merged, biases folded
+    image_decoder/ ... pipelines of diffusers
+    encoder/  cache/   as in the model
+    core/              what the stages trained, as it is: it goes with the language model *before* the merge
+    README.md          model card;  export.json   hashes, and what was merged
+
+The language model answers to text as the model does. Media it does not know: gated prompts pass through the key and
+value projections without LoRA (:func:`nextgpt_lite.merge.merge_core`), so a merge of LoRA on these two is exact for
+text alone. Static prompts, which text sees as well, have no place in a plain language model and are left out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer
+
+from adapters import bias_tuning
+from nextgpt_lite.checkpoint import CheckpointError, component, load_core, model_hash, read_manifest
+from nextgpt_lite.merge import PROMPT_PROJECTIONS, merge_lora
+from nextgpt_lite.model import AnyToAnyCore
+from nextgpt_lite.model_card import model_card, read_runs, read_scores
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+#: Components that are handed over as they are.
+COPIED = ("encoder", "vision_tower", "core", "image_decoder", "video_decoder", "audio_decoder", "cache")
+
+
+@dataclass
+class Exported:
+    """What was handed over: components, where LoRA was merged, what the reader must know."""
+
+    name: str
+    hash: str
+    dtype: str
+    components: dict[str, str] = field(default_factory=dict)  #: name -> class
+    sha256: dict[str, str] = field(default_factory=dict)  #: of the components that it was made from
+    merged: list[str] = field(default_factory=list)  #: last names of the layers whose LoRA was merged
+    notes: list[str] = field(default_factory=list)
+
+
+def export_model(
+    folder: Path, out: Path, dtype: str = "float32", runs: Path | None = None, scores: Path | None = None
+) -> Exported:
+    """Write the parts of the model in ``folder`` to ``out``, aside and renamed.
+
+    Args:
+        folder: a model folder with a manifest; every component's hash is checked.
+        out: must not exist.
+        dtype: of the language model's weights; float32 holds the merge exactly.
+        runs: folder of run folders, whose ``run.json`` tell the recipes for the card.
+        scores: a ``results.json`` of ``nextgpt-lite evaluate`` for the card.
+
+    Raises:
+        CheckpointError: where the model does not fit together, ``out`` exists, or runs or scores cannot be read.
+    """
+    if out.exists():
+        raise CheckpointError(f"{out} exists already: give a new folder")
+    if dtype not in DTYPES:
+        raise CheckpointError(f"dtype {dtype!r} is unknown: expected one of {', '.join(DTYPES)}")
+    manifest = read_manifest(folder)
+    entries = manifest["components"]
+    exported = Exported(manifest["name"], model_hash(manifest), dtype)
+    exported.sha256 = {name: entry["sha256"] for name, entry in entries.items()}
+    recipes, figures = read_runs(runs), read_scores(scores, exported.hash)
+    sources = {name: component(folder, manifest, name) for name in entries}
+    aside = out.with_name(f"writing-{out.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        for name in COPIED:
+            if name in sources:
+                shutil.copytree(sources[name], aside / name)
+                exported.components[name] = entries[name]["class"]
+        _export_language_model(sources, aside / "language_model", exported)
+        (aside / "export.json").write_text(json.dumps(asdict(exported), indent=2) + "\n", encoding="utf-8")
+        (aside / "README.md").write_text(model_card(exported, recipes, figures), encoding="utf-8")
+        os.replace(aside, out)
+    except OSError as error:
+        raise CheckpointError(f"{out} cannot be written: {error}") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return exported
+
+
+def _export_language_model(sources: dict[str, Path], folder: Path, exported: Exported) -> None:
+    core = load_core(sources["core"], sources["language_model"])
+    plain_language_model(core, exported)
+    language_model: Any = core.language_model
+    language_model.to(DTYPES[exported.dtype])
+    language_model.set_attn_implementation("sdpa")
+    language_model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(sources["tokenizer"], local_files_only=True).save_pretrained(folder)
+    exported.components["language_model"] = f"transformers.{type(language_model).__name__}"
+
+
+@torch.no_grad()
+def plain_language_model(core: AnyToAnyCore, exported: Exported) -> None:
+    """Fold biases and merge LoRA, all of it, into the core's language model, in place; note what is not in it."""
+    prompts, config = core.gated_prompts, core.config
+    language_model: Any = core.language_model
+    if config.bias_tuning is not None:
+        bias_tuning.fold(language_model)
+        exported.notes.append("Biases, scales and norms that were tuned are part of the language model.")
+    if config.lora:
+        merge_lora(language_model)
+        exported.merged = sorted(config.lora["target_modules"])
+    crossed = sorted(set(exported.merged) & set(PROMPT_PROJECTIONS))
+    if crossed and prompts.reads_media:
+        exported.notes.append(
+            f"LoRA on {' and '.join(crossed)} is merged as well. Media pass through these projections without LoRA, so "
+            "the merged language model is exact for text alone: media need the folder core and the language model "
+            f"before the merge (sha256 {exported.sha256['language_model'][:12]})."
+        )
+    if prompts.static_tokens:
+        exported.notes.append(
+            f"{prompts.static_tokens} static prompts in each of the last {prompts.static_layers} layers have no place "
+            "in a plain language model: they are left out, and its answers differ from the model's."
+        )
+    added = len(core.table.names)
+    exported.notes.append(
+        f"The vocabulary is the base's: the {added} placeholders and signal tokens, by which media come in and are "
+        "asked for, are in the folder core."
+    )

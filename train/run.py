@@ -1,0 +1,98 @@
+"""A whole run: the task built, trained, exported, evaluated and recorded."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import torch
+
+from train.checkpoints import check_recipe, checkpoints, clear_leftovers, disk_errors, remove
+from train.precision import full_precision_attention
+from train.processes import join_processes, leave_processes, main_process_first
+from train.progress import peak_memory_gib
+from train.recipe import Recipe
+from train.task import build_task
+from train.trainer import TaskTrainer
+
+
+def run_recipe(recipe: Recipe, run_dir: str | Path, resume: bool = False) -> dict[str, float]:
+    """Train, export into the recipe's model folder, and return the task's own evaluation.
+
+    ``resume`` goes on from the newest checkpoint in ``run_dir``; without one it starts afresh. What is
+    written: checkpoints and ``run.json`` (recipe, seconds, figures) in ``run_dir``, components in
+    ``recipe.model``. Of several processes the main one writes; the others return no figures.
+
+    Raises:
+        RecipeError: for a recipe that cannot be run, or that is not the one of the checkpoint to resume from.
+        NonFiniteLossError: when the loss is no number.
+        DiskError: when something cannot be written.
+    """
+    run_dir = Path(run_dir)
+    torch.set_num_threads(recipe.threads)
+    started = time.monotonic()
+    processes = join_processes()
+    found = checkpoints(run_dir)[-1:] if resume else []
+    for checkpoint in found:
+        check_recipe(checkpoint, recipe, processes.num_processes)
+    with main_process_first():
+        torch.manual_seed(recipe.seed)
+        task = build_task(recipe)
+    trainer = TaskTrainer(task, recipe, run_dir)  # refuses bad parts before anything is written
+    with main_process_first() as main, disk_errors("the folder of the run", run_dir):
+        if main:
+            _prepare(run_dir, resume)
+    with full_precision_attention():
+        trainer.train(resume_from_checkpoint=str(found[0]) if found else None)
+    if not _hand_to_main_process(trainer):
+        return {}
+    with disk_errors("the trained component", Path(recipe.model)):
+        Path(recipe.model).mkdir(parents=True, exist_ok=True)
+        task.export(Path(recipe.model))
+    figures = task.evaluate()
+    with disk_errors("run.json", run_dir):
+        _write_run_record(run_dir, recipe, time.monotonic() - started, figures)
+    return figures
+
+
+def _prepare(run_dir: Path, resume: bool) -> None:
+    """The folder of the run without what was cut off and, for a new run, without what an old one left."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    clear_leftovers(run_dir)
+    if not resume:
+        for old in checkpoints(run_dir):
+            remove(old)
+
+
+def _hand_to_main_process(trainer: TaskTrainer) -> bool:
+    """Give the main process the whole trained model, average applied, and part from the others; whether it is it."""
+    task, main = trainer.task, trainer.args.should_save
+    weights = trainer.whole_weights()
+    average = trainer.ema.state() if trainer.ema is not None else {}
+    leave_processes()
+    if not main:
+        return False
+    if weights is not None and trainer.whole_model is not None:
+        task.model = trainer.whole_model
+        task.model.load_state_dict(weights, strict=False)
+    parameters = dict(task.model.named_parameters())
+    with torch.no_grad():
+        for name, value in average.items():
+            parameters[name].copy_(value)
+    task.model.cpu().eval()  # where the batches of evaluate() are
+    return True
+
+
+def _write_run_record(run_dir: Path, recipe: Recipe, seconds: float, figures: dict[str, float]) -> None:
+    record = {
+        "recipe": recipe.__dict__,
+        "seconds": round(seconds, 1),
+        "threads": recipe.threads,
+        "peak_memory_gib": peak_memory_gib(),
+        "figures": {name: round(float(value), 5) for name, value in figures.items()},
+    }
+    aside = run_dir / "run.json.writing"
+    aside.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    os.replace(aside, run_dir / "run.json")
