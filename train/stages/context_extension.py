@@ -16,16 +16,19 @@ import numpy as np
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import Dataset
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from adapters import attention
 from adapters.long_context import ShiftedAttention
 from adapters.rope_scaling import scale_positions
+from data.passkey import PasskeyWriter
+from data.texts import hashes, read_texts
 from data.toybox import dialogues
 from nextgpt_lite.long_adapter import save_adapter
 from nextgpt_lite.model import language_loss
 from nextgpt_lite.quantised import load_quantised
+from train.passkey_rows import PasskeyRows, WithPasskeys, joined, passkey_loss, sum_of_losses
 from train.recipe import RecipeError
 from train.task import Task
 
@@ -37,7 +40,7 @@ class ContextExtensionTask(Task):
         "seed": 31,
         "length": 4096,  # tokens of a row
         "rows": 1000,
-        "texts": [],  # UTF-8 files to read, end to end; none = Toybox dialogues
+        "texts": [],  # UTF-8 files, or a folder of them, to read end to end; none = Toybox dialogues
         "scaling": "linear",
         "form": "split",
         "group": 0.25,
@@ -49,6 +52,9 @@ class ContextExtensionTask(Task):
             "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj"],
         },
         "held_out": 4,  # rows of evaluate()
+        "passkey_tokens": 0,  # passkey documents beside each row, in tokens; 0 = none
+        "passkey_longest": 2048,  # read densely: no longer than a group
+        "passkey_gaps": True,  # key and question up to `length` positions apart
     }
 
     def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
@@ -60,7 +66,7 @@ class ContextExtensionTask(Task):
         self.model = LongRows(language_model, ShiftedAttention(chosen["form"], chosen["group"]))
         rows = self._rows(chosen["seed"], chosen["rows"] + chosen["held_out"])
         self.held_out = rows[: chosen["held_out"]]
-        self.dataset: Dataset = TensorDataset(rows[chosen["held_out"] :])
+        self.dataset: Dataset = WithPasskeys(list(rows[chosen["held_out"] :].unsqueeze(1)), self._passkeys())
 
     def load_language_model(self) -> PreTrainedModel:
         """The base with scaled positions, running the registered attention."""
@@ -90,8 +96,8 @@ class ContextExtensionTask(Task):
         module = name.split(".")[-2]
         return "norms" if "norm" in module or module.startswith("ln_") else "language_model"
 
-    def collate(self, items: list[tuple[torch.Tensor]]) -> dict[str, torch.Tensor]:
-        return {"input_ids": torch.stack([row for (row,) in items])}
+    def collate(self, items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        return joined(items)
 
     def export(self, model_dir: Path) -> None:
         model = self.model.language_model
@@ -114,28 +120,57 @@ class ContextExtensionTask(Task):
         return torch.tensor(ids).view(count, length)
 
     def _texts(self, seed: int) -> Iterator[list[int]]:
-        if self.settings["texts"]:
-            for path in self.settings["texts"]:
-                yield self.tokenizer(Path(path).read_text(encoding="utf-8"))["input_ids"]
+        texts = self.settings["texts"]
+        if texts:
+            named = isinstance(texts, list)
+            contents = (Path(path).read_text(encoding="utf-8") for path in texts) if named else self._trained_on(texts)
+            for content in contents:
+                yield self.tokenizer(content)["input_ids"]
             return
         index = 0
         while True:
             yield _dialogue_ids(self.tokenizer, seed, index)
             index += 1
 
+    def _trained_on(self, folder: str) -> list[str]:
+        """Texts of a folder but those that the base's training kept back."""
+        held_out = hashes(self.model_dir, "held_out")
+        return [text.content for text in read_texts(folder) if text.sha256 not in held_out]
+
+    def _passkeys(self) -> PasskeyRows | None:
+        chosen = self.settings
+        if not chosen["passkey_tokens"]:
+            return None
+        writer = PasskeyWriter(lambda text: self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        reach = chosen["length"] if chosen["passkey_gaps"] else None
+        return PasskeyRows(writer, chosen["seed"], chosen["passkey_tokens"], chosen["passkey_longest"], reach)
+
 
 class LongRows(nn.Module):
-    """A causal language model on whole rows: in groups while it trains, densely while it is evaluated."""
+    """A causal language model on whole rows: in groups while it trains, densely while it is evaluated.
+
+    Passkey documents are read densely: they are no longer than a group, inside which nothing is cut.
+    """
 
     def __init__(self, language_model: PreTrainedModel, shifted: ShiftedAttention) -> None:
         super().__init__()
         self.language_model, self.shifted = language_model, shifted
 
-    def forward(self, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Ids (B, T) without padding."""
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        passkey_ids: torch.Tensor | None = None,
+        passkey_weights: torch.Tensor | None = None,
+        passkey_positions: torch.Tensor | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """Ids (B, T) without padding; passkey documents (N, L), padded on the right with weight 0."""
         shifted = self.shifted.batch(input_ids.shape[1]) if self.training else None
         logits = self.language_model(input_ids, use_cache=False, shifted_attention=shifted).logits
-        return {"loss": language_loss(logits, input_ids)}
+        text_loss = language_loss(logits, input_ids)
+        if passkey_ids is None or passkey_weights is None or passkey_positions is None:
+            return {"loss": text_loss}
+        answers_loss = passkey_loss(self.language_model, passkey_ids, passkey_weights, passkey_positions)
+        return sum_of_losses(text_loss, answers_loss)
 
     def activation_checkpointing_enable(self, **kwargs) -> None:
         self.language_model.activation_checkpointing_enable(**kwargs)
