@@ -14,7 +14,7 @@ from itertools import cycle, islice
 import numpy as np
 
 KEYS = range(1, 50_000)
-TASK = "A pass key is hidden in the text below. Find it and remember it: you will be asked for it at the end.\n"
+TASK = "Find the pass key in this text.\n"
 FILLER = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again. "
 #: What a token is part of. The first mention of a key cannot be foreseen, its repetition and the answer can.
 PLAIN, FIRST, REPEATED, ANSWER = range(4)
@@ -42,44 +42,48 @@ class PasskeyWriter:
 
     def __init__(self, encode: Callable[[str], list[int]]) -> None:
         self.encode = cache(encode)  # pieces and keys come again and again
-        self.task, self.filler = encode(TASK), encode(FILLER)
-        self.shortest = max(len(self._frame(key)[0]) for key in (KEYS[-1], 11_111))
+        self.filler = self._tokens((FILLER, PLAIN))
+        self.task = self._tokens((TASK, PLAIN))
+        self.shortest = len(self.task) + len(self._said(KEYS[-1])) + len(self._asked(KEYS[-1]))
 
-    def document(self, length: int, key: int, depth: float) -> PasskeyDocument:
+    def document(self, length: int, key: int, depth: float, questions: int = 1) -> PasskeyDocument:
         """``length`` tokens; ``depth`` is the share of the filler that stands before the key, 0 to 1.
 
-        ValueError for a length that is too short for a key of five digits and its question.
+        The question is asked and answered ``questions`` times, as often at most as :meth:`most_questions` says, with
+        filler in between. ValueError for what does not fit into ``length``.
         """
         if length < self.shortest:
             raise ValueError(f"a passkey document has at least {self.shortest} tokens, not {length}")
+        if not 1 <= questions <= self.most_questions(length):
+            raise ValueError(f"{length} tokens hold 1 to {self.most_questions(length)} questions, not {questions}")
         if not 0 <= depth <= 1:
             raise ValueError(f"depth must be from 0 to 1, not {depth}")
-        ids, roles, cut = self._frame(key)
-        filler = length - len(ids)
+        said, asked = self._said(key), self._asked(key)
+        filler = length - len(self.task) - len(said) - questions * len(asked)
         before = round(depth * filler)
-        ids[cut:cut], roles[cut:cut] = self._fill(filler - before), [PLAIN] * (filler - before)
-        start = len(self.task)
-        ids[start:start], roles[start:start] = self._fill(before), [PLAIN] * before
-        return PasskeyDocument(ids, roles)
+        tokens = self.task + self._fill(before) + said
+        for i in range(questions):
+            share = (filler - before) * (i + 1) // questions - (filler - before) * i // questions
+            tokens += self._fill(share) + asked
+        return PasskeyDocument([token for token, _ in tokens], [role for _, role in tokens])
 
-    def _frame(self, key: int) -> tuple[list[int], list[int], int]:
-        """Ids and roles of all but the filler, and the place where the filler behind the key belongs."""
-        said = [
-            ("\nThe pass key is", PLAIN), (f" {key}", FIRST), (". Remember it.", PLAIN), (f" {key}", REPEATED),
-            (" is the pass key.\n", PLAIN),
-        ]  # fmt: skip
-        asked = [("\nWhat is the pass key? The pass key is", PLAIN), (f" {key}.", ANSWER)]
-        ids, roles, cut = list(self.task), [PLAIN] * len(self.task), 0
-        for pieces in (said, asked):
-            cut = len(ids)
-            for text, role in pieces:
-                piece = self.encode(text)
-                ids += piece
-                roles += [role] * len(piece)
-        return ids, roles, cut
+    def most_questions(self, length: int) -> int:
+        """How often a document of ``length`` tokens can ask for a key of five digits."""
+        return 1 + (length - self.shortest) // len(self._asked(KEYS[-1]))
 
-    def _fill(self, count: int) -> list[int]:
+    def _said(self, key: int) -> list[tuple[int, int]]:
+        pieces = [("\nThe pass key is", PLAIN), (f" {key}", FIRST), (". Remember it.", PLAIN), (f" {key}", REPEATED)]
+        return self._tokens(*pieces, (" is the pass key.\n", PLAIN))
+
+    def _asked(self, key: int) -> list[tuple[int, int]]:
+        return self._tokens(("\nWhat is the pass key? The pass key is", PLAIN), (f" {key}.", ANSWER))
+
+    def _fill(self, count: int) -> list[tuple[int, int]]:
         return list(islice(cycle(self.filler), count))
+
+    def _tokens(self, *pieces: tuple[str, int]) -> list[tuple[int, int]]:
+        """Pieces of text with their roles as tokens with theirs."""
+        return [(token, role) for text, role in pieces for token in self.encode(text)]
 
 
 def draw_key(rng: np.random.Generator, held_out: bool) -> int:

@@ -14,7 +14,7 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel
 
-from data.passkey import ANSWER, FIRST, PLAIN, REPEATED, PasskeyWriter, draw_key
+from data.passkey import ANSWER, FIRST, PLAIN, REPEATED, PasskeyDocument, PasskeyWriter, draw_key
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,18 @@ class PasskeyRows:
         rng = np.random.default_rng((self.seed, step, 3))
         length = self._length(rng)
         count = max(1, self.tokens // length)
-        documents = [self.writer.document(length, draw_key(rng, False), rng.random()) for _ in range(count)]
+        documents = [self._document(rng, length) for _ in range(count)]
         weight = {PLAIN: self.plain_weight, FIRST: 0.0, REPEATED: 1.0, ANSWER: 1.0}
         return {
             "passkey_ids": torch.tensor([document.ids for document in documents]),
             "passkey_weights": torch.tensor([[weight[role] for role in d.roles] for d in documents]),
             "passkey_positions": torch.stack([self._positions(rng, length) for _ in range(count)]),
         }
+
+    def _document(self, rng: np.random.Generator, length: int) -> PasskeyDocument:
+        """One question in half of the documents, any number in the others: copying is learnt from many answers."""
+        many = int(rng.integers(self.writer.most_questions(length))) if rng.random() < 0.5 else 0
+        return self.writer.document(length, draw_key(rng, False), rng.random(), 1 + many)
 
     def _length(self, rng: np.random.Generator) -> int:
         low, high = math.log(self.writer.shortest), math.log(self.longest)

@@ -36,6 +36,16 @@ def test_roles_mark_the_key(writer):
     assert text_of(document.ids[document.answer_start :]) == " 77."
 
 
+def test_the_question_can_be_asked_often(writer):
+    most = writer.most_questions(600)
+    document = writer.document(600, 31, 0.2, questions=most)
+    assert len(document.ids) == 600
+    assert text_of(document.ids).count("What is the pass key? The pass key is 31.") == most
+    assert document.roles.count(ANSWER) == most * len(" 31.")
+    with pytest.raises(ValueError, match=f"1 to {most} questions, not {most + 1}"):
+        writer.document(600, 31, 0.2, questions=most + 1)
+
+
 def test_what_does_not_fit_is_refused(writer):
     assert len(writer.document(writer.shortest, 49999, 0.5).ids) == writer.shortest
     with pytest.raises(ValueError, match=f"at least {writer.shortest} tokens, not {writer.shortest - 1}"):

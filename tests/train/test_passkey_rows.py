@@ -37,17 +37,28 @@ def test_a_step_has_about_its_tokens_and_lengths_within_bounds(writer):
 def test_the_first_mention_counts_nothing_and_the_answer_counts_one(writer):
     batch = PasskeyRows(writer, seed=3, tokens=400, longest=300, plain_weight=0.1).batch(0)
     ids, weights = batch["passkey_ids"][0], batch["passkey_weights"][0]
-    whole = "".join(map(chr, (ids[weights == 1]).tolist()))  # " 123" of the repetition, " 123." of the answer
-    assert whole.endswith(".") and whole.removesuffix(".") == 2 * whole[: len(whole) // 2]
-    assert int((weights == 0).sum()) == len(whole) // 2
+    first = "".join(map(chr, ids[weights == 0].tolist()))
+    counted = "".join(map(chr, ids[weights == 1].tolist()))
+    assert counted == first + (first + ".") * counted.count(".")
     torch.testing.assert_close(weights.unique(), torch.tensor([0.0, 0.1, 1.0]))
+
+
+def test_some_documents_ask_once_and_some_ask_often(writer):
+    rows = PasskeyRows(writer, seed=3, tokens=1500, longest=500)
+    asked = [
+        "".join(map(chr, ids.tolist())).count("What is the pass key?")
+        for step in range(20)
+        for ids in rows.batch(step)["passkey_ids"]
+    ]
+    assert asked.count(1) > len(asked) / 3 and max(asked) > 3
 
 
 def test_gaps_spread_a_document_over_all_positions(writer):
     rows = PasskeyRows(writer, seed=3, tokens=3000, longest=300, reach=5000)
-    positions = torch.cat([rows.batch(step)["passkey_positions"] for step in range(20)])
-    assert positions.max() < 5000 and positions[:, -1].max() > 4000
-    assert bool(((positions.diff() != 1).sum(1) <= 1).all()) and bool((positions.diff() >= 1).all())
+    spread = [row for step in range(20) for row in rows.batch(step)["passkey_positions"]]
+    assert 4000 < max(int(row[-1]) for row in spread) < 5000
+    for row in spread:
+        assert bool((row.diff() >= 1).all()) and int((row.diff() > 1).sum()) <= 1
     plain = PasskeyRows(writer, seed=3, tokens=400, longest=300).batch(0)["passkey_positions"][0]
     assert torch.equal(plain, torch.arange(len(plain)))
 

@@ -37,9 +37,9 @@ class TextLanguageModelTask(Task):
         "heads": 4,
         "intermediate_size": 688,
         "length": 512,  # tokens of a row: the positions that the model knows
-        "rows": 4,  # rows of text of an item
+        "rows": 2,  # rows of text of an item
         "items": 4096,  # of a pass through the data
-        "passkey_tokens": 2048,  # of an item; 0 = no passkey documents
+        "passkey_tokens": 1024,  # of an item; 0 = no passkey documents
         "scored_rows": 16,  # of evaluate()
     }
 
