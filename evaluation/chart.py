@@ -26,7 +26,7 @@ def line_chart(title: str, lines: dict[str, list[tuple[int, float]]], logarithmi
         mark = low + (high - low) * step / 4
         shown = 10**mark if logarithmic else mark
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{up(mark):.1f}" y2="{up(mark):.1f}" stroke="#ddd"/>')
-        parts.append(f'<text x="{LEFT - 8}" y="{up(mark) + 4:.1f}" text-anchor="end">{shown:.3g}</text>')
+        parts.append(f'<text x="{LEFT - 8}" y="{up(mark) + 4:.1f}" text-anchor="end">{shown:.4g}</text>')
     for length in lengths:
         x = across(math.log2(length))
         parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">{length}</text>')
