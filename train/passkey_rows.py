@@ -5,7 +5,6 @@ Shapes: N documents of a step, all of one length L.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +15,8 @@ from transformers import PreTrainedModel
 
 from data.passkey import ANSWER, FIRST, PLAIN, REPEATED, PasskeyDocument, PasskeyWriter, draw_key
 
+LENGTHS = 13
+
 
 @dataclass(frozen=True)
 class PasskeyRows:
@@ -24,8 +25,8 @@ class PasskeyRows:
     Args:
         writer: what writes them.
         tokens: about how many a step has.
-        longest: length of the longest; lengths are log-uniform from the writer's shortest, so that short documents,
-            from which copying is learnt first, are seen all the time.
+        longest: length of the longest; lengths are spread evenly over the ratios between the writer's shortest and
+            this, so that short documents, from which copying is learnt first, are seen all the time.
         reach: positions that they are spread over (PoSE, 2309.10400): one place of each, drawn at random, is followed
             by a gap, so that key and question stand up to ``reach`` positions apart in a row of ``longest`` tokens.
             None = no gap.
@@ -65,8 +66,9 @@ class PasskeyRows:
         return self.writer.document(length, draw_key(rng, False), rng.random(), 1 + many)
 
     def _length(self, rng: np.random.Generator) -> int:
-        low, high = math.log(self.writer.shortest), math.log(self.longest)
-        return min(self.longest, int(math.exp(rng.uniform(low, high))) + 1)
+        """One of few lengths: matrix products keep memory for every shape that they have seen."""
+        ratio = self.longest / self.writer.shortest
+        return round(self.writer.shortest * ratio ** (rng.integers(LENGTHS) / (LENGTHS - 1)))
 
     def _positions(self, rng: np.random.Generator, length: int) -> torch.Tensor:
         """Places 0 to L, those behind a random one moved on by a random gap (L,)."""
