@@ -80,13 +80,16 @@ class PasskeyRows:
 
 
 class WithPasskeys(Dataset):
-    """Items of ``texts``, ids (B, T), as ``input_ids``, each with passkey documents of its own."""
+    """Items of ``texts``, ids (B, T), as ``input_ids``, each with passkey documents of its own.
 
-    def __init__(self, texts: Dataset, passkeys: PasskeyRows | None) -> None:
+    ``texts`` may be a tensor (items, B, T).
+    """
+
+    def __init__(self, texts: RandomRows | torch.Tensor, passkeys: PasskeyRows | None) -> None:
         self.texts, self.passkeys = texts, passkeys
 
     def __len__(self) -> int:
-        return len(self.texts)  # type: ignore[arg-type]
+        return len(self.texts)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         documents = {} if self.passkeys is None else self.passkeys.batch(index)

@@ -49,7 +49,8 @@ class LanguageModelTask(Task):
         self.tokenizer = train_tokenizer(chosen["vocabulary"], chosen["vocabulary_texts"])
         rows = [self._row(i) for i in range(chosen["dialogues"])]
         self.dataset: Dataset = BinnedRows(rows, chosen["tokens_per_bin"], chosen["seed"])
-        self.model = TextModel(small_llama(len(self.tokenizer), chosen))
+        self.language_model = small_llama(len(self.tokenizer), chosen)
+        self.model = TextModel(self.language_model)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         return {"language_model": list(self.model.parameters())}
@@ -60,7 +61,7 @@ class LanguageModelTask(Task):
         return {"input_ids": ids, "weights": weights}
 
     def export(self, model_dir: Path) -> None:
-        export_language_model(self.tokenizer, self.model.language_model, model_dir)
+        export_language_model(self.tokenizer, self.language_model, model_dir)
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:

@@ -55,7 +55,8 @@ class TextLanguageModelTask(Task):
         ids = torch.cat([self._row(text) for text in self.trained_on])
         texts = RandomRows(ids, chosen["length"], chosen["rows"], chosen["items"], chosen["seed"])
         self.dataset: Dataset = WithPasskeys(texts, self._passkeys())
-        self.model = TextsAndPasskeys(small_llama(len(self.tokenizer), chosen | {"positions": chosen["length"]}))
+        self.language_model = small_llama(len(self.tokenizer), chosen | {"positions": chosen["length"]})
+        self.model = TextsAndPasskeys(self.language_model)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         return {"language_model": list(self.model.parameters())}
@@ -65,7 +66,7 @@ class TextLanguageModelTask(Task):
 
     def export(self, model_dir: Path) -> None:
         model_dir = Path(model_dir)
-        export_language_model(self.tokenizer, self.model.language_model, model_dir)
+        export_language_model(self.tokenizer, self.language_model, model_dir)
         write_split(self.trained_on, self.held_out, model_dir)
 
     @torch.no_grad()
@@ -74,7 +75,7 @@ class TextLanguageModelTask(Task):
         ids = torch.cat([self._row(text) for text in self.held_out])
         length, count = self.settings["length"], self.settings["scored_rows"]
         rows = RandomRows(ids, min(length, len(ids)), count, 1, self.settings["seed"])[0]
-        model = self.model.language_model.eval()
+        model = self.language_model.eval()
         losses = [float(language_loss(model(row[None]).logits, row[None])) for row in rows]
         figures = {"perplexity": float(torch.tensor(losses).mean().exp())}
         if self.settings["passkey_tokens"]:

@@ -61,12 +61,12 @@ class ContextExtensionTask(Task):
         super().__init__(settings, model_dir)
         chosen = self.settings
         self.tokenizer = AutoTokenizer.from_pretrained(self.model_dir / "tokenizer", local_files_only=True)
-        language_model = self.load_language_model()
-        inject_adapter_in_model(LoraConfig(**chosen["lora"]), language_model)
-        self.model = LongRows(language_model, ShiftedAttention(chosen["form"], chosen["group"]))
+        self.language_model = self.load_language_model()
+        inject_adapter_in_model(LoraConfig(**chosen["lora"]), self.language_model)
+        self.model = LongRows(self.language_model, ShiftedAttention(chosen["form"], chosen["group"]))
         rows = self._rows(chosen["seed"], chosen["rows"] + chosen["held_out"])
         self.held_out = rows[: chosen["held_out"]]
-        self.dataset: Dataset = WithPasskeys(list(rows[chosen["held_out"] :].unsqueeze(1)), self._passkeys())
+        self.dataset: Dataset = WithPasskeys(rows[chosen["held_out"] :].unsqueeze(1), self._passkeys())
 
     def load_language_model(self) -> PreTrainedModel:
         """The base with scaled positions, running the registered attention."""
@@ -84,14 +84,14 @@ class ContextExtensionTask(Task):
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         parts: dict[str, list[nn.Parameter]] = {"lora": [], "norms": [], "embeddings": [], "language_model": []}
-        for name, parameter in self.model.language_model.named_parameters():
+        for name, parameter in self.language_model.named_parameters():
             parts[self._part_of(name, parameter)].append(parameter)
         return parts
 
     def _part_of(self, name: str, parameter: nn.Parameter) -> str:
         if ".lora_" in name:
             return "lora"
-        if parameter is self.model.language_model.get_input_embeddings().weight:
+        if parameter is self.language_model.get_input_embeddings().weight:
             return "embeddings"
         module = name.split(".")[-2]
         return "norms" if "norm" in module or module.startswith("ln_") else "language_model"
@@ -100,7 +100,7 @@ class ContextExtensionTask(Task):
         return joined(items)
 
     def export(self, model_dir: Path) -> None:
-        model = self.model.language_model
+        model = self.language_model
         whole = [n for n, p in model.named_parameters() if self._part_of(n, p) in ("norms", "embeddings")]
         save_adapter(model, model.config, self.settings["lora"], whole, Path(model_dir) / "context_adapter")
 
@@ -192,4 +192,5 @@ def _dialogue_ids(tokenizer: PreTrainedTokenizerBase, seed: int, index: int) -> 
         {"role": role, "content": "".join(part for part in parts if isinstance(part, str)).strip()}
         for role, parts in turns
     ]
-    return tokenizer.apply_chat_template(messages, return_dict=True)["input_ids"]
+    encoded: Any = tokenizer.apply_chat_template(messages, return_dict=True)
+    return encoded["input_ids"]
