@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
@@ -36,8 +37,8 @@ def merge_adapter(base: Path, adapter: Path, out: Path, length: int | None = Non
     """
     if out.exists():
         raise AdapterError(f"{out} exists already: give a new folder")
-    stored_type = AutoConfig.from_pretrained(base, local_files_only=True).dtype or torch.float32
-    model = merged_model(base, adapter, length, scaling).to(dtype=stored_type)
+    stored_type: Any = AutoConfig.from_pretrained(base, local_files_only=True).dtype or torch.float32
+    model = merged_model(base, adapter, length, scaling).to(stored_type)
     aside = out.with_name(f"writing-{out.name}")
     shutil.rmtree(aside, ignore_errors=True)
     model.save_pretrained(aside)
