@@ -127,22 +127,23 @@ def joined(items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     return batch
 
 
-def passkey_loss(
+def passkey_losses(
     language_model: PreTrainedModel, ids: torch.Tensor, weights: torch.Tensor, positions: torch.Tensor
-) -> torch.Tensor:
-    """Loss of passkey documents (N, L), read densely.
+) -> dict[str, torch.Tensor]:
+    """``passkey_loss`` of documents (N, L), read densely, and ``answers``, the share of tokens of weight 1 foretold.
 
     The mask of ones is needed: without one transformers takes a gap of positions for the border of packed rows.
     """
     mask = torch.ones_like(ids)
     logits = language_model(ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
-    return weighted_loss(logits, ids, weights)
+    foretold = (logits[:, :-1].argmax(-1) == ids[:, 1:])[weights[:, 1:] == 1].float()
+    return {"passkey_loss": weighted_loss(logits, ids, weights), "answers": foretold.mean()}
 
 
-def sum_of_losses(text_loss: torch.Tensor, answers_loss: torch.Tensor) -> dict[str, torch.Tensor]:
+def sum_of_losses(text_loss: torch.Tensor, passkeys: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """What a task's model returns: the sum to train by, and its parts to look at."""
-    parts = {"text_loss": text_loss.detach(), "passkey_loss": answers_loss.detach()}
-    return {"loss": text_loss + answers_loss, **parts}
+    parts = {"text_loss": text_loss, **passkeys}
+    return {"loss": text_loss + passkeys["passkey_loss"], **{name: value.detach() for name, value in parts.items()}}
 
 
 def weighted_loss(logits: torch.Tensor, ids: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:

@@ -5,7 +5,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from data.passkey import PasskeyWriter
-from train.passkey_rows import PasskeyRows, RandomRows, WithPasskeys, joined, passkey_loss, weighted_loss
+from train.passkey_rows import PasskeyRows, RandomRows, WithPasskeys, joined, passkey_losses, weighted_loss
 
 SMALL = LlamaConfig(
     vocab_size=128, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2,
@@ -76,11 +76,24 @@ def test_a_gap_moves_positions_and_hides_nothing():
     weights[:, -1] = 1.0
     positions = torch.arange(12)[None].clone()
     positions[:, 6:] += 20
-    loss = passkey_loss(model, ids, weights, positions)
+    loss = passkey_losses(model, ids, weights, positions)["passkey_loss"]
     changed = ids.clone()
     changed[0, 0] = (ids[0, 0] + 1) % 128
-    assert loss != passkey_loss(model, changed, weights, positions), "the last token sees what stands before the gap"
-    assert loss != passkey_loss(model, ids, weights, torch.arange(12)[None])
+    seen = passkey_losses(model, changed, weights, positions)["passkey_loss"]
+    assert loss != seen, "the last token sees what stands before the gap"
+    assert loss != passkey_losses(model, ids, weights, torch.arange(12)[None])["passkey_loss"]
+
+
+def test_the_share_of_answers_counts_tokens_of_weight_one():
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(SMALL).eval()
+    ids, positions = torch.randint(128, (1, 6)), torch.arange(6)[None]
+    with torch.no_grad():
+        ids[0, 3] = model(ids).logits[0, 2].argmax()
+    weights = torch.tensor([[0.0, 0, 0, 1, 0.5, 0]])
+    assert passkey_losses(model, ids, weights, positions)["answers"] == 1.0
+    ids[0, 3] = (ids[0, 3] + 1) % 128
+    assert passkey_losses(model, ids, weights, positions)["answers"] == 0.0
 
 
 def test_the_weighted_loss_is_a_mean_over_weights():

@@ -20,7 +20,7 @@ from data.texts import Text, TextsError, read_texts, split_texts, write_split
 from nextgpt_lite.long_reading import tells_passkey
 from nextgpt_lite.model import language_loss
 from train.foundations.language_model import byte_level_bpe, export_language_model, small_llama
-from train.passkey_rows import PasskeyRows, RandomRows, WithPasskeys, joined, passkey_loss, sum_of_losses
+from train.passkey_rows import PasskeyRows, RandomRows, WithPasskeys, joined, passkey_losses, sum_of_losses
 from train.task import Task
 
 
@@ -116,5 +116,5 @@ class TextsAndPasskeys(nn.Module):
         text_loss = language_loss(self.language_model(input_ids, use_cache=False).logits, input_ids)
         if passkey_ids is None or passkey_weights is None or passkey_positions is None:
             return {"loss": text_loss}
-        answers_loss = passkey_loss(self.language_model, passkey_ids, passkey_weights, passkey_positions)
-        return sum_of_losses(text_loss, answers_loss)
+        passkeys = passkey_losses(self.language_model, passkey_ids, passkey_weights, passkey_positions)
+        return sum_of_losses(text_loss, passkeys)

@@ -28,7 +28,7 @@ from data.toybox import dialogues
 from nextgpt_lite.long_adapter import save_adapter
 from nextgpt_lite.model import language_loss
 from nextgpt_lite.quantised import load_quantised
-from train.passkey_rows import PasskeyRows, WithPasskeys, joined, passkey_loss, sum_of_losses
+from train.passkey_rows import PasskeyRows, WithPasskeys, joined, passkey_losses, sum_of_losses
 from train.recipe import RecipeError
 from train.task import Task
 
@@ -169,8 +169,8 @@ class LongRows(nn.Module):
         text_loss = language_loss(logits, input_ids)
         if passkey_ids is None or passkey_weights is None or passkey_positions is None:
             return {"loss": text_loss}
-        answers_loss = passkey_loss(self.language_model, passkey_ids, passkey_weights, passkey_positions)
-        return sum_of_losses(text_loss, answers_loss)
+        passkeys = passkey_losses(self.language_model, passkey_ids, passkey_weights, passkey_positions)
+        return sum_of_losses(text_loss, passkeys)
 
     def activation_checkpointing_enable(self, **kwargs) -> None:
         self.language_model.activation_checkpointing_enable(**kwargs)
