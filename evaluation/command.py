@@ -1,25 +1,28 @@
-"""``nextgpt-lite evaluate SUITE... [--model nano|DIR] [--data MANIFEST.jsonl] [--count N] [--seed N] [--out DIR]``."""
+"""``nextgpt-lite evaluate SUITE... [--model M] [--data D] [--lengths N,N...] [--count N] [--seed N] [--out DIR]``."""
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import sys
 import time
 from pathlib import Path
 
-from evaluation import SUITES
+from evaluation import FULL_COUNTS, SUITES
 
-ERRORS = (ValueError,)
+ERRORS = (ValueError, OSError)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    full = ", ".join(f"{name} {count}" for name, count in FULL_COUNTS.items())
     parser.add_argument("suites", nargs="+", metavar="SUITE", help=f"one of {', '.join(SUITES)}")
     parser.add_argument("--model", default="nano", help="nano or a model folder (default: nano)")
     parser.add_argument(
-        "--data", type=Path, metavar="MANIFEST.jsonl", help="your own conversations in place of Toybox's"
+        "--data",
+        type=Path,
+        help="any_to_any: MANIFEST.jsonl, your own conversations in place of Toybox's; long_context: a folder of texts",
     )
-    parser.add_argument("--count", type=int, default=320, help="size of the run; 320 is the full suite (default)")
+    parser.add_argument("--lengths", help="long_context: tokens of a row (default: 512,1024,2048,4096,8192)")
+    parser.add_argument("--count", type=int, help=f"size of the run (default, the full suite: {full})")
     parser.add_argument("--seed", type=int, default=0, help="streams of scenes, words and noise (default: 0)")
     parser.add_argument("--out", type=Path, help="folder of the results (default: outputs/SUITE-seedN)")
 
@@ -28,29 +31,56 @@ def run(args: argparse.Namespace) -> int:
     for name in args.suites:
         if name not in SUITES:
             raise ValueError(f"unknown suite {name!r}: expected one of {', '.join(SUITES)}")
-    if args.count < 1:
+    if args.count is not None and args.count < 1:
         raise ValueError(f"--count must be at least 1, not {args.count}")
     if args.seed < 0:
         raise ValueError(f"--seed must not be below 0, but is {args.seed}")
-    if args.data is not None:
-        check_manifest(args.data)
-    from evaluation.report import table_text  # after the cheap checks: this and the model take seconds to import
-    from nextgpt_lite import AnyToAny
-
-    model = AnyToAny.from_pretrained(args.model)
+    suites = {"any_to_any": any_to_any, "long_context": long_context}
     for name in args.suites:
-        module, _, function = SUITES[name].partition(":")
         out = args.out or Path("outputs") / f"{name}-seed{args.seed}"
         out = out / name if len(args.suites) > 1 and args.out else out
-        if args.data is None:
-            suite = getattr(importlib.import_module(module), function)
-            print(table_text(suite(model, args.count, args.seed, out, progress=Progress())))
-        else:
-            from evaluation.own_data import evaluate_own_data, own_data_text
-
-            print(own_data_text(evaluate_own_data(model, args.data, args.count, args.seed, out, progress=Progress())))
+        print(suites[name](args, args.count or FULL_COUNTS[name], out))
         print(f"\n{out / 'results.json'}\n{out / 'report.html'}")
     return 0
+
+
+def any_to_any(args: argparse.Namespace, count: int, out: Path) -> str:
+    """Run the suite of media, on Toybox or on a manifest; what it prints."""
+    if args.lengths is not None:
+        raise ValueError(f"--lengths {args.lengths} belongs to the suite long_context, not to any_to_any")
+    if args.data is not None:
+        check_manifest(args.data)
+    from nextgpt_lite import AnyToAny  # after the cheap checks: this takes seconds to import
+
+    model = AnyToAny.from_pretrained(args.model)
+    if args.data is not None:
+        from evaluation.own_data import evaluate_own_data, own_data_text
+
+        return own_data_text(evaluate_own_data(model, args.data, count, args.seed, out, progress=Progress()))
+    from evaluation.any_to_any import evaluate
+    from evaluation.report import table_text
+
+    return table_text(evaluate(model, count, args.seed, out, progress=Progress()))
+
+
+def long_context(args: argparse.Namespace, count: int, out: Path) -> str:
+    """Run the suite of long rows; what it prints."""
+    if args.data is None:
+        raise ValueError("long_context reads texts that the model was not trained on: give --data FOLDER")
+    lengths = None if args.lengths is None else lengths_of(args.lengths)
+    from evaluation.long_context import LENGTHS, evaluate
+    from evaluation.long_context_report import table_text
+
+    folder = Path(args.model)
+    return table_text(evaluate(folder, args.data, lengths or LENGTHS, count, args.seed, out, progress=Progress()))
+
+
+def lengths_of(text: str) -> list[int]:
+    """Numbers between commas."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"--lengths must be numbers of tokens between commas, not {text!r}") from None
 
 
 def check_manifest(path: Path) -> None:

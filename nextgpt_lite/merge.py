@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
@@ -36,16 +37,8 @@ def merge_adapter(base: Path, adapter: Path, out: Path, length: int | None = Non
     """
     if out.exists():
         raise AdapterError(f"{out} exists already: give a new folder")
-    config = AutoConfig.from_pretrained(base, local_files_only=True)
-    whole = read_tensors(adapter, WHOLE) or {}
-    set_positions(config, adapter, length, scaling, required=bool(whole))
-    stored_type = config.dtype or torch.float32
-    model = AutoModelForCausalLM.from_pretrained(
-        base, config=config, dtype=torch.float32, local_files_only=True, use_safetensors=True
-    )
-    load_adapter(model, adapter, whole)
-    merge_lora(model)
-    model.to(stored_type)
+    stored_type: Any = AutoConfig.from_pretrained(base, local_files_only=True).dtype or torch.float32
+    model = merged_model(base, adapter, length, scaling).to(stored_type)
     aside = out.with_name(f"writing-{out.name}")
     shutil.rmtree(aside, ignore_errors=True)
     model.save_pretrained(aside)
@@ -53,6 +46,19 @@ def merge_adapter(base: Path, adapter: Path, out: Path, length: int | None = Non
         shutil.copy2(path, aside / path.name)
     os.replace(aside, out)
     return out
+
+
+def merged_model(base: Path, adapter: Path, length: int | None = None, scaling: str = "linear") -> PreTrainedModel:
+    """The causal LM in ``base`` with the adapter merged, in float32; for what is refused see :func:`merge_adapter`."""
+    config = AutoConfig.from_pretrained(base, local_files_only=True)
+    whole = read_tensors(adapter, WHOLE) or {}
+    set_positions(config, adapter, length, scaling, required=bool(whole))
+    model = AutoModelForCausalLM.from_pretrained(
+        base, config=config, dtype=torch.float32, local_files_only=True, use_safetensors=True
+    )
+    load_adapter(model, adapter, whole)
+    merge_lora(model)
+    return model
 
 
 def set_positions(config: PretrainedConfig, adapter: Path, length: int | None, scaling: str, required: bool) -> None:

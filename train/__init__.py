@@ -7,6 +7,7 @@ TASKS = {
     "oracle_audio": "train.foundations.oracles:AudioOracleTask",
     "encoder": "train.foundations.contrast:ContrastTask",
     "language_model": "train.foundations.language_model:LanguageModelTask",
+    "text_language_model": "train.foundations.text_language_model:TextLanguageModelTask",
     "text_encoders": "train.foundations.text_encoders:TextEncodersTask",
     "image_vae": "train.foundations.image_vae:ImageVaeTask",
     "image_diffusion": "train.foundations.image_diffusion:ImageDiffusionTask",

@@ -113,7 +113,7 @@ def test_it_reads_texts_end_to_end(folder, tmp_path):
     settings = {"length": 32, "rows": 2, "texts": [str(tmp_path / "a.txt")]}
     task = build_task(short(folder, settings))
     assert len(task.dataset) == 2 and task.held_out.shape == (1, 32)
-    said = task.tokenizer.decode(torch.cat([task.held_out[0], task.dataset[0][0]]))
+    said = task.tokenizer.decode(torch.cat([task.held_out[0], task.dataset[0]["input_ids"][0]]))
     assert said.startswith("a red bell rings a red bell")
     with pytest.raises(RecipeError, match="too few for 501 rows of 32"):
         build_task(short(folder, settings | {"rows": 500}))

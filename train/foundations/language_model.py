@@ -6,6 +6,7 @@ Media are read as bracketed words here; the stages later put gated prompts in th
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -48,7 +49,8 @@ class LanguageModelTask(Task):
         self.tokenizer = train_tokenizer(chosen["vocabulary"], chosen["vocabulary_texts"])
         rows = [self._row(i) for i in range(chosen["dialogues"])]
         self.dataset: Dataset = BinnedRows(rows, chosen["tokens_per_bin"], chosen["seed"])
-        self.model = TextModel(small_llama(len(self.tokenizer), chosen))
+        self.language_model = small_llama(len(self.tokenizer), chosen)
+        self.model = TextModel(self.language_model)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         return {"language_model": list(self.model.parameters())}
@@ -62,12 +64,7 @@ class LanguageModelTask(Task):
         return {"loss": batch["weights"][:, 1:].sum()}
 
     def export(self, model_dir: Path) -> None:
-        for name, part in (("tokenizer", self.tokenizer), ("language_model", self.model.language_model.half())):
-            aside = model_dir / f"writing-{name}"
-            part.save_pretrained(aside)
-            shutil.rmtree(model_dir / name, ignore_errors=True)
-            aside.rename(model_dir / name)
-        self.model.float()
+        export_language_model(self.tokenizer, self.language_model, model_dir)
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -116,6 +113,16 @@ class TextModel(nn.Module):
         return {"loss": loss, "assistant_loss": losses[assistant].mean().detach()}
 
 
+def export_language_model(tokenizer: PreTrainedTokenizerFast, model: LlamaForCausalLM, model_dir: Path) -> None:
+    """Write ``tokenizer/`` and, in half precision, ``language_model/``; each aside and renamed."""
+    for name, part in (("tokenizer", tokenizer), ("language_model", model.half())):
+        aside = model_dir / f"writing-{name}"
+        part.save_pretrained(aside)
+        shutil.rmtree(model_dir / name, ignore_errors=True)
+        aside.rename(model_dir / name)
+    model.float()
+
+
 def small_llama(vocabulary: int, sizes: dict[str, Any]) -> LlamaForCausalLM:
     """A Llama of the given sizes with tied embeddings."""
     return LlamaForCausalLM(
@@ -137,8 +144,17 @@ def small_llama(vocabulary: int, sizes: dict[str, Any]) -> LlamaForCausalLM:
 
 def train_tokenizer(vocabulary: int, texts: int) -> PreTrainedTokenizerFast:
     """A byte-level BPE on the grammar's own sentences: any other text still has tokens, byte by byte."""
+    fast = byte_level_bpe(dialogues.vocabulary_corpus(texts), vocabulary)
+    fast.chat_template = CHAT_TEMPLATE
+    return fast
+
+
+def byte_level_bpe(corpus: Iterable[str], vocabulary: int, digits_alone: bool = False) -> PreTrainedTokenizerFast:
+    """A byte-level BPE of ``vocabulary`` tokens on ``corpus``; ``digits_alone`` makes every digit a token."""
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    of_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, of_bytes]) if digits_alone else of_bytes
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
@@ -146,8 +162,6 @@ def train_tokenizer(vocabulary: int, texts: int) -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(dialogues.vocabulary_corpus(texts), trainer)
+    tokenizer.train_from_iterator(corpus, trainer)
     pad, end, _, _ = SPECIAL
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=pad, eos_token=end, padding_side="left")
-    fast.chat_template = CHAT_TEMPLATE
-    return fast
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=pad, eos_token=end, padding_side="left")

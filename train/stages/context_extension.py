@@ -16,16 +16,19 @@ import numpy as np
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import Dataset
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from adapters import attention
 from adapters.long_context import ShiftedAttention
 from adapters.rope_scaling import scale_positions
+from data.passkey import PasskeyWriter
+from data.texts import hashes, read_texts
 from data.toybox import dialogues
 from nextgpt_lite.long_adapter import save_adapter
 from nextgpt_lite.model import language_loss
 from nextgpt_lite.quantised import load_quantised
+from train.passkey_rows import PasskeyRows, WithPasskeys, joined, passkey_losses, sum_of_losses
 from train.recipe import RecipeError
 from train.task import Task
 
@@ -37,7 +40,7 @@ class ContextExtensionTask(Task):
         "seed": 31,
         "length": 4096,  # tokens of a row
         "rows": 1000,
-        "texts": [],  # UTF-8 files to read, end to end; none = Toybox dialogues
+        "texts": [],  # UTF-8 files, or a folder of them, to read end to end; none = Toybox dialogues
         "scaling": "linear",
         "form": "split",
         "group": 0.25,
@@ -49,18 +52,21 @@ class ContextExtensionTask(Task):
             "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj"],
         },
         "held_out": 4,  # rows of evaluate()
+        "passkey_tokens": 0,  # passkey documents beside each row, in tokens; 0 = none
+        "passkey_longest": 2048,  # read densely: no longer than a group
+        "passkey_gaps": True,  # key and question up to `length` positions apart
     }
 
     def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
         super().__init__(settings, model_dir)
         chosen = self.settings
         self.tokenizer = AutoTokenizer.from_pretrained(self.model_dir / "tokenizer", local_files_only=True)
-        language_model = self.load_language_model()
-        inject_adapter_in_model(LoraConfig(**chosen["lora"]), language_model)
-        self.model = LongRows(language_model, ShiftedAttention(chosen["form"], chosen["group"]))
+        self.language_model = self.load_language_model()
+        inject_adapter_in_model(LoraConfig(**chosen["lora"]), self.language_model)
+        self.model = LongRows(self.language_model, ShiftedAttention(chosen["form"], chosen["group"]))
         rows = self._rows(chosen["seed"], chosen["rows"] + chosen["held_out"])
         self.held_out = rows[: chosen["held_out"]]
-        self.dataset: Dataset = TensorDataset(rows[chosen["held_out"] :])
+        self.dataset: Dataset = WithPasskeys(rows[chosen["held_out"] :].unsqueeze(1), self._passkeys())
 
     def load_language_model(self) -> PreTrainedModel:
         """The base with scaled positions, running the registered attention."""
@@ -78,23 +84,23 @@ class ContextExtensionTask(Task):
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         parts: dict[str, list[nn.Parameter]] = {"lora": [], "norms": [], "embeddings": [], "language_model": []}
-        for name, parameter in self.model.language_model.named_parameters():
+        for name, parameter in self.language_model.named_parameters():
             parts[self._part_of(name, parameter)].append(parameter)
         return parts
 
     def _part_of(self, name: str, parameter: nn.Parameter) -> str:
         if ".lora_" in name:
             return "lora"
-        if parameter is self.model.language_model.get_input_embeddings().weight:
+        if parameter is self.language_model.get_input_embeddings().weight:
             return "embeddings"
         module = name.split(".")[-2]
         return "norms" if "norm" in module or module.startswith("ln_") else "language_model"
 
-    def collate(self, items: list[tuple[torch.Tensor]]) -> dict[str, torch.Tensor]:
-        return {"input_ids": torch.stack([row for (row,) in items])}
+    def collate(self, items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        return joined(items)
 
     def export(self, model_dir: Path) -> None:
-        model = self.model.language_model
+        model = self.language_model
         whole = [n for n, p in model.named_parameters() if self._part_of(n, p) in ("norms", "embeddings")]
         save_adapter(model, model.config, self.settings["lora"], whole, Path(model_dir) / "context_adapter")
 
@@ -114,28 +120,57 @@ class ContextExtensionTask(Task):
         return torch.tensor(ids).view(count, length)
 
     def _texts(self, seed: int) -> Iterator[list[int]]:
-        if self.settings["texts"]:
-            for path in self.settings["texts"]:
-                yield self.tokenizer(Path(path).read_text(encoding="utf-8"))["input_ids"]
+        texts = self.settings["texts"]
+        if texts:
+            named = isinstance(texts, list)
+            contents = (Path(path).read_text(encoding="utf-8") for path in texts) if named else self._trained_on(texts)
+            for content in contents:
+                yield self.tokenizer(content)["input_ids"]
             return
         index = 0
         while True:
             yield _dialogue_ids(self.tokenizer, seed, index)
             index += 1
 
+    def _trained_on(self, folder: str) -> list[str]:
+        """Texts of a folder but those that the base's training kept back."""
+        held_out = hashes(self.model_dir, "held_out")
+        return [text.content for text in read_texts(folder) if text.sha256 not in held_out]
+
+    def _passkeys(self) -> PasskeyRows | None:
+        chosen = self.settings
+        if not chosen["passkey_tokens"]:
+            return None
+        writer = PasskeyWriter(lambda text: self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        reach = chosen["length"] if chosen["passkey_gaps"] else None
+        return PasskeyRows(writer, chosen["seed"], chosen["passkey_tokens"], chosen["passkey_longest"], reach)
+
 
 class LongRows(nn.Module):
-    """A causal language model on whole rows: in groups while it trains, densely while it is evaluated."""
+    """A causal language model on whole rows: in groups while it trains, densely while it is evaluated.
+
+    Passkey documents are read densely: they are no longer than a group, inside which nothing is cut.
+    """
 
     def __init__(self, language_model: PreTrainedModel, shifted: ShiftedAttention) -> None:
         super().__init__()
         self.language_model, self.shifted = language_model, shifted
 
-    def forward(self, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Ids (B, T) without padding."""
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        passkey_ids: torch.Tensor | None = None,
+        passkey_weights: torch.Tensor | None = None,
+        passkey_positions: torch.Tensor | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """Ids (B, T) without padding; passkey documents (N, L), padded on the right with weight 0."""
         shifted = self.shifted.batch(input_ids.shape[1]) if self.training else None
         logits = self.language_model(input_ids, use_cache=False, shifted_attention=shifted).logits
-        return {"loss": language_loss(logits, input_ids)}
+        text_loss = language_loss(logits, input_ids)
+        if passkey_ids is None or passkey_weights is None or passkey_positions is None:
+            return {"loss": text_loss}
+        passkeys = passkey_losses(self.language_model, passkey_ids, passkey_weights, passkey_positions)
+        return sum_of_losses(text_loss, passkeys)
 
     @property
     def _no_split_modules(self) -> list[str] | None:
@@ -162,4 +197,5 @@ def _dialogue_ids(tokenizer: PreTrainedTokenizerBase, seed: int, index: int) -> 
         {"role": role, "content": "".join(part for part in parts if isinstance(part, str)).strip()}
         for role, parts in turns
     ]
-    return tokenizer.apply_chat_template(messages, return_dict=True)["input_ids"]
+    encoded: Any = tokenizer.apply_chat_template(messages, return_dict=True)
+    return encoded["input_ids"]

@@ -1,0 +1,153 @@
+"""Passkey documents beside rows of text: without them a small model learns no retrieval that could be extended.
+
+Shapes: N documents of a step, all of one length L.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional
+from torch.utils.data import Dataset
+from transformers import PreTrainedModel
+
+from data.passkey import ANSWER, FIRST, PLAIN, REPEATED, PasskeyDocument, PasskeyWriter, draw_key
+
+LENGTHS = 13
+
+
+@dataclass(frozen=True)
+class PasskeyRows:
+    """Documents for each step, drawn from (seed, step) alone.
+
+    Args:
+        writer: what writes them.
+        tokens: about how many a step has.
+        longest: length of the longest; lengths are spread evenly over the ratios between the writer's shortest and
+            this, so that short documents, from which copying is learnt first, are seen all the time.
+        reach: positions that they are spread over (PoSE, 2309.10400): one place of each, drawn at random, is followed
+            by a gap, so that key and question stand up to ``reach`` positions apart in a row of ``longest`` tokens.
+            None = no gap.
+        plain_weight: of filler and question in the loss; answers count 1, a key's first mention nothing.
+    """
+
+    writer: PasskeyWriter
+    seed: int
+    tokens: int
+    longest: int
+    reach: int | None = None
+    plain_weight: float = 0.05
+
+    def __post_init__(self) -> None:
+        least = self.writer.shortest
+        if self.longest < least:
+            raise ValueError(f"passkey documents of at most {self.longest} tokens are too short: expected {least}")
+        if self.reach is not None and self.reach < self.longest:
+            raise ValueError(f"passkey documents of {self.longest} tokens do not fit into {self.reach} positions")
+
+    def batch(self, step: int) -> dict[str, torch.Tensor]:
+        """``passkey_ids``, ``passkey_weights`` and ``passkey_positions``, each (N, L)."""
+        rng = np.random.default_rng((self.seed, step, 3))
+        length = self._length(rng)
+        count = max(1, self.tokens // length)
+        documents = [self._document(rng, length) for _ in range(count)]
+        weight = {PLAIN: self.plain_weight, FIRST: 0.0, REPEATED: 1.0, ANSWER: 1.0}
+        return {
+            "passkey_ids": torch.tensor([document.ids for document in documents]),
+            "passkey_weights": torch.tensor([[weight[role] for role in d.roles] for d in documents]),
+            "passkey_positions": torch.stack([self._positions(rng, length) for _ in range(count)]),
+        }
+
+    def _document(self, rng: np.random.Generator, length: int) -> PasskeyDocument:
+        """One question in half of the documents, any number in the others: copying is learnt from many answers."""
+        many = int(rng.integers(self.writer.most_questions(length))) if rng.random() < 0.5 else 0
+        return self.writer.document(length, draw_key(rng, False), rng.random(), 1 + many)
+
+    def _length(self, rng: np.random.Generator) -> int:
+        """One of few lengths: matrix products keep memory for every shape that they have seen."""
+        ratio = self.longest / self.writer.shortest
+        return round(self.writer.shortest * ratio ** (rng.integers(LENGTHS) / (LENGTHS - 1)))
+
+    def _positions(self, rng: np.random.Generator, length: int) -> torch.Tensor:
+        """Places 0 to L, those behind a random one moved on by a random gap (L,)."""
+        positions = torch.arange(length)
+        if self.reach is not None:
+            cut, gap = rng.integers(length), rng.integers(self.reach - length + 1)
+            positions[cut:] += int(gap)
+        return positions
+
+
+class WithPasskeys(Dataset):
+    """Items of ``texts``, ids (B, T), as ``input_ids``, each with passkey documents of its own.
+
+    ``texts`` may be a tensor (items, B, T).
+    """
+
+    def __init__(self, texts: RandomRows | torch.Tensor, passkeys: PasskeyRows | None) -> None:
+        self.texts, self.passkeys = texts, passkeys
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        documents = {} if self.passkeys is None else self.passkeys.batch(index)
+        return {"input_ids": self.texts[index], **documents}
+
+
+class RandomRows(Dataset):
+    """``count`` items of ``rows`` rows each, (rows, length), cut from ``ids`` (all tokens) at random places.
+
+    An item depends on the seed and its index only.
+    """
+
+    def __init__(self, ids: torch.Tensor, length: int, rows: int, count: int, seed: int) -> None:
+        if len(ids) < length:
+            raise ValueError(f"texts hold {len(ids)} tokens, too few for a row of {length}")
+        self.ids, self.length, self.rows, self.count, self.seed = ids, length, rows, count, seed
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        starts = np.random.default_rng((self.seed, index)).integers(len(self.ids) - self.length + 1, size=self.rows)
+        return torch.stack([self.ids[start : start + self.length] for start in starts.tolist()])
+
+
+def joined(items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Items of :class:`WithPasskeys` as one batch: passkey documents of other lengths are padded on the right."""
+    batch = {"input_ids": torch.cat([item["input_ids"] for item in items])}
+    for name in ("passkey_ids", "passkey_weights", "passkey_positions"):
+        rows = [row for item in items if name in item for row in item[name]]
+        if rows:
+            batch[name] = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    return batch
+
+
+def passkey_losses(
+    language_model: PreTrainedModel, ids: torch.Tensor, weights: torch.Tensor, positions: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """``passkey_loss`` of documents (N, L), read densely, and ``answers``, the share of tokens of weight 1 foretold.
+
+    The mask of ones is needed: without one transformers takes a gap of positions for the border of packed rows.
+    """
+    mask = torch.ones_like(ids)
+    logits = language_model(ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
+    foretold = (logits[:, :-1].argmax(-1) == ids[:, 1:])[weights[:, 1:] == 1].float()
+    return {"passkey_loss": weighted_loss(logits, ids, weights), "answers": foretold.mean()}
+
+
+def sum_of_losses(text_loss: torch.Tensor, passkeys: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What a task's model returns: the sum to train by, and its parts to look at."""
+    parts = {"text_loss": text_loss, **passkeys}
+    return {"loss": text_loss + passkeys["passkey_loss"], **{name: value.detach() for name, value in parts.items()}}
+
+
+def weighted_loss(logits: torch.Tensor, ids: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Next-token cross-entropy, the mean by ``weights`` (N, L) of the tokens foretold."""
+    losses = functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), ids[:, 1:].flatten(), reduction="none")
+    weights = weights[:, 1:].flatten()
+    return (losses * weights).sum() / weights.sum()
