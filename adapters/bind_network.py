@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -9,6 +11,7 @@ from torch.nn import functional
 FORMS = ("rms", "legacy")
 #: How the bind network's entries begin in a released checkpoint.
 PUBLISHED = "image_bind_"
+ENTRY = re.compile(PUBLISHED + r"(proj|(norm|f1|f2|f3)_[1-9]\d*)\.(weight|bias)")
 
 
 class BindBlock(nn.Module):
@@ -65,7 +68,13 @@ class BindNetwork(nn.Module):
         Sizes and form are read from the entries, others are left alone. Raises ValueError that names what is missing,
         left over or of another shape.
         """
-        own = {own_name(name): value for name, value in state.items() if name.startswith(PUBLISHED)}
+        published = {name: value for name, value in state.items() if name.startswith(PUBLISHED)}
+        for name in published:
+            if not ENTRY.fullmatch(name):
+                raise ValueError(
+                    f"{name!r} is no entry of ImageBind-LLM's bind network: expected {PUBLISHED}f1_1.weight"
+                )
+        own = {own_name(name): value for name, value in published.items()}
         for name in ("projection.weight", "blocks.0.f1.weight"):
             if name not in own:
                 raise ValueError(f"no bind network of ImageBind-LLM: expected entries {PUBLISHED}proj, _norm_i, _f1_i")

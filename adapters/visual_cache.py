@@ -6,6 +6,7 @@ Letters: N prototypes, E their width, B queries, k neighbours.
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from adapters.prototype_index import BLOCK, CANDIDATES, PrototypeIndex
 #: "exact" compares with every prototype; the others are the kinds of :mod:`adapters.prototype_index`.
 KINDS = ("exact", *CANDIDATES)
 FILE = "prototypes.safetensors"
+SETTINGS = ("neighbours", "temperature", "blend")
 
 
 class VisualCache(nn.Module):
@@ -83,7 +85,10 @@ class VisualCache(nn.Module):
             raise ValueError("an embedding holds values that are not finite")
         similarities, indices = self.search(embedding)
         weights = torch.softmax(self.temperature * similarities, dim=-1)  # (B, k)
-        retrieved = torch.einsum("bk,bkd->bd", weights, self._rows(indices, embedding))
+        rows = self._rows(indices, embedding)
+        if not rows.isfinite().all():  # a compressed cache is mapped from its file, not read through when it is loaded
+            raise ValueError("the visual cache holds prototypes that are not finite")
+        retrieved = torch.einsum("bk,bkd->bd", weights, rows)
         retrieved = functional.normalize(retrieved, dim=-1)
         return functional.normalize((1.0 - self.blend) * embedding + self.blend * retrieved, dim=-1)
 
@@ -120,6 +125,8 @@ class VisualCache(nn.Module):
         if metadata.get("encoder") != encoder_identity:
             raise ValueError(f"{path} was made by encoder {metadata.get('encoder')!r}, expected {encoder_identity!r}")
         tensors, kind = load_file(path), metadata.get("kind", "exact")  # mapped into memory, not read
+        _check_names(path, tensors, {"prototypes"} if kind == "exact" else {"prototypes", "index"})
+        _check_names(path, metadata, {"encoder", *SETTINGS}, {"kind", "format"})
         return cls(
             tensors["prototypes"],
             int(metadata["neighbours"]),
@@ -128,3 +135,11 @@ class VisualCache(nn.Module):
             kind,
             PrototypeIndex.from_bytes(kind, tensors["index"]) if "index" in tensors else None,
         )
+
+
+def _check_names(path: Path, found: Collection[str], needed: set[str], allowed: Collection[str] = ()) -> None:
+    """Raise ValueError that names an entry which is missing or unknown."""
+    for name in sorted(needed - set(found)):
+        raise ValueError(f"{path} lacks {name!r}")
+    for name in sorted(set(found) - needed - set(allowed)):
+        raise ValueError(f"{path} has the unknown entry {name!r}")

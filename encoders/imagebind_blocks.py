@@ -133,11 +133,13 @@ class RepeatFrames(nn.Module):
 class PatchStem(nn.Module):
     """A convolution that cuts a picture, clip or spectrogram into patch tokens: -> (B, patches, D)."""
 
-    def __init__(self, channels: int, width: int, kernel: tuple[int, ...], stride: tuple[int, ...]):
+    def __init__(
+        self, channels: int, size: tuple[int, ...], width: int, kernel: tuple[int, ...], stride: tuple[int, ...]
+    ):
         super().__init__()
         if len(kernel) == 3:
             convolution = nn.Conv3d(channels, width, kernel, stride, bias=False)
-            self.proj = nn.Sequential(RepeatFrames(kernel[0]), convolution)
+            self.proj = nn.Sequential(RepeatFrames(size[0]), convolution)
         else:
             self.proj = nn.Conv2d(channels, width, kernel, stride, bias=False)
             self.norm_layer = nn.LayerNorm(width, eps=STEM_EPSILON)
@@ -190,7 +192,7 @@ class PatchTokens(nn.Module):
         self.stem_name = stem_name
         self.cls_token = nn.Parameter(torch.empty(1, 1, width))
         nn.init.trunc_normal_(self.cls_token, std=0.02)
-        self.add_module(stem_name, PatchStem(channels, width, kernel, stride))
+        self.add_module(stem_name, PatchStem(channels, size, width, kernel, stride))
         grid = tuple((n - k) // s + 1 for n, k, s in zip(size, kernel, stride, strict=True))
         self.pos_embedding_helper = PositionEmbedding(width, grid)
 

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
 from encoders.base import Encoder
 from encoders.clip_tokenizer import VOCABULARY, ClipTokenizer
 from encoders.imagebind import ImageBind, ImageBindConfig
-from encoders.imagebind_checkpoint import load_imagebind, load_points
+from encoders.imagebind_checkpoint import check_state, load_imagebind, load_points, read_state
 from encoders.points import PointConfig, PointEncoder, farthest_points, normalise_points
 from encoders.preprocess_audio import AudioSettings, preprocess_audio
 from encoders.preprocess_depth import DepthSettings, preprocess_depth
@@ -253,10 +253,9 @@ class MediaEncoder(Encoder):
         config = MediaEncoderConfig.from_dict(json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")))
         _check_there(folder, _files(config))
         encoder = cls(config, _tokenizer(config, folder))
-        try:
-            encoder.load_state_dict(load_file(folder / WEIGHTS_FILE))
-        except RuntimeError as error:
-            raise ValueError(f"{folder / WEIGHTS_FILE} does not fit its {CONFIG_FILE}: {error}") from error
+        weights = read_state(folder / WEIGHTS_FILE)
+        check_state(weights, encoder.state_dict(), str(folder / WEIGHTS_FILE))
+        encoder.load_state_dict(weights)
         encoder.identity = _identity(folder / WEIGHTS_FILE)
         return encoder.eval()
 

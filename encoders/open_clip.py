@@ -10,12 +10,13 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from open_clip.model import resize_pos_embed
 from open_clip.transformer import QuickGELU, VisionTransformer
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -78,6 +79,18 @@ class OpenClipVision(nn.Module):
     def tokens(self) -> int:
         """Tokens of a picture."""
         return 1 + (self.config.size // self.config.patch) ** 2
+
+    def set_image_size(self, size: int) -> None:
+        """See pictures at ``size`` pixels a side: position embeddings are interpolated from those that it has.
+
+        ValueError where ``size`` is no multiple of the patch.
+        """
+        self.config = replace(self.config, size=size)
+        side = size // self.config.patch
+        self.visual.image_size, self.visual.grid_size = (size, size), (side, side)
+        positions = {"visual.positional_embedding": self.visual.positional_embedding.detach()}
+        resize_pos_embed(positions, self)  # bicubic; the class token keeps its own
+        self.visual.positional_embedding = nn.Parameter(positions["visual.positional_embedding"])
 
     def preprocess(self, modality: str, array: np.ndarray, rate: float | None = None) -> torch.Tensor:
         """A picture, uint8 (H, W[, 1 | 3 | 4]) -> float32 (3, size, size), as CLIP was trained."""

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from adapters.rope_scaling import context_length
 from adapters.visual_cache import VisualCache
 from nextgpt_lite import checkpoint, conversation
 from nextgpt_lite.experts import Experts
@@ -240,7 +241,7 @@ class AnyToAny:
         """Messages -> (ids, what each medium is to the core, turns left out)."""
         if not messages or messages[-1].get("role") != "user":
             raise conversation.ConversationError("the last message must be the user's")
-        limit = self.core.config.text_config.max_position_embeddings - 192
+        limit = context_length(self.core.config.text_config) - 192
         ids, media, dropped = conversation.fit(list(messages), self.tokenizer, self.table, limit)
         return ids, [self.embed(part) for part in media], dropped
 

@@ -166,6 +166,25 @@ def save_core(core: AnyToAnyCore, folder: Path) -> None:
     os.replace(aside, folder)
 
 
+def save_language_model(core: AnyToAnyCore, folder: Path) -> None:
+    """Write the language model below a core as a plain one (fp16), for :func:`load_core`; aside and renamed.
+
+    LoRA, biases and scales of bias tuning are the core's: they are not among it.
+    """
+    model = core.language_model
+    own = bias_tuning.tuned_parameters(model, norms=False)
+    half = {
+        name.replace(".base_layer.", "."): value.half()
+        for name, value in model.state_dict().items()
+        if ".lora_" not in name and name not in own
+    }
+    aside = folder.with_name(f"writing-{folder.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    model.save_pretrained(aside, state_dict=half)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(aside, folder)
+
+
 def load_core(folder: Path, language_model_folder: Path, quantised: bool = False) -> AnyToAnyCore:
     """A trained core. Missing, unknown and wrongly shaped keys are refused by name."""
     values = json.loads((folder / "config.json").read_text(encoding="utf-8"))

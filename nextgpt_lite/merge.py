@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+from collections.abc import Iterable, Set
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
+from adapters.bias_tuning import fold
 from adapters.rope_scaling import scale_positions
 from nextgpt_lite.long_adapter import LORA, WHOLE, AdapterError, read_tensors, stored_positions
 from nextgpt_lite.model import AnyToAnyCore
@@ -26,6 +29,8 @@ from nextgpt_lite.model import AnyToAnyCore
 COMPANIONS = ("token*", "special_tokens_map.json", "added_tokens.json", "chat_template*", "generation_config.json")
 #: Projections that gated prompts pass through without LoRA.
 PROMPT_PROJECTIONS = ("k_proj", "v_proj")
+#: The number of a layer in a parameter's name.
+LAYER = re.compile(r"\.\d+\.")
 
 
 def merge_adapter(base: Path, adapter: Path, out: Path, length: int | None = None, scaling: str = "linear") -> Path:
@@ -89,6 +94,7 @@ def load_adapter(model: PreTrainedModel, adapter: Path, whole: dict[str, torch.T
     own = {name.replace(".default.", "."): p for name, p in parameters.items()}
     wanted = {name for name in own if ".lora_" in name}
     missing = sorted(wanted - lora.keys()) + [n for n in saved or () if not any(f".{n}." in f".{k}" for k in lora)]
+    missing += _missing_in_layers(own, lora.keys() | whole.keys())
     if missing:
         raise AdapterError(f"{adapter} lacks the key {missing[0]!r}")
     with torch.no_grad():
@@ -104,6 +110,12 @@ def load_adapter(model: PreTrainedModel, adapter: Path, whole: dict[str, torch.T
             target.copy_(value)
 
 
+def _missing_in_layers(own: Iterable[str], given: Set[str]) -> list[str]:
+    """Parameters of a model that are not given while the same ones of another layer are."""
+    kinds = {LAYER.sub(".", name) for name in given if LAYER.search(name)}
+    return sorted(name for name in own if name not in given and LAYER.search(name) and LAYER.sub(".", name) in kinds)
+
+
 def merge_lora(model: nn.Module, keep: tuple[str, ...] = ()) -> int:
     """Merge every LoRA layer into its base layer, in place, but those named ``keep``; returns how many."""
     merged = [(name, layer) for name, layer in _lora_layers(model) if name.rpartition(".")[2] not in keep]
@@ -115,13 +127,19 @@ def merge_lora(model: nn.Module, keep: tuple[str, ...] = ()) -> int:
 
 
 def merge_core(core: AnyToAnyCore) -> None:
-    """Merge the core's LoRA into its language model, in place, exactly.
+    """Merge the core's LoRA and bias tuning into its language model, in place, exactly.
 
     Gated prompts pass through the frozen key and value projections without LoRA: where there are prompts, LoRA stays
-    on those two. Afterwards the language model is another one: save it with the core.
+    on those two. Afterwards the language model is another one: save it with the core (checkpoint.save_language_model).
+    ValueError where there is nothing to merge, or where the language model has no place for a bias.
     """
+    if core.config.lora is None and core.config.bias_tuning is None:
+        raise AdapterError("the core has nothing to merge: it has neither LoRA nor bias tuning")
+    if core.config.bias_tuning is not None:
+        fold(core.language_model)  # before LoRA: merged first, its product would be scaled too
+        core.config.bias_tuning, core.config.text_config = None, core.language_model.config
     if core.config.lora is None:
-        raise AdapterError("the core has no LoRA to merge")
+        return
     has_prompts = any(True for _ in core.gated_prompts.parameters())
     merge_lora(core.language_model, keep=PROMPT_PROJECTIONS if has_prompts else ())
     left = {name.rpartition(".")[2] for name, _ in _lora_layers(core.language_model)}

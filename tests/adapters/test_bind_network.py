@@ -72,5 +72,7 @@ def test_released_entries_that_do_not_fit_are_named():
         BindNetwork.from_published({name: value for name, value in state.items() if name != "image_bind_f2_2.weight"})
     with pytest.raises(ValueError, match=r"blocks\.0\.f2\.weight"):
         BindNetwork.from_published(state | {"image_bind_f2_1.weight": torch.zeros(8, 11)})
+    with pytest.raises(ValueError, match=r"'image_bind_gate\.weight' is no entry of ImageBind-LLM's bind network"):
+        BindNetwork.from_published(state | {"image_bind_gate.weight": torch.zeros(1)})
     with pytest.raises(ValueError, match="no bind network of ImageBind-LLM"):
         BindNetwork.from_published({"prefix_query.weight": torch.zeros(1)})

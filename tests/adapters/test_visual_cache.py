@@ -3,6 +3,8 @@
 import faiss
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
 from adapters import VisualCache
@@ -147,3 +149,40 @@ def test_a_damaged_file_is_refused(tmp_path, crowd):
         VisualCache.load(tmp_path, "one")
     with pytest.raises(ValueError, match="the index of the visual cache is damaged"):
         PrototypeIndex.from_bytes("ivf_sq8", torch.zeros(64, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda tensors, _: tensors.pop("prototypes"), "lacks 'prototypes'"),
+        (lambda tensors, _: tensors.pop("index"), "lacks 'index'"),
+        (lambda tensors, _: tensors.update(labels=torch.zeros(1)), "has the unknown entry 'labels'"),
+        (lambda _, settings: settings.pop("blend"), "lacks 'blend'"),
+        (lambda _, settings: settings.update(depth="3"), "has the unknown entry 'depth'"),
+    ],
+)
+def test_entries_that_do_not_fit_are_named(tmp_path, crowd, change, said):
+    VisualCache(crowd[0], kind="ivf_sq8").save(tmp_path, "one")
+    path = tmp_path / "prototypes.safetensors"
+    with safe_open(path, "pt") as file:
+        settings = dict(file.metadata())
+    tensors = {name: value.clone() for name, value in load_file(path).items()}
+    change(tensors, settings)
+    save_file(tensors, path, settings)
+    with pytest.raises(ValueError, match=said):
+        VisualCache.load(tmp_path, "one")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_stored_prototypes_that_are_not_finite_are_refused(tmp_path, crowd, kind):
+    """When they are loaded, or, where they stay in their file, when they are fetched."""
+    prototypes, queries = crowd
+    VisualCache(prototypes, kind=kind).save(tmp_path, "one")
+    path = tmp_path / "prototypes.safetensors"
+    with safe_open(path, "pt") as file:
+        settings = file.metadata()
+    tensors = {name: value.clone() for name, value in load_file(path).items()}
+    tensors["prototypes"][:, 3] = torch.nan
+    save_file(tensors, path, settings)
+    with pytest.raises(ValueError, match="finite"):
+        VisualCache.load(tmp_path, "one")(queries)

@@ -1,5 +1,6 @@
 """The CLIP tower: OpenAI's names, all tokens, preprocessing, saving. Its numbers are held by tests/parity."""
 
+import copy
 import json
 
 import numpy as np
@@ -82,10 +83,43 @@ def test_released_weights_saw_red_and_blue_exchanged(tower):
     assert not torch.equal(other.preprocess("image", picture()), tower.preprocess("image", picture()))
 
 
+@torch.no_grad()
+def test_larger_pictures_have_interpolated_positions(tower):
+    """Between two old places stand their mixtures; the class token keeps its own, and so does every other weight."""
+    larger = copy.deepcopy(tower)
+    larger.set_image_size(32)
+    pixels = larger.preprocess("image", picture())[None]
+    assert pixels.shape == (1, 3, 32, 32) and larger(pixels).shape == (1, larger.tokens, 12) == (1, 17, 12)
+    old, new = tower.visual.positional_embedding, larger.visual.positional_embedding
+    grid = old[1:].T.reshape(1, -1, 2, 2)
+    expected = torch.nn.functional.interpolate(grid, (4, 4), mode="bicubic", antialias=True)
+    torch.testing.assert_close(new[1:], expected[0].flatten(1).T)
+    assert torch.equal(new[0], old[0])
+
+
+@torch.no_grad()
+def test_the_size_that_it_has_changes_nothing(tower):
+    same = copy.deepcopy(tower)
+    same.set_image_size(16)
+    pixels = tower.preprocess("image", picture())[None]
+    assert torch.equal(same(pixels), tower(pixels))
+
+
+@torch.no_grad()
+def test_a_resized_tower_is_saved_as_it_is(tower, tmp_path):
+    larger = copy.deepcopy(tower)
+    larger.set_image_size(24)
+    larger.save_pretrained(tmp_path)
+    pixels = larger.preprocess("image", picture())[None]
+    assert torch.equal(OpenClipVision.from_pretrained(tmp_path)(pixels), larger(pixels))
+
+
 def test_bad_settings_are_refused(tower):
     with pytest.raises(ValueError, match="unknown channels 'gbr': expected one of rgb, bgr"):
         OpenClipConfig(channels="gbr")
     with pytest.raises(ValueError, match="size 20 must be a multiple of patch 14"):
         OpenClipConfig(size=20)
+    with pytest.raises(ValueError, match="size 20 must be a multiple of patch 8"):
+        tower.set_image_size(20)
     with pytest.raises(ValueError, match="reads image, not audio"):
         tower.preprocess("audio", picture())

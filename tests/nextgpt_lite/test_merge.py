@@ -97,6 +97,10 @@ def test_a_pickle_is_not_executed(base, trained, tmp_path):
         (lambda t: t.pop(next(k for k in t if "lora_A" in k)), "lacks the key 'model.layers.0"),
         (lambda t: t.pop("base_model.model.model.norm.weight"), None),
         (
+            lambda t: t.pop("base_model.model.model.layers.1.input_layernorm.weight"),
+            "lacks the key 'model.layers.1.input_layernorm.weight'",
+        ),
+        (
             lambda t: t.update({"base_model.model.model.extra.weight": torch.ones(1)}),
             "unknown key 'model.extra.weight'",
         ),
@@ -105,7 +109,7 @@ def test_a_pickle_is_not_executed(base, trained, tmp_path):
             r"'model.norm.weight' has shape \(3,\), expected \(16,\)",
         ),
     ],
-    ids=["missing", "whole", "unknown", "shape"],
+    ids=["missing", "whole", "layer", "unknown", "shape"],
 )
 def test_keys_that_do_not_fit_are_refused_by_name(base, trained, tmp_path, change, said):
     path = trained[0] / "adapter_model.safetensors"

@@ -1,5 +1,6 @@
 """A chat whose core reads the tokens of CLIP's tower (LLaMA-Adapter V2), composed and loaded as any other model."""
 
+import json
 import shutil
 
 import pytest
@@ -70,6 +71,18 @@ def test_a_batch_with_and_without_pictures_equals_one_by_one(model):
     together = generate_ids(model.core, model.tokenizer, prepared, 6)
     alone = [generate_ids(model.core, model.tokenizer, [one], 6)[0] for one in prepared]
     assert together == alone
+
+
+def test_pictures_can_be_seen_larger(folder, tmp_path):
+    """``image_size`` of the core: the tower gives more tokens, which the queries read like any."""
+    larger = shutil.copytree(folder, tmp_path / "larger")
+    config = json.loads((larger / "core/config.json").read_text())
+    (larger / "core/config.json").write_text(json.dumps(config | {"image_size": 32}))
+    write_manifest(larger, "larger")
+    model = AnyToAny.from_pretrained(larger)
+    _, [tokens], _ = model._prepare(user(medium("image"), "What is this?"))
+    assert tokens.shape == (model.encoder.tokens, 12) == (17, 12)
+    assert isinstance(model.chat(user(medium("image"), "What is this?"), max_new_tokens=3, allowed_media=[]).text, str)
 
 
 def test_what_the_tower_does_not_read_is_refused(model):

@@ -246,10 +246,10 @@ def greedy(case: Case, core: AnyToAnyCore, outputs, **media: torch.Tensor) -> It
             input_ids=prompt,
             attention_mask=torch.ones_like(prompt),
             **{name: value[row : row + 1] for name, value in media.items()},
-            max_new_tokens=len(expected),
+            max_new_tokens=max(1, len(expected)),
             do_sample=False,
             eos_token_id=None,
             pad_token_id=0,
             suppress_tokens=list(range(core.table.first, core.config.vocab_size)),
         )
-        yield Comparison(f"greedy ids of row {row}", ids[0, length:], expected, 0)
+        yield Comparison(f"greedy ids of row {row}", ids[0, length : length + len(expected)], expected, 0)

@@ -68,7 +68,17 @@ def test_a_fault_is_found(ours, tolerance):
     assert len(faults([Comparison("y", ours, torch.tensor([1, 2]), tolerance)])) == 1
 
 
-def test_an_unknown_kind_fails(golden):
+@pytest.mark.parametrize("system", ["imagebind", "llama_adapter", "longlora", "nextgpt"])
+def test_an_unknown_kind_of_a_known_system_fails(golden, system):
+    from tests.parity.test_parity import comparisons_of
+
+    record = {"case": "new", "system": system, "config": {"width": 3}, "keys": {"outputs/y": ""}}
+    (golden / "one.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=r"kind|unknown"):
+        comparisons_of(find_cases()[0])
+
+
+def test_an_unknown_system_fails(golden):
     from tests.parity.test_parity import comparisons_of
 
     with pytest.raises(ValueError, match="no parity tests for system 'toy'"):

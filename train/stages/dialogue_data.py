@@ -109,6 +109,8 @@ def embed_parts(
     told = encoder.identity + repr(parts)
     if features == "patches":
         told += f"patches at {encoder.config.image.size}"
+    elif encoder.config.image.size != encoder.config.imagebind.towers["vision"].input_shape[-1]:
+        told += f"at {encoder.config.image.size}"
     path = CACHE / f"embeddings-{hashlib.sha256(told.encode()).hexdigest()[:24]}.safetensors"
     if path.is_file():
         return _in_order(load_file(path))

@@ -6,12 +6,10 @@ LLaVA's second stage is the same with another start and other rates: see the rec
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any, ClassVar
 
-from nextgpt_lite.checkpoint import add_lora, load_core
+from nextgpt_lite.checkpoint import add_lora, load_core, save_language_model
 from nextgpt_lite.model import AnyToAnyCore
 from train.recipe import RecipeError
 from train.stages.dialogue_task import DialogueTask
@@ -52,15 +50,5 @@ class InstructionTuningTask(DialogueTask):
     def export(self, model_dir: Path) -> None:
         """Write the core; fully tuned, the language model too (fp16), in place of the one that it started from."""
         if self.settings["tuning"] == "full":
-            write_language_model(self.model.core, Path(model_dir) / "language_model")
+            save_language_model(self.model.core, Path(model_dir) / "language_model")
         super().export(model_dir)
-
-
-def write_language_model(core: AnyToAnyCore, folder: Path) -> None:
-    """Save the language model of a core aside, then rename."""
-    aside = folder.with_name(f"writing-{folder.name}")
-    shutil.rmtree(aside, ignore_errors=True)
-    half = {name: value.half() for name, value in core.language_model.state_dict().items()}
-    core.language_model.save_pretrained(aside, state_dict=half)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(aside, folder)
