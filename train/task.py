@@ -48,6 +48,10 @@ class Task(ABC):
     def export(self, model_dir: Path) -> None:
         """Write the trained component into the model folder."""
 
+    def begin(self, run_dir: Path, resume: bool) -> None:
+        """Called once before the first step: what a task writes about its run goes into ``run_dir``."""
+        return
+
     def evaluate(self) -> dict[str, float]:
         """Figures on data that training never saw. Quick."""
         return {}

@@ -136,6 +136,7 @@ def run_recipe(recipe: Recipe, run_dir: str | Path, resume: bool = False) -> dic
     if not resume:
         for old in checkpoints(run_dir):
             shutil.rmtree(old)
+    task.begin(run_dir, resume)
     with full_precision_attention():
         trainer.train(resume_from_checkpoint=str(found[-1]) if found else None)
     if trainer.ema is not None:

@@ -16,10 +16,12 @@ from nextgpt_lite.checkpoint import load_tokenizer, save_core, trained_state
 from nextgpt_lite.media_places import batch_media
 from nextgpt_lite.model import AnyToAnyCore, caption_loss, language_loss
 from train.bins import BinnedRows, pad_rows
-from train.stages.dialogue_data import CaptionConditions, DialogueRows, Row, TargetLatents
+from train.stages.dialogue_data import DialogueRows, Row
+from train.stages.loading import Loader
+from train.stages.media_parts import AT_START
 from train.task import Task
 
-EVALUATION_SEED = 700
+EVALUATION_BATCH = 25
 
 
 class StageModel(nn.Module):
@@ -51,7 +53,8 @@ class StageModel(nn.Module):
 
     def forward(self, input_ids, labels, media_embeddings=None, media_mask=None, **targets) -> dict[str, torch.Tensor]:
         """Ids and labels (B, T), media (B, M, E); of each output modality ``target_<modality>`` (spans, L, C) and,
-        where these losses are wanted, ``words_<modality>`` (spans, n) and ``latents_<modality>`` (spans, ...)."""
+        where these losses are wanted, ``words_<modality>`` (spans, n) and ``latents_<modality>`` (spans, ...), these
+        for the spans ``latents_at_<modality>`` alone where not all have media."""
         output = self.core(input_ids, media_embeddings=media_embeddings, media_mask=media_mask)
         parts = {"language": language_loss(output.logits, labels)}
         for modality in self.core.table.spans:
@@ -72,7 +75,9 @@ class StageModel(nn.Module):
             losses[f"words_{modality}"] = functional.cross_entropy(told.float(), words)
         if f"latents_{modality}" in targets:
             decoder = self.decoders[modality].to(condition.device)
-            losses[f"noise_{modality}"] = decoder.noise_loss(targets[f"latents_{modality}"], condition)
+            at = targets.get(f"latents_at_{modality}")
+            wanted = condition if at is None else condition[at]
+            losses[f"noise_{modality}"] = decoder.noise_loss(targets[f"latents_{modality}"], wanted)
         return losses
 
 
@@ -88,7 +93,11 @@ class DialogueTask(Task):
         "word_weight": 0.0,  # of the words that signal tokens must tell of their caption; 0 = no such loss
         "noise_weight": 0.0,  # of the decoders' own loss; above 0 needs whole decoders, not their text encoders alone
         "group_by_modality": False,  # no batch mixes dialogues with media and dialogues without
-        "held_out": 400,  # dialogues of evaluate()
+        "held_out": 400,  # dialogues of evaluate(), of Toybox; of a manifest see train.stages.sources
+        "data": [],  # where dialogues come from, see train.stages.sources; none = Toybox
+        "embeddings": AT_START,  # when media of manifests are embedded: "start", "steps", or a folder that has them
+        "bad_records": "refuse",  # records that cannot be used: none is allowed, or "skip" up to bad_limit
+        "bad_limit": 0.01,  # share of all records
     }
     #: Folder of the core in the model folder that this stage writes.
     output: ClassVar[str] = "core"
@@ -104,9 +113,9 @@ class DialogueTask(Task):
         if core.config.image_size:
             self.encoder.set_image_size(core.config.image_size)
         self.tokenizer = load_tokenizer(self.model_dir / "tokenizer", core.config)
-        self.conditions = CaptionConditions(self.decoders)
-        self.latents = TargetLatents(self.decoders if chosen["noise_weight"] else {})
-        data = self._rows(core, chosen["seed"], chosen["dialogues"])
+        self.loader = Loader(chosen, core.config, self.encoder, self.tokenizer, self.decoders, self.kinds())
+        self.conditions, self.latents = self.loader.conditions, self.loader.latents
+        data = self.loader.training()
         self.words = caption_words(data.rows) if chosen["word_weight"] else {}
         self.model = self.stage_model(
             core,
@@ -159,8 +168,20 @@ class DialogueTask(Task):
         group = (lambda row: bool(row.media)) if chosen["group_by_modality"] else None
         return BinnedRows(rows, chosen["tokens_per_bin"], chosen["seed"], group)
 
+    def begin(self, run_dir: Path, resume: bool) -> None:
+        self.loader.begin(run_dir, resume)
+
+    def describe_data(self) -> list[str]:
+        """The sources of the dialogues."""
+        return self.loader.describe()
+
     def collate(self, items: list[list[Row]]) -> dict[str, torch.Tensor]:
-        return self.batch([row for item in items for row in item], self.embeddings)
+        rows = self.loader.usable([row for item in items for row in item], self.embeddings, self.fits)
+        return self.batch(rows, self.embeddings)
+
+    def fits(self, row: Row, other: Row) -> bool:
+        """Whether ``other`` may stand in a batch in place of ``row``."""
+        return bool(row.media) == bool(other.media)
 
     def batch(self, rows: list[Row], embeddings: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
         """Rows -> ids, labels, media embeddings (B, M, E) or patches, caption targets, latents of target media."""
@@ -175,8 +196,7 @@ class DialogueTask(Task):
                 if self.words:
                     batch[f"words_{modality}"] = self._word_labels(captions, self.model.core.table.counts[modality])
                 if modality in self.latents.decoders:
-                    made = [part for row in rows for part in row.made[modality]]
-                    batch[f"latents_{modality}"] = self.latents.stack(modality, made)
+                    batch |= self.latents.targets(modality, [part for row in rows for part in row.made[modality]])
         return batch
 
     def _word_labels(self, captions: list[str], count: int) -> torch.Tensor:
@@ -189,34 +209,42 @@ class DialogueTask(Task):
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """On fresh dialogues: losses, and for each kind the share whose replies are right token by token."""
-        data = self._rows(self.model.core, EVALUATION_SEED, self.settings["held_out"])
-        right, total, sums = defaultdict(int), defaultdict(int), defaultdict(list)
-        for start in range(0, len(data.rows), 25):
-            rows = data.rows[start : start + 25]
-            batch = self.batch(rows, data.embeddings)
-            for name, value in self.model(**batch).items():
-                sums[name].append(float(value))
-            given = {name: batch[name] for name in ("media_embeddings", "media_mask") if name in batch}
-            logits = self.model.core(batch["input_ids"], **given).logits
-            wrong = (logits[:, :-1].argmax(-1) != batch["labels"][:, 1:]) & (batch["labels"][:, 1:] != -100)
-            for kind, hit in zip(data.kinds[start:], (~wrong.any(1)).tolist(), strict=False):
-                right[kind] += hit
-                total[kind] += 1
+        """On dialogues that training never saw: losses, and the share whose replies are right token by token.
+
+        The share is told for each kind of Toybox and for each manifest; where there are several sources, so is the
+        loss of each.
+        """
+        data = self.loader.held_out()
+        sources = list(dict.fromkeys(row.source for row in data.rows))
+        right, sums = defaultdict(list), defaultdict(list)
+        for source in sources:
+            rows = [row for row in data.rows if row.source == source]
+            for start in range(0, len(rows), EVALUATION_BATCH):
+                losses, hits = self._judge(rows[start : start + EVALUATION_BATCH], data)
+                for name, value in losses.items():
+                    sums[name].append(value)
+                sums[f"loss_{source}"].append(losses["loss"])
+                for row, hit in zip(rows[start:], hits, strict=False):
+                    right[row.kind].append(hit)
+        if len(sources) == 1:
+            del sums[f"loss_{sources[0]}"]
         figures = {name: sum(values) / len(values) for name, values in sums.items()}
-        figures |= {f"right_{kind}": right[kind] / total[kind] for kind in sorted(total)}
-        return figures | {"right": sum(right.values()) / sum(total.values())}
+        figures |= {f"right_{kind}": sum(hits) / len(hits) for kind, hits in sorted(right.items())}
+        every = [hit for hits in right.values() for hit in hits]
+        return figures | ({"right": sum(every) / len(every)} if every else {})
+
+    def _judge(self, rows: list[Row], data: DialogueRows) -> tuple[dict[str, float], list[bool]]:
+        """Losses of a batch, and which of its rows' replies are right."""
+        batch = self.batch(rows, data.embeddings)
+        losses = {name: float(value) for name, value in self.model(**batch).items()}
+        given = {name: batch[name] for name in ("media_embeddings", "media_mask") if name in batch}
+        logits = self.model.core(batch["input_ids"], **given).logits
+        wrong = (logits[:, :-1].argmax(-1) != batch["labels"][:, 1:]) & (batch["labels"][:, 1:] != -100)
+        return losses, (~wrong.any(1)).tolist()
 
     def kinds(self) -> list[str]:
-        """Kinds of the dialogues, taken in turn; none = all, by their own weights."""
+        """Kinds of Toybox's dialogues, taken in turn; none = all, by their own weights."""
         return self.settings["kinds"]
-
-    def _rows(self, core: AnyToAnyCore, seed: int, count: int) -> DialogueRows:
-        features = core.config.input_features
-        data = DialogueRows(self.encoder, self.tokenizer, core.table, seed, count, self.kinds(), features)
-        self.conditions.add(data.rows)
-        self.latents.add(data.rows)
-        return data
 
 
 def caption_words(rows: list[Row]) -> dict[str, int]:

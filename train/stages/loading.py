@@ -1,0 +1,189 @@
+"""From the setting ``data`` to rows with embeddings and targets: checked before training, watched while it runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from data.media_intake import MediaError, check_format
+from data.records import POLICIES, REJECTED, BadRecords, Located, TooManyBadRecords
+from nextgpt_lite.config import CoreConfig
+from train.recipe import RecipeError
+from train.stages.caption_targets import CaptionConditions, TargetLatents
+from train.stages.dialogue_data import DialogueRows, Row, mixed
+from train.stages.media_embeddings import MediaTable, open_stores
+from train.stages.media_parts import AT_START, IN_STEPS, FilePart, embedded
+from train.stages.sources import Spoken, manifest_dialogues, sources_of, toybox_dialogues
+
+EVALUATION_SEED = 700
+
+
+class Loader:
+    """The dialogues of a stage. ``settings`` are those of the task, ``config`` is its core's.
+
+    Records that cannot be used are in ``bad``: all of them that can be found before training are, and RecipeError
+    says so where there are more than the recipe allows.
+    """
+
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        config: CoreConfig,
+        encoder: Any,
+        tokenizer: PreTrainedTokenizerBase,
+        decoders: dict[str, Any],
+        kinds: list[str],
+    ) -> None:
+        if settings["bad_records"] not in POLICIES:
+            raise RecipeError(f"bad_records must be one of {', '.join(POLICIES)}, not {settings['bad_records']!r}")
+        self.settings, self.config, self.kinds = settings, config, kinds
+        self.encoder, self.tokenizer = encoder, tokenizer
+        self.sources = sources_of(settings["data"], settings["embeddings"])
+        self.bad = BadRecords(settings["bad_records"], settings["bad_limit"])
+        folders = [FilePart("", embedded=source.embeddings) for source in self.sources]
+        stores = open_stores(folders, encoder, config.input_features)
+        self.conditions = CaptionConditions(decoders, list(stores.values()))
+        self.latents = TargetLatents(decoders if settings["noise_weight"] else {})
+
+    def training(self) -> DialogueRows:
+        """The rows to train on, mixed by weight. RecipeError where too many records cannot be used."""
+        data = self._rows(self._spoken(held_out=False), self.bad)
+        self._check_manifests()
+        self._prepare(data, self.bad)
+        self.bad.total = self.bad.seen
+        self._check()
+        groups = [[row for row in data.rows if row.source == source.told()] for source in self.sources]
+        for source, rows in zip(self.sources, groups, strict=True):
+            if not rows:
+                raise RecipeError(f"{source.told()} in data holds no record that can be used")
+        weights = [source.weight for source in self.sources if source.weight is not None]
+        data.rows = mixed(groups, weights or None, self.settings["seed"])
+        self._order = data.rows
+        self._place = {id(row): number for number, row in enumerate(data.rows)}
+        return data
+
+    def held_out(self) -> DialogueRows:
+        """Rows that training never saw, of every source. What breaks now is noted, and refused no more."""
+        data = self._rows(self._spoken(held_out=True), self.bad)
+        self._prepare(data, self.bad)
+        return data
+
+    def dialogues(self, spoken: Iterable[Spoken]) -> DialogueRows:
+        """Any dialogues as rows; data.records.BadRecord for the first that cannot be used."""
+        data = self._rows(spoken, None)
+        self._prepare(data, self.bad)
+        return data
+
+    def describe(self) -> list[str]:
+        """What the sources are, a line each."""
+        lines = []
+        for source in self.sources:
+            rows = sum(row.source == source.told() for row in self._order)
+            where = "generated" if source.toybox else source.path
+            lines.append(f"{source.told()}: {rows:,} dialogues ({where})")
+        return [*lines, *([f"{len(self.bad.found):,} records left out"] if self.bad.found else [])]
+
+    # -- while training runs ------------------------------------------------------------------------------------
+
+    def begin(self, run_dir: Path, resume: bool) -> None:
+        """Write down what was left out; a run that is resumed keeps what it had found before."""
+        path = run_dir / REJECTED
+        if resume and path.is_file():
+            for line in path.read_text(encoding="utf-8").splitlines():
+                entry = json.loads(line)
+                self.bad.add(entry["where"], entry["reason"])
+        path.unlink(missing_ok=True)
+        if self.bad.found:
+            self.bad.write(path)
+        self.bad.path = path
+
+    def usable(self, rows: Sequence[Row], table: Any, fits: Callable[[Row, Row], bool]) -> list[Row]:
+        """Rows whose media can be read now; in place of one that cannot comes the next that ``fits`` it.
+
+        RecipeError when the limit of bad records is passed.
+        """
+        if not isinstance(table, MediaTable) or not table.reads_in_steps:
+            return list(rows)
+        table.forget()
+        return [self._usable(row, table, fits) for row in rows]
+
+    def _usable(self, row: Row, table: MediaTable, fits: Callable[[Row, Row], bool]) -> Row:
+        for candidate in self._from(row):
+            if candidate.where in self.bad.found or (candidate is not row and not fits(row, candidate)):
+                continue
+            try:
+                for number in candidate.media:
+                    table[number]
+                return candidate
+            except MediaError as error:
+                self.bad.add(candidate.where, str(error))
+                self._check()
+        raise RecipeError(f"no record is left that could take the place of {row.where}")
+
+    def _from(self, row: Row) -> Iterator[Row]:
+        """The row and all that follow it, round to its beginning."""
+        start = self._place[id(row)]
+        return chain(self._order[start:], self._order[:start])
+
+    # -- before ---------------------------------------------------------------------------------------------------
+
+    def _spoken(self, held_out: bool) -> Iterator[Spoken | Located]:
+        chosen = self.settings
+        for source in self.sources:
+            if source.toybox:
+                seed, count = (EVALUATION_SEED, "held_out") if held_out else (chosen["seed"], "dialogues")
+                yield from toybox_dialogues(seed, chosen[count], self.kinds)
+            else:
+                yield from manifest_dialogues(source, held_out, chosen["seed"])
+
+    def _check_manifests(self) -> None:
+        """What evaluate() will read must be sound too, and known to be so before training."""
+        spoken = chain.from_iterable(
+            manifest_dialogues(source, True, self.settings["seed"]) for source in self.sources if not source.toybox
+        )
+        self._rows(spoken, self.bad)
+
+    def _rows(self, spoken: Iterable[Spoken | Located], bad: BadRecords | None) -> DialogueRows:
+        return DialogueRows(
+            spoken,
+            self.tokenizer,
+            self.config.table,
+            modalities=self.encoder.modalities,
+            bad=bad,
+            longest=self.config.text_config.max_position_embeddings,
+        )
+
+    def _prepare(self, data: DialogueRows, bad: BadRecords) -> None:
+        """Embeddings and targets of rows; rows whose media turn out to be broken are left out."""
+        table = MediaTable(self.encoder, data.parts, self.config.input_features)
+        broken = dict(table.broken)
+        for number, part in enumerate(data.parts):
+            if embedded(part) == IN_STEPS and isinstance(part, FilePart) and part.content is None:
+                try:
+                    check_format(part.path)
+                except MediaError as error:
+                    broken[number] = str(error)
+        data.without(broken, bad)
+        data.embeddings = table.made if len(table.place) == len(data.parts) else table
+        kept = [row for row in data.rows if row.embedded != IN_STEPS]
+        self.conditions.add({m: [c for row in kept for c in row.captions[m]] for m in self.conditions.decoders})
+        made = {
+            m: [part for row in kept for part in row.made[m] if embedded(part) == AT_START] for m in self.latents.known
+        }
+        unreadable = self.latents.add(made)
+        for row in data.rows:
+            found = [part for parts in row.made.values() for part in parts if part in unreadable]
+            if found:
+                bad.add(row.where, unreadable[found[0]])
+        data.rows = [row for row in data.rows if row.where not in bad.found]
+
+    def _check(self) -> None:
+        try:
+            self.bad.check()
+        except TooManyBadRecords as error:
+            raise RecipeError(str(error)) from error
