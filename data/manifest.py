@@ -58,8 +58,11 @@ def write_manifest(path: str | os.PathLike[str], records: Iterable[Record]) -> i
     return count
 
 
-def read_line(line: str, folder: Path, where: str) -> Record:
-    """The record in one line of a manifest in ``folder``; FormatError, which names ``where``, for a wrong one."""
+def read_line(line: str, folder: Path | None, where: str) -> Record:
+    """The record in one line of a manifest in ``folder``; FormatError, which names ``where``, for a wrong one.
+
+    Without a folder the media are elsewhere (in an archive, say), and paths stay what they are.
+    """
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:
@@ -78,7 +81,7 @@ def read_line(line: str, folder: Path, where: str) -> Record:
     return {"messages": messages, "meta": meta}
 
 
-def _read_message(message: Any, folder: Path, where: str) -> dict[str, Any]:
+def _read_message(message: Any, folder: Path | None, where: str) -> dict[str, Any]:
     if not isinstance(message, dict) or set(message) != {"role", "content"}:
         raise FormatError(f'{where}: a message has the keys "role" and "content", not {_shown(message)}')
     role, content = message["role"], message["content"]
@@ -91,7 +94,7 @@ def _read_message(message: Any, folder: Path, where: str) -> dict[str, Any]:
     return {"role": role, "content": [_read_part(part, role, folder, where) for part in content]}
 
 
-def _read_part(part: Any, role: str, folder: Path, where: str) -> dict[str, Any]:
+def _read_part(part: Any, role: str, folder: Path | None, where: str) -> dict[str, Any]:
     kind = part.get("type") if isinstance(part, dict) else None
     if kind == "text":
         if not isinstance(part.get("text"), str):
@@ -106,7 +109,9 @@ def _read_part(part: Any, role: str, folder: Path, where: str) -> dict[str, Any]
         raise FormatError(f'{where}: an {kind} of the assistant needs a "caption"')
     if role == "assistant" and "path" not in part:
         return part
-    return {**part, "path": str(inside(part.get("path"), folder, where))}
+    if folder is None and isinstance(part.get("path"), str):
+        return dict(part)
+    return {**part, "path": str(inside(part.get("path"), folder or Path(), where))}
 
 
 def inside(path: Any, folder: Path, where: str) -> Path:

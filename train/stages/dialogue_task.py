@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,8 +15,10 @@ from nextgpt_lite.checkpoint import load_tokenizer, save_core, trained_state
 from nextgpt_lite.media_places import batch_media
 from nextgpt_lite.model import AnyToAnyCore, caption_loss, language_loss
 from train.bins import BinnedRows, pad_rows
+from train.recipe import RecipeError
 from train.stages.dialogue_data import DialogueRows, Row
 from train.stages.loading import Loader
+from train.stages.media_embeddings import StepTable
 from train.stages.media_parts import AT_START
 from train.task import Task
 
@@ -115,8 +116,10 @@ class DialogueTask(Task):
         self.tokenizer = load_tokenizer(self.model_dir / "tokenizer", core.config)
         self.loader = Loader(chosen, core.config, self.encoder, self.tokenizer, self.decoders, self.kinds())
         self.conditions, self.latents = self.loader.conditions, self.loader.latents
-        data = self.loader.training()
-        self.words = caption_words(data.rows) if chosen["word_weight"] else {}
+        data = None if self.loader.streams else self.loader.training()
+        if data is None and chosen["word_weight"]:
+            raise RecipeError("word_weight must be 0 with streams: the words of their captions are not known before")
+        self.words = caption_words(data.rows) if data is not None and chosen["word_weight"] else {}
         self.model = self.stage_model(
             core,
             chosen["caption_weight"],
@@ -125,8 +128,11 @@ class DialogueTask(Task):
             noise_weight=chosen["noise_weight"],
             decoders=self.decoders,
         )
-        self.embeddings = data.embeddings
-        self.dataset = self.bins(data)
+        if data is None:
+            self.embeddings = StepTable(self.encoder, core.config.input_features)
+            self.dataset = self.stream()
+        else:
+            self.embeddings, self.dataset = data.embeddings, self.bins(data)
 
     def load_core(self) -> AnyToAnyCore:
         """The core that this stage starts from."""
@@ -162,6 +168,10 @@ class DialogueTask(Task):
         """The dataset: dialogues of similar length in bins."""
         return self.binned(data.rows)
 
+    def stream(self) -> Dataset:
+        """The dataset where dialogues are read as streams."""
+        return self.loader.stream(self.binned)
+
     def binned(self, rows: list[Row]) -> BinnedRows:
         """Rows of similar length in bins, those with media apart from those without where the settings say so."""
         chosen = self.settings
@@ -183,7 +193,7 @@ class DialogueTask(Task):
         """Whether ``other`` may stand in a batch in place of ``row``."""
         return bool(row.media) == bool(other.media)
 
-    def batch(self, rows: list[Row], embeddings: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+    def batch(self, rows: list[Row], embeddings: Any) -> dict[str, torch.Tensor]:
         """Rows -> ids, labels, media embeddings (B, M, E) or patches, caption targets, latents of target media."""
         ids = pad_rows([row.ids for row in rows], 0)
         spoken = pad_rows([row.spoken for row in rows], 0)

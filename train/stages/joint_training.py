@@ -95,6 +95,9 @@ class JointTrainingTask(EncodingAlignmentTask):
         instructions = [row for row in data.rows if id(row) in self.instructions]
         return ConcatDataset([self.binned(captions), self.binned(instructions)])
 
+    def stream(self) -> Dataset:
+        raise RecipeError("joint training tells captions from instructions before it begins: expected no streams")
+
     def collate(self, items: list[list[Row]]) -> dict[str, torch.Tensor]:
         kinds = {id(row) in self.instructions for item in items for row in item}
         if len(kinds) > 1:

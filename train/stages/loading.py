@@ -11,14 +11,24 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from data.media_intake import MediaError, check_format
+from data.mixture import ListStream, Mixture
 from data.records import POLICIES, REJECTED, BadRecords, Located, TooManyBadRecords
 from nextgpt_lite.config import CoreConfig
+from train.bins import BinnedRows
 from train.recipe import RecipeError
 from train.stages.caption_targets import CaptionConditions, TargetLatents
-from train.stages.dialogue_data import DialogueRows, Row, mixed
-from train.stages.media_embeddings import MediaTable, open_stores
+from train.stages.dialogue_data import DialogueRows, Row, encode_row, mixed
+from train.stages.media_embeddings import MediaTable, StepTable, open_stores
 from train.stages.media_parts import AT_START, IN_STEPS, FilePart, embedded
-from train.stages.sources import Spoken, manifest_dialogues, sources_of, toybox_dialogues
+from train.stages.sources import (
+    Spoken,
+    SpokenStream,
+    manifest_dialogues,
+    opened_stream,
+    sources_of,
+    toybox_dialogues,
+)
+from train.stages.streamed_bins import StreamedBins
 
 EVALUATION_SEED = 700
 
@@ -67,6 +77,31 @@ class Loader:
         self._place = {id(row): number for number, row in enumerate(data.rows)}
         return data
 
+    @property
+    def streams(self) -> bool:
+        """Whether the dialogues are read as streams while training runs."""
+        return any(source.streamed for source in self.sources)
+
+    def stream(self, binned: Callable[[list[Row]], BinnedRows]) -> StreamedBins:
+        """Bins out of all sources, mixed by weight (equal where none is stated), their media embedded in steps."""
+        chosen, lists = self.settings, []
+        for number, source in enumerate(self.sources):
+            seed = chosen["seed"] + number
+            if source.streamed:
+                lists.append(SpokenStream(opened_stream(source, seed), source))
+            elif source.toybox:
+                lists.append(ListStream(list(toybox_dialogues(chosen["seed"], chosen["dialogues"], self.kinds)), seed))
+            else:
+                lists.append(ListStream(list(manifest_dialogues(source, False, chosen["seed"])), seed))
+        self._check_manifests()
+        mixture = Mixture(lists, [source.weight or 1.0 for source in self.sources], chosen["seed"])
+        self._window = StreamedBins(mixture, self._encode_one, binned, self.bad, self._check, chosen["seed"])
+        return self._window
+
+    def _encode_one(self, spoken: Spoken) -> tuple[Row, list[Any]]:
+        longest = self.config.text_config.max_position_embeddings
+        return encode_row(spoken, self.tokenizer, self.config.table, self.encoder.modalities, longest)
+
     def held_out(self) -> DialogueRows:
         """Rows that training never saw, of every source. What breaks now is noted, and refused no more."""
         data = self._rows(self._spoken(held_out=True), self.bad)
@@ -81,6 +116,8 @@ class Loader:
 
     def describe(self) -> list[str]:
         """What the sources are, a line each."""
+        if self.streams:
+            return [f"{source.told()}: a stream, weight {source.weight or 1.0:g}" for source in self.sources]
         lines = []
         for source in self.sources:
             rows = sum(row.source == source.told() for row in self._order)
@@ -107,12 +144,12 @@ class Loader:
 
         RecipeError when the limit of bad records is passed.
         """
-        if not isinstance(table, MediaTable) or not table.reads_in_steps:
+        if not getattr(table, "reads_in_steps", False):
             return list(rows)
         table.forget()
         return [self._usable(row, table, fits) for row in rows]
 
-    def _usable(self, row: Row, table: MediaTable, fits: Callable[[Row, Row], bool]) -> Row:
+    def _usable(self, row: Row, table: MediaTable | StepTable, fits: Callable[[Row, Row], bool]) -> Row:
         for candidate in self._from(row):
             if candidate.where in self.bad.found or (candidate is not row and not fits(row, candidate)):
                 continue
@@ -126,7 +163,9 @@ class Loader:
         raise RecipeError(f"no record is left that could take the place of {row.where}")
 
     def _from(self, row: Row) -> Iterator[Row]:
-        """The row and all that follow it, round to its beginning."""
+        """The row and all that follow it, round to its beginning; of a stream, those of its window."""
+        if self.streams:
+            return chain([row], self._window.rows)
         start = self._place[id(row)]
         return chain(self._order[start:], self._order[:start])
 

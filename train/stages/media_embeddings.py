@@ -65,6 +65,25 @@ class MediaTable:
                 self.broken[number] = problem
 
 
+class StepTable:
+    """Embeddings of media by their reference, each embedded when it is asked for: what streams are trained with."""
+
+    reads_in_steps = True
+
+    def __init__(self, encoder: Any, features: str = "pooled") -> None:
+        self.encoder, self.features = encoder, features
+        self._read: dict[Part, torch.Tensor] = {}
+
+    def __getitem__(self, part: Part) -> torch.Tensor:
+        if part not in self._read:
+            self._read[part] = embed_one(self.encoder, part, self.features)
+        return self._read[part]
+
+    def forget(self) -> None:
+        """What was read for the last batch."""
+        self._read.clear()
+
+
 def open_stores(parts: Sequence[Part], encoder: Any, features: str) -> dict[str, EmbeddingStore]:
     """The folders of embeddings that parts refer to. ValueError for embeddings of another encoder."""
     folders = {embedded(part) for part in parts} - {AT_START, IN_STEPS}
@@ -85,8 +104,12 @@ def embed_one(encoder: Any, part: Part, features: str = "pooled") -> torch.Tenso
         tensor = encoder.preprocess(part.modality, array, rate)
     except ValueError as error:
         raise MediaError(f"{fingerprint(part).split()[1]} cannot be embedded: {error}") from error
-    make = encoder.patches if features == "patches" else encoder.embed
-    return make(part.modality, tensor[None].to(device_of(encoder)))[0].cpu()
+    return encode_media(encoder, part.modality, [tensor.to(device_of(encoder))], features)[0].cpu()
+
+
+def encode_media(encoder: Any, modality: str, tensors: list[torch.Tensor], features: str) -> Embeddings:
+    """Embeddings (B, E), or patch tokens (P, E) each, of preprocessed media of one modality."""
+    return (encoder.patches if features == "patches" else encoder.embed)(modality, tensors)
 
 
 def device_of(encoder: Any) -> torch.device:
@@ -111,7 +134,7 @@ def embed_parts(encoder: Any, parts: Sequence[Part], features: str = "pooled") -
         if not numbers:
             continue
         tensors = [tensor.to(device_of(encoder)) for tensor in tensors]
-        made = (encoder.patches if features == "patches" else encoder.embed)(parts[batch[0]].modality, tensors)
+        made = encode_media(encoder, parts[batch[0]].modality, tensors, features)
         for number, embedding in zip(numbers, made, strict=True):
             embeddings[number] = embedding.cpu()
     _save(embeddings, broken, path)

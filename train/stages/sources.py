@@ -4,22 +4,28 @@
       - {path: llava/manifest.jsonl, weight: 2.0, held_out: 0.02}
       - {path: alpaca/manifest.jsonl, weight: 1.0}
       - {toybox: true, weight: 1.0}
+      - {shards: "cc3m/*.tar", weight: 4.0, held_out: cc3m/held_out/manifest.jsonl}
+      - {dataset: some/folder, columns: {image: picture, caption: text}, weight: 1.0}
 
-Nothing, the default, is Toybox alone; a path alone is a manifest.
+Nothing, the default, is Toybox alone; a path alone is a manifest. Where archives or data sets of Hugging Face are among
+them, all are read as streams.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from glob import glob
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from data.manifest import FormatError, Record
+from data.mixture import RecordStream
 from data.records import Located, scan_manifest
+from data.shards import Shards
 from data.toybox.dialogues import MediaPart, dialogue
 from train.recipe import RecipeError, nearest
 from train.stages.media_parts import AT_START, FilePart
@@ -49,6 +55,11 @@ class Source:
 
     toybox: bool = False
     path: str = ""  #: of a manifest
+    shards: str = ""  #: of tar archives, with * for many, see data.shards
+    dataset: str = ""  #: of Hugging Face datasets, see data.hub_datasets
+    split: str = "train"  #: of the dataset
+    columns: dict[str, str] | None = None  #: of the dataset
+    task: str = "tell"  #: what captions of shards and datasets are for: to "tell" of the media, or to "make" them
     weight: float | None = None  #: share of the training rows relative to the others; none anywhere = all rows once
     name: str = ""  #: what its figures are called; default: the manifest's folder
     held_out: str | float | None = None  #: for evaluate(): a manifest, or a share of this one
@@ -56,8 +67,10 @@ class Source:
     embeddings: str = AT_START  #: media are embedded at the "start", in "steps", or were already, into this folder
 
     def __post_init__(self) -> None:
-        if self.toybox == bool(self.path):
-            raise RecipeError(f"an entry of data has either toybox: true or a path, not {self.told()}")
+        if sum(map(bool, (self.toybox, self.path, self.shards, self.dataset))) != 1:
+            raise RecipeError(f"an entry of data has one of toybox, path, shards and dataset, not {self.told()}")
+        if self.streamed and isinstance(self.held_out, int | float):
+            raise RecipeError(f"held_out of {self.told()}, which is a stream, must be a manifest, not {self.held_out}")
         if self.weight is not None and not (isinstance(self.weight, int | float) and self.weight > 0):
             raise RecipeError(f"the weight of {self.told()} must be above 0, not {self.weight!r}")
         if isinstance(self.held_out, int | float) and not 0 <= self.held_out < 1:
@@ -67,7 +80,13 @@ class Source:
         """The entry in a few words."""
         if self.toybox:
             return TOYBOX
-        return self.name or Path(self.path).parent.name or Path(self.path).stem
+        path = Path(self.path or self.shards or self.dataset)
+        return self.name or (path.name if self.dataset else path.parent.name or path.stem)
+
+    @property
+    def streamed(self) -> bool:
+        """Whether it is read as a stream in any case."""
+        return bool(self.shards or self.dataset)
 
 
 def sources_of(setting: Any, embeddings: str) -> list[Source]:
@@ -109,6 +128,12 @@ def manifest_dialogues(source: Source, held_out: bool, seed: int) -> Iterator[Sp
     """Dialogues of a manifest, and the places of its records that cannot be used. RecipeError where there is none."""
     path = Path(source.path)
     apart = source.held_out
+    if source.streamed:  # of a stream, only what is held out is a manifest
+        if not apart:
+            return
+        source = replace(source, shards="", dataset="", path=str(apart), name=source.told())
+        yield from (_dialogue(located, source) for located in _scanned(Path(source.path)))
+        return
     if isinstance(apart, str):
         found = list(_scanned(Path(apart) if held_out else path))
     else:
@@ -116,7 +141,44 @@ def manifest_dialogues(source: Source, held_out: bool, seed: int) -> Iterator[Sp
         chosen = _held_out(len(found), HELD_OUT_SHARE if apart is None else float(apart), seed)
         found = [located for number, located in enumerate(found) if (number in chosen) == held_out]
     for located in found:
-        yield located if located.record is None else spoken_of(located.record, located.where, source)
+        yield _dialogue(located, source)
+
+
+def _dialogue(located: Located, source: Source) -> Spoken | Located:
+    return located if located.record is None else spoken_of(located.record, located.where, source)
+
+
+def opened_stream(source: Source, seed: int) -> RecordStream:
+    """The archives or the data set of a source. RecipeError where it cannot be opened."""
+    try:
+        if source.dataset:
+            from data.hub_datasets import DatasetRecords  # takes a second to import
+
+            options = {"columns": source.columns, "seed": seed, "task": source.task}
+            return DatasetRecords.open(source.dataset, split=source.split, **options)
+        paths = [Path(path) for path in sorted(glob(source.shards))]
+        if not paths:
+            raise RecipeError(f"there is no archive {source.shards}")
+        return Shards(paths, seed=seed, task=source.task)
+    except FormatError as error:
+        raise RecipeError(str(error)) from error
+
+
+class SpokenStream:
+    """A stream of records as one of dialogues."""
+
+    def __init__(self, stream: RecordStream, source: Source) -> None:
+        self.stream, self.source = stream, source
+
+    def __iter__(self) -> Iterator[Spoken | Located]:
+        for located in self.stream:
+            yield _dialogue(located, self.source)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.stream.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.stream.load_state_dict(state)
 
 
 def _scanned(path: Path) -> Iterator[Located]:
