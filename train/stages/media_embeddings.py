@@ -43,10 +43,12 @@ class MediaTable:
     def __getitem__(self, number: int) -> torch.Tensor:
         if number in self.place:
             return self.made[self.place[number]]
+        part = self.parts[number]
+        store = self.stores.get(embedded(part))
+        if store is not None:
+            return store.medium(part)
         if number not in self._read:
-            part = self.parts[number]
-            store = self.stores.get(embedded(part))
-            self._read[number] = embed_one(self.encoder, part, self.features) if store is None else store.medium(part)
+            self._read[number] = embed_one(self.encoder, part, self.features)
         return self._read[number]
 
     @property
