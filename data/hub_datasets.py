@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from data.formats.captions import captioned, check_task
 from data.manifest import MEDIA, FormatError, Record, read_line
 from data.records import BadRecord, Located
@@ -14,7 +16,7 @@ from data.shards import with_contents
 
 
 class DatasetRecords:
-    """The records of a streamed ``datasets.IterableDataset``; where it is can be stored and taken up.
+    """The records of a streamed ``datasets.IterableDataset``, file by file; where it is can be stored and taken up.
 
     Args:
         dataset: rows ``messages`` (those of a manifest, as a list or as JSON) and ``media`` (a list of ``{"path",
@@ -31,9 +33,9 @@ class DatasetRecords:
         media = [key for key in self.columns if key in MEDIA]
         if self.columns and (len(media) != 1 or set(self.columns) != {*media, "caption"}):
             raise ValueError(f"columns {self.columns}: expected one of {', '.join(MEDIA)}, and caption")
-        self.dataset = dataset.shuffle(seed=seed, buffer_size=1)  # the order of its files; a buffer would not resume
-        self._beginning = self.dataset.state_dict()
-        self.epoch = self.row = 0
+        self.dataset, self.seed = dataset, seed
+        self.epoch = self.file = self.row = 0
+        self._reading: Any = None  # the file that it is in, as a data set of its own
 
     @classmethod
     def open(cls, path: str, *, split: str = "train", **options: Any) -> DatasetRecords:
@@ -58,23 +60,35 @@ class DatasetRecords:
         return cls(dataset, path, **options)
 
     def __iter__(self) -> Iterator[Located]:
-        """The rest of this pass; after it the next begins."""
-        self.dataset.set_epoch(self.epoch)
-        for row in self.dataset:
-            self.row += 1
-            yield self._located(row, f"{self.name}, pass {self.epoch}, row {self.row}")
-        self.epoch, self.row = self.epoch + 1, 0
-        self.dataset.load_state_dict(self._beginning)
+        """The rest of this pass; after it the next begins, its files in another order.
+
+        Rows of a file keep their order: a shuffling buffer of ``datasets`` would not resume exactly.
+        """
+        count = self.dataset.num_shards
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(count)
+        while self.file < count:
+            number = int(order[self.file])
+            if self._reading is None:
+                self._reading = self.dataset.shard(num_shards=count, index=number)
+            for row in self._reading:
+                self.row += 1
+                yield self._located(row, f"{self.name}, file {number}, row {self.row}")
+            self.file, self.row, self._reading = self.file + 1, 0, None
+        self.epoch, self.file = self.epoch + 1, 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Where it is: passes that are over, rows of this one, and the data set's own state."""
-        return {"epoch": self.epoch, "row": self.row, "dataset": self.dataset.state_dict() if self.row else None}
+        """Where it is: passes that are over, files of this one, rows of the file, and the data set's own state."""
+        own = self._reading.state_dict() if self.row else None
+        return {"epoch": self.epoch, "file": self.file, "row": self.row, "dataset": own}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what :meth:`state_dict` gave."""
-        self.epoch, self.row = state["epoch"], state["row"]
-        self.dataset.set_epoch(self.epoch)
-        self.dataset.load_state_dict(state["dataset"] if state["dataset"] is not None else self._beginning)
+        self.epoch, self.file, self.row, self._reading = state["epoch"], state["file"], state["row"], None
+        if state["dataset"] is not None:
+            count = self.dataset.num_shards
+            order = np.random.default_rng((self.seed, self.epoch)).permutation(count)
+            self._reading = self.dataset.shard(num_shards=count, index=int(order[self.file]))
+            self._reading.load_state_dict(state["dataset"])
 
     def _located(self, row: dict[str, Any], where: str) -> Located:
         try:

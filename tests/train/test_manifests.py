@@ -117,9 +117,9 @@ def place_of(record, path):
 def test_weights_are_shares_of_the_rows():
     rows = mixed([list(range(100)), list("abcdef")], [1.0, 1.0], seed=3)
     letters = Counter(row for row in rows if isinstance(row, str))
-    assert len(rows) == 106 and letters.total() == 53
-    assert set(letters.values()) == {8, 9}, "all of a source as often as each other, or once more"
-    assert len({row for row in rows if isinstance(row, int)}) == 53
+    assert len(rows) == 200 and letters.total() == 100, "as many as it takes to have every row once"
+    assert set(letters.values()) == {16, 17}, "all of a source as often as each other, or once more"
+    assert {row for row in rows if isinstance(row, int)} == set(range(100))
     assert rows == mixed([list(range(100)), list("abcdef")], [1.0, 1.0], seed=3)
     assert mixed([[1, 2], [3]], None, seed=3) == [1, 2, 3]
 
@@ -127,7 +127,23 @@ def test_weights_are_shares_of_the_rows():
 def test_the_mixture_of_a_recipe(tiny_folder, toys, words):
     data = [{"path": str(toys), "weight": 1}, {"path": str(words), "weight": 3.0}]
     counts = Counter(row.source for row in rows_of(task_on(data, tiny_folder)))
-    assert counts == {"toys": 4, "words": 14}, "of 7 and 11 that are not held out"
+    assert counts == {"toys": 7, "words": 21}, "of 7 and 11 that are not held out"
+
+
+@torch.no_grad()
+def test_dialogues_in_words_alone_can_be_packed(tiny_folder, words, toys):
+    data = [{"path": str(words)}, {"path": str(toys)}]
+    task = task_on(data, tiny_folder, pack_text=True)
+    task.model.eval()
+    for item in task.dataset.bins:
+        batch = task.collate([item])
+        shown = any(row.media for row in item)
+        assert ("position_ids" in batch) != shown
+        if not shown:
+            assert batch["input_ids"].shape == (1, sum(len(row.ids) for row in item))
+        padded = task.batch(item, task.embeddings)
+        torch.testing.assert_close(task.model(**batch)["loss"], task.model(**padded)["loss"], atol=1e-5, rtol=1e-5)
+    assert max(len(item) for item in task.dataset.bins if not any(row.media for row in item)) > 1
 
 
 def damage(toys):
@@ -145,12 +161,12 @@ def damage(toys):
 
 def test_bad_records_refuse_a_run_or_are_left_out_of_it(tiny_folder, toys, tmp_path):
     places = damage(toys)
+    data = {"path": str(toys), "held_out": 0.0}
     with pytest.raises(RecipeError, match="3 of 8 records cannot be used, and none is allowed") as caught:
-        task_on(str(toys), tiny_folder)
+        task_on([data], tiny_folder)
     assert all(place in str(caught.value) for place in places)
     with pytest.raises(RecipeError, match=r"more than the share of 0\.3"):
-        task_on(str(toys), tiny_folder, bad_records="skip", bad_limit=0.3)
-    data = {"path": str(toys), "held_out": 0.0}
+        task_on([data], tiny_folder, bad_records="skip", bad_limit=0.3)
     task = task_on([data], tiny_folder, bad_records="skip", bad_limit=0.5)
     assert len(rows_of(task)) == 5 and not {row.where for row in rows_of(task)} & set(places)
     task.begin(tmp_path, resume=False)

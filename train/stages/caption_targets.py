@@ -63,6 +63,11 @@ class TargetLatents:
     def __init__(self, decoders: dict[str, Any]) -> None:
         self.decoders = decoders
         self.known: dict[str, dict[Part, torch.Tensor]] = {modality: {} for modality in decoders}
+        self._now: dict[Part, torch.Tensor] = {}  # of the present batch
+
+    def forget(self) -> None:
+        """What was read for the last batch."""
+        self._now.clear()
 
     def add(self, made: Mapping[str, Sequence[Part]]) -> dict[Part, str]:
         """Encode media by modality and keep what comes out; says which could not be read, and why."""
@@ -79,7 +84,12 @@ class TargetLatents:
         return broken
 
     def targets(self, modality: str, made: Sequence[Part]) -> dict[str, torch.Tensor]:
-        """Latents of the media that a batch makes; where captions alone stand, which of its spans they are of."""
+        """Latents of the media that a batch makes; where captions alone stand, which of its spans they are of.
+
+        Nothing for a modality whose decoder is not asked.
+        """
+        if modality not in self.decoders:
+            return {}
         there = [number for number, part in enumerate(made) if is_there(part)]
         if not there:
             return {}
@@ -88,15 +98,15 @@ class TargetLatents:
 
     def stack(self, modality: str, parts: Sequence[Part]) -> torch.Tensor:
         """Latents (N, ...) of media that are there. MediaError for one that :meth:`add` has not seen and is broken."""
-        decoder, known = self.decoders[modality], self.known[modality]
-        return torch.stack(
-            [
-                known[part].float()
-                if part in known
-                else self._encode(modality, [fitted(*read_part(part), decoder)])[0].float()
-                for part in parts
-            ]
-        )
+        return torch.stack([self._latents(modality, part).float() for part in parts])
+
+    def _latents(self, modality: str, part: Part) -> torch.Tensor:
+        if part in self.known[modality]:
+            return self.known[modality][part]
+        if part not in self._now:
+            array = fitted(*read_part(part), self.decoders[modality])
+            self._now[part] = self._encode(modality, [array])[0]
+        return self._now[part]
 
     def _read(self, modality: str, part: Part, broken: dict[Part, str]) -> Any:
         try:

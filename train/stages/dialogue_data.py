@@ -139,17 +139,18 @@ def encode_row(
 
 
 def mixed(groups: Sequence[Sequence[Any]], weights: Sequence[float] | None, seed: int) -> list[Any]:
-    """Rows of several sources: all of them once, or by ``weights`` as many rows in all.
+    """Rows of several sources: all of them once, or by ``weights`` as many as it takes to have every row once at least.
 
     By weight w of W a source gives its share w / W of the rows, each of them equally often or once more than another,
     which of them by ``seed``.
     """
     if weights is None:
         return [row for group in groups for row in group]
-    total, rows = sum(len(group) for group in groups), []
-    for number, (group, weight) in enumerate(zip(groups, weights, strict=True)):
-        wanted = round(total * weight / sum(weights))
-        times, rest = divmod(wanted, len(group)) if group else (0, 0)
+    shares = [weight / sum(weights) for weight in weights]
+    total = max(len(group) / share for group, share in zip(groups, shares, strict=True))
+    rows = []
+    for number, (group, share) in enumerate(zip(groups, shares, strict=True)):
+        times, rest = divmod(round(total * share), len(group))
         order = np.random.default_rng((seed, number)).permutation(len(group))[:rest]
         rows += [*list(group) * times, *(group[index] for index in order)]
     return rows

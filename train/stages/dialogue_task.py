@@ -14,11 +14,11 @@ from torch.utils.data import Dataset
 from nextgpt_lite.checkpoint import load_tokenizer, save_core, trained_state
 from nextgpt_lite.media_places import batch_media
 from nextgpt_lite.model import AnyToAnyCore, caption_loss, language_loss
-from train.bins import BinnedRows, pad_rows
+from train.bins import BinnedRows, packed, pad_rows
 from train.recipe import RecipeError
 from train.stages.dialogue_data import DialogueRows, Row
 from train.stages.loading import Loader
-from train.stages.media_embeddings import StepTable
+from train.stages.media_embeddings import StepTable, own_device
 from train.stages.media_parts import AT_START
 from train.task import Task
 
@@ -52,11 +52,16 @@ class StageModel(nn.Module):
         self.weights = {"language": 1.0, "caption": caption_weight, "words": word_weight, "noise": noise_weight}
         self.word_head = nn.Linear(core.config.text_config.hidden_size, words) if words else None
 
-    def forward(self, input_ids, labels, media_embeddings=None, media_mask=None, **targets) -> dict[str, torch.Tensor]:
+    def forward(
+        self, input_ids, labels, media_embeddings=None, media_mask=None, position_ids=None, **targets
+    ) -> dict[str, torch.Tensor]:
         """Ids and labels (B, T), media (B, M, E); of each output modality ``target_<modality>`` (spans, L, C) and,
         where these losses are wanted, ``words_<modality>`` (spans, n) and ``latents_<modality>`` (spans, ...), these
-        for the spans ``latents_at_<modality>`` alone where not all have media."""
-        output = self.core(input_ids, media_embeddings=media_embeddings, media_mask=media_mask)
+        for the spans ``latents_at_<modality>`` alone where not all have media. ``position_ids`` (1, T) that begin anew
+        set packed dialogues apart."""
+        # Without a cache, transformers tells packed rows by their positions.
+        packing = {} if position_ids is None else {"position_ids": position_ids, "use_cache": False}
+        output = self.core(input_ids, media_embeddings=media_embeddings, media_mask=media_mask, **packing)
         parts = {"language": language_loss(output.logits, labels)}
         for modality in self.core.table.spans:
             if f"target_{modality}" in targets:
@@ -94,6 +99,7 @@ class DialogueTask(Task):
         "word_weight": 0.0,  # of the words that signal tokens must tell of their caption; 0 = no such loss
         "noise_weight": 0.0,  # of the decoders' own loss; above 0 needs whole decoders, not their text encoders alone
         "group_by_modality": False,  # no batch mixes dialogues with media and dialogues without
+        "pack_text": False,  # dialogues in words alone lie end to end in one row, without padding; groups them too
         "held_out": 400,  # dialogues of evaluate(), of Toybox; of a manifest see train.stages.sources
         "data": [],  # where dialogues come from, see train.stages.sources; none = Toybox
         "embeddings": AT_START,  # when media of manifests are embedded: "start", "steps", or a folder that has them
@@ -108,7 +114,7 @@ class DialogueTask(Task):
         super().__init__(settings, model_dir)
         from encoders.media_encoder import MediaEncoder
 
-        self.encoder = MediaEncoder.from_pretrained(self.model_dir / "encoder").eval()
+        self.encoder = MediaEncoder.from_pretrained(self.model_dir / "encoder").eval().to(own_device())
         self.decoders = self.load_decoders()
         chosen, core = self.settings, self.load_core()
         if core.config.image_size:
@@ -129,7 +135,7 @@ class DialogueTask(Task):
             decoders=self.decoders,
         )
         if data is None:
-            self.embeddings = StepTable(self.encoder, core.config.input_features)
+            self.embeddings = StepTable(self.encoder, core.config.input_features, self.loader.stores)
             self.dataset = self.stream()
         else:
             self.embeddings, self.dataset = data.embeddings, self.bins(data)
@@ -175,7 +181,8 @@ class DialogueTask(Task):
     def binned(self, rows: list[Row]) -> BinnedRows:
         """Rows of similar length in bins, those with media apart from those without where the settings say so."""
         chosen = self.settings
-        group = (lambda row: bool(row.media)) if chosen["group_by_modality"] else None
+        apart = chosen["group_by_modality"] or chosen["pack_text"]
+        group = (lambda row: bool(row.media)) if apart else None
         return BinnedRows(rows, chosen["tokens_per_bin"], chosen["seed"], group)
 
     def begin(self, run_dir: Path, resume: bool) -> None:
@@ -187,7 +194,9 @@ class DialogueTask(Task):
 
     def collate(self, items: list[list[Row]]) -> dict[str, torch.Tensor]:
         rows = self.loader.usable([row for item in items for row in item], self.embeddings, self.fits)
-        return self.batch(rows, self.embeddings)
+        batch = self.batch(rows, self.embeddings)
+        packs = self.settings["pack_text"] and not any(row.media for row in rows)
+        return batch | packed([row.ids for row in rows], batch["labels"]) if packs else batch
 
     def fits(self, row: Row, other: Row) -> bool:
         """Whether ``other`` may stand in a batch in place of ``row``."""
@@ -205,8 +214,7 @@ class DialogueTask(Task):
                 batch[f"target_{modality}"] = self.conditions.stack(modality, captions)
                 if self.words:
                     batch[f"words_{modality}"] = self._word_labels(captions, self.model.core.table.counts[modality])
-                if modality in self.latents.decoders:
-                    batch |= self.latents.targets(modality, [part for row in rows for part in row.made[modality]])
+                batch |= self.latents.targets(modality, [part for row in rows for part in row.made[modality]])
         return batch
 
     def _word_labels(self, captions: list[str], count: int) -> torch.Tensor:
@@ -230,14 +238,15 @@ class DialogueTask(Task):
         for source in sources:
             rows = [row for row in data.rows if row.source == source]
             for start in range(0, len(rows), EVALUATION_BATCH):
-                losses, hits = self._judge(rows[start : start + EVALUATION_BATCH], data)
+                batch = self.loader.readable(rows[start : start + EVALUATION_BATCH], data.embeddings)
+                losses, hits = self._judge(batch, data) if batch else ({}, [])
                 for name, value in losses.items():
                     sums[name].append(value)
-                sums[f"loss_{source}"].append(losses["loss"])
-                for row, hit in zip(rows[start:], hits, strict=False):
+                    sums[f"loss_{source}"] += [value] if name == "loss" else []
+                for row, hit in zip(batch, hits, strict=True):
                     right[row.kind].append(hit)
         if len(sources) == 1:
-            del sums[f"loss_{sources[0]}"]
+            sums.pop(f"loss_{sources[0]}", None)
         figures = {name: sum(values) / len(values) for name, values in sums.items()}
         figures |= {f"right_{kind}": sum(hits) / len(hits) for kind, hits in sorted(right.items())}
         every = [hit for hits in right.values() for hit in hits]
@@ -245,7 +254,8 @@ class DialogueTask(Task):
 
     def _judge(self, rows: list[Row], data: DialogueRows) -> tuple[dict[str, float], list[bool]]:
         """Losses of a batch, and which of its rows' replies are right."""
-        batch = self.batch(rows, data.embeddings)
+        device = next(self.model.parameters()).device
+        batch = {name: value.to(device) for name, value in self.batch(rows, data.embeddings).items()}
         losses = {name: float(value) for name, value in self.model(**batch).items()}
         given = {name: batch[name] for name in ("media_embeddings", "media_mask") if name in batch}
         logits = self.model.core(batch["input_ids"], **given).logits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -56,8 +57,8 @@ class Loader:
         self.sources = sources_of(settings["data"], settings["embeddings"])
         self.bad = BadRecords(settings["bad_records"], settings["bad_limit"])
         folders = [FilePart("", embedded=source.embeddings) for source in self.sources]
-        stores = open_stores(folders, encoder, config.input_features)
-        self.conditions = CaptionConditions(decoders, list(stores.values()))
+        self.stores = open_stores(folders, encoder, config.input_features)
+        self.conditions = CaptionConditions(decoders, list(self.stores.values()))
         self.latents = TargetLatents(decoders if settings["noise_weight"] else {})
 
     def training(self) -> DialogueRows:
@@ -87,6 +88,8 @@ class Loader:
         chosen, lists = self.settings, []
         for number, source in enumerate(self.sources):
             seed = chosen["seed"] + number
+            if source.streamed and source.embeddings not in (AT_START, IN_STEPS):
+                raise RecipeError(f"{source.told()} is a stream, and embeddings are of a manifest: expected none")
             if source.streamed:
                 lists.append(SpokenStream(opened_stream(source, seed), source))
             elif source.toybox:
@@ -134,9 +137,10 @@ class Loader:
             for line in path.read_text(encoding="utf-8").splitlines():
                 entry = json.loads(line)
                 self.bad.add(entry["where"], entry["reason"])
-        path.unlink(missing_ok=True)
-        if self.bad.found:
-            self.bad.write(path)
+        if os.environ.get("RANK", "0") == "0":  # the other processes only add what they find
+            path.unlink(missing_ok=True)
+            if self.bad.found:
+                self.bad.write(path)
         self.bad.path = path
 
     def usable(self, rows: Sequence[Row], table: Any, fits: Callable[[Row, Row], bool]) -> list[Row]:
@@ -144,23 +148,57 @@ class Loader:
 
         RecipeError when the limit of bad records is passed.
         """
-        if not getattr(table, "reads_in_steps", False):
+        if not self._reads_in_steps:
             return list(rows)
-        table.forget()
+        self._forget(table)
         return [self._usable(row, table, fits) for row in rows]
 
-    def _usable(self, row: Row, table: MediaTable | StepTable, fits: Callable[[Row, Row], bool]) -> Row:
+    def readable(self, rows: Sequence[Row], table: Any) -> list[Row]:
+        """Those of the rows whose media can be read now; the others are noted."""
+        if not self._reads_in_steps:
+            return list(rows)
+        self._forget(table)
+        problems = {row.where: self._problem(row, table) for row in rows}
+        for where, problem in problems.items():
+            if problem:
+                self.bad.add(where, problem)
+        return [row for row in rows if not problems[row.where]]
+
+    @property
+    def _reads_in_steps(self) -> bool:
+        """Whether a medium may turn out to be broken while training runs: one that is shown, or one that is made."""
+        if self.streams:
+            return True
+        later = {source.embeddings for source in self.sources} - {AT_START}
+        return IN_STEPS in later or bool(later and self.latents.decoders)
+
+    def _usable(self, row: Row, table: Any, fits: Callable[[Row, Row], bool]) -> Row:
         for candidate in self._from(row):
             if candidate.where in self.bad.found or (candidate is not row and not fits(row, candidate)):
                 continue
-            try:
-                for number in candidate.media:
-                    table[number]
+            problem = self._problem(candidate, table)
+            if not problem:
                 return candidate
-            except MediaError as error:
-                self.bad.add(candidate.where, str(error))
-                self._check()
+            self.bad.add(candidate.where, problem)
+            self._check()
         raise RecipeError(f"no record is left that could take the place of {row.where}")
+
+    def _problem(self, row: Row, table: Any) -> str:
+        """Why a medium that the row shows or makes cannot be read; empty where all can. What is read is kept."""
+        try:
+            for number in row.media:
+                table[number]
+            for modality, made in row.made.items():
+                self.latents.targets(modality, made)
+        except MediaError as error:
+            return str(error)
+        return ""
+
+    def _forget(self, table: Any) -> None:
+        """Drop what was read for the batch before."""
+        self.latents.forget()
+        if isinstance(table, MediaTable | StepTable):
+            table.forget()
 
     def _from(self, row: Row) -> Iterator[Row]:
         """The row and all that follow it, round to its beginning; of a stream, those of its window."""

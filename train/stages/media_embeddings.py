@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tqdm import tqdm
 
 from data.media_intake import MediaError
 from train.embedding_store import EmbeddingStore
-from train.stages.media_parts import AT_START, IN_STEPS, Part, embedded, fingerprint, read_part
+from train.stages.media_parts import AT_START, IN_STEPS, FilePart, Part, embedded, fingerprint, read_part
 
 CACHE = Path(".cache")
 EMBEDDING_BATCH = 64
@@ -51,11 +52,6 @@ class MediaTable:
             self._read[number] = embed_one(self.encoder, part, self.features)
         return self._read[number]
 
-    @property
-    def reads_in_steps(self) -> bool:
-        """Whether a medium may turn out to be broken while training runs."""
-        return any(embedded(part) == IN_STEPS for part in self.parts)
-
     def forget(self) -> None:
         """What was read for the last batch."""
         self._read.clear()
@@ -68,15 +64,21 @@ class MediaTable:
 
 
 class StepTable:
-    """Embeddings of media by their reference, each embedded when it is asked for: what streams are trained with."""
+    """Embeddings of media by their reference, each embedded when it is asked for: what streams are trained with.
 
-    reads_in_steps = True
+    Media of a manifest among the streams may be in one of ``stores``.
+    """
 
-    def __init__(self, encoder: Any, features: str = "pooled") -> None:
-        self.encoder, self.features = encoder, features
+    def __init__(self, encoder: Any, features: str, stores: Mapping[str, EmbeddingStore]) -> None:
+        self.encoder, self.features, self.stores = encoder, features, stores
         self._read: dict[Part, torch.Tensor] = {}
 
     def __getitem__(self, part: Part) -> torch.Tensor:
+        store = self.stores.get(embedded(part))
+        if store is not None:
+            if problem := store.problem(part):
+                raise MediaError(problem)
+            return store.medium(part)
         if part not in self._read:
             self._read[part] = embed_one(self.encoder, part, self.features)
         return self._read[part]
@@ -105,13 +107,19 @@ def embed_one(encoder: Any, part: Part, features: str = "pooled") -> torch.Tenso
     try:
         tensor = encoder.preprocess(part.modality, array, rate)
     except ValueError as error:
-        raise MediaError(f"{fingerprint(part).split()[1]} cannot be embedded: {error}") from error
+        name = part.name if isinstance(part, FilePart) else part.modality
+        raise MediaError(f"{name} cannot be embedded: {error}") from error
     return encode_media(encoder, part.modality, [tensor.to(device_of(encoder))], features)[0].cpu()
 
 
 def encode_media(encoder: Any, modality: str, tensors: list[torch.Tensor], features: str) -> Embeddings:
     """Embeddings (B, E), or patch tokens (P, E) each, of preprocessed media of one modality."""
     return (encoder.patches if features == "patches" else encoder.embed)(modality, tensors)
+
+
+def own_device() -> torch.device:
+    """The GPU of this process, where there is one."""
+    return torch.device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu")
 
 
 def device_of(encoder: Any) -> torch.device:
@@ -167,7 +175,7 @@ def _cached(encoder: Any, parts: Sequence[Part], features: str) -> Path:
 
 def _save(embeddings: Embeddings, broken: dict[int, str], path: Path) -> None:
     path.parent.mkdir(exist_ok=True)
-    aside = path.with_suffix(".writing")
+    aside = path.with_suffix(f".{os.getpid()}.writing")
     pooled = isinstance(embeddings, torch.Tensor)
     table = {"embeddings": embeddings} if pooled else {str(i): e for i, e in enumerate(embeddings)}
     tensors = {name: tensor.contiguous() for name, tensor in table.items()}

@@ -109,7 +109,7 @@ def _source(entry: Any, embeddings: str) -> Source:
     for key in entry:
         if key not in known:
             raise RecipeError(f"data: unknown key {key!r}{nearest(key, sorted(known))}")
-    values: dict[str, Any] = ({} if entry.get("toybox") else {"embeddings": embeddings}) | entry
+    values: dict[str, Any] = ({"embeddings": embeddings} if entry.get("path") else {}) | entry
     return Source(**values)
 
 
