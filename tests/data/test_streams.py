@@ -5,6 +5,7 @@ import json
 import tarfile
 from itertools import islice
 
+import datasets
 import numpy as np
 import pytest
 
@@ -41,7 +42,6 @@ def archives(manifest):
 @pytest.fixture(scope="module")
 def stored(manifest):
     """The same as a data set on the disk, in four files."""
-    datasets = pytest.importorskip("datasets")
     rows = []
     for record in read_manifest(manifest):
         [path] = {part["path"] for m in record["messages"] for part in m["content"] if "path" in part}
@@ -172,7 +172,6 @@ def test_samples_that_cannot_be_used_are_named(tmp_path):
 
 
 def test_a_column_of_media_and_one_of_captions(manifest, tmp_path):
-    datasets = pytest.importorskip("datasets")
     picture = {"path": "p.png", "bytes": (manifest.parent / "3.png").read_bytes()}
     rows = [
         {"picture": picture, "text": "a square"},
