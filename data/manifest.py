@@ -2,7 +2,8 @@
 
 One line is ``{"messages": [{"role", "content": [part, ...]}, ...], "meta": {...}}`` with the content parts of Hugging
 Face chat templates: ``{"type": "text", "text"}`` or ``{"type": "image" | "video" | "audio" | "points", "path"}``. Media
-of the assistant also carry the ``caption`` that a decoder is to follow. Paths are relative to the manifest's folder.
+of the assistant also carry the ``caption`` that a decoder is to follow, and may have no ``path``: data sets that teach
+when to answer with which medium publish captions alone. Paths are relative to the manifest's folder.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def read_manifest(path: str | os.PathLike[str]) -> Iterator[Record]:
         with path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
-                    yield _read_line(line, path.parent, f"{path}, line {number}")
+                    yield read_line(line, path.parent, f"{path}, line {number}")
     except (OSError, UnicodeDecodeError) as error:
         raise FormatError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
@@ -49,7 +50,7 @@ def write_manifest(path: str | os.PathLike[str], records: Iterable[Record]) -> i
                 where = f"{path}, record {count}"
                 relative = [_relative_message(message, path.parent, where) for message in record["messages"]]
                 line = json.dumps({"messages": relative, "meta": record.get("meta", {})}, ensure_ascii=False)
-                _read_line(line, path.parent, where)
+                read_line(line, path.parent, where)
                 file.write(line + "\n")
         os.replace(aside, path)
     finally:
@@ -57,7 +58,11 @@ def write_manifest(path: str | os.PathLike[str], records: Iterable[Record]) -> i
     return count
 
 
-def _read_line(line: str, folder: Path, where: str) -> Record:
+def read_line(line: str, folder: Path | None, where: str) -> Record:
+    """The record in one line of a manifest in ``folder``; FormatError, which names ``where``, for a wrong one.
+
+    Without a folder the media are elsewhere (in an archive, say), and paths stay what they are.
+    """
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:
@@ -76,7 +81,7 @@ def _read_line(line: str, folder: Path, where: str) -> Record:
     return {"messages": messages, "meta": meta}
 
 
-def _read_message(message: Any, folder: Path, where: str) -> dict[str, Any]:
+def _read_message(message: Any, folder: Path | None, where: str) -> dict[str, Any]:
     if not isinstance(message, dict) or set(message) != {"role", "content"}:
         raise FormatError(f'{where}: a message has the keys "role" and "content", not {_shown(message)}')
     role, content = message["role"], message["content"]
@@ -89,7 +94,7 @@ def _read_message(message: Any, folder: Path, where: str) -> dict[str, Any]:
     return {"role": role, "content": [_read_part(part, role, folder, where) for part in content]}
 
 
-def _read_part(part: Any, role: str, folder: Path, where: str) -> dict[str, Any]:
+def _read_part(part: Any, role: str, folder: Path | None, where: str) -> dict[str, Any]:
     kind = part.get("type") if isinstance(part, dict) else None
     if kind == "text":
         if not isinstance(part.get("text"), str):
@@ -102,11 +107,18 @@ def _read_part(part: Any, role: str, folder: Path, where: str) -> dict[str, Any]
     caption = part.get("caption")
     if role == "assistant" and (not isinstance(caption, str) or not caption.strip()):
         raise FormatError(f'{where}: an {kind} of the assistant needs a "caption"')
-    return {**part, "path": str(_inside(part.get("path"), folder, where))}
+    if role == "assistant" and "path" not in part:
+        return part
+    if folder is None and isinstance(part.get("path"), str):
+        return dict(part)
+    return {**part, "path": str(inside(part.get("path"), folder or Path(), where))}
 
 
-def _inside(path: Any, folder: Path, where: str) -> Path:
-    """The file that the relative ``path`` means, which must exist and lie in ``folder``, links followed."""
+def inside(path: Any, folder: Path, where: str) -> Path:
+    """The file that the relative ``path`` means, which must exist and lie in ``folder``, links followed.
+
+    FormatError, which names ``where``, for any other.
+    """
     if not isinstance(path, str) or not path:
         raise FormatError(f'{where}: a medium needs a "path"')
     if PurePosixPath(path).is_absolute() or PureWindowsPath(path).drive or "\\" in path:

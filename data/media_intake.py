@@ -12,6 +12,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -63,8 +64,34 @@ def load_medium(path: str | os.PathLike[str], limits: Limits = Limits()) -> Medi
     """The medium in the file at ``path``. MediaError, with one sentence, for any file that is not taken in."""
     path = Path(path)
     with _open(path, limits) as file:
-        form = _check_format(path, file.read(SNIFFED_BYTES))
-        header, body = _decode_apart(path, file, form, limits)
+        return _load(path, file, limits)
+
+
+def load_bytes(name: str, content: bytes, limits: Limits = Limits()) -> Medium:
+    """As :func:`load_medium` for a file that is not on a disk, a member of an archive for example, called ``name``."""
+    path = Path(name)
+    if not content:
+        raise MediaError(f"{path.name} is empty")
+    if len(content) > limits.bytes:
+        raise MediaError(
+            f"{path.name} has {_mebibytes(len(content))}, more than the {_mebibytes(limits.bytes)} allowed"
+        )
+    with tempfile.TemporaryFile(buffering=0) as file:
+        file.write(content)
+        file.seek(0)
+        return _load(path, file, limits)
+
+
+def check_format(path: str | os.PathLike[str], limits: Limits = Limits()) -> None:
+    """Refuse a file that is missing, too large, mislabelled or of no format read here, without decoding it."""
+    with _open(Path(path), limits) as file:
+        _check_format(Path(path), file.read(SNIFFED_BYTES))
+
+
+def _load(path: Path, file: Any, limits: Limits) -> Medium:
+    """The medium in ``file``, which is open, at its beginning and without a buffer."""
+    form = _check_format(path, file.read(SNIFFED_BYTES))
+    header, body = _decode_apart(path, file, form, limits)
     if path.suffix.lower() in (".m4a", ".mka", ".oga", ".opus") and header["modality"] == "video":
         raise MediaError(f"{path.name} is mislabelled: its name promises sound, but it holds a video")
     array = np.frombuffer(body, header["dtype"]).reshape(header["shape"])
@@ -92,8 +119,8 @@ def _open(path: Path, limits: Limits) -> BinaryIO:
         if status.st_size == 0:
             raise MediaError(f"{path.name} is empty")
         if status.st_size > limits.bytes:
-            size = f"{status.st_size / 2**20:,.0f} MiB, more than the {limits.bytes / 2**20:,.0f} MiB allowed"
-            raise MediaError(f"{path.name} has {size}")
+            allowed = _mebibytes(limits.bytes)
+            raise MediaError(f"{path.name} has {_mebibytes(status.st_size)}, more than the {allowed} allowed")
         return path.open("rb", buffering=0)
     except FileNotFoundError:
         raise MediaError(f"there is no file {path}") from None
@@ -101,6 +128,10 @@ def _open(path: Path, limits: Limits) -> BinaryIO:
         if isinstance(error, MediaError):
             raise
         raise MediaError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _mebibytes(count: int) -> str:
+    return f"{count / 2**20:,.0f} MiB"
 
 
 def _check_format(path: Path, head: bytes) -> str:

@@ -19,6 +19,7 @@ from itertools import islice
 from pathlib import Path
 
 import torch
+from torch.nn import functional
 
 from data.manifest import MEDIA, Record, read_manifest
 from data.media_intake import load_medium
@@ -95,8 +96,8 @@ def questions_of(record: Record) -> Iterator[Question]:
 
 
 def with_array(part: dict) -> dict:
-    """A part as ``AnyToAny.chat`` takes it."""
-    if part["type"] == "text":
+    """A part as ``AnyToAny.chat`` takes it; a medium that is a caption alone stays one."""
+    if part["type"] == "text" or "path" not in part:
         return part
     medium = load_medium(part["path"])
     if medium.modality != part["type"]:
@@ -105,12 +106,35 @@ def with_array(part: dict) -> dict:
 
 
 def compare(model: AnyToAny, questions: list[Question], replies: list[Reply]) -> list[Answer]:
-    """Each reply beside its question, media by the encoder's embeddings."""
-    known = {kind: [part for q in questions for part in q.media if part["type"] == kind] for kind in MEDIA}
-    gallery = {k: torch.stack([model.embed(part) for part in parts]) for k, parts in known.items() if parts}
+    """Each reply beside its question, media by the encoder's embeddings.
+
+    Media that are captions alone, and kinds that the model's encoder does not read, are compared with nothing.
+    """
+    known = {kind: [part for q in questions for part in q.media if part["type"] == kind] for kind in seen_by(model)}
+    known = {kind: [part for part in parts if "array" in part] for kind, parts in known.items()}
+    gallery = {k: torch.stack([likeness(model, part) for part in parts]) for k, parts in known.items() if parts}
     place = {id(part): row for parts in known.values() for row, part in enumerate(parts)}
     return [Answer(q, reply, list(_similarities(model, q, reply, gallery, place))) for q, reply in zip(
         questions, replies, strict=True)]  # fmt: skip
+
+
+def seen_by(model: AnyToAny) -> tuple[str, ...]:
+    """The kinds of media that a model's encoder reads."""
+    modalities = getattr(model.encoder, "modalities", ("image",))  # CLIP's tower reads pictures alone
+    return tuple(kind for kind in MEDIA if kind in modalities)
+
+
+@torch.no_grad()
+def likeness(model: AnyToAny, part: dict) -> torch.Tensor:
+    """Unit vector (E,) by which media are compared, whatever the core reads of them: the encoder's own embedding.
+
+    Of a vision tower, which has no embedding of a whole picture, its class token.
+    """
+    encoder = model.encoder
+    batch = encoder.preprocess(part["type"], part["array"], part.get("rate"))[None].to(model.device)
+    if model.core.config.visual:
+        return functional.normalize(encoder.patches(part["type"], batch)[0][0].float(), dim=-1)
+    return encoder.embed(part["type"], batch)[0]
 
 
 def _similarities(
@@ -121,7 +145,9 @@ def _similarities(
         wanted = [part for part in question.media if part["type"] == kind]
         made = [medium for medium in reply.media if medium.modality == kind]
         for part, medium in zip(wanted, made, strict=False):  # one too many or too few is a matter of routing
-            cosines = embeddings @ model.embed({"type": kind, "array": medium.array, "rate": medium.rate})
+            if id(part) not in place:
+                continue
+            cosines = embeddings @ likeness(model, {"type": kind, "array": medium.array, "rate": medium.rate})
             own = place[id(part)]
             yield kind, float(cosines[own]), bool(cosines.argmax() == own) if len(cosines) > 1 else None
 

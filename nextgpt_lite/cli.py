@@ -19,6 +19,8 @@ COMMANDS = {
     "bench": ("nextgpt_lite.bench_command", "measure speed and memory"),
     "cache": ("nextgpt_lite.cache_command", "collect image prototypes for the visual cache"),
     "toybox": ("nextgpt_lite.toybox_command", "write samples of the embedded world"),
+    "embed": ("train.embed_command", "precompute the embeddings of a manifest for training"),
+    "import": ("nextgpt_lite.import_command", "turn a published data set into a manifest"),
 }
 
 

@@ -43,3 +43,18 @@ def pad_rows(rows: list[list], padding: int | float) -> torch.Tensor:
     """Rows of different lengths, padded on the right (B, T)."""
     width = max(len(row) for row in rows)
     return torch.tensor([[*row, *[padding] * (width - len(row))] for row in rows])
+
+
+def packed(rows: list[list[int]], labels: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Rows of ids end to end: ids, labels and positions (1, T) that begin anew with each row.
+
+    ``labels`` (B, T) are those of the padded rows. The first token of a row is never asked of the row before it.
+    """
+    own = [label[: len(row)].clone() for row, label in zip(rows, labels, strict=True)]
+    for label in own:
+        label[0] = -100
+    return {
+        "input_ids": torch.tensor([[token for row in rows for token in row]]),
+        "labels": torch.cat(own)[None],
+        "position_ids": torch.cat([torch.arange(len(row)) for row in rows])[None],
+    }

@@ -44,6 +44,7 @@ def run_recipe(recipe: Recipe, run_dir: str | Path, resume: bool = False) -> dic
     with main_process_first() as main, disk_errors("the folder of the run", run_dir):
         if main:
             _prepare(run_dir, resume)
+        task.begin(run_dir, resume)
     with full_precision_attention():
         trainer.train(resume_from_checkpoint=str(found[0]) if found else None)
     if not _hand_to_main_process(trainer):

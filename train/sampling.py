@@ -20,45 +20,30 @@ class StepSampler(Sampler[int]):
         step: samples of an optimiser step, over all processes and accumulated batches.
         seed: of the order; epoch e shuffles by ``seed + e``.
         groups: of each sample, a number; a step then holds samples of one group only.
-        weights: of each sample, how often it is drawn relative to others. An epoch then draws with replacement.
 
     Raises:
-        ValueError: for an empty dataset, or for groups or weights of another length.
+        ValueError: for an empty dataset, or for groups of another length.
     """
 
-    def __init__(
-        self,
-        count: int,
-        step: int,
-        seed: int,
-        groups: Sequence[int] | None = None,
-        weights: Sequence[float] | None = None,
-    ) -> None:
+    def __init__(self, count: int, step: int, seed: int, groups: Sequence[int] | None = None) -> None:
         if count < 1:
             raise ValueError("the dataset is empty: there is nothing to train on")
-        for what, given in (("groups", groups), ("weights", weights)):
-            if given is not None and len(given) != count:
-                raise ValueError(f"{len(given)} {what} for {count} samples: expected one for each")
-        if weights is not None and (min(weights) < 0 or sum(weights) <= 0):
-            raise ValueError(f"weights must not be below 0, and some must be above: the least is {min(weights)}")
+        if groups is not None and len(groups) != count:
+            raise ValueError(f"{len(groups)} groups for {count} samples: expected one for each")
         self.count, self.step, self.seed, self.epoch = count, step, seed, 0
-        self.weights = None if weights is None else torch.tensor(weights, dtype=torch.float64)
         self.members: list[Sequence[int]] = [range(count)]
         if groups is not None and step > 1:
             self.members = _members(groups)
 
     def __len__(self) -> int:
-        parts = [self.count] if self.weights is not None else [len(own) for own in self.members]
-        return sum(max(size // self.step, 1) for size in parts) * self.step
+        return sum(max(len(own) // self.step, 1) for own in self.members) * self.step
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        if self.weights is not None:
-            yield from self._drawn(self.weights, generator)
-        elif len(self.members) == 1:
+        if len(self.members) == 1:
             yield from self._shuffled(self.count, generator)
         else:
             yield from self._by_group(generator)
@@ -80,15 +65,6 @@ class StepSampler(Sampler[int]):
             steps += [order[start : start + self.step] for start in range(0, len(order), self.step)]
         for place in torch.randperm(len(steps), generator=generator).tolist():
             yield from steps[place]
-
-    def _drawn(self, weights: torch.Tensor, generator: torch.Generator) -> Iterator[int]:
-        """Steps whose group, then whose samples, are drawn by weight."""
-        own = [torch.tensor(members) for members in self.members]
-        of_group = torch.stack([weights[members].sum() for members in own])
-        steps = len(self) // self.step
-        for group in torch.multinomial(of_group, steps, replacement=True, generator=generator).tolist():
-            drawn = torch.multinomial(weights[own[group]], self.step, replacement=True, generator=generator)
-            yield from own[group][drawn].tolist()
 
 
 def _members(groups: Sequence[int]) -> list[Sequence[int]]:

@@ -45,10 +45,6 @@ class Task(ABC):
         """Of each sample of the dataset, a number: an optimiser step holds samples of one number only. None = any."""
         return None
 
-    def sample_weights(self) -> Sequence[float] | None:
-        """Of each sample of the dataset, how often it is drawn relative to others. None = all once an epoch."""
-        return None
-
     def denominators(self, batch: dict[str, torch.Tensor]) -> Mapping[str, torch.Tensor | float]:
         """What the loss of a batch is a mean over, so that micro-batches of different sizes make one exact mean.
 
@@ -70,6 +66,10 @@ class Task(ABC):
     @abstractmethod
     def export(self, model_dir: Path) -> None:
         """Write the trained component into the model folder."""
+
+    def begin(self, run_dir: Path, resume: bool) -> None:
+        """Called once before the first step: what a task writes about its run goes into ``run_dir``."""
+        return
 
     def evaluate(self) -> dict[str, float]:
         """Figures on data that training never saw. Quick."""

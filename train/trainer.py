@@ -82,8 +82,7 @@ class TaskTrainer(ResumableTrainer):
         if self.stream is not None or not isinstance(dataset, Sized):
             return None
         step = self.recipe.batch_size * self.recipe.accumulate * self.args.world_size
-        groups, weights = self.task.sample_groups(), self.task.sample_weights()
-        sampler = StepSampler(len(dataset), step, self.recipe.seed, groups, weights)
+        sampler = StepSampler(len(dataset), step, self.recipe.seed, self.task.sample_groups())
         # A loader that skips batches does not tell its sampler the epoch where there are several processes.
         sampler.set_epoch(self._steps_done // (len(sampler) // step))
         return sampler

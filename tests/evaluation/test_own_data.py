@@ -4,11 +4,16 @@ import json
 
 import numpy as np
 import pytest
+from transformers import AutoConfig
 
 from data import toybox
+from encoders.media_encoder import MediaEncoder
 from evaluation.own_data import Question, compare, f1, measure, questions_of
+from nextgpt_lite import AnyToAny
 from nextgpt_lite.any_to_any import Reply, ReplyMedium
+from nextgpt_lite.checkpoint import new_core, save_core, write_manifest
 from nextgpt_lite.cli import main
+from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.toybox_command import write_toybox
 
 
@@ -56,6 +61,44 @@ def test_figures_of_known_replies(tiny_model):
     figures = measure(compare(tiny_model, questions, swapped))
     assert figures["routing_precision"] == pytest.approx(2 / 3) and figures["routing_recall"] == 1
     assert figures["image"]["nearest"] == 0 and figures["image"]["cosine"] < 1
+
+
+def test_a_core_that_reads_patches_is_measured_too(tiny_copy, manifest, tmp_path):
+    own = json.loads((tiny_copy / "core/config.json").read_text())
+    rebuild_with_patches(tiny_copy, own)
+    arguments = ["evaluate", "any_to_any", "--model", str(tiny_copy), "--data", str(manifest), "--out", str(tmp_path)]
+    assert main(arguments) == 0
+    assert json.loads((tmp_path / "results.json").read_text())["metrics"]["questions"] == 4
+    model = AnyToAny.from_pretrained(tiny_copy)
+    assert model.core.config.reads_patches
+    questions = [Question([], "", [picture(0)]), Question([], "", [picture(1)])]
+    figures = measure(compare(model, questions, [said("", picture(0)), said("", picture(1))]))
+    assert figures["image"]["cosine"] == pytest.approx(1, abs=1e-5) and figures["image"]["nearest"] == 1
+
+
+def rebuild_with_patches(folder, own):
+    """The tiny model with a core that reads patch tokens."""
+    encoder = MediaEncoder.from_pretrained(folder / "encoder")
+    kept = ("signal_tokens", "conditions", "output_projection", "output_projection_settings", "embedding_width")
+    config = CoreConfig(
+        text_config=AutoConfig.from_pretrained(folder / "language_model"),
+        first_added_token=own["first_added_token"],
+        encoder_identity=encoder.identity,
+        input_features="patches",
+        input_projection="mlp2x_gelu",
+        input_projection_settings={},
+        input_tokens=encoder.patch_counts(),
+        prompts={"media_tokens": 0},
+        **{name: own[name] for name in kept},
+    )
+    save_core(new_core(config, folder / "language_model"), folder / "core")
+    write_manifest(folder, "patches")
+
+
+def test_a_medium_that_is_a_caption_alone_is_compared_with_nothing(tiny_model):
+    asked = [Question([], "", [{"type": "image", "caption": "a bell"}]), Question([], "", [picture(1)])]
+    figures = measure(compare(tiny_model, asked, [said("", picture(0)), said("", picture(1))]))
+    assert figures["routing_recall"] == 1 and figures["image"]["made"] == 1
 
 
 def test_f1_counts_words_and_chinese_characters():

@@ -1,4 +1,4 @@
-"""The order of samples: whole steps, one group a step, by weight, the same for one process and for several."""
+"""The order of samples: whole steps, one group a step, the same for one process and for several."""
 
 from collections import Counter
 
@@ -29,10 +29,9 @@ def test_fewer_samples_than_a_step_are_seen_again():
     assert len(order) == 5 and set(order) == {0, 1}
 
 
-@pytest.mark.parametrize("weights", [None, [1.0] * 10 + [3.0] * 13])
-def test_a_step_holds_one_group(weights):
+def test_a_step_holds_one_group():
     groups = [0] * 10 + [1] * 13
-    sampler = StepSampler(23, 4, seed=1, groups=groups, weights=weights)
+    sampler = StepSampler(23, 4, seed=1, groups=groups)
     order = list(sampler)
     steps = [order[start : start + 4] for start in range(0, len(order), 4)]
     assert len(order) == len(sampler) == 20
@@ -43,13 +42,6 @@ def test_a_step_holds_one_group(weights):
 def test_a_group_smaller_than_a_step_is_not_left_out():
     order = list(StepSampler(9, 4, seed=0, groups=[0] * 8 + [1]))
     assert Counter(order)[8] == 4 and len(order) == 12
-
-
-def test_weights_say_how_often_a_sample_is_drawn():
-    sampler = StepSampler(300, 1, seed=0, weights=[0.0] * 100 + [1.0] * 100 + [3.0] * 100)
-    drawn = Counter(index // 100 for order in epochs(sampler, 20) for index in order)
-    assert drawn[0] == 0
-    assert drawn[2] / drawn[1] == pytest.approx(3.0, rel=0.1)
 
 
 def test_processes_share_the_steps_of_one():
@@ -63,13 +55,7 @@ def test_processes_share_the_steps_of_one():
 
 @pytest.mark.parametrize(
     ("settings", "said"),
-    [
-        ({"count": 0}, "empty"),
-        ({"groups": [0, 1]}, "2 groups for 5 samples"),
-        ({"weights": [1.0]}, "1 weights for 5 samples"),
-        ({"weights": [1.0, 1.0, -1.0, 1.0, 1.0]}, "the least is -1.0"),
-        ({"weights": [0.0] * 5}, "some must be above"),
-    ],
+    [({"count": 0}, "empty"), ({"groups": [0, 1]}, "2 groups for 5 samples")],
 )
 def test_what_cannot_be_sampled_is_refused(settings, said):
     with pytest.raises(ValueError, match=said):

@@ -12,8 +12,8 @@ from nextgpt_lite.signal_tokens import OUTPUT_MODALITIES
 from tests.tiny_model import medium
 from tests.train.short_recipes import STAGES, stage
 from train.run import run_recipe
-from train.stages.dialogue_data import DialogueRows, messages_of
 from train.stages.dialogue_task import DialogueTask
+from train.stages.sources import messages_of, toybox_dialogues
 from train.task import build_task
 from train.trainer import TaskTrainer
 
@@ -96,10 +96,7 @@ def spans_of(row, table, modality):
 
 def mixed_rows(task):
     """Dialogues with media in and media out, of different lengths and numbers of media."""
-    data = DialogueRows(
-        task.encoder, task.tokenizer, task.model.core.table, 77, 12, ["convert", "multi", "edit", "follow"]
-    )
-    task.conditions.add(data.rows)
+    data = task.loader.dialogues(toybox_dialogues(77, 12, ["convert", "multi", "edit", "follow"]))
     assert len({len(row.media) for row in data.rows}) > 1
     return data
 

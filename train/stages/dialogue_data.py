@@ -1,30 +1,21 @@
-"""Dialogues made ready for the stages: token rows, media embeddings, caption conditions.
-
-Encoder and text encoders are frozen in every stage, so what they give is computed once and kept in ``.cache/``.
-"""
+"""Dialogues made ready for the stages: token rows, the media that they point into, and their mixture."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import load_file, save_file
-from tqdm import tqdm
+import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from data.toybox import render
-from data.toybox.dialogues import Dialogue, MediaPart, dialogue
-from data.toybox.outsiders import outsider
-from nextgpt_lite.conversation import encode
+from data.records import BadRecord, BadRecords, Located
+from nextgpt_lite.conversation import ConversationError, encode
 from nextgpt_lite.signal_tokens import OUTPUT_MODALITIES, SignalTable
+from train.stages.media_parts import AT_START, FilePart, Part, embedded
+from train.stages.sources import TOYBOX, Spoken, messages_of
 
-CACHE = Path(".cache")
-RATES = {"video": 4.0, "audio": 16_000.0}
-EMBEDDING_BATCH = 64
+__all__ = ["DialogueRows", "Row", "encode_row", "messages_of", "mixed"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +26,16 @@ class Row:
     spoken: list[int]
     media: list[int]
     captions: dict[str, list[str]]
-    made: dict[str, list[MediaPart]]
+    made: dict[str, list[Part]]
+    kind: str = ""
+    where: str = ""
+    source: str = ""
+    instruction: bool | None = None
+
+    @property
+    def embedded(self) -> str:
+        """When what the row makes is encoded, see train.stages.media_parts."""
+        return next((embedded(part) for parts in self.made.values() for part in parts), AT_START)
 
     def __getitem__(self, index: int) -> list[int]:
         """The first member is the ids: what train.bins sorts by."""
@@ -43,153 +43,114 @@ class Row:
 
 
 class DialogueRows:
-    """Token rows of ``count`` dialogues, and the media embeddings that they point into.
+    """Token rows of dialogues, and the media parts that they point into by number.
 
-    ``embeddings`` are a table (N, E), or where ``features`` is "patches" a list of patch tokens (P, E).
+    What cannot be used is counted in ``bad``: places of a source without a record, what the model has no tokens for,
+    rows of more than ``longest`` tokens. Without ``bad`` the first of them raises data.records.BadRecord.
+    ``embeddings[number]`` is what the encoder gives for a part; who made the rows puts it there.
     """
+
+    embeddings: Any = ()
 
     def __init__(
         self,
-        encoder: Any,
+        spoken: Iterable[Spoken | Located],
         tokenizer: PreTrainedTokenizerBase,
         table: SignalTable,
-        seed: int,
-        count: int,
-        kinds: Sequence[str] = (),
-        features: str = "pooled",
+        *,
+        modalities: Sequence[str],
+        bad: BadRecords | None = None,
+        longest: int | None = None,
     ) -> None:
-        self.parts: list[MediaPart] = []
-        self.kinds: list[str] = []
+        self.parts: list[Part] = []
         self.rows: list[Row] = []
-        for index in range(count):
-            spoken = dialogue(seed, index, kind=kinds[index % len(kinds)] if kinds else None)
-            self.kinds.append(spoken.kind)
-            self.rows.append(self._row(spoken, tokenizer, table))
-        self.embeddings = embed_parts(encoder, self.parts, features)
+        self._numbers: dict[FilePart, int] = {}
+        self._encode = lambda one: encode_row(one, tokenizer, table, modalities, longest)
+        for one in spoken:
+            self._add(one, bad)
 
-    def _row(self, spoken: Dialogue, tokenizer: PreTrainedTokenizerBase, table: SignalTable) -> Row:
-        ids, mask, media = encode(messages_of(spoken), tokenizer, table, reply=False)
-        numbers = []
-        for part in media:
-            numbers.append(len(self.parts))
-            self.parts.append(part["part"])
-        made: dict[str, list[MediaPart]] = {modality: [] for modality in OUTPUT_MODALITIES}
-        for turn in spoken.turns:
-            for part in turn.parts:
-                if turn.role == "assistant" and isinstance(part, MediaPart):
-                    made[part.modality].append(part)
-        captions = {modality: [part.caption for part in parts] for modality, parts in made.items()}
-        return Row(ids, mask, numbers, captions, made)
+    @property
+    def kinds(self) -> list[str]:
+        """The kind of each row."""
+        return [row.kind for row in self.rows]
 
+    def without(self, broken: dict[int, str], bad: BadRecords) -> None:
+        """Leave out the rows that show one of the ``broken`` media, numbers to reasons."""
+        for row in self.rows:
+            if numbers := [number for number in row.media if number in broken]:
+                bad.add(row.where, broken[numbers[0]])
+        self.rows = [row for row in self.rows if row.where not in bad.found]
 
-def messages_of(spoken: Dialogue) -> list[dict[str, Any]]:
-    """A dialogue as messages whose media parts carry their MediaPart (``part``) in place of an array."""
-    messages = []
-    for turn in spoken.turns:
-        content: list[dict[str, Any]] = []
-        for part in turn.parts:
-            if isinstance(part, MediaPart):
-                content.append({"type": part.modality, "part": part, "embedding": part})
-            else:
-                content.append({"type": "text", "text": part})
-        messages.append({"role": turn.role, "content": content})
-    return messages
+    def _add(self, one: Spoken | Located, bad: BadRecords | None) -> None:
+        if bad is not None:
+            bad.seen += 1
+        try:
+            if isinstance(one, Located):
+                raise BadRecord(one.problem)
+            row, media = self._encode(one)
+        except BadRecord as error:
+            if bad is None:
+                raise
+            bad.add(one.where, str(error))
+            return
+        row.media.extend(self._number(part) for part in media)
+        self.rows.append(row)
 
-
-def medium_of(part: MediaPart) -> Any:
-    """The array of a media part: a render of its scene, or something from outside the world."""
-    return outsider(part.modality, *part.outsider) if part.scene is None else render(part.scene, part.modality)
-
-
-@torch.no_grad()
-def embed_parts(
-    encoder: Any, parts: Sequence[MediaPart], features: str = "pooled"
-) -> torch.Tensor | list[torch.Tensor]:
-    """Unit embeddings (N, E) of media parts, or their patch tokens, from the cache where they were computed before."""
-    told = encoder.identity + repr(parts)
-    if features == "patches":
-        told += f"patches at {encoder.config.image.size}"
-    elif encoder.config.image.size != encoder.config.imagebind.towers["vision"].input_shape[-1]:
-        told += f"at {encoder.config.image.size}"
-    path = CACHE / f"embeddings-{hashlib.sha256(told.encode()).hexdigest()[:24]}.safetensors"
-    if path.is_file():
-        return _in_order(load_file(path))
-    embeddings: Any = torch.zeros(len(parts), encoder.width)
-    if features == "patches":
-        embeddings = [torch.zeros(0, encoder.width)] * len(parts)
-    order = sorted(range(len(parts)), key=lambda i: parts[i].modality)
-    batches = _batches(order, parts)
-    for batch in tqdm(batches, desc="embedding media", unit="batch"):
-        modality = parts[batch[0]].modality
-        tensors = [encoder.preprocess(modality, medium_of(parts[i]), RATES.get(modality)) for i in batch]
-        made = (encoder.patches if features == "patches" else encoder.embed)(modality, torch.stack(tensors))
-        for i, embedding in zip(batch, made, strict=True):
-            embeddings[i] = embedding.cpu()
-    CACHE.mkdir(exist_ok=True)
-    aside = path.with_suffix(".writing")
-    table = {"embeddings": embeddings} if features == "pooled" else {str(i): e for i, e in enumerate(embeddings)}
-    save_file({name: tensor.contiguous() for name, tensor in table.items()}, aside)
-    aside.rename(path)
-    return embeddings
+    def _number(self, part: Part) -> int:
+        """The number of a part; a file has one however often it is shown."""
+        if isinstance(part, FilePart) and part in self._numbers:
+            return self._numbers[part]
+        self.parts.append(part)
+        if isinstance(part, FilePart):
+            self._numbers[part] = len(self.parts) - 1
+        return len(self.parts) - 1
 
 
-def _in_order(stored: dict[str, torch.Tensor]) -> torch.Tensor | list[torch.Tensor]:
-    return stored["embeddings"] if "embeddings" in stored else [stored[str(i)] for i in range(len(stored))]
+def encode_row(
+    spoken: Spoken,
+    tokenizer: PreTrainedTokenizerBase,
+    table: SignalTable,
+    modalities: Sequence[str],
+    longest: int | None = None,
+) -> tuple[Row, list[Part]]:
+    """A dialogue as a row without its media's numbers, and these media in the order of their placeholders.
+
+    BadRecord where the model has no tokens for it, its encoder does not read it (``modalities``), or it is too long.
+    """
+    made: dict[str, list[Part]] = {modality: [] for modality in OUTPUT_MODALITIES}
+    for message in spoken.messages:
+        if message["role"] == "assistant":
+            for part in (part["part"] for part in message["content"] if part["type"] != "text"):
+                if part.modality not in table.counts:
+                    raise BadRecord(f"the assistant answers with {part.modality}, which this model cannot make")
+                made[part.modality].append(part)
+    try:
+        ids, mask, media = encode(spoken.messages, tokenizer, table, reply=False)
+    except ConversationError as error:
+        raise BadRecord(str(error)) from error
+    for part in media:
+        if part["type"] not in modalities:
+            raise BadRecord(f"{part['type']} is shown, and the encoder reads {', '.join(modalities)} only")
+    if longest is not None and spoken.source != TOYBOX and len(ids) > longest:
+        raise BadRecord(f"the conversation has {len(ids):,} tokens, more than the {longest:,} that the model reads")
+    captions = {modality: [part.caption for part in parts] for modality, parts in made.items()}
+    row = Row(ids, mask, [], captions, made, spoken.kind, spoken.where, spoken.source, spoken.instruction)
+    return row, [part["part"] for part in media]
 
 
-def _batches(order: list[int], parts: Sequence[MediaPart]) -> list[list[int]]:
-    """Runs of one modality, at most EMBEDDING_BATCH long."""
-    batches: list[list[int]] = []
-    for i in order:
-        fits = batches and len(batches[-1]) < EMBEDDING_BATCH and parts[batches[-1][0]].modality == parts[i].modality
-        if fits:
-            batches[-1].append(i)
-        else:
-            batches.append([i])
-    return batches
+def mixed(groups: Sequence[Sequence[Any]], weights: Sequence[float] | None, seed: int) -> list[Any]:
+    """Rows of several sources: all of them once, or by ``weights`` as many as it takes to have every row once at least.
 
-
-class CaptionConditions:
-    """What the decoders' own text encoders give for captions, computed once a caption (float16)."""
-
-    def __init__(self, decoders: dict[str, Any]) -> None:
-        self.decoders = decoders
-        self.known: dict[str, dict[str, torch.Tensor]] = {modality: {} for modality in decoders}
-
-    def add(self, rows: Sequence[Row]) -> None:
-        """Compute the conditions of all captions of ``rows``."""
-        for modality, decoder in self.decoders.items():
-            captions = sorted({c for row in rows for c in row.captions[modality]} - self.known[modality].keys())
-            for start in range(0, len(captions), 256):
-                chunk = captions[start : start + 256]
-                conditions = decoder.encode_caption(chunk).half().cpu()
-                self.known[modality] |= dict(zip(chunk, conditions, strict=True))
-
-    def stack(self, modality: str, captions: Sequence[str]) -> torch.Tensor:
-        """Conditions (N, L, C) of captions that :meth:`add` has seen."""
-        length, channels = self.decoders[modality].condition_shape
-        found = [self.known[modality][caption].float() for caption in captions]
-        return torch.stack(found) if found else torch.zeros(0, length, channels)
-
-
-class TargetLatents:
-    """What the decoders' autoencoders give for the media that the assistant makes, computed once each (float16)."""
-
-    def __init__(self, decoders: dict[str, Any]) -> None:
-        self.decoders = decoders
-        self.known: dict[str, dict[MediaPart, torch.Tensor]] = {modality: {} for modality in decoders}
-
-    @torch.no_grad()
-    def add(self, rows: Sequence[Row]) -> None:
-        """Encode all media that the assistant makes in ``rows``."""
-        for modality, decoder in self.decoders.items():
-            made = dict.fromkeys(part for row in rows for part in row.made[modality])
-            parts = [part for part in made if part not in self.known[modality]]
-            for start in range(0, len(parts), EMBEDDING_BATCH):
-                chunk = parts[start : start + EMBEDDING_BATCH]
-                latents = decoder.encode_media([medium_of(part) for part in chunk]).half().cpu()
-                self.known[modality] |= dict(zip(chunk, latents, strict=True))
-
-    def stack(self, modality: str, parts: Sequence[MediaPart]) -> torch.Tensor:
-        """Latents (N, ...) of media that :meth:`add` has seen."""
-        return torch.stack([self.known[modality][part].float() for part in parts])
+    By weight w of W a source gives its share w / W of the rows, each of them equally often or once more than another,
+    which of them by ``seed``.
+    """
+    if weights is None:
+        return [row for group in groups for row in group]
+    shares = [weight / sum(weights) for weight in weights]
+    total = max(len(group) / share for group, share in zip(groups, shares, strict=True))
+    rows = []
+    for number, (group, share) in enumerate(zip(groups, shares, strict=True)):
+        times, rest = divmod(round(total * share), len(group))
+        order = np.random.default_rng((seed, number)).permutation(len(group))[:rest]
+        rows += [*list(group) * times, *(group[index] for index in order)]
+    return rows

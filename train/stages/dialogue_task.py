@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,11 +14,15 @@ from torch.utils.data import Dataset
 from nextgpt_lite.checkpoint import load_tokenizer, save_core, trained_state
 from nextgpt_lite.media_places import batch_media
 from nextgpt_lite.model import AnyToAnyCore, caption_loss, language_loss
-from train.bins import BinnedRows, pad_rows
-from train.stages.dialogue_data import CaptionConditions, DialogueRows, Row, TargetLatents
+from train.bins import BinnedRows, packed, pad_rows
+from train.recipe import RecipeError
+from train.stages.dialogue_data import DialogueRows, Row
+from train.stages.loading import Loader
+from train.stages.media_embeddings import StepTable, own_device
+from train.stages.media_parts import AT_START
 from train.task import Task
 
-EVALUATION_SEED = 700
+EVALUATION_BATCH = 25
 
 
 class StageModel(nn.Module):
@@ -50,14 +53,25 @@ class StageModel(nn.Module):
         self.word_head = nn.Linear(core.config.text_config.hidden_size, words) if words else None
 
     def forward(
-        self, input_ids, labels, media_embeddings=None, media_mask=None, shares=None, **targets
+        self,
+        input_ids,
+        labels,
+        media_embeddings=None,
+        media_mask=None,
+        position_ids=None,
+        shares=None,
+        **targets,
     ) -> dict[str, torch.Tensor]:
         """Ids and labels (B, T), media (B, M, E); of each output modality ``target_<modality>`` (spans, L, C) and,
-        where these losses are wanted, ``words_<modality>`` (spans, n) and ``latents_<modality>`` (spans, ...).
+        where these losses are wanted, ``words_<modality>`` (spans, n) and ``latents_<modality>`` (spans, ...), these
+        for the spans ``latents_at_<modality>`` alone where not all have media. ``position_ids`` (1, T) that begin anew
+        set packed dialogues apart.
 
         ``shares`` says of each part of the loss what this batch counts for in its step; None = it is the step.
         """
-        output = self.core(input_ids, media_embeddings=media_embeddings, media_mask=media_mask)
+        # Without a cache, transformers tells packed rows by their positions.
+        packing = {} if position_ids is None else {"position_ids": position_ids, "use_cache": False}
+        output = self.core(input_ids, media_embeddings=media_embeddings, media_mask=media_mask, **packing)
         parts = {"language": language_loss(output.logits, labels)}
         for modality in self.core.table.spans:
             if f"target_{modality}" in targets:
@@ -88,7 +102,9 @@ class StageModel(nn.Module):
             losses[f"words_{modality}"] = functional.cross_entropy(told.float(), words)
         if f"latents_{modality}" in targets:
             decoder = self.decoders[modality].to(condition.device)
-            losses[f"noise_{modality}"] = decoder.noise_loss(targets[f"latents_{modality}"], condition)
+            at = targets.get(f"latents_at_{modality}")
+            wanted = condition if at is None else condition[at]
+            losses[f"noise_{modality}"] = decoder.noise_loss(targets[f"latents_{modality}"], wanted)
         return losses
 
 
@@ -104,7 +120,12 @@ class DialogueTask(Task):
         "word_weight": 0.0,  # of the words that signal tokens must tell of their caption; 0 = no such loss
         "noise_weight": 0.0,  # of the decoders' own loss; above 0 needs whole decoders, not their text encoders alone
         "group_by_modality": False,  # no batch mixes dialogues with media and dialogues without
-        "held_out": 400,  # dialogues of evaluate()
+        "pack_text": False,  # dialogues in words alone lie end to end in one row, without padding; groups them too
+        "held_out": 400,  # dialogues of evaluate(), of Toybox; of a manifest see train.stages.sources
+        "data": [],  # where dialogues come from, see train.stages.sources; none = Toybox
+        "embeddings": AT_START,  # when media of manifests are embedded: "start", "steps", or a folder that has them
+        "bad_records": "refuse",  # records that cannot be used: none is allowed, or "skip" up to bad_limit
+        "bad_limit": 0.01,  # share of all records
     }
     #: Folder of the core in the model folder that this stage writes.
     output: ClassVar[str] = "core"
@@ -114,16 +135,18 @@ class DialogueTask(Task):
         super().__init__(settings, model_dir)
         from encoders.media_encoder import MediaEncoder
 
-        self.encoder = MediaEncoder.from_pretrained(self.model_dir / "encoder").eval()
+        self.encoder = MediaEncoder.from_pretrained(self.model_dir / "encoder").eval().to(own_device())
         self.decoders = self.load_decoders()
         chosen, core = self.settings, self.load_core()
         if core.config.image_size:
             self.encoder.set_image_size(core.config.image_size)
         self.tokenizer = load_tokenizer(self.model_dir / "tokenizer", core.config)
-        self.conditions = CaptionConditions(self.decoders)
-        self.latents = TargetLatents(self.decoders if chosen["noise_weight"] else {})
-        data = self._rows(core, chosen["seed"], chosen["dialogues"])
-        self.words = caption_words(data.rows) if chosen["word_weight"] else {}
+        self.loader = Loader(chosen, core.config, self.encoder, self.tokenizer, self.decoders, self.kinds())
+        self.conditions, self.latents = self.loader.conditions, self.loader.latents
+        data = None if self.loader.streams else self.loader.training()
+        if data is None and chosen["word_weight"]:
+            raise RecipeError("word_weight must be 0 with streams: the words of their captions are not known before")
+        self.words = caption_words(data.rows) if data is not None and chosen["word_weight"] else {}
         self.model = self.stage_model(
             core,
             chosen["caption_weight"],
@@ -132,8 +155,11 @@ class DialogueTask(Task):
             noise_weight=chosen["noise_weight"],
             decoders=self.decoders,
         )
-        self.embeddings = data.embeddings
-        self.dataset = self.bins(data)
+        if data is None:
+            self.embeddings = StepTable(self.encoder, core.config.input_features, self.loader.stores)
+            self.dataset = self.stream()
+        else:
+            self.embeddings, self.dataset = data.embeddings, self.bins(data)
 
     def load_core(self) -> AnyToAnyCore:
         """The core that this stage starts from."""
@@ -169,16 +195,35 @@ class DialogueTask(Task):
         """The dataset: dialogues of similar length in bins."""
         return self.binned(data.rows)
 
+    def stream(self) -> Dataset:
+        """The dataset where dialogues are read as streams."""
+        return self.loader.stream(self.binned)
+
     def binned(self, rows: list[Row]) -> BinnedRows:
         """Rows of similar length in bins, those with media apart from those without where the settings say so."""
         chosen = self.settings
-        group = (lambda row: bool(row.media)) if chosen["group_by_modality"] else None
+        apart = chosen["group_by_modality"] or chosen["pack_text"]
+        group = (lambda row: bool(row.media)) if apart else None
         return BinnedRows(rows, chosen["tokens_per_bin"], chosen["seed"], group)
 
-    def collate(self, items: list[list[Row]]) -> dict[str, torch.Tensor]:
-        return self.batch([row for item in items for row in item], self.embeddings)
+    def begin(self, run_dir: Path, resume: bool) -> None:
+        self.loader.begin(run_dir, resume)
 
-    def batch(self, rows: list[Row], embeddings: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+    def describe_data(self) -> list[str]:
+        """The sources of the dialogues."""
+        return self.loader.describe()
+
+    def collate(self, items: list[list[Row]]) -> dict[str, torch.Tensor]:
+        rows = self.loader.usable([row for item in items for row in item], self.embeddings, self.fits)
+        batch = self.batch(rows, self.embeddings)
+        packs = self.settings["pack_text"] and not any(row.media for row in rows)
+        return batch | packed([row.ids for row in rows], batch["labels"]) if packs else batch
+
+    def fits(self, row: Row, other: Row) -> bool:
+        """Whether ``other`` may stand in a batch in place of ``row``."""
+        return bool(row.media) == bool(other.media)
+
+    def batch(self, rows: list[Row], embeddings: Any) -> dict[str, torch.Tensor]:
         """Rows -> ids, labels, media embeddings (B, M, E) or patches, caption targets, latents of target media."""
         ids = pad_rows([row.ids for row in rows], 0)
         spoken = pad_rows([row.spoken for row in rows], 0)
@@ -190,9 +235,7 @@ class DialogueTask(Task):
                 batch[f"target_{modality}"] = self.conditions.stack(modality, captions)
                 if self.words:
                     batch[f"words_{modality}"] = self._word_labels(captions, self.model.core.table.counts[modality])
-                if modality in self.latents.decoders:
-                    made = [part for row in rows for part in row.made[modality]]
-                    batch[f"latents_{modality}"] = self.latents.stack(modality, made)
+                batch |= self.latents.targets(modality, [part for row in rows for part in row.made[modality]])
         return batch
 
     def denominators(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor | float]:
@@ -215,34 +258,44 @@ class DialogueTask(Task):
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """On fresh dialogues: losses, and for each kind the share whose replies are right token by token."""
-        data = self._rows(self.model.core, EVALUATION_SEED, self.settings["held_out"])
-        right, total, sums = defaultdict(int), defaultdict(int), defaultdict(list)
-        for start in range(0, len(data.rows), 25):
-            rows = data.rows[start : start + 25]
-            batch = self.batch(rows, data.embeddings)
-            for name, value in self.model(**batch).items():
-                sums[name].append(float(value))
-            given = {name: batch[name] for name in ("media_embeddings", "media_mask") if name in batch}
-            logits = self.model.core(batch["input_ids"], **given).logits
-            wrong = (logits[:, :-1].argmax(-1) != batch["labels"][:, 1:]) & (batch["labels"][:, 1:] != -100)
-            for kind, hit in zip(data.kinds[start:], (~wrong.any(1)).tolist(), strict=False):
-                right[kind] += hit
-                total[kind] += 1
+        """On dialogues that training never saw: losses, and the share whose replies are right token by token.
+
+        The share is told for each kind of Toybox and for each manifest; where there are several sources, so is the
+        loss of each.
+        """
+        data = self.loader.held_out()
+        sources = list(dict.fromkeys(row.source for row in data.rows))
+        right, sums = defaultdict(list), defaultdict(list)
+        for source in sources:
+            rows = [row for row in data.rows if row.source == source]
+            for start in range(0, len(rows), EVALUATION_BATCH):
+                batch = self.loader.readable(rows[start : start + EVALUATION_BATCH], data.embeddings)
+                losses, hits = self._judge(batch, data) if batch else ({}, [])
+                for name, value in losses.items():
+                    sums[name].append(value)
+                    sums[f"loss_{source}"] += [value] if name == "loss" else []
+                for row, hit in zip(batch, hits, strict=True):
+                    right[row.kind].append(hit)
+        if len(sources) == 1:
+            sums.pop(f"loss_{sources[0]}", None)
         figures = {name: sum(values) / len(values) for name, values in sums.items()}
-        figures |= {f"right_{kind}": right[kind] / total[kind] for kind in sorted(total)}
-        return figures | {"right": sum(right.values()) / sum(total.values())}
+        figures |= {f"right_{kind}": sum(hits) / len(hits) for kind, hits in sorted(right.items())}
+        every = [hit for hits in right.values() for hit in hits]
+        return figures | ({"right": sum(every) / len(every)} if every else {})
+
+    def _judge(self, rows: list[Row], data: DialogueRows) -> tuple[dict[str, float], list[bool]]:
+        """Losses of a batch, and which of its rows' replies are right."""
+        device = next(self.model.parameters()).device
+        batch = {name: value.to(device) for name, value in self.batch(rows, data.embeddings).items()}
+        losses = {name: float(value) for name, value in self.model(**batch).items()}
+        given = {name: batch[name] for name in ("media_embeddings", "media_mask") if name in batch}
+        logits = self.model.core(batch["input_ids"], **given).logits
+        wrong = (logits[:, :-1].argmax(-1) != batch["labels"][:, 1:]) & (batch["labels"][:, 1:] != -100)
+        return losses, (~wrong.any(1)).tolist()
 
     def kinds(self) -> list[str]:
-        """Kinds of the dialogues, taken in turn; none = all, by their own weights."""
+        """Kinds of Toybox's dialogues, taken in turn; none = all, by their own weights."""
         return self.settings["kinds"]
-
-    def _rows(self, core: AnyToAnyCore, seed: int, count: int) -> DialogueRows:
-        features = core.config.input_features
-        data = DialogueRows(self.encoder, self.tokenizer, core.table, seed, count, self.kinds(), features)
-        self.conditions.add(data.rows)
-        self.latents.add(data.rows)
-        return data
 
 
 def caption_words(rows: list[Row]) -> dict[str, int]:

@@ -19,6 +19,7 @@ from train.recipe import RecipeError
 from train.stages.dialogue_data import DialogueRows, Row
 from train.stages.dialogue_task import StageModel
 from train.stages.encoding_alignment import EncodingAlignmentTask
+from train.stages.sources import TOYBOX
 from train.tuning import lora_settings
 
 #: Parts that captions move, and parts that instructions move: no part is in both.
@@ -89,9 +90,11 @@ class JointTrainingTask(EncodingAlignmentTask):
 
     def bins(self, data: DialogueRows) -> Dataset:
         """Bins of captions, then bins of instructions; the engine's sampler shuffles them."""
-        self.instructions = {id(row) for row, kind in zip(data.rows, data.kinds, strict=True) if self._instructs(kind)}
+        self.instructions = {id(row) for row in data.rows if self._instructs(row)}
         captions = self.binned([row for row in data.rows if id(row) not in self.instructions])
         instructions = self.binned([row for row in data.rows if id(row) in self.instructions])
+        if not all(captions.bins) or not all(instructions.bins):
+            raise RecipeError("joint training needs captions and instructions: data holds one of them alone")
         self.groups = [0] * len(captions) + [1] * len(instructions)
         return ConcatDataset([captions, instructions])
 
@@ -99,14 +102,23 @@ class JointTrainingTask(EncodingAlignmentTask):
         """A step holds captions or instructions, however many batches and processes make it."""
         return self.groups
 
+    def stream(self) -> Dataset:
+        raise RecipeError("joint training tells captions from instructions before it begins: expected no streams")
+
     def collate(self, items: list[list[Row]]) -> dict[str, torch.Tensor]:
         kinds = {id(row) in self.instructions for item in items for row in item}
         if len(kinds) > 1:
             raise RecipeError("a batch holds captions and instructions: a step must hold one kind of data")
         return super().collate(items) | {"instruction": torch.tensor(kinds.pop())}
 
-    def _instructs(self, kind: str) -> bool:
-        return kind in self.settings["instruction_kinds"]
+    def fits(self, row: Row, other: Row) -> bool:
+        return super().fits(row, other) and (id(row) in self.instructions) == (id(other) in self.instructions)
+
+    def _instructs(self, row: Row) -> bool:
+        """By its kind in Toybox; elsewhere as its source says, or else when it is in words alone."""
+        if row.source == TOYBOX:
+            return row.kind in self.settings["instruction_kinds"]
+        return not row.media if row.instruction is None else row.instruction
 
     def kinds(self) -> list[str]:
         """Captions and instructions."""

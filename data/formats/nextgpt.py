@@ -1,0 +1,101 @@
+"""The four kinds of records that NExT-GPT is trained on (2309.05519, Sec. 5), as its published code reads them.
+
+enc    ``{"input_image": "a.jpg", "conversations": [... "<image>\\nWhat is it?" ...]}``, video and audio alike
+dec    ``{"output_image": "a.jpg", "image_captions": "...", "conversations": [... "Sure. <image>"]}``
+T2M    turns with ``caption`` and ``output_modality``; the medium itself is not published, the caption is what is learnt
+MosIT  ``{"image_list": [{"image_name", "caption"}], "video_list", "audio_list", "conversation": [...]}``, media on
+       both sides
+
+Caption embeddings that a record names are not read: ``nextgpt-lite embed`` makes those of the decoders in use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from data.formats import BadRecord, Located, located
+from data.formats.sources import json_entries, shown, text_of
+from data.formats.turns import PLACEHOLDER, MediaQueue, conversation, medium, turns_of
+from data.manifest import Record
+
+MODALITIES = ("image", "video", "audio")
+
+
+def encoding_records(source: Path, *, media: Path | None = None) -> Iterator[Located]:
+    """Encoding-side alignment, and instructions on media: X + T -> T."""
+    return located(json_entries(source), _encoding)
+
+
+def decoding_records(source: Path, *, media: Path | None = None) -> Iterator[Located]:
+    """Decoding-side alignment: T -> X."""
+    return located(json_entries(source), _decoding)
+
+
+def t2m_records(source: Path, *, media: Path | None = None) -> Iterator[Located]:
+    """Text to text and media (T2M): media of the assistant that have a caption and no file."""
+    return located(json_entries(source), _t2m)
+
+
+def mosit_records(source: Path, *, media: Path | None = None) -> Iterator[Located]:
+    """Modality-switching dialogues (MosIT): what the user shows is kept as well as what the assistant makes."""
+    return located(json_entries(source), _mosit)
+
+
+def _encoding(entry: dict[str, Any]) -> Record:
+    given = {m: [medium(m, entry[f"input_{m}"])] for m in MODALITIES if entry.get(f"input_{m}")}
+    return conversation(turns_of(entry), MediaQueue(**given), {"id": entry.get("id")})
+
+
+def _decoding(entry: dict[str, Any]) -> Record:
+    made = {
+        m: [medium(m, entry[f"output_{m}"], _caption(entry.get(f"{m}_captions"), f"{m}_captions"))]
+        for m in MODALITIES
+        if entry.get(f"output_{m}")
+    }
+    if not made:
+        raise BadRecord("expected output_image, output_video or output_audio")
+    return conversation(turns_of(entry), MediaQueue(**made), {"id": entry.get("id")})
+
+
+def _t2m(entry: dict[str, Any]) -> Record:
+    turns, made = turns_of(entry), {m: [] for m in MODALITIES}
+    for turn in turns:
+        modality = turn.get("output_modality", "text")
+        if turn["role"] != "assistant" or modality == "text":
+            continue
+        if modality not in MODALITIES:
+            raise BadRecord(f"unknown output_modality {modality!r}; known are text, {', '.join(MODALITIES)}")
+        made[modality].append({"type": modality, "caption": _caption(turn.get("caption"), "caption")})
+        if not PLACEHOLDER.search(turn["value"]):
+            turn["value"] += f" <{modality}>"  # older files have no placeholder: the medium ends the reply
+    return conversation(turns, MediaQueue(**made), {"id": entry.get("id")})
+
+
+def _mosit(entry: dict[str, Any]) -> Record:
+    listed = {modality: [_listed(item, modality) for item in _list(entry, modality)] for modality in MODALITIES}
+    turns = turns_of(entry, "conversation" if "conversation" in entry else "conversations")
+    record = conversation(turns, MediaQueue(**listed), {"id": entry.get("id")})
+    for message in record["messages"]:
+        if message["role"] == "user":  # what a user shows has no caption to follow
+            message["content"] = [{n: v for n, v in part.items() if n != "caption"} for part in message["content"]]
+    return record
+
+
+def _list(entry: dict[str, Any], modality: str) -> list[Any]:
+    items = entry.get(f"{modality}_list", [])
+    if not isinstance(items, list):
+        raise BadRecord(f'"{modality}_list" must be a list, not {shown(items)}')
+    return items
+
+
+def _listed(item: Any, modality: str) -> dict[str, Any]:
+    if not isinstance(item, dict):
+        raise BadRecord(f'an item of "{modality}_list" must be an object, not {shown(item)}')
+    return medium(modality, item.get(f"{modality}_name"), text_of(item, "caption", empty=True))
+
+
+def _caption(value: Any, key: str) -> str:
+    """A caption, which some files have as a list of one."""
+    return text_of({key: value[0] if isinstance(value, list) and len(value) == 1 else value}, key)

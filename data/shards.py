@@ -1,0 +1,198 @@
+"""Conversations in tar archives, as webdataset keeps them: a sample is the files of one key, one behind the other.
+
+A sample is a record of a manifest (``KEY.json`` with ``messages``, whose media paths name files of the sample), or a
+medium with a caption (``KEY.txt``, or ``caption`` in ``KEY.json``, as img2dataset writes it). The key of a file is its
+path up to the first dot of its name.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import tarfile
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import groupby
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from data.formats.captions import captioned, check_task
+from data.manifest import FormatError, Record, read_line, read_manifest
+from data.media_formats import modality_of
+from data.records import BadRecord, Located, check_replies
+
+
+class Member(NamedTuple):
+    """A file of an archive, and where its bytes stand in it."""
+
+    name: str
+    start: int
+    size: int
+
+    @property
+    def key(self) -> str:
+        path = PurePosixPath(self.name)
+        return str(path.parent / path.name.partition(".")[0])
+
+    @property
+    def extension(self) -> str:
+        return PurePosixPath(self.name).name.partition(".")[2]
+
+
+class Shards:
+    """The records of tar archives, in an order of its own for each pass; where it is can be stored and taken up.
+
+    Media parts carry their bytes as ``content`` beside the name ``path``. ``reader`` of ``readers`` reads the archives
+    of its number only, so that several processes share them. Each pass has the archives, and the samples of an archive,
+    in another order, by ``seed``. FormatError for archives that cannot be read, ValueError for fewer than readers.
+    """
+
+    def __init__(
+        self, paths: Sequence[Path], *, seed: int = 0, reader: int = 0, readers: int = 1, task: str = "tell"
+    ) -> None:
+        if not 0 <= reader < readers:
+            raise ValueError(f"reader {reader} of {readers}: expected 0 to {readers - 1}")
+        if len(paths) < readers:
+            raise ValueError(f"{len(paths)} archives cannot be shared among {readers} readers: expected as many")
+        self.paths = sorted(paths)[reader::readers]
+        self.seed, self.task = seed, check_task(task)
+        self.epoch = self.shard = self.sample = 0
+
+    def __iter__(self) -> Iterator[Located]:
+        """The rest of this pass; after it the next begins."""
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.paths))
+        while self.shard < len(order):
+            number = int(order[self.shard])
+            samples = samples_of(self.paths[number])
+            inside = np.random.default_rng((self.seed, self.epoch, number)).permutation(len(samples))
+            while self.sample < len(samples):
+                members = samples[int(inside[self.sample])]
+                self.sample += 1
+                yield read_sample(self.paths[number], members, self.task)
+            self.shard, self.sample = self.shard + 1, 0
+        self.epoch, self.shard = self.epoch + 1, 0
+
+    def state_dict(self) -> dict[str, int]:
+        """Where it is: passes that are over, archives of this one, samples of the archive."""
+        return {"epoch": self.epoch, "shard": self.shard, "sample": self.sample}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on from what :meth:`state_dict` gave."""
+        self.epoch, self.shard, self.sample = state["epoch"], state["shard"], state["sample"]
+
+
+@lru_cache(maxsize=8)
+def samples_of(path: Path) -> tuple[tuple[Member, ...], ...]:
+    """The samples of an archive, by its headers alone."""
+    try:
+        with tarfile.open(path, "r:") as archive:
+            members = [Member(m.name, m.offset_data, m.size) for m in archive if m.isfile()]
+    except (OSError, tarfile.TarError) as error:
+        raise FormatError(f"{path} is no tar archive that can be read (uncompressed): {error}") from error
+    return tuple(tuple(group) for _, group in groupby(members, key=lambda member: member.key))
+
+
+def read_sample(path: Path, members: Sequence[Member], task: str = "tell") -> Located:
+    """The record of one sample, or what is wrong with it."""
+    where = f"{path}, sample {members[0].key}"
+    with path.open("rb") as archive:
+        files = {}
+        for member in members:
+            archive.seek(member.start)
+            files[member.name] = archive.read(member.size)
+    try:
+        return Located(where, record_of_files(files, task, where))
+    except BadRecord as error:
+        return Located(where, problem=str(error))
+    except FormatError as error:
+        return Located(where, problem=str(error).removeprefix(f"{where}: "))
+
+
+def record_of_files(files: dict[str, bytes], task: str, where: str) -> Record:
+    """A record of the files of a sample. BadRecord, or FormatError that names ``where``, for what is none."""
+    told = _told(files)
+    if "messages" in told:
+        return with_contents(read_line(json.dumps(told), None, where), files)
+    texts = [content.decode("utf-8", "replace") for name, content in files.items() if name.endswith(".txt")]
+    caption = texts[0] if texts else told.get("caption")
+    media = [(name, modality) for name in files if (modality := modality_of(name)) is not None]
+    if len(media) != 1 or not isinstance(caption, str):
+        raise BadRecord(f"expected messages, or one medium and its caption, not {', '.join(sorted(files))}")
+    [(name, modality)] = media
+    return with_contents(captioned(modality, name, caption, task, {}), files)
+
+
+def with_contents(record: Record, files: dict[str, bytes]) -> Record:
+    """A record whose media parts carry the bytes of their files, found by name or by what follows the key."""
+    check_replies(record)
+    endings = {Member(name, 0, 0).extension: name for name in files}
+    for message in record["messages"]:
+        for part in message["content"]:
+            if "path" in part:
+                name = part["path"] if part["path"] in files else endings.get(part["path"])
+                if name is None:
+                    raise BadRecord(f"there is no file {part['path']!r} in the sample")
+                part["content"], part["path"] = files[name], name
+    return record
+
+
+def _told(files: dict[str, bytes]) -> dict[str, Any]:
+    for name, content in files.items():
+        if name.endswith(".json"):
+            try:
+                told = json.loads(content)
+            except ValueError as error:
+                raise BadRecord(f"{name} is not JSON ({error})") from error
+            return told if isinstance(told, dict) else {}
+    return {}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Writing
+
+
+def write_shards(manifest: Path, out: Path, per_shard: int = 1000) -> list[Path]:
+    """Pack the records of a manifest and their media into archives of ``per_shard`` samples in the new folder ``out``.
+
+    Written aside and renamed. FormatError at the first record that is wrong, ValueError for a folder that holds
+    something.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out} holds something already: give a new folder")
+    aside = out.absolute().with_name(f".{os.getpid()}.{out.name}")
+    try:
+        aside.mkdir(parents=True)
+        records, paths = enumerate(read_manifest(manifest)), []
+        for number, group in groupby(records, key=lambda one: one[0] // per_shard):
+            paths.append(out / f"shard-{number:06}.tar")
+            with tarfile.open(aside / paths[-1].name, "w") as archive:
+                for index, record in group:
+                    _write_sample(archive, f"{index:09}", record)
+        if out.exists():
+            out.rmdir()
+        os.replace(aside, out)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return paths
+
+
+def _write_sample(archive: tarfile.TarFile, key: str, record: Record) -> None:
+    names: dict[str, str] = {}
+    for message in record["messages"]:
+        for part in (part for part in message["content"] if "path" in part):
+            source = part["path"]
+            if source not in names:
+                names[source] = f"{len(names)}{Path(source).suffix}"
+                _add(archive, f"{key}.{names[source]}", Path(source).read_bytes())
+            part["path"] = names[source]
+    _add(archive, f"{key}.json", json.dumps(record, ensure_ascii=False).encode())
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    archive.addfile(member, io.BytesIO(content))
