@@ -1,4 +1,4 @@
-"""Foundation: a byte-level tokenizer and a small Llama, trained on Toybox text alone.
+"""Foundation: a byte-level tokenizer and a small Llama, trained on the words of conversations alone.
 
 Media are read as bracketed words here; the stages later put gated prompts in their place.
 """
@@ -9,18 +9,17 @@ import shutil
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import nn
 from torch.utils.data import Dataset
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from data.toybox import dialogues
 from nextgpt_lite.conversation import CHAT_TEMPLATE
 from nextgpt_lite.model import language_loss
 from train.bins import BinnedRows, pad_rows
 from train.task import Task
+from train.worlds import ToyboxWorld, World, open_world
 
 SPECIAL = ("<|pad|>", "<|end|>", "<|user|>", "<|assistant|>")
 
@@ -29,8 +28,9 @@ class LanguageModelTask(Task):
     """Trains tokenizer and language model; exports ``tokenizer/`` and ``language_model/``."""
 
     DEFAULTS: ClassVar[dict[str, Any]] = {
+        "data": [],  # manifests, see train.worlds; none = Toybox
         "seed": 11,  # of the dialogues
-        "dialogues": 40_000,
+        "dialogues": 40_000,  # at most
         "vocabulary": 1500,
         "vocabulary_texts": 4000,
         "hidden_size": 192,
@@ -45,8 +45,9 @@ class LanguageModelTask(Task):
     def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
         super().__init__(settings, model_dir)
         chosen = self.settings
-        self.tokenizer = train_tokenizer(chosen["vocabulary"], chosen["vocabulary_texts"])
-        rows = [self._row(i) for i in range(chosen["dialogues"])]
+        self.world = open_world(chosen["data"])
+        self.tokenizer = train_tokenizer(chosen["vocabulary"], chosen["vocabulary_texts"], self.world)
+        rows = [self._row(i, chosen["seed"]) for i in range(min(chosen["dialogues"], self.world.conversations()))]
         self.dataset: Dataset = BinnedRows(rows, chosen["tokens_per_bin"], chosen["seed"])
         self.model = TextModel(small_llama(len(self.tokenizer), chosen))
 
@@ -69,7 +70,8 @@ class LanguageModelTask(Task):
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
         """Assistant-token loss and accuracy, and whole replies right, on dialogues of a fresh seed."""
-        rows = [self._row(i, seed=self.settings["seed"] + 500) for i in range(256)]
+        count = min(256, self.world.conversations(held_out=True))
+        rows = [self._row(i, self.settings["seed"] + 500, held_out=True) for i in range(count)]
         hits, tokens, whole, loss = 0, 0, 0, 0.0
         for start in range(0, len(rows), 32):
             batch = self.collate([rows[start : start + 32]])
@@ -82,15 +84,9 @@ class LanguageModelTask(Task):
             loss += float(language_loss(logits, labels)) * len(labels)
         return {"loss": loss / len(rows), "token_accuracy": hits / tokens, "whole_dialogues_right": whole / len(rows)}
 
-    def _row(self, index: int, seed: int | None = None) -> tuple[list[int], list[float]]:
+    def _row(self, index: int, seed: int, held_out: bool = False) -> tuple[list[int], list[float]]:
         """One dialogue as ids and loss weights."""
-        seed = self.settings["seed"] if seed is None else seed
-        dialogue = dialogues.dialogue(seed, index)
-        rng = np.random.default_rng((seed, index, 1))
-        messages = [
-            {"role": role, "content": "".join(part for part in parts if isinstance(part, str)).strip()}
-            for role, parts in dialogues.text_only(dialogue, rng)
-        ]
+        messages = self.world.conversation(seed, index, held_out)
         encoded = self.tokenizer.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=True)
         user_weight = self.settings["user_weight"]
         return encoded["input_ids"], [1.0 if m else user_weight for m in encoded["assistant_masks"]]
@@ -132,8 +128,8 @@ def small_llama(vocabulary: int, sizes: dict[str, Any]) -> LlamaForCausalLM:
     )
 
 
-def train_tokenizer(vocabulary: int, texts: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE on the grammar's own sentences: any other text still has tokens, byte by byte."""
+def train_tokenizer(vocabulary: int, texts: int, world: World | None = None) -> PreTrainedTokenizerFast:
+    """A byte-level BPE on ``texts`` conversations of a world (none = Toybox): other text is read byte by byte."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -143,7 +139,7 @@ def train_tokenizer(vocabulary: int, texts: int) -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(dialogues.vocabulary_corpus(texts), trainer)
+    tokenizer.train_from_iterator((world or ToyboxWorld()).corpus(texts), trainer)
     pad, end, _, _ = SPECIAL
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=pad, eos_token=end, padding_side="left")
     fast.chat_template = CHAT_TEMPLATE
