@@ -1,4 +1,6 @@
-"""``nextgpt-lite evaluate SUITE... [--model nano|DIR] [--data MANIFEST.jsonl] [--count N] [--seed N] [--out DIR]``."""
+"""``nextgpt-lite evaluate SUITE... [--model nano|DIR] [--data MANIFEST.jsonl] [--judge DIR] [--count N] [--seed N]
+[--out DIR]``.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", type=Path, metavar="MANIFEST.jsonl", help="your own conversations in place of Toybox's"
     )
+    parser.add_argument(
+        "--judge", type=Path, metavar="DIR", help="with --data: judges of what media show, e.g. runs/digits/judges"
+    )
     parser.add_argument("--count", type=int, default=320, help="size of the run; 320 is the full suite (default)")
     parser.add_argument("--seed", type=int, default=0, help="streams of scenes, words and noise (default: 0)")
     parser.add_argument("--out", type=Path, help="folder of the results (default: outputs/SUITE-seedN)")
@@ -32,6 +37,8 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--count must be at least 1, not {args.count}")
     if args.seed < 0:
         raise ValueError(f"--seed must not be below 0, but is {args.seed}")
+    if args.data is None and (args.judge is not None or "own_data" in args.suites):
+        raise ValueError("own_data and --judge need --data MANIFEST.jsonl")
     if args.data is not None:
         check_manifest(args.data)
     from evaluation.report import table_text  # after the cheap checks: this and the model take seconds to import
@@ -46,9 +53,12 @@ def run(args: argparse.Namespace) -> int:
             suite = getattr(importlib.import_module(module), function)
             print(table_text(suite(model, args.count, args.seed, out, progress=Progress())))
         else:
+            from evaluation.judges import load_judges
             from evaluation.own_data import evaluate_own_data, own_data_text
 
-            print(own_data_text(evaluate_own_data(model, args.data, args.count, args.seed, out, progress=Progress())))
+            judges = load_judges(args.judge) if args.judge is not None else None
+            run_on = (model, args.data, args.count, args.seed, out, Progress(), judges)
+            print(own_data_text(evaluate_own_data(*run_on)))
         print(f"\n{out / 'results.json'}\n{out / 'report.html'}")
     return 0
 

@@ -23,7 +23,7 @@ def finish(folder: Path, name: str, cache: dict[str, Any]) -> None:
 
 
 def install(build: Path, target: Path, cache: dict[str, Any]) -> None:
-    """Copy the components of ``build`` to ``target`` as a model, in place of the one that is there; aside and renamed."""
+    """Put the components of ``build`` as a model in the place of ``target``; written aside and renamed."""
     aside = target.with_name(f"writing-{target.name}")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)

@@ -41,7 +41,7 @@ MAKE = {
         "Say {a_name}.", "Say {name}.", "Say the {noun} {name}.", "Let me hear {a_name}.", "Read out {name}.",
         "I want to hear {a_name}.", "Make a sound of {a_name}.", "Say {name}, please.",
     ],
-    "video": ["Film {a_name}.", "Show me {a_name} in a video.", "Make a video of {a_name}.", "A film of {a_name}, please."],
+    "video": ["Film {a_name}.", "Show me {a_name} in a video.", "Make a video of {a_name}."],
 }  # fmt: skip
 CONVERT = {
     "image": ["Draw it.", "Draw the {noun} that you hear.", "Draw what you hear.", "Show me this as a picture."],

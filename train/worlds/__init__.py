@@ -10,25 +10,25 @@ from typing import Any
 
 from data.manifest import FormatError
 from train.recipe import RecipeError
+from train.stages.media_parts import AT_START
+from train.stages.sources import sources_of
 from train.worlds.base import ENDLESS, MediaStream, World
 from train.worlds.manifest_world import ManifestWorld
 from train.worlds.toybox_world import ToyboxWorld
 
 
-def open_world(data: list[dict[str, Any]]) -> World:
-    """The world of a recipe's ``data``; RecipeError for what is not there or cannot be read.
+def open_world(data: Any) -> World:
+    """The world of a recipe's ``data``, spelt as in train.stages.sources; RecipeError for what cannot be read.
 
     Weights, by which stages mix sources, mean nothing here: a foundation sees every medium of every manifest.
     """
-    if not isinstance(data, list) or not all(isinstance(entry, dict) for entry in data):
-        raise RecipeError(f"data must be a list of {{path: MANIFEST.jsonl}}, not {data!r}")
-    if not data or all(entry.get("toybox") for entry in data):
+    sources = sources_of(data, AT_START)
+    if all(source.toybox for source in sources):
         return ToyboxWorld()
-    missing = [entry for entry in data if not isinstance(entry.get("path"), str)]
-    if missing:
-        raise RecipeError(f"data: {missing[0]!r} has no path, and foundations do not mix manifests with Toybox")
+    if any(source.toybox for source in sources):
+        raise RecipeError("data: foundations learn from Toybox or from manifests, not from both")
     try:
-        return ManifestWorld([Path(entry["path"]) for entry in data])
+        return ManifestWorld([Path(source.path) for source in sources])
     except FormatError as error:
         raise RecipeError(str(error)) from error
 

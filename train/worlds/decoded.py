@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from data.media_intake import MediaError, Medium, load_medium
 from encoders.preprocess_audio import resample
 from train.array_files import cached
 from train.recipe import RecipeError
+from train.stages.fitting import fit_picture
 
 CACHE = Path(".cache/media")
 RATE, SECONDS = 16_000, 2.0
@@ -34,7 +34,7 @@ def decoded(modality: str, files: Sequence[Path], size: int) -> np.ndarray:
     points float32 (N, P, 3). Decoded once, then read from CACHE. RecipeError for a file that is not taken in.
     """
     forms: dict[str, Callable[[Medium], np.ndarray]] = {
-        "image": lambda medium: square(medium.array, size),
+        "image": lambda medium: fit_picture(medium.array, size),
         "video": lambda medium: film(medium.array, size),
         "audio": lambda medium: stored_sound(medium.array, int(medium.rate or RATE)),
         "points": lambda medium: cloud(medium.array),
@@ -67,19 +67,10 @@ def load(path: Path) -> Medium:
         raise RecipeError(str(error)) from error
 
 
-def square(picture: np.ndarray, size: int) -> np.ndarray:
-    """uint8 (H, W, 3) to uint8 (S, S, 3): the middle square, resized."""
-    height, width = picture.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    middle = Image.fromarray(picture[top : top + side, left : left + side])
-    return np.asarray(middle.resize((size, size), Image.Resampling.BICUBIC))
-
-
 def film(frames: np.ndarray, size: int) -> np.ndarray:
     """uint8 (any, H, W, 3) to uint8 (F, S, S, 3), frames taken evenly."""
     chosen = np.linspace(0, len(frames) - 1, FRAMES).round().astype(int)
-    return np.stack([square(frames[index], size) for index in chosen])
+    return np.stack([fit_picture(frames[index], size) for index in chosen])
 
 
 def stored_sound(wave: np.ndarray, rate: int) -> np.ndarray:
