@@ -22,25 +22,26 @@ def write_digits(folder: Path, train: int = 3, test: int = 1, labels: str = "012
     for label in labels:
         for number in range(train + test):
             split = "train" if number < train else "test"
-            rng = np.random.default_rng((int(label), number))
             image, sound = f"images/{label}_{number}.png", f"audio/{label}_{number}.wav"
-            save_medium(Medium("image", picture(label, rng)), folder / image)
-            save_medium(Medium("audio", tone(label, rng), RATE), folder / sound)
+            save_medium(Medium("image", picture(label, number)), folder / image)
+            save_medium(Medium("audio", tone(label, number), RATE), folder / sound)
             rows += [(image, "image", label, split), (sound, "audio", label, split)]
     with (folder / "labels.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("path", "modality", "digit", "split"), *rows])
     return folder / "labels.csv"
 
 
-def picture(label: str, rng: np.random.Generator) -> np.ndarray:
+def picture(label: str, number: int) -> np.ndarray:
     """A printed digit, uint8 (28, 28, 3), white on black, shifted a little."""
+    rng = np.random.default_rng((int(label), number))
     image = Image.new("RGB", (28, 28))
     left, top = (int(value) for value in rng.integers(6, 10, 2))
     ImageDraw.Draw(image).text((left, top - 4), label, fill="white", font=ImageFont.load_default(18))
     return np.asarray(image)
 
 
-def tone(label: str, rng: np.random.Generator) -> np.ndarray:
+def tone(label: str, number: int) -> np.ndarray:
     """A third of a second of a pitch of its own, float32."""
+    rng = np.random.default_rng((int(label), number))
     time = np.arange(int(RATE * rng.uniform(0.3, 0.4))) / RATE
     return (0.5 * np.sin(2 * np.pi * 200 * 1.25 ** int(label) * time)).astype(np.float32)

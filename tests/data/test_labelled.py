@@ -45,10 +45,8 @@ def direction(record):
 def test_every_direction_is_there_and_says_what_is_true(table):
     found = [located.record for located in read(table)]
     cells = Counter(direction(record) for record in found if record["meta"]["kind"] in ("tell", "make", "convert"))
-    assert set(cells) == {
-        ("image", "text"), ("audio", "text"), ("text", "image"), ("text", "audio"), ("audio", "image"), ("image", "audio"),
-    }  # fmt: skip
-    assert set(cells.values()) == {12}
+    names = ("text", "image", "audio")
+    assert cells == {(a, b): 12 for a in names for b in names if a != b}
     for record in found:
         media = [part for part in parts_of(record, "user") + parts_of(record, "assistant") if part["type"] != "text"]
         assert all(part["caption"] == {"7": "seven", "8": "eight"}[part["path"][1]] for part in media)
@@ -81,13 +79,11 @@ def test_conversations_of_two_turns_are_there(table):
 
 def test_words_may_be_replaced(table, tmp_path):
     words = tmp_path / "words.yaml"
-    words.write_text(
-        'label: digit\nnames: {"7": seven}\nanswers: {tell: "I read {a_name}."}\nask: {image: ["Read!"]}\n'
-    )
+    text = 'label: digit\nnames: {"7": seven}\nanswers: {tell: "I read {a_name}."}\nask: {image: [Read!]}\n'
+    words.write_text(text)
     told = [located.record for located in reader("labelled")(table, words=str(words))]
-    seven = next(
-        r for r in told if r["meta"]["kind"] == "tell" and r["meta"]["digit"] == "7" and direction(r)[0] == "image"
-    )
+    seven = next(r for r in told if r["meta"]["kind"] == "tell" and r["meta"]["digit"] == "7")
+    assert direction(seven) == ("image", "text")
     assert [part.get("text") for part in seven["messages"][0]["content"]] == [None, "Read!"]
     assert seven["messages"][1]["content"][0]["text"] == "I read a seven."
     assert with_article("eight") == "an eight" and with_article("one") == "a one" and with_article("8") == "an 8"
@@ -102,9 +98,8 @@ def test_a_table_with_a_column_of_labels_needs_no_words(tmp_path):
 
 
 def test_bad_rows_hide_no_others(table):
-    table.write_text(
-        HEADER + "a7.png,image,7,train,ann\nb.xyz,smell,7,train,ann\nc.png,image\nd.png,image,,train,ann\n"
-    )
+    rows = ("a7.png,image,7,train,ann", "b.xyz,smell,7,train,ann", "c.png,image", "d.png,image,,train,ann")
+    table.write_text(HEADER + "\n".join(rows))
     found = read(table)
     problems = {located.where.rpartition(" ")[2]: located.problem for located in found if located.problem}
     assert "unknown modality 'smell'" in problems["3"] and "2 columns, expected 5" in problems["4"]

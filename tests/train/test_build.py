@@ -1,6 +1,7 @@
 """Builds: what their files may say, which runs count as done, in which order they start."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -98,9 +99,8 @@ def test_what_is_done_is_not_run_again(written):
     ],
 )
 def test_refusals(written, text, message):
-    with pytest.raises(RecipeError, match="(?s)") as refused:
+    with pytest.raises(RecipeError, match=re.escape(message)):
         written(text)
-    assert message in str(refused.value)
 
 
 def test_the_command_refuses_in_a_sentence(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""Manifests as worlds: what is known of media, what is held out, and every foundation trained on one for a few steps."""
+"""Manifests as worlds: what is known of media, what is held out; foundations trained on one for a few steps."""
 
 import numpy as np
 import pytest
@@ -92,16 +92,12 @@ def test_streams_repeat_themselves_and_vary(world):
 
 
 def test_pictures_and_sounds_are_those_of_the_files(world):
-    stream = world.stream("image", 0)
-    rows = {item.path.name: index for index, item in enumerate(stream.items)}
-    name = next(iter(rows))
-    label, number = name.removesuffix(".png").split("_")
-    assert np.array_equal(
-        stream.medium(rows[name], 28), picture(label, np.random.default_rng((int(label), int(number))))
-    )
+    pictures = world.stream("image", 0)
+    label, number = pictures.items[0].path.stem.split("_")
+    assert np.array_equal(pictures.medium(0, 28), picture(label, int(number)))
     sounds = world.stream("audio", 0)
     label, number = sounds.items[0].path.stem.split("_")
-    original = tone(label, np.random.default_rng((int(label), int(number))))
+    original = tone(label, int(number))
     heard = sounds.medium(0)
     assert len(heard) == 2 * len(original)  # 8 to 16 kHz
     assert np.abs(heard[200:-200:2] - original[100:-100]).max() < 0.05
@@ -150,7 +146,7 @@ def captioned(tmp_path):
     records = []
     for number in range(6):
         path = tmp_path / f"{number}.png"
-        save_medium(Medium("image", picture(str(number // 2), np.random.default_rng(number))), path)
+        save_medium(Medium("image", picture(str(number // 2), number)), path)
         said = f"A printed {number // 2}, white on black."
         asked = [{"type": "image", "path": str(path)}, {"type": "text", "text": "What is this?"}]
         records.append({"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": said}]})
@@ -163,11 +159,8 @@ def test_captions_alone_are_enough_for_an_encoder(captioned, tmp_path):
     batch = task.collate([task.dataset[i] for i in range(8)])
     output = task.model(**batch)
     assert set(output) == {"loss", "contrast"} and output["loss"] > 0
-    same = batch["codes"] == batch["codes"].T
-    alike = task.model._contrast(
-        torch.eye(8), batch["codes"][:1].expand(8, 1), torch.eye(8), batch["codes"][:1].expand(8, 1)
-    )
-    assert same.any() and alike == 0  # a text that fits every medium tells none apart
+    codes = batch["codes"][:1].expand(8, 1)
+    assert task.model._contrast(torch.eye(8), codes, torch.eye(8), codes) == 0  # a text that fits all tells none apart
     assert task.evaluate() == {}
 
 
@@ -198,7 +191,7 @@ def test_a_broken_medium_is_named(captioned, tmp_path, monkeypatch):
 
 def test_varied_copies_stay_near():
     rng = np.random.default_rng(0)
-    original = picture("8", rng).repeat(2, 0).repeat(2, 1)
+    original = picture("8", 0).repeat(2, 0).repeat(2, 1)
     copy = varied("image", original, rng)
     assert copy.shape == original.shape and 0 < np.abs(copy.astype(int) - original).mean() < 60
     room = in_a_room(np.ones(100, np.float32), 300, 50, rng)
