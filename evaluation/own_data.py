@@ -15,7 +15,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -39,7 +39,7 @@ class Question:
     messages: list[dict]
     text: str
     media: list[dict]
-    attributes: dict
+    attributes: dict = field(default_factory=dict)
 
 
 @dataclass

@@ -87,7 +87,7 @@ def test_judges_that_do_not_fit_are_refused(judge, tmp_path):
     with pytest.raises(ValueError, match="judge different things: image: shade of 2; audio: sound of 3"):
         load_judges(tmp_path)
     (tmp_path / "audio.safetensors").write_bytes(b"broken")
-    with pytest.raises(ValueError, match="the judge of audio in .* cannot be read"):
+    with pytest.raises(ValueError, match=r"the judge of audio in .* cannot be read"):
         load_judges(tmp_path)
 
 

@@ -172,13 +172,21 @@ def items_of(records: Iterable[Record]) -> dict[str, list[Item]]:
 
 def _items(record: Record) -> Iterator[tuple[str, Item]]:
     """(modality, item) of each medium of a record that has a caption."""
-    attributes = {name: str(value) for name, value in record["meta"].get("attributes", {}).items()}
+    attributes = _attributes(record)
     for number, message in enumerate(record["messages"]):
         for part in message["content"]:
             if part["type"] != "text":
                 caption = part.get("caption") or _answer(record["messages"], number)
                 if caption:
                     yield part["type"], Item(Path(part["path"]), caption, dict(attributes))
+
+
+def _attributes(record: Record) -> dict[str, str]:
+    """``meta.attributes`` as text; RecipeError where they are no mapping."""
+    given = record["meta"].get("attributes", {})
+    if not isinstance(given, dict):
+        raise RecipeError(f"meta.attributes must map names to values, not {given!r}")
+    return {str(name): str(value) for name, value in given.items()}
 
 
 def _answer(messages: list[dict[str, Any]], number: int) -> str:
