@@ -54,7 +54,7 @@ def build_cache(folder: Path, prototypes: int, blend: float) -> None:
     for start in range(0, prototypes, 64):
         pictures = [render(sample(CACHE_SEED, i), "image") for i in range(start, min(start + 64, prototypes))]
         embedded.append(encoder.embed("image", torch.stack([encoder.preprocess("image", p) for p in pictures])))
-    VisualCache(torch.cat(embedded), blend=blend).save(folder / "cache", encoder.identity)
+    VisualCache(torch.cat(embedded), blend=blend).save(folder / "cache", str(encoder.identity))
 
 
 def size_of(folder: Path, components) -> int:

@@ -39,8 +39,11 @@ def decode_attributes(codes: np.ndarray, known: dict[str, tuple] = ATTRIBUTES) -
 class ContrastStream(Protocol):
     """Media to train an encoder on, as files or renderers give them, with codes of what each one shows."""
 
-    modality: str
-    count: int
+    @property
+    def modality(self) -> str: ...
+
+    @property
+    def count(self) -> int: ...
 
     @property
     def key(self) -> str:

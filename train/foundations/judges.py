@@ -36,6 +36,7 @@ class JudgeTask(Task):
         "held_out": 400,  # media of evaluate(), at most
     }
     modality: ClassVar[str]
+    model: JudgeNetwork
 
     def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
         super().__init__(settings, model_dir)

@@ -75,6 +75,7 @@ class ManifestStream:
 
     def _decoded(self, size: int) -> tuple[dict[Path, int], np.ndarray]:
         """Row of each file, and the rows; kept for the size that was last asked for."""
+        size = size if self.modality in ("image", "video") else 0
         if getattr(self, "_size", None) != size:
             rows = {path: row for row, path in enumerate(self._files)}
             self._size, self._media = size, (rows, decoded(self.modality, self._files, size))
@@ -128,7 +129,8 @@ class ManifestWorld:
         return in_words(records[self._orders[seed, held_out][index % len(records)]])
 
     def corpus(self, count: int) -> Iterator[str]:
-        for record in self._split[False][:count]:
+        records = self._split[False]
+        for record in records[:: max(1, len(records) // count)]:  # manifests are often in order of what they show
             for message in in_words(record):
                 yield message["content"]
         yield from self.captions
