@@ -33,7 +33,7 @@ def moved(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
     fill = tuple(int(value) for value in np.median(border, axis=0))
     image = Image.fromarray(picture)
-    return np.asarray(
+    return np.array(  # a copy: torch refuses what Pillow lets nobody write to
         image.transform((size, size), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=fill)
     )
 
