@@ -1,4 +1,6 @@
-"""``nextgpt-lite evaluate SUITE... [--model M] [--data D] [--lengths N,N...] [--count N] [--seed N] [--out DIR]``."""
+"""``nextgpt-lite evaluate SUITE... [--model M] [--data D] [--judge DIR] [--lengths N,N...] [--count N] [--seed N]
+[--out DIR]``.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         type=Path,
-        help="any_to_any: MANIFEST.jsonl, your own conversations in place of Toybox's; long_context: a folder of texts",
+        help="any_to_any, own_data: MANIFEST.jsonl, your own conversations; long_context: a folder of texts",
+    )
+    parser.add_argument(
+        "--judge", type=Path, metavar="DIR", help="own_data: judges of what media show, e.g. runs/digits/judges"
     )
     parser.add_argument("--lengths", help="long_context: tokens of a row (default: 512,1024,2048,4096,8192)")
     parser.add_argument("--count", type=int, help=f"size of the run (default, the full suite: {full})")
@@ -35,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--count must be at least 1, not {args.count}")
     if args.seed < 0:
         raise ValueError(f"--seed must not be below 0, but is {args.seed}")
-    suites = {"any_to_any": any_to_any, "long_context": long_context}
+    suites = {"any_to_any": any_to_any, "own_data": own_data, "long_context": long_context}
     for name in args.suites:
         out = args.out or Path("outputs") / f"{name}-seed{args.seed}"
         out = out / name if len(args.suites) > 1 and args.out else out
@@ -46,27 +51,43 @@ def run(args: argparse.Namespace) -> int:
 
 def any_to_any(args: argparse.Namespace, count: int, out: Path) -> str:
     """Run the suite of media, on Toybox or on a manifest; what it prints."""
-    if args.lengths is not None:
-        raise ValueError(f"--lengths {args.lengths} belongs to the suite long_context, not to any_to_any")
-    if args.data is not None:
-        check_manifest(args.data)
-    from nextgpt_lite import AnyToAny  # after the cheap checks: this takes seconds to import
+    if args.data is not None or args.judge is not None:
+        return own_data(args, count, out)
+    refuse_lengths(args, "any_to_any")
+    from evaluation.any_to_any import evaluate  # after the cheap checks: this and the model take seconds to import
+    from evaluation.report import table_text
+    from nextgpt_lite import AnyToAny
 
     model = AnyToAny.from_pretrained(args.model)
-    if args.data is not None:
-        from evaluation.own_data import evaluate_own_data, own_data_text
-
-        return own_data_text(evaluate_own_data(model, args.data, count, args.seed, out, progress=Progress()))
-    from evaluation.any_to_any import evaluate
-    from evaluation.report import table_text
-
     return table_text(evaluate(model, count, args.seed, out, progress=Progress()))
+
+
+def own_data(args: argparse.Namespace, count: int, out: Path) -> str:
+    """Run the suite of media on a manifest; what it prints."""
+    if args.data is None:
+        raise ValueError("own_data and --judge need --data MANIFEST.jsonl")
+    refuse_lengths(args, "own_data")
+    check_manifest(args.data)
+    from evaluation.judges import load_judges
+    from evaluation.own_data import evaluate_own_data, own_data_text
+    from nextgpt_lite import AnyToAny
+
+    judges = load_judges(args.judge) if args.judge is not None else None
+    model = AnyToAny.from_pretrained(args.model)
+    return own_data_text(evaluate_own_data(model, args.data, count, args.seed, out, Progress(), judges))
+
+
+def refuse_lengths(args: argparse.Namespace, suite: str) -> None:
+    if args.lengths is not None:
+        raise ValueError(f"--lengths {args.lengths} belongs to the suite long_context, not to {suite}")
 
 
 def long_context(args: argparse.Namespace, count: int, out: Path) -> str:
     """Run the suite of long rows; what it prints."""
     if args.data is None:
         raise ValueError("long_context reads texts that the model was not trained on: give --data FOLDER")
+    if args.judge is not None:
+        raise ValueError(f"--judge {args.judge} belongs to the suite own_data, not to long_context")
     lengths = None if args.lengths is None else lengths_of(args.lengths)
     from evaluation.long_context import LENGTHS, evaluate
     from evaluation.long_context_report import table_text

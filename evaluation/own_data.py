@@ -1,11 +1,12 @@
-"""The suite ``any_to_any`` on conversations of one's own.
+"""Conversations of one's own: the suite ``own_data``, and ``any_to_any`` where it is given data.
 
-    nextgpt-lite evaluate any_to_any --data MANIFEST.jsonl --count 100
+    nextgpt-lite evaluate own_data --data MANIFEST.jsonl --count 100 [--judge FOLDER]
 
 Every turn of the assistant in the manifest is a question: the model gets the messages before it, as they stand, and
 its reply is compared with the manifest's. No oracle knows what these media show, so a medium is judged by the
 encoder: by the cosine to the manifest's own medium, and by whether that one, of all media of its kind in the
-manifest, is the nearest.
+manifest, is the nearest. Judges that were trained on files like these (evaluation.judges) say more, see
+evaluation.judging.
 """
 
 from __future__ import annotations
@@ -14,8 +15,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -24,6 +24,8 @@ from torch.nn import functional
 from data.manifest import MEDIA, Record, read_manifest
 from data.media_intake import load_medium
 from evaluation.conversations import Progress, produced
+from evaluation.judges import Judge
+from evaluation.judging import judged
 from evaluation.report import Talk, flat, number, own_data_html, write_aside, write_results
 from evaluation.scoring import Tally, routing
 from nextgpt_lite import AnyToAny, Reply
@@ -33,11 +35,12 @@ SHOWN = 60
 
 @dataclass
 class Question:
-    """Messages up to a turn of the assistant, and that turn: its words and its media."""
+    """Messages up to a turn of the assistant, that turn's words and media, what the record says of its media."""
 
     messages: list[dict]
     text: str
     media: list[dict]
+    attributes: dict = field(default_factory=dict)
 
 
 @dataclass
@@ -50,14 +53,20 @@ class Answer:
 
 
 def evaluate_own_data(
-    model: AnyToAny, manifest: Path, count: int, seed: int, out: Path, progress: Progress | None = None
+    model: AnyToAny,
+    manifest: Path,
+    count: int,
+    seed: int,
+    out: Path,
+    progress: Progress | None = None,
+    judges: dict[str, Judge] | None = None,
 ) -> dict:
-    """Run the first ``count`` conversations of ``manifest`` and write results.json and report.html into ``out``.
+    """Run ``count`` conversations, evenly spread over ``manifest``; write results.json and report.html into ``out``.
 
     Raises data.manifest.FormatError or data.media_intake.MediaError at the first record that cannot be read, before
     anything is written.
     """
-    records = list(islice(read_manifest(manifest), count))
+    records = evenly(list(read_manifest(manifest)), count)
     questions = [question for record in records for question in questions_of(record)]
     if not questions:
         raise ValueError(f"{manifest} holds no turn of an assistant: there is nothing to compare replies with")
@@ -68,16 +77,27 @@ def evaluate_own_data(
             progress("conversations", index + 1, len(questions))
     answers = compare(model, questions, replies)
     results = {
-        "suite": "any_to_any",
+        "suite": "own_data",
         "model": {"hash": model.hash},
         "data": {"hash": hashlib.sha256(manifest.read_bytes()).hexdigest()},
         "seed": seed,
         "count": len(records),
-        "metrics": measure(answers),
+        "metrics": measure(answers) | ({"judged": judge_all(answers, judges)} if judges else {}),
     }
     write_results(results, out)
     write_aside(out / "report.html", own_data_html(results, [talk_of(answer) for answer in answers[:SHOWN]]))
     return results
+
+
+def evenly(records: list[Record], count: int) -> list[Record]:
+    """At most ``count`` records at even distances: manifests are often in order of what they show."""
+    return [records[i * len(records) // count] for i in range(count)] if count < len(records) else records
+
+
+def judge_all(answers: list[Answer], judges: dict[str, Judge]) -> dict:
+    """The judges' figures, see evaluation.judging."""
+    asked = (([p["type"] for p in a.question.media], a) for a in answers)
+    return judged(((a.question.messages, kinds, a.question.attributes, a.reply) for kinds, a in asked), judges)
 
 
 def own_data_text(results: dict) -> str:
@@ -92,7 +112,8 @@ def questions_of(record: Record) -> Iterator[Question]:
     for index, message in enumerate(messages):
         if message["role"] == "assistant":
             words = " ".join(part["text"] for part in message["content"] if part["type"] == "text")
-            yield Question(messages[:index], words, [p for p in message["content"] if p["type"] in MEDIA])
+            media = [part for part in message["content"] if part["type"] in MEDIA]
+            yield Question(messages[:index], words, media, record["meta"].get("attributes", {}))
 
 
 def with_array(part: dict) -> dict:

@@ -17,9 +17,9 @@ MAY_IMPORT = {
     "evaluation": {"nextgpt_lite", "encoders", "adapters", "decoders", "data"},
     "demo": {"nextgpt_lite"},
 }
-#: Files with one arrow more, and why: the oracles that evaluation scores with are trained by the common trainer.
+#: Files with one arrow more, and why: oracles and judges that evaluation scores with are trained by the common trainer.
 #: (nextgpt_lite/cli.py names the modules of its subcommands as text and imports the one that was called.)
-EXCEPTIONS = {"train/foundations/oracles.py": {"evaluation"}}
+EXCEPTIONS = {f"train/foundations/{name}.py": {"evaluation"} for name in ("oracles", "judges")}
 
 
 def imported_rooms(source: str, room: str) -> Iterator[tuple[int, str]]:

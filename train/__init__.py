@@ -5,6 +5,8 @@ TASKS = {
     "oracle_image": "train.foundations.oracles:ImageOracleTask",
     "oracle_video": "train.foundations.oracles:VideoOracleTask",
     "oracle_audio": "train.foundations.oracles:AudioOracleTask",
+    "judge_image": "train.foundations.judges:ImageJudgeTask",
+    "judge_audio": "train.foundations.judges:AudioJudgeTask",
     "encoder": "train.foundations.contrast:ContrastTask",
     "language_model": "train.foundations.language_model:LanguageModelTask",
     "text_language_model": "train.foundations.text_language_model:TextLanguageModelTask",

@@ -30,6 +30,7 @@ FORMATS = {
     "cc3m": "data.formats.cc3m:records",
     "webvid": "data.formats.webvid:records",
     "audiocaps": "data.formats.audiocaps:records",
+    "labelled": "data.formats.labelled:records",
 }
 
 

@@ -17,8 +17,8 @@ from nextgpt_lite.cli import main
 from nextgpt_lite.long_reading import final_losses, tells_passkey
 from nextgpt_lite.merge import merged_model
 from train.recipe import RecipeError, read_recipe
-from train.task import build_task
 from train.run import run_recipe
+from train.task import build_task
 
 RECIPES = Path(__file__).parents[2] / "train/recipes"
 SHORT, LONG = 320, 640

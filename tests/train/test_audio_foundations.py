@@ -1,15 +1,17 @@
 """The three audio tasks at tiny size, in the order in which they build on each other."""
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from data.toybox.grammar import TAG_WORDS
 from decoders.audio import AudioDecoder
-from train.foundations.audio_diffusion import AudioDiffusionTask, build_text_encoder, build_tokenizer, caption_of
+from train.foundations.audio_diffusion import AudioDiffusionTask, build_text_encoder, build_tokenizer, some_of_caption
 from train.foundations.audio_vae import AudioVaeTask
-from train.foundations.sounds import MelStream, scenes
+from train.foundations.sounds import MelStream
 from train.foundations.vocoder import VocoderTask
+from train.worlds import ToyboxWorld
 
 VAE = {"channels": [8, 8, 8, 8], "latent_channels": 4, "groups": 4, "held_out": 3}
 VOCODER = {"channels": 16, "kernels": [3], "dilations": [1], "pool": 3, "frames": 20, "held_out": 2}
@@ -80,7 +82,7 @@ def test_the_exported_folder_is_a_decoder_of_two_seconds(model_dir):
 
 def test_exported_latents_are_standardised(model_dir):
     decoder = AudioDecoder.from_pretrained(model_dir / "audio_decoder")
-    mels = torch.stack([MelStream(11)[index] for index in range(3)])
+    mels = torch.stack([MelStream(ToyboxWorld().stream("audio", 11))[index] for index in range(3)])
     latents = decoder.pipeline.vae.encode(mels.unsqueeze(1)).latent_dist.mean
     torch.testing.assert_close(latents.mean((0, 2, 3)), torch.zeros(4), atol=0.05, rtol=0)
     torch.testing.assert_close(latents.std((0, 2, 3)), torch.ones(4), atol=0.05, rtol=0)
@@ -98,11 +100,11 @@ def test_items_depend_on_their_number_only(model_dir, tmp_path):
 def test_captions_always_name_the_thing_and_sometimes_the_rest(model_dir, tmp_path):
     task = AudioDiffusionTask(DIFFUSION | {"cache": str(tmp_path), "empty_share": 0.0}, model_dir)
     captions = [task.dataset[index][1] for index in range(200)]
-    drawn = scenes(13, 4)
-    assert all(caption.split()[0] == drawn[i % 4].thing for i, caption in enumerate(captions))
+    stream = ToyboxWorld().stream("audio", 13)
+    assert all(caption.split()[0] == stream.scene(i % 4).thing for i, caption in enumerate(captions))
     words = sum(len(caption.split()) - 1 for caption in captions) / 200
     assert 1.5 < words < 2.1  # three attributes, each kept with chance 0.6
-    assert set(caption_of(drawn[0]).split()) >= set(caption_of(drawn[0], share=0.0).split())
+    assert some_of_caption(stream, 0, np.random.default_rng(0), share=0.0) == stream.scene(0).thing
 
 
 def test_refusals(tmp_path):

@@ -7,9 +7,10 @@ import torch
 from data import toybox
 from data.toybox import world
 from encoders import MediaEncoder
-from train.foundations.contrast import ContrastTask, attribute_phrases, caption, partial_attributes
+from train.foundations.contrast import ContrastTask
 from train.foundations.contrast_pools import ATTRIBUTES, decode_attributes, encode_attributes, from_storage
 from train.foundations.contrast_probe import fit_probe
+from train.foundations.contrast_words import attribute_phrases, caption, partial_attributes
 
 TINY = {
     "shared_width": 16, "image_size": 32, "vision_width": 16, "vision_depth": 1, "audio_width": 16, "audio_depth": 1,

@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from data.manifest import read_manifest, write_manifest
 from nextgpt_lite.cli import main
 from nextgpt_lite.toybox_command import write_toybox
-from tests.train.test_manifests import rows_of
 from tests.train.short_recipes import stage
+from tests.train.test_manifests import rows_of
 from train.recipe import RecipeError
 from train.task import build_task
 

@@ -8,7 +8,7 @@ from transformers import CLIPTokenizer
 
 from data.toybox.draw import render_image, thing_mask
 from data.toybox.grammar import TAG_WORDS, parse_tags
-from data.toybox.world import HELD_OUT_PAIRS, sample, visible
+from data.toybox.world import HELD_OUT_PAIRS, sample
 from decoders.image import ImageDecoder, image_tensor
 from decoders.video import VideoDecoder
 from train.foundations.captions import build_text_encoder, build_tokenizer, random_caption
@@ -16,6 +16,7 @@ from train.foundations.image_diffusion import ImageDiffusionTask
 from train.foundations.image_vae import ImageVaeTask, standardise_latents
 from train.foundations.pools import _touched
 from train.foundations.video_diffusion import VideoDiffusionTask
+from train.worlds import ToyboxWorld
 
 VAE = {"image_size": 32, "block_out_channels": (8, 8, 8, 8), "latent_channels": 4, "pictures": 64, "held_out": 4}
 SHARES = {"empty_share": 0.1, "full_share": 0.3, "pair_share": 0.15, "attribute_share": 0.6}
@@ -121,12 +122,12 @@ def test_every_tag_is_one_token_before_and_after_saving(tmp_path):
 
 def test_captions_leave_attributes_out_and_say_nothing_wrong():
     rng = np.random.default_rng(0)
-    captions = []
+    captions, stream = [], ToyboxWorld().stream("image", 1)
     for index in range(400):
-        scene = sample(1, index)
+        scene = stream.scene(index)
         assert (scene.thing, scene.colour) not in HELD_OUT_PAIRS
-        caption = random_caption(scene, "image", rng, SHARES)
-        truth = visible(scene, "image")
+        caption = random_caption(stream, index, rng, SHARES)
+        truth = stream.attributes(index)
         assert all(truth[name] == value for name, value in parse_tags(caption).items())
         assert not caption or parse_tags(caption)["thing"] == scene.thing
         captions.append(len(parse_tags(caption)))

@@ -26,8 +26,6 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 from transformers import ClapTextConfig, ClapTextModelWithProjection, RobertaTokenizer, SpeechT5HifiGan
 
-from data.toybox.grammar import TAG_WORDS, tag_caption
-from data.toybox.world import Scene, visible
 from decoders.audio import AudioDecoder, deprecation_note_hidden, encode_mel
 from decoders.diffusion import flow_loss, flow_scheduler
 from decoders.mel import log_mel
@@ -37,18 +35,21 @@ from train.foundations.sounds import (
     cached_pool,
     fingerprint,
     load_vae,
-    scenes,
+    sounds_of,
     waveform_chunks,
 )
+from train.recipe import RecipeError
 from train.task import Task
+from train.worlds import MediaStream, open_world
 
 
 class AudioDiffusionTask(Task):
     """Flow matching on pooled latents, captions with attributes left out at random."""
 
     DEFAULTS: ClassVar[dict[str, Any]] = {
-        "seed": 13,  # stream of scenes
-        "pool": 6144,  # sounds, encoded once
+        "data": [],  # manifests, see train.worlds; none = Toybox
+        "seed": 13,  # stream of sounds
+        "pool": 6144,  # sounds, encoded once; at most
         "attribute_share": 0.6,  # chance that a caption keeps an attribute; the thing is always kept
         "empty_share": 0.1,  # captions left empty, for classifier-free guidance
         "condition_noise": 0.02,  # standard deviation added to each value of the unit-length condition
@@ -64,17 +65,21 @@ class AudioDiffusionTask(Task):
         super().__init__(settings, model_dir)
         chosen = self.settings
         self.vae = load_vae(self.model_dir)
-        self.tokenizer = build_tokenizer(TAG_WORDS)
-        latents = self._latents(chosen["seed"], chosen["pool"])  # (pool, C, T, M)
+        self.world = open_world(chosen["data"])
+        self.tokenizer = build_tokenizer(self.world.caption_words)
+        stream = sounds_of(self.world, chosen["seed"])
+        latents = self._latents(stream, chosen["pool"])  # (pool, C, T, M)
         text_encoder = load_text_encoder(self.model_dir)
+        check_vocabulary(self.tokenizer, text_encoder)
         width = text_encoder.config.projection_dim
         unet = build_unet(latents[0], chosen["channels"], chosen["attention"], chosen["layers"], width)
         self.model = CaptionedFlow(unet, text_encoder, chosen["condition_noise"], chosen["shift"])
-        self.dataset = CaptionedLatents(latents, scenes(chosen["seed"], chosen["pool"]), chosen)
+        self.dataset = CaptionedLatents(latents, stream, chosen)
 
-    def _latents(self, seed: int, count: int) -> torch.Tensor:
-        name = f"latents-{count}-{fingerprint(seed, count, vae=self.vae)}.safetensors"
-        return cached_pool(Path(self.settings["cache"]) / name, lambda: encode_pool(seed, count, self.vae))["latents"]
+    def _latents(self, stream: MediaStream, wanted: int) -> torch.Tensor:
+        count = min(wanted, len(stream))
+        path = Path(self.settings["cache"]) / f"latents-{count}-{fingerprint(stream, count, vae=self.vae)}.safetensors"
+        return cached_pool(path, lambda: encode_pool(stream, count, self.vae))["latents"]
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         return {"unet": list(self.model.unet.parameters())}
@@ -111,10 +116,10 @@ class AudioDiffusionTask(Task):
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """On fresh scenes with full captions: the noise loss, and that of captions of other scenes for comparison."""
-        count = self.settings["held_out"]
-        drawn, latents = scenes(HELD_OUT_SEED, count), self._latents(HELD_OUT_SEED, count).float()
-        captions = [caption_of(scene) for scene in drawn]
+        """On fresh sounds with full captions: the noise loss, and that of captions of other sounds for comparison."""
+        stream = sounds_of(self.world, HELD_OUT_SEED, held_out=True)
+        latents = self._latents(stream, self.settings["held_out"]).float()
+        captions = [stream.caption(index) for index in range(len(latents))]
         decoder = AudioDecoder(self._pipeline(self.model_dir / "audio_decoder"))
         figures = {}
         for name, told in (("noise_loss", captions), ("noise_loss_misled", captions[1:] + captions[:1])):
@@ -127,8 +132,8 @@ class AudioDiffusionTask(Task):
 class CaptionedLatents(Dataset):
     """Item i is the latents (C, T, M) of a pooled sound and a caption of it, some attributes left out."""
 
-    def __init__(self, latents: torch.Tensor, drawn: list[Scene], settings: dict[str, Any], length: int = 1_000_000):
-        self.latents, self.drawn, self.settings, self.length = latents, drawn, settings, length
+    def __init__(self, latents: torch.Tensor, stream: MediaStream, settings: dict[str, Any], length: int = 1_000_000):
+        self.latents, self.stream, self.settings, self.length = latents, stream, settings, length
 
     def __len__(self) -> int:
         return self.length
@@ -138,7 +143,7 @@ class CaptionedLatents(Dataset):
         row = index % len(self.latents)
         if rng.random() < self.settings["empty_share"]:
             return self.latents[row], ""
-        return self.latents[row], caption_of(self.drawn[row], rng, self.settings["attribute_share"])
+        return self.latents[row], some_of_caption(self.stream, row, rng, self.settings["attribute_share"])
 
 
 class CaptionedFlow(nn.Module):
@@ -170,10 +175,18 @@ class CaptionedFlow(nn.Module):
         return {"loss": flow_loss(predict, latents, self.shift)}
 
 
-def caption_of(scene: Scene, rng: np.random.Generator | None = None, share: float = 1.0) -> str:
-    """The tag caption of what is heard; with ``rng`` each attribute but the thing is kept with chance ``share``."""
-    heard = visible(scene, "audio").items()
-    return tag_caption({k: v for k, v in heard if rng is None or k == "thing" or rng.random() < share})
+def some_of_caption(stream: MediaStream, index: int, rng: np.random.Generator, share: float) -> str:
+    """The caption of item ``index``; of the attributes that it is made from, each but the thing is kept by chance."""
+    return stream.caption(index, lambda known: {k: v for k, v in known.items() if k == "thing" or rng.random() < share})
+
+
+def check_vocabulary(tokenizer: RobertaTokenizer, text_encoder: ClapTextModelWithProjection) -> None:
+    """RecipeError for a text encoder that was trained on captions of other words."""
+    known, expected = text_encoder.config.vocab_size, len(tokenizer)
+    if known != expected:
+        raise RecipeError(
+            f"the text encoder knows {known} tokens, the captions of the data are of {expected}: train it on them"
+        )
 
 
 def build_tokenizer(words: tuple[str, ...]) -> RobertaTokenizer:
@@ -244,6 +257,6 @@ def build_unet(
 
 
 @torch.no_grad()
-def encode_pool(seed: int, count: int, vae: AutoencoderKL) -> dict[str, torch.Tensor]:
+def encode_pool(stream: MediaStream, count: int, vae: AutoencoderKL) -> dict[str, torch.Tensor]:
     """{"latents": (count, C, T, M) fp16} of the first ``count`` sounds of a stream."""
-    return {"latents": torch.cat([encode_mel(vae, log_mel(w)).half() for w in waveform_chunks(seed, count)])}
+    return {"latents": torch.cat([encode_mel(vae, log_mel(w)).half() for w in waveform_chunks(stream, count)])}

@@ -20,15 +20,17 @@ from torch import nn
 from decoders.mel import MIDDLE, QUIET, SPREAD
 from train.foundations.image_vae import standardise_latents
 from train.foundations.pools import write_component
-from train.foundations.sounds import HELD_OUT_SEED, MelStream
+from train.foundations.sounds import HELD_OUT_SEED, MelStream, sounds_of
 from train.task import Task
+from train.worlds import open_world
 
 
 class AudioVaeTask(Task):
     """Absolute error of the log-mel, loud parts first, plus a light pull of the posterior to the unit Gaussian."""
 
     DEFAULTS: ClassVar[dict[str, Any]] = {
-        "seed": 11,  # stream of scenes
+        "data": [],  # manifests, see train.worlds; none = Toybox
+        "seed": 11,  # stream of sounds
         "channels": [16, 16, 32, 64],  # width of each level; three halvings
         "latent_channels": 8,
         "groups": 8,  # of the group norms
@@ -41,7 +43,8 @@ class AudioVaeTask(Task):
         chosen = self.settings
         vae = build_vae(chosen["channels"], chosen["latent_channels"], chosen["groups"])
         self.model = MelAutoencoder(vae, chosen["divergence_weight"])
-        self.dataset = MelStream(self.settings["seed"])
+        self.world = open_world(chosen["data"])
+        self.dataset = MelStream(sounds_of(self.world, chosen["seed"]))
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         return {"vae": list(self.model.parameters())}
@@ -54,19 +57,18 @@ class AudioVaeTask(Task):
     def export(self, model_dir: Path) -> None:
         """``audio_decoder/vae``, fp16, its latents standardised on sounds of the training stream."""
         vae = copy.deepcopy(self.model.vae)
-        standardise_latents(vae, self._mels(self.settings["seed"]))
+        standardise_latents(vae, self._mels(self.dataset))
         write_component(model_dir / "audio_decoder" / "vae", vae.half().save_pretrained)
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
         """On fresh scenes: mean absolute error of the log-mel (natural-log units), whole and where it is loud."""
-        mels = self._mels(HELD_OUT_SEED)
+        mels = self._mels(MelStream(sounds_of(self.world, HELD_OUT_SEED, held_out=True)))
         error = (self.model.vae(mels).sample - mels).abs()
         return {"mel_error": error.mean().item(), "mel_error_loud": error[mels > -4].mean().item()}
 
-    def _mels(self, seed: int) -> torch.Tensor:
-        stream = MelStream(seed)
-        return self.collate([stream[index] for index in range(self.settings["held_out"])])["mel"]
+    def _mels(self, sounds: MelStream) -> torch.Tensor:
+        return self.collate([sounds[index] for index in range(self.settings["held_out"])])["mel"]
 
 
 class MelAutoencoder(nn.Module):

@@ -3,41 +3,44 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from tokenizers import AddedToken
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from data.toybox.grammar import TAG_WORDS, tag_caption
-from data.toybox.world import Scene, visible
+from data.toybox.grammar import TAG_WORDS
+from train.worlds.base import MediaStream
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 
-def random_caption(scene: Scene, modality: str, rng: np.random.Generator, settings: dict[str, Any]) -> str:
-    """A tag caption of ``scene`` that leaves attributes out, since a dialogue names only some of them.
+def random_caption(stream: MediaStream, index: int, rng: np.random.Generator, settings: dict[str, Any]) -> str:
+    """A caption of item ``index`` that leaves attributes out, since a dialogue names only some of them.
 
     The thing is always named, unless the caption is empty: the decoder's unconditional input.
     """
-    attributes = visible(scene, modality)
     kind = rng.random()
     if kind < settings["empty_share"]:
         return ""
     if kind < settings["empty_share"] + settings["full_share"]:
-        return tag_caption(attributes)
+        return stream.caption(index)
     if kind < settings["empty_share"] + settings["full_share"] + settings["pair_share"]:
-        return tag_caption({name: attributes[name] for name in ("thing", "colour")})
-    kept = {n: v for n, v in attributes.items() if n == "thing" or rng.random() < settings["attribute_share"]}
-    return tag_caption(kept)
+        return stream.caption(index, lambda known: {name: known[name] for name in ("thing", "colour")})
+
+    def some(known: dict[str, Any]) -> dict[str, Any]:
+        return {n: v for n, v in known.items() if n == "thing" or rng.random() < settings["attribute_share"]}
+
+    return stream.caption(index, some)
 
 
-def build_tokenizer(max_length: int) -> CLIPTokenizer:
-    """A CLIPTokenizer for which every tag is one token; other words are spelt in letters."""
+def build_tokenizer(max_length: int, words: Sequence[str] = TAG_WORDS) -> CLIPTokenizer:
+    """A CLIPTokenizer for which each of ``words`` is one token; others are spelt in letters."""
     letters = string.ascii_lowercase + string.digits + "-"
     symbols = [START, END, *letters, *(f"{letter}</w>" for letter in letters)]
     tokenizer = CLIPTokenizer(vocab={symbol: i for i, symbol in enumerate(symbols)}, merges=[])
-    tokenizer.add_tokens([AddedToken(tag, single_word=True) for tag in TAG_WORDS])
+    tokenizer.add_tokens([AddedToken(tag, single_word=True) for tag in words])
     tokenizer.model_max_length = max_length
     return tokenizer
 

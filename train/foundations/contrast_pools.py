@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from data.toybox import world
 from data.toybox.outsiders import outsider
 from encoders import MediaEncoder
 from encoders.preprocess_image import ImageSettings
-from train.foundations.pools import cached
+from train.array_files import cached
 
 UNKNOWN = "unknown"
 #: attribute -> values. The last "thing" is everything that the world does not hold.
@@ -24,15 +25,38 @@ ABSENT = -1
 VIDEO_RATE = 4.0
 
 
-def encode_attributes(attributes: dict[str, str | int]) -> np.ndarray:
-    """int64 (10,): the index of each attribute's value, -1 for those that are not there."""
-    return np.array([ATTRIBUTES[name].index(attributes[name]) if name in attributes else ABSENT for name in ATTRIBUTES])
+def encode_attributes(attributes: dict[str, str | int], known: dict[str, tuple] = ATTRIBUTES) -> np.ndarray:
+    """int64 (A,): the index of each ``known`` attribute's value, -1 for those that are not there."""
+    return np.array([v.index(attributes[name]) if name in attributes else ABSENT for name, v in known.items()])
 
 
-def decode_attributes(codes: np.ndarray) -> dict[str, str | int]:
+def decode_attributes(codes: np.ndarray, known: dict[str, tuple] = ATTRIBUTES) -> dict[str, str | int]:
     """The inverse of :func:`encode_attributes`."""
-    pairs = zip(ATTRIBUTES.items(), codes, strict=True)
+    pairs = zip(known.items(), codes, strict=True)
     return {name: values[code] for (name, values), code in pairs if code != ABSENT}
+
+
+class ContrastStream(Protocol):
+    """Media to train an encoder on, as files or renderers give them, with codes of what each one shows."""
+
+    @property
+    def modality(self) -> str: ...
+
+    @property
+    def count(self) -> int: ...
+
+    @property
+    def key(self) -> str:
+        """Names the stream's pool."""
+        ...
+
+    def raw(self, index: int) -> np.ndarray:
+        """Medium ``index``."""
+        ...
+
+    def codes(self) -> np.ndarray:
+        """int64 (count, A): what each medium shows."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -44,6 +68,10 @@ class Stream:
     count: int
     pairs: str = "train"
     outsider_every: int = 0
+
+    @property
+    def key(self) -> str:
+        return f"{self.modality}-{self.seed}-{self.pairs}-{self.outsider_every}-{self.count}"
 
     def is_outsider(self, index: int) -> bool:
         return self.outsider_every > 0 and index % self.outsider_every == self.outsider_every - 1
@@ -64,8 +92,8 @@ class Stream:
         return encode_attributes(world.visible(world.sample(self.seed, index, self.pairs), self.modality))
 
 
-def pool(stream: Stream, encoder: MediaEncoder, cache_dir: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """(count, ...) stored media and (count, 10) codes. Pictures are bytes, spectrograms half precision.
+def pool(stream: ContrastStream, encoder: MediaEncoder, cache_dir: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """(count, ...) stored media and (count, A) codes. Pictures are bytes, spectrograms half precision.
 
     The name of the file holds a hash of its first media, so that a changed renderer makes a new one.
     """
@@ -75,11 +103,10 @@ def pool(stream: Stream, encoder: MediaEncoder, cache_dir: str | Path) -> tuple[
 
     first = [_to_storage(stream.modality, _prepared(stream, encoder, i), encoder) for i in range(min(24, stream.count))]
     digest = hashlib.sha256(b"".join(array.tobytes() for array in first)).hexdigest()[:10]
-    key = f"{stream.modality}-{stream.seed}-{stream.pairs}-{stream.outsider_every}-{stream.count}-{digest}"
-    return cached(cache_dir, key, stream.count, make), stream.codes()
+    return cached(cache_dir, f"{stream.key}-{digest}", stream.count, make), stream.codes()
 
 
-def _prepared(stream: Stream, encoder: MediaEncoder, index: int) -> torch.Tensor:
+def _prepared(stream: ContrastStream, encoder: MediaEncoder, index: int) -> torch.Tensor:
     return encoder.preprocess(stream.modality, stream.raw(index), VIDEO_RATE if stream.modality == "video" else None)
 
 

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 
 from encoders import MediaEncoder
-from train.foundations.contrast_pools import ATTRIBUTES, Stream, from_storage, pool
+from train.foundations.contrast_pools import ATTRIBUTES, from_storage, pool
+from train.foundations.contrast_words import ContrastWords
 
-PROBE_SEED = 977  # of scenes that no training uses
 FIT_COUNT = 4000
 UNKNOWN_CODE = len(ATTRIBUTES["thing"]) - 1
 BATCH = 64
@@ -40,35 +40,34 @@ def fit_probe(embedded: torch.Tensor, codes: torch.Tensor, classes: int) -> torc
     return probe
 
 
-def probe_encoder(encoder: MediaEncoder, pools: dict, count: int, cache_dir: str | Path) -> dict[str, float]:
-    """Shares right, by "modality.attribute": fresh scenes of all pairs, held-out pairs, outsiders.
+def probe_encoder(
+    encoder: MediaEncoder, words: ContrastWords, pools: dict, count: int, cache_dir: str | Path
+) -> dict[str, float]:
+    """Shares right, by "modality.attribute", on media that training never saw: in Toybox fresh scenes of all pairs,
+    held-out pairs, outsiders; of a manifest what is held out. Nothing where no attributes are known.
 
     The probes are fitted to the first 4,000 media of the training pools, and scored on ``count`` media of each kind.
     """
+    if not words.attributes:
+        return {}
+    names = list(words.attributes)
     was_training = encoder.training
     encoder.eval()
     figures = {}
     for modality, (stored, codes) in pools.items():
         embedded = embed_stored(encoder, modality, stored[:FIT_COUNT])
-        probes = _probes(embedded, torch.from_numpy(codes[:FIT_COUNT]))
-        for name, stream in _test_streams(modality, count).items():
+        probes = _probes(embedded, torch.from_numpy(codes[:FIT_COUNT]), words.attributes)
+        for name, stream in words.tests(modality, count).items():
             test, test_codes = pool(stream, encoder, cache_dir)
-            figures |= _score(probes, embed_stored(encoder, modality, test), torch.from_numpy(test_codes), name)
+            found = _score(probes, embed_stored(encoder, modality, test), torch.from_numpy(test_codes), names)
+            figures |= {f"{name}.{figure}": value for figure, value in found.items()}
     encoder.train(was_training)
     return {name: round(value, 4) for name, value in figures.items()}
 
 
-def _test_streams(modality: str, count: int) -> dict[str, Stream]:
-    return {
-        modality: Stream(modality, PROBE_SEED, count, "all"),
-        f"{modality}.held_out_pairs": Stream(modality, PROBE_SEED, count // 2, "held_out"),
-        f"{modality}.outsiders": Stream(modality, PROBE_SEED, count // 2, "all", outsider_every=1),
-    }
-
-
-def _probes(embedded: torch.Tensor, codes: torch.Tensor) -> dict[int, torch.nn.Linear]:
+def _probes(embedded: torch.Tensor, codes: torch.Tensor, attributes: dict[str, tuple]) -> dict[int, torch.nn.Linear]:
     probes = {}
-    for column, values in enumerate(ATTRIBUTES.values()):
+    for column, values in enumerate(attributes.values()):
         shown = codes[:, column] >= 0
         if shown.any():
             probes[column] = fit_probe(embedded[shown], codes[shown, column], len(values))
@@ -76,11 +75,10 @@ def _probes(embedded: torch.Tensor, codes: torch.Tensor) -> dict[int, torch.nn.L
 
 
 @torch.no_grad()
-def _score(probes: dict, embedded: torch.Tensor, codes: torch.Tensor, name: str) -> dict[str, float]:
-    names = list(ATTRIBUTES)
-    if (codes[:, 0] == UNKNOWN_CODE).all():
-        return {f"{name}.declined": (probes[0](embedded).argmax(-1) == UNKNOWN_CODE).float().mean().item()}
+def _score(probes: dict, embedded: torch.Tensor, codes: torch.Tensor, names: list[str]) -> dict[str, float]:
+    if names == list(ATTRIBUTES) and (codes[:, 0] == UNKNOWN_CODE).all():
+        return {"declined": (probes[0](embedded).argmax(-1) == UNKNOWN_CODE).float().mean().item()}
     return {
-        f"{name}.{names[column]}": (probe(embedded).argmax(-1) == codes[:, column]).float().mean().item()
+        names[column]: (probe(embedded).argmax(-1) == codes[:, column]).float().mean().item()
         for column, probe in probes.items()
     }

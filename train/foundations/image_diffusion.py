@@ -20,19 +20,20 @@ from torch import nn
 from torch.utils.data import Dataset
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from data.toybox.grammar import tag_caption
-from data.toybox.world import sample, visible
 from decoders.diffusion import caption_ids, flow_loss, flow_scheduler
 from train.foundations.captions import random_caption
 from train.foundations.pools import HELD_OUT_SEED, TRAIN_SEED, image_latents, image_things, write_component
+from train.recipe import RecipeError
 from train.task import Task
+from train.worlds import MediaStream, open_world
 
 
 class ImageDiffusionTask(Task):
     """Trains a UNet2DConditionModel on a pool of encoded pictures."""
 
     DEFAULTS: ClassVar[dict[str, Any]] = {
-        "pool": 16384,  # pictures, encoded once
+        "data": [],  # manifests, see train.worlds; none = Toybox
+        "pool": 16384,  # pictures, encoded once; at most
         "held_out": 128,  # pictures that figures are taken on
         "block_out_channels": (96, 128),
         "layers_per_block": 1,
@@ -59,10 +60,13 @@ class ImageDiffusionTask(Task):
         new = not chosen["start"]
         unet = build_unet(self.vae, text_encoder, chosen) if new else load_unet(self.model_dir / chosen["start"])
         self.model = CaptionedFlow(unet, text_encoder, chosen["condition_noise"], chosen["shift"])
-        latents = image_latents(self.vae, chosen["pool"], chosen["seed"], chosen["cache_dir"])
+        self.world = open_world(chosen["data"])
+        stream = self.world.stream("image", chosen["seed"])
+        count = pool_size(stream, chosen["pool"])
+        latents = image_latents(self.vae, stream, count, chosen["cache_dir"])
         size, cells = self.vae.config.sample_size, latents.shape[-1]
-        things = image_things(chosen["pool"], chosen["seed"], size, cells, chosen["cache_dir"])
-        self.dataset = CaptionedLatents(latents, things, "image", chosen)
+        things = image_things(stream, count, size, cells, chosen["cache_dir"])
+        self.dataset = CaptionedLatents(latents, things, stream, chosen)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         return {"unet": list(self.model.unet.parameters())}
@@ -87,8 +91,10 @@ class ImageDiffusionTask(Task):
     def evaluate(self) -> dict[str, float]:
         """Loss on unseen pictures with their captions and with captions of other pictures, and on held-out pairs."""
         chosen = self.settings
-        latents = image_latents(self.vae, chosen["held_out"], HELD_OUT_SEED, chosen["cache_dir"]).float()
-        return evaluate_flow(self.model, self.tokenizer, latents, "image")
+        stream = self.world.stream("image", HELD_OUT_SEED, held_out=True)
+        count = pool_size(stream, chosen["held_out"])
+        latents = image_latents(self.vae, stream, count, chosen["cache_dir"]).float()
+        return evaluate_flow(self.model, self.tokenizer, latents, stream)
 
 
 class CaptionedLatents(Dataset):
@@ -101,13 +107,12 @@ class CaptionedLatents(Dataset):
         self,
         latents: torch.Tensor,
         things: torch.Tensor,
-        modality: str,
+        stream: MediaStream,
         settings: dict[str, Any],
         length: int = 1 << 20,
     ) -> None:
-        self.latents, self.things, self.modality = latents, things, modality
+        self.latents, self.things, self.stream = latents, things, stream
         self.settings, self.length = settings, length
-        self.scenes = [sample(settings["seed"], row) for row in range(len(latents))]
 
     def __len__(self) -> int:
         return self.length
@@ -116,7 +121,7 @@ class CaptionedLatents(Dataset):
         row = index % len(self.latents)
         rng = np.random.default_rng((self.settings["seed"], index))
         weight = 1 + self.settings["thing_weight"] * self.things[row]
-        return self.latents[row], weight, random_caption(self.scenes[row], self.modality, rng, self.settings)
+        return self.latents[row], weight, random_caption(self.stream, row, rng, self.settings)
 
 
 class CaptionedFlow(nn.Module):
@@ -141,6 +146,13 @@ class CaptionedFlow(nn.Module):
     def velocity(self, noisy: torch.Tensor, timestep: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         """Predicted velocity (B, C, h, w)."""
         return self.unet(noisy, timestep, encoder_hidden_states=condition).sample
+
+
+def pool_size(stream: MediaStream, wanted: int) -> int:
+    """As many items as are wanted and there; RecipeError where there are none."""
+    if not len(stream):
+        raise RecipeError(f"the data hold no {stream.modality} with a caption to train on")
+    return min(wanted, len(stream))
 
 
 def build_unet(vae: AutoencoderKL, text_encoder: CLIPTextModel, settings: dict[str, Any]) -> UNet2DConditionModel:
@@ -197,9 +209,9 @@ def collate_captioned(tokenizer: Any, items: list[tuple[torch.Tensor, torch.Tens
 
 
 @torch.no_grad()
-def evaluate_flow(model: CaptionedFlow, tokenizer: Any, latents: torch.Tensor, modality: str) -> dict[str, float]:
-    """Flow-matching loss on unseen latents (B, ...) with their full captions and with each other's."""
-    captions = [tag_caption(visible(sample(HELD_OUT_SEED, row), modality)) for row in range(len(latents))]
+def evaluate_flow(model: CaptionedFlow, tokenizer: Any, latents: torch.Tensor, stream: MediaStream) -> dict[str, float]:
+    """Flow-matching loss on unseen latents (B, ...), the stream's first, with their full captions and each other's."""
+    captions = [stream.caption(row) for row in range(len(latents))]
     figures = {}
     for name, told in (("noise_loss", captions), ("noise_loss_misled", captions[1:] + captions[:1])):
         batch = {"latents": latents, "input_ids": caption_ids(tokenizer, told)}

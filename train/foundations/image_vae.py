@@ -16,18 +16,19 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch import nn
 from torch.utils.data import Dataset
 
-from data.toybox.draw import render_image, render_video, thing_mask
-from data.toybox.world import sample
 from decoders.image import image_tensor
 from train.foundations.pools import HELD_OUT_SEED, TRAIN_SEED, write_component
+from train.recipe import RecipeError
 from train.task import Task
+from train.worlds import World, open_world
 
 
 class ImageVaeTask(Task):
     """Trains an AutoencoderKL on pictures and on single frames of videos."""
 
     DEFAULTS: ClassVar[dict[str, Any]] = {
-        "pictures": 65536,  # in an epoch; they are drawn on the fly
+        "data": [],  # manifests, see train.worlds; none = Toybox
+        "pictures": 65536,  # in an epoch, at most; Toybox draws them on the fly
         "frame_share": 0.35,  # of the pictures are single frames of videos
         "held_out": 128,  # pictures that figures are taken on
         "image_size": 64,
@@ -56,7 +57,11 @@ class ImageVaeTask(Task):
             vae.quant_conv.bias[vae.config.latent_channels :] += chosen["noise_shift"]
         weights = ("square_weight", "colour_weight", "thing_weight", "gradient_weight", "kl_weight", "latent_noise")
         self.model = VaeObjective(vae, **{name: chosen[name] for name in weights})
-        self.dataset = PictureDataset(chosen["pictures"], chosen["seed"], chosen["frame_share"], chosen["image_size"])
+        self.world = open_world(chosen["data"])
+        self.dataset = self._pictures(chosen["pictures"], chosen["seed"], chosen["frame_share"])
+
+    def _pictures(self, count: int, seed: int, frame_share: float, held_out: bool = False) -> PictureDataset:
+        return PictureDataset(self.world, count, seed, frame_share, self.settings["image_size"], held_out)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         vae = self.model.vae
@@ -81,9 +86,9 @@ class ImageVaeTask(Task):
         """Peak signal-to-noise ratio (dB) of unseen pictures and frames, and the deviation of their latents."""
         figures = {}
         for name, frame_share in (("picture", 0.0), ("frame", 1.0)):
-            held_out = PictureDataset(
-                self.settings["held_out"], HELD_OUT_SEED, frame_share, self.settings["image_size"]
-            )
+            held_out = self._pictures(self.settings["held_out"], HELD_OUT_SEED, frame_share, held_out=True)
+            if held_out.frame_share != frame_share:
+                continue  # the world has no such media
             pixels = image_tensor([held_out[i][0] for i in range(len(held_out))])
             latents = self.model.vae.encode(pixels).latent_dist.mean
             error = (self.model.vae.decode(latents).sample.clamp(-1, 1) - pixels).square().mean(dim=(1, 2, 3)) / 4
@@ -92,13 +97,20 @@ class ImageVaeTask(Task):
 
 
 class PictureDataset(Dataset):
-    """Pictures of ``sample(seed, 0 .. count - 1)``, some of them single frames of videos.
+    """The first ``count`` pictures of a world, some of them single frames of its videos, all where it has no pictures.
 
-    Items are uint8 (H, W, 3) and, float32 (H, W), how much of each pixel things cover.
+    Items are uint8 (H, W, 3) and, float32 (H, W), how much of each pixel captions speak of. RecipeError where the
+    world has neither.
     """
 
-    def __init__(self, count: int, seed: int, frame_share: float, size: int = 128) -> None:
-        self.count, self.seed, self.frame_share, self.size = count, seed, frame_share, size
+    def __init__(
+        self, world: World, count: int, seed: int, frame_share: float, size: int = 128, held_out: bool = False
+    ) -> None:
+        self.images, self.films = (world.stream(kind, seed, held_out) for kind in ("image", "video"))
+        if not len(self.images) and not len(self.films):
+            raise RecipeError("the image VAE needs pictures or videos, and the data hold neither")
+        self.frame_share = 0.0 if not len(self.films) else 1.0 if not len(self.images) else frame_share
+        self.count, self.seed, self.size = min(count, max(len(self.images), len(self.films))), seed, size
 
     def __len__(self) -> int:
         return self.count
@@ -106,13 +118,14 @@ class PictureDataset(Dataset):
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         if not 0 <= index < self.count:
             raise IndexError(f"picture {index} of {self.count}")
-        scene = sample(self.seed, index)
         rng = np.random.default_rng((self.seed, index))
         if rng.random() >= self.frame_share:
-            return render_image(scene, self.size), thing_mask(scene, self.size)
-        frames = render_video(scene, size=self.size)
+            row = index % len(self.images)
+            return self.images.medium(row, self.size), self.images.mask(row, self.size)
+        row = index % len(self.films)
+        frames = self.films.medium(row, self.size)
         frame = int(rng.integers(len(frames)))
-        return frames[frame], thing_mask(scene, self.size, frame)
+        return frames[frame], self.films.mask(row, self.size, frame)
 
 
 class VaeObjective(nn.Module):

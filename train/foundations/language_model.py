@@ -1,4 +1,4 @@
-"""Foundation: a byte-level tokenizer and a small Llama, trained on Toybox text alone.
+"""Foundation: a byte-level tokenizer and a small Llama, trained on the words of conversations alone.
 
 Media are read as bracketed words here; the stages later put gated prompts in their place.
 """
@@ -8,20 +8,19 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
-import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import nn
 from torch.utils.data import Dataset
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from data.toybox import dialogues
 from nextgpt_lite.conversation import CHAT_TEMPLATE
 from nextgpt_lite.model import language_loss
 from train.bins import BinnedRows, pad_rows
 from train.task import Task
+from train.worlds import ToyboxWorld, World, open_world
 
 SPECIAL = ("<|pad|>", "<|end|>", "<|user|>", "<|assistant|>")
 
@@ -30,8 +29,9 @@ class LanguageModelTask(Task):
     """Trains tokenizer and language model; exports ``tokenizer/`` and ``language_model/``."""
 
     DEFAULTS: ClassVar[dict[str, Any]] = {
+        "data": [],  # manifests, see train.worlds; none = Toybox
         "seed": 11,  # of the dialogues
-        "dialogues": 40_000,
+        "dialogues": 40_000,  # at most
         "vocabulary": 1500,
         "vocabulary_texts": 4000,
         "hidden_size": 192,
@@ -46,11 +46,16 @@ class LanguageModelTask(Task):
     def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
         super().__init__(settings, model_dir)
         chosen = self.settings
-        self.tokenizer = train_tokenizer(chosen["vocabulary"], chosen["vocabulary_texts"])
-        rows = [self._row(i) for i in range(chosen["dialogues"])]
+        self.world = open_world(chosen["data"])
+        self.tokenizer = train_tokenizer(chosen["vocabulary"], chosen["vocabulary_texts"], self.world)
+        rows = [self._row(i, chosen["seed"]) for i in range(min(chosen["dialogues"], self.world.conversations()))]
         self.dataset: Dataset = BinnedRows(rows, chosen["tokens_per_bin"], chosen["seed"])
-        self.language_model = small_llama(len(self.tokenizer), chosen)
-        self.model = TextModel(self.language_model)
+        self.model = TextModel(small_llama(len(self.tokenizer), chosen))
+
+    @property
+    def language_model(self) -> LlamaForCausalLM:
+        """That of ``model``, for which a sharded run puts a whole one at its end."""
+        return cast(TextModel, self.model).language_model
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         return {"language_model": list(self.model.parameters())}
@@ -69,11 +74,12 @@ class LanguageModelTask(Task):
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
         """Assistant-token loss and accuracy, and whole replies right, on dialogues of a fresh seed."""
-        rows = [self._row(i, seed=self.settings["seed"] + 500) for i in range(256)]
+        count = min(256, self.world.conversations(held_out=True))
+        rows = [self._row(i, self.settings["seed"] + 500, held_out=True) for i in range(count)]
         hits, tokens, whole, loss = 0, 0, 0, 0.0
         for start in range(0, len(rows), 32):
             batch = self.collate([rows[start : start + 32]])
-            logits = self.model.language_model(batch["input_ids"]).logits
+            logits = self.language_model(batch["input_ids"]).logits
             counted = batch["weights"][:, 1:] == 1.0
             right = (logits[:, :-1].argmax(-1) == batch["input_ids"][:, 1:]) & counted
             hits, tokens = hits + int(right.sum()), tokens + int(counted.sum())
@@ -82,15 +88,9 @@ class LanguageModelTask(Task):
             loss += float(language_loss(logits, labels)) * len(labels)
         return {"loss": loss / len(rows), "token_accuracy": hits / tokens, "whole_dialogues_right": whole / len(rows)}
 
-    def _row(self, index: int, seed: int | None = None) -> tuple[list[int], list[float]]:
+    def _row(self, index: int, seed: int, held_out: bool = False) -> tuple[list[int], list[float]]:
         """One dialogue as ids and loss weights."""
-        seed = self.settings["seed"] if seed is None else seed
-        dialogue = dialogues.dialogue(seed, index)
-        rng = np.random.default_rng((seed, index, 1))
-        messages = [
-            {"role": role, "content": "".join(part for part in parts if isinstance(part, str)).strip()}
-            for role, parts in dialogues.text_only(dialogue, rng)
-        ]
+        messages = self.world.conversation(seed, index, held_out)
         encoded = self.tokenizer.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=True)
         user_weight = self.settings["user_weight"]
         return encoded["input_ids"], [1.0 if m else user_weight for m in encoded["assistant_masks"]]
@@ -142,9 +142,9 @@ def small_llama(vocabulary: int, sizes: dict[str, Any]) -> LlamaForCausalLM:
     )
 
 
-def train_tokenizer(vocabulary: int, texts: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE on the grammar's own sentences: any other text still has tokens, byte by byte."""
-    fast = byte_level_bpe(dialogues.vocabulary_corpus(texts), vocabulary)
+def train_tokenizer(vocabulary: int, texts: int, world: World | None = None) -> PreTrainedTokenizerFast:
+    """A byte-level BPE on ``texts`` conversations of a world (none = Toybox): other text is read byte by byte."""
+    fast = byte_level_bpe((world or ToyboxWorld()).corpus(texts), vocabulary)
     fast.chat_template = CHAT_TEMPLATE
     return fast
 

@@ -1,4 +1,4 @@
-"""Sounds for the audio foundations: rendered on the fly, or once into a pool; and the autoencoder that encodes them.
+"""Sounds for the audio foundations, two seconds each: on the fly, or once into a pool; and their autoencoder.
 
 Letters: B sounds, N = 32,000 samples, T = 200 mel frames, M = 64 mel bands, C latent channels.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,42 +16,56 @@ from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from torch.utils.data import Dataset
 
-from data.toybox.sound import render_audio
-from data.toybox.world import Scene, sample
 from decoders.mel import log_mel
+from train.recipe import RecipeError
+from train.worlds.base import ENDLESS, MediaStream, World
+from train.worlds.decoded import RATE, SECONDS
+from train.worlds.variations import in_a_room
 
 #: Stream of the scenes that evaluations hear; training streams use other seeds.
 HELD_OUT_SEED = 992
 CHUNK = 32
+#: Silence before a sound that is shorter than two seconds, in samples.
+LEAD = 1600
 
 
-def scenes(seed: int, count: int) -> list[Scene]:
-    """The first ``count`` scenes of a stream."""
-    return [sample(seed, index) for index in range(count)]
+def sounds_of(world: World, seed: int, held_out: bool = False) -> MediaStream:
+    """The sounds of a world; RecipeError where it has none."""
+    stream = world.stream("audio", seed, held_out)
+    if not len(stream):
+        raise RecipeError("the data hold no sound with a caption to train on")
+    return stream
 
 
-def waveforms(drawn: list[Scene]) -> torch.Tensor:
-    """Sounds (B, N) of scenes, float32 in [-1, 1]."""
-    return torch.from_numpy(np.stack([render_audio(scene) for scene in drawn]))
+def waveforms(stream: MediaStream, indices: Iterable[int]) -> torch.Tensor:
+    """Sounds (B, N) of a stream, float32 in [-1, 1]; a short one stands in a quiet room."""
+    return torch.from_numpy(np.stack([_two_seconds(stream, index) for index in indices]))
 
 
-def waveform_chunks(seed: int, count: int) -> Iterator[torch.Tensor]:
+def _two_seconds(stream: MediaStream, index: int) -> np.ndarray:
+    wave, length = stream.medium(index), int(RATE * SECONDS)
+    if len(wave) == length:
+        return wave
+    return in_a_room(wave, length, min(LEAD, length - len(wave)), np.random.default_rng((stream.seed, index)))
+
+
+def waveform_chunks(stream: MediaStream, count: int) -> Iterator[torch.Tensor]:
     """The first ``count`` sounds of a stream, up to ``CHUNK`` of them (B, N) at a time."""
     for start in range(0, count, CHUNK):
-        yield waveforms([sample(seed, index) for index in range(start, min(start + CHUNK, count))])
+        yield waveforms(stream, range(start, min(start + CHUNK, count)))
 
 
 class MelStream(Dataset):
-    """Item i is the log-mel (T, M) of scene i of the stream ``seed``: rendering takes 5 ms, so nothing is kept."""
+    """Item i is the log-mel (T, M) of sound i of a stream, round after round: nothing is kept."""
 
-    def __init__(self, seed: int, length: int = 1_000_000):
-        self.seed, self.length = seed, length
+    def __init__(self, stream: MediaStream, length: int = 1_000_000):
+        self.stream, self.length = stream, length
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        return log_mel(waveforms([sample(self.seed, index)]))[0]
+        return log_mel(waveforms(self.stream, [index % len(self.stream)]))[0]
 
 
 def load_vae(model_dir: Path) -> AutoencoderKL:
@@ -63,10 +77,12 @@ def load_vae(model_dir: Path) -> AutoencoderKL:
     return vae.eval().requires_grad_(False)
 
 
-def fingerprint(seed: int, *parts: object, vae: AutoencoderKL | None = None) -> str:
-    """Twelve hex digits that change with ``parts``, with how the stream ``seed`` sounds and with the autoencoder."""
-    digest = hashlib.sha256(repr((seed, *parts)).encode())
-    digest.update(waveforms(scenes(seed, 32)).numpy().tobytes())
+def fingerprint(stream: MediaStream, *parts: object, vae: AutoencoderKL | None = None) -> str:
+    """Twelve hex digits that change with ``parts``, with how the stream sounds and with the autoencoder."""
+    digest = hashlib.sha256(repr((stream.seed, *parts)).encode())
+    digest.update(waveforms(stream, range(min(32, len(stream)))).numpy().tobytes())
+    if len(stream) < ENDLESS:  # files: the first of them do not speak for all
+        digest.update(stream.key.encode())
     for weight in vae.state_dict().values() if vae is not None else ():
         digest.update(weight.contiguous().numpy().tobytes())
     return digest.hexdigest()[:12]

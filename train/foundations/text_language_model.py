@@ -7,7 +7,7 @@ no longer ones. Whole files are kept back (:func:`data.texts.split_texts`) and n
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -55,8 +55,12 @@ class TextLanguageModelTask(Task):
         ids = torch.cat([self._row(text) for text in self.trained_on])
         texts = RandomRows(ids, chosen["length"], chosen["rows"], chosen["items"], chosen["seed"])
         self.dataset: Dataset = WithPasskeys(texts, self._passkeys())
-        self.language_model = small_llama(len(self.tokenizer), chosen | {"positions": chosen["length"]})
-        self.model = TextsAndPasskeys(self.language_model)
+        self.model = TextsAndPasskeys(small_llama(len(self.tokenizer), chosen | {"positions": chosen["length"]}))
+
+    @property
+    def language_model(self) -> LlamaForCausalLM:
+        """That of ``model``, for which a sharded run puts a whole one at its end."""
+        return cast(TextsAndPasskeys, self.model).language_model
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         return {"language_model": list(self.model.parameters())}

@@ -27,9 +27,11 @@ from train.foundations.image_diffusion import (
     load_text_encoder,
     load_unet,
     load_vae,
+    pool_size,
 )
 from train.foundations.pools import HELD_OUT_SEED, TRAIN_SEED, video_latents, video_things, write_component
 from train.task import Task
+from train.worlds import open_world
 
 #: Shards of the exported UNet stay below what a repository takes without complaint.
 MAX_SHARD_SIZE = "15MB"
@@ -39,7 +41,8 @@ class VideoDiffusionTask(Task):
     """Trains a UNetMotionModel on a pool of encoded videos."""
 
     DEFAULTS: ClassVar[dict[str, Any]] = {
-        "pool": 6144,  # videos, encoded once
+        "data": [],  # manifests, see train.worlds; none = Toybox
+        "pool": 6144,  # videos, encoded once; at most
         "held_out": 32,  # videos that figures are taken on
         "motion_heads": 4,
         "start": "",  # folder in the model folder of a video UNet to go on from; none = the image UNet grown in time
@@ -60,7 +63,10 @@ class VideoDiffusionTask(Task):
         chosen = self.settings
         self.vae = load_vae(self.model_dir)
         self.tokenizer, text_encoder = load_text_encoder(self.model_dir)
-        latents = video_latents(self.vae, chosen["pool"], chosen["seed"], chosen["cache_dir"])  # (N, F, C, h, w)
+        self.world = open_world(chosen["data"])
+        stream = self.world.stream("video", chosen["seed"])
+        count = pool_size(stream, chosen["pool"])
+        latents = video_latents(self.vae, stream, count, chosen["cache_dir"])  # (N, F, C, h, w)
         if chosen["start"]:
             unet = UNetMotionModel.from_pretrained(self.model_dir / chosen["start"], dtype=torch.float32)
         else:
@@ -68,8 +74,8 @@ class VideoDiffusionTask(Task):
             unet = grow_in_time(image_unet, latents.shape[1], chosen["motion_heads"])
         self.model = VideoFlow(unet, text_encoder, chosen["condition_noise"], chosen["shift"])
         size, frames, cells = self.vae.config.sample_size, latents.shape[1], latents.shape[-1]
-        things = video_things(chosen["pool"], chosen["seed"], size, cells, frames, chosen["cache_dir"])
-        self.dataset = CaptionedLatents(latents, things, "video", chosen)
+        things = video_things(stream, count, size, cells, frames, chosen["cache_dir"])
+        self.dataset = CaptionedLatents(latents, things, stream, chosen)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         motion = [p for name, p in self.model.unet.named_parameters() if "motion_modules" in name]
@@ -95,8 +101,10 @@ class VideoDiffusionTask(Task):
     def evaluate(self) -> dict[str, float]:
         """Loss on unseen videos with their captions and with captions of other videos."""
         chosen = self.settings
-        latents = video_latents(self.vae, chosen["held_out"], HELD_OUT_SEED, chosen["cache_dir"]).float()
-        return evaluate_flow(self.model, self.tokenizer, latents, "video")
+        stream = self.world.stream("video", HELD_OUT_SEED, held_out=True)
+        count = pool_size(stream, chosen["held_out"])
+        latents = video_latents(self.vae, stream, count, chosen["cache_dir"]).float()
+        return evaluate_flow(self.model, self.tokenizer, latents, stream)
 
 
 class VideoFlow(CaptionedFlow):

@@ -25,12 +25,13 @@ from train.foundations.sounds import (
     cached_pool,
     fingerprint,
     load_vae,
-    scenes,
+    sounds_of,
     waveform_chunks,
     waveforms,
 )
 from train.foundations.spectral_loss import spectral_loss
 from train.task import Task
+from train.worlds import MediaStream, open_world
 
 FULL_SCALE = 32767  # of the pool's 16-bit samples
 
@@ -39,8 +40,9 @@ class VocoderTask(Task):
     """Spectral distance at several resolutions and in mel bands between segments and what the vocoder makes of them."""
 
     DEFAULTS: ClassVar[dict[str, Any]] = {
-        "seed": 12,  # stream of scenes
-        "pool": 2048,  # sounds, each revisited
+        "data": [],  # manifests, see train.worlds; none = Toybox
+        "seed": 12,  # stream of sounds
+        "pool": 2048,  # sounds, each revisited; at most
         "frames": 50,  # mel frames a segment, 10 ms each
         "decoded_share": 0.4,  # segments whose mel went through the autoencoder
         "channels": 192,  # before the first upsampling; each halves it
@@ -60,12 +62,14 @@ class VocoderTask(Task):
         names = ("channels", "upsample_rates", "upsample_kernels", "kernels", "dilations")
         self.model = SpectralVocoder(build_vocoder(**{name: self.settings[name] for name in names}))
         self.vae = load_vae(self.model_dir) if self.settings["decoded_share"] > 0 else None
+        self.world = open_world(self.settings["data"])
         self.dataset = SegmentPool(self._pool(), self.settings)
 
     def _pool(self) -> dict[str, torch.Tensor]:
-        seed, count = self.settings["seed"], self.settings["pool"]
-        name = f"segments-{count}-{fingerprint(seed, count, vae=self.vae)}.safetensors"
-        return cached_pool(Path(self.settings["cache"]) / name, lambda: build_pool(seed, count, self.vae))
+        stream = sounds_of(self.world, self.settings["seed"])
+        count = min(self.settings["pool"], len(stream))
+        name = f"segments-{count}-{fingerprint(stream, count, vae=self.vae)}.safetensors"
+        return cached_pool(Path(self.settings["cache"]) / name, lambda: build_pool(stream, count, self.vae))
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         return {"vocoder": list(self.model.parameters())}
@@ -83,8 +87,9 @@ class VocoderTask(Task):
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """On fresh scenes: mean absolute log-mel error of the copy, from true mels and from the autoencoder's."""
-        real = waveforms(scenes(HELD_OUT_SEED, self.settings["held_out"]))
+        """On fresh sounds: mean absolute log-mel error of the copy, from true mels and from the autoencoder's."""
+        stream = sounds_of(self.world, HELD_OUT_SEED, held_out=True)
+        real = waveforms(stream, range(min(self.settings["held_out"], len(stream))))
         mel = log_mel(real)
         figures = {"mel_error": self._copy_error(mel, mel)}
         if self.vae is not None:
@@ -154,10 +159,10 @@ def build_vocoder(
 
 
 @torch.no_grad()
-def build_pool(seed: int, count: int, vae: Any | None) -> dict[str, torch.Tensor]:
+def build_pool(stream: MediaStream, count: int, vae: Any | None) -> dict[str, torch.Tensor]:
     """{"waveform": (count, N) int16, "mel": (count, T, M) fp16, "decoded": the same through the autoencoder}."""
     pool: dict[str, list[torch.Tensor]] = {"waveform": [], "mel": [], "decoded": []}
-    for waves in waveform_chunks(seed, count):
+    for waves in waveform_chunks(stream, count):
         mel = log_mel(waves)
         pool["waveform"].append((waves * FULL_SCALE).round().short())
         pool["mel"].append(mel.half())

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -61,12 +61,17 @@ class ContextExtensionTask(Task):
         super().__init__(settings, model_dir)
         chosen = self.settings
         self.tokenizer = AutoTokenizer.from_pretrained(self.model_dir / "tokenizer", local_files_only=True)
-        self.language_model = self.load_language_model()
-        inject_adapter_in_model(LoraConfig(**chosen["lora"]), self.language_model)
-        self.model = LongRows(self.language_model, ShiftedAttention(chosen["form"], chosen["group"]))
+        language_model = self.load_language_model()
+        inject_adapter_in_model(LoraConfig(**chosen["lora"]), language_model)
+        self.model = LongRows(language_model, ShiftedAttention(chosen["form"], chosen["group"]))
         rows = self._rows(chosen["seed"], chosen["rows"] + chosen["held_out"])
         self.held_out = rows[: chosen["held_out"]]
         self.dataset: Dataset = WithPasskeys(rows[chosen["held_out"] :].unsqueeze(1), self._passkeys())
+
+    @property
+    def language_model(self) -> PreTrainedModel:
+        """That of ``model``, for which a sharded run puts a whole one at its end."""
+        return cast(LongRows, self.model).language_model
 
     def load_language_model(self) -> PreTrainedModel:
         """The base with scaled positions, running the registered attention."""

@@ -24,6 +24,7 @@ class DecodingAlignmentTask(DialogueTask):
         core = load_core(self.model_dir / "core_encoding", self.model_dir / "language_model")
         if self.settings["lora"]:
             add_lora(core, lora_settings(self.settings["lora"]))
+        self.decoders = {m: decoder for m, decoder in self.decoders.items() if m in core.config.conditions}
         for modality, decoder in self.decoders.items():
             expected = tuple(core.config.conditions[modality])
             if tuple(decoder.condition_shape) != expected:

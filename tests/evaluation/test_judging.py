@@ -1,0 +1,101 @@
+"""Judged replies: which cell a question counts under, what counts as right; judges on disk."""
+
+import numpy as np
+import pytest
+import torch
+
+from evaluation.judges import Judge, JudgeNetwork, load_judges, prepare
+from evaluation.judging import cell_of, judged, says
+from evaluation.own_data import evenly
+from nextgpt_lite import Reply
+from nextgpt_lite.any_to_any import ReplyMedium
+
+CLASSES = ("dark", "light")
+
+
+def told_by_brightness() -> Judge:
+    """A judge of pictures that has learnt to tell dark from light."""
+    torch.manual_seed(0)
+    network = JudgeNetwork("image", 2, width=4)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-2)
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        labels = rng.integers(2, size=16)
+        pictures = [rng.integers(170 * label, 80 + 170 * label, (20, 24, 3)).astype(np.uint8) for label in labels]
+        network(prepare("image", pictures), torch.from_numpy(labels))["loss"].backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    return Judge(network, "shade", CLASSES)
+
+
+@pytest.fixture(scope="module")
+def judge() -> Judge:
+    return told_by_brightness()
+
+
+def message(role, *types):
+    return {"role": role, "content": [{"type": kind} for kind in types]}
+
+
+def painted(value: int) -> Reply:
+    return Reply("Here.", [ReplyMedium("image", np.full((64, 64, 3), value, np.uint8), None, 4, 0.1)])
+
+
+def test_cells_are_named_by_what_was_shown_and_asked_for():
+    asked = [message("user", "text", "audio")]
+    assert cell_of(asked, ["image"]) == "audio->image"
+    assert cell_of([message("user", "text")], []) == "text->text"
+    assert cell_of([*asked, message("assistant", "image"), message("user", "text")], []) == "audio->text"
+
+
+def test_words_count_when_they_name_the_truth_alone(judge):
+    assert says(judge, "This is Light.", "light")
+    assert not says(judge, "This is light, or dark.", "light")
+    assert not says(judge, "This is lightning.", "light")
+
+
+def test_replies_are_judged_by_cell(judge):
+    user, media = [message("user", "text")], {"image": judge}
+    asked = [
+        (user, ["image"], {"shade": "light"}, painted(250)),
+        (user, ["image"], {"shade": "light"}, painted(5)),
+        (user, ["image"], {"shade": "dark"}, Reply("No picture came.")),
+        (user, [], {"shade": "dark"}, Reply("It is dark.")),
+        (user, ["audio"], {"shade": "dark"}, painted(5)),  # no judge of sounds
+        (user, ["image"], {"colour": "red"}, painted(5)),  # not what is judged
+    ]
+    assert judged(asked, media) == {
+        "text->image": {"right": 1 / 3, "count": 3},
+        "text->text": {"right": 1.0, "count": 1},
+    }
+
+
+def test_a_judge_comes_back_from_disk(judge, tmp_path):
+    judge.save_pretrained(tmp_path)
+    [(modality, again)] = load_judges(tmp_path).items()
+    assert (modality, again.attribute, again.classes) == ("image", "shade", CLASSES)
+    pictures = [np.full((30, 30, 3), value, np.uint8) for value in (0, 250)]
+    assert again.predict(pictures) == judge.predict(pictures) == ["dark", "light"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["image.json", "image.safetensors"]
+
+
+def test_judges_that_do_not_fit_are_refused(judge, tmp_path):
+    with pytest.raises(ValueError, match="train the recipes judge_image and judge_audio"):
+        load_judges(tmp_path)
+    judge.save_pretrained(tmp_path)
+    Judge(JudgeNetwork("audio", 3, width=4), "sound", ("a", "b", "c")).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="judge different things: image: shade of 2; audio: sound of 3"):
+        load_judges(tmp_path)
+    (tmp_path / "audio.safetensors").write_bytes(b"broken")
+    with pytest.raises(ValueError, match=r"the judge of audio in .* cannot be read"):
+        load_judges(tmp_path)
+
+
+def test_sounds_of_any_length_are_heard():
+    waves = [np.zeros(500, np.float32), np.zeros(40_000, np.float32)]
+    assert prepare("audio", waves).shape == (2, 1, 64, 128)
+
+
+def test_records_are_taken_at_even_distances():
+    assert evenly(list(range(10)), 5) == [0, 2, 4, 6, 8]
+    assert evenly([1, 2], 5) == [1, 2]

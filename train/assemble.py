@@ -1,0 +1,63 @@
+"""The components that runs have made become a model folder: decoders share what they must, and a manifest names all."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nextgpt_lite.checkpoint import COMPONENTS, write_manifest
+
+CACHE_SEED = 41
+
+
+def finish(folder: Path, name: str, cache: dict[str, Any]) -> None:
+    """Make a model of the components in ``folder``, where they stand."""
+    share_vae(folder)
+    if cache:
+        build_cache(folder, **cache)
+    write_manifest(folder, name)
+    print(f"{folder}: {size_of(folder, COMPONENTS) / 1e6:.1f} MB")
+
+
+def install(build: Path, target: Path, cache: dict[str, Any]) -> None:
+    """Put the components of ``build`` as a model in the place of ``target``; written aside and renamed."""
+    aside = target.with_name(f"writing-{target.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    for name in COMPONENTS:
+        if (build / name).is_dir():
+            shutil.copytree(build / name, aside / name)
+    finish(aside, target.name, cache)
+    shutil.rmtree(target, ignore_errors=True)
+    aside.rename(target)
+
+
+def share_vae(folder: Path) -> None:
+    """The image VAE may have been sharpened after the video foundation took its copy: both decode the same latents."""
+    if (folder / "video_decoder").is_dir():
+        shutil.rmtree(folder / "video_decoder" / "vae", ignore_errors=True)
+        shutil.copytree(folder / "image_decoder" / "vae", folder / "video_decoder" / "vae")
+
+
+@torch.no_grad()
+def build_cache(folder: Path, prototypes: int, blend: float) -> None:
+    """Image prototypes of fresh Toybox scenes for the visual cache."""
+    from adapters.visual_cache import VisualCache
+    from data.toybox import render, sample
+    from encoders.media_encoder import MediaEncoder
+
+    encoder = MediaEncoder.from_pretrained(folder / "encoder").eval()
+    embedded = []
+    for start in range(0, prototypes, 64):
+        pictures = [render(sample(CACHE_SEED, i), "image") for i in range(start, min(start + 64, prototypes))]
+        embedded.append(encoder.embed("image", torch.stack([encoder.preprocess("image", p) for p in pictures])))
+    VisualCache(torch.cat(embedded), blend=blend).save(folder / "cache", str(encoder.identity))
+
+
+def size_of(folder: Path, components) -> int:
+    """Bytes of the components of a model folder."""
+    files = (path for name in components for path in (folder / name).rglob("*"))
+    return sum(path.stat().st_size for path in files if path.is_file())

@@ -1,0 +1,36 @@
+"""What the foundations learn from: the generated Toybox, or manifests of one's own. Recipes name it in ``data``.
+
+``task_settings: {data: []}`` is Toybox, ``{data: [{path: digits/train.jsonl}]}`` a manifest, or several as one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from data.manifest import FormatError
+from train.recipe import RecipeError
+from train.stages.media_parts import AT_START
+from train.stages.sources import sources_of
+from train.worlds.base import ENDLESS, MediaStream, World
+from train.worlds.manifest_world import ManifestWorld
+from train.worlds.toybox_world import ToyboxWorld
+
+
+def open_world(data: Any) -> World:
+    """The world of a recipe's ``data``, spelt as in train.stages.sources; RecipeError for what cannot be read.
+
+    Weights, by which stages mix sources, mean nothing here: a foundation sees every medium of every manifest.
+    """
+    sources = sources_of(data, AT_START)
+    if all(source.toybox for source in sources):
+        return ToyboxWorld()
+    if any(source.toybox for source in sources):
+        raise RecipeError("data: foundations learn from Toybox or from manifests, not from both")
+    try:
+        return ManifestWorld([Path(source.path) for source in sources])
+    except FormatError as error:
+        raise RecipeError(str(error)) from error
+
+
+__all__ = ["ENDLESS", "ManifestWorld", "MediaStream", "ToyboxWorld", "World", "open_world"]

@@ -1,0 +1,96 @@
+"""What a foundation asks of the data that it learns from.
+
+A medium is one of ``data.manifest.MEDIA``; what is known of it are attributes (name to one value of a closed set, say
+``{"colour": "red"}``, perhaps none) and a caption, the words that a decoder is to follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+
+#: Length of a stream whose media are generated as they are asked for.
+ENDLESS = 1 << 40
+#: Attributes of a medium -> those that a caption is to name.
+Keep = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class MediaStream(Protocol):
+    """Media of one modality. Item ``index`` depends on the stream and on ``index`` alone."""
+
+    @property
+    def modality(self) -> str:
+        """One of ``data.manifest.MEDIA``."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Draws the order, or the media themselves."""
+        ...
+
+    def __len__(self) -> int:
+        """How many different items there are: 0 where the world has no such media, ENDLESS where they are generated."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """Changes with the media: part of the names of the pools made of them."""
+        ...
+
+    def medium(self, index: int, size: int = 64) -> np.ndarray:
+        """image uint8 (size, size, 3); video uint8 (F, size, size, 3); audio float32 (N,) at 16 kHz, at most two
+        seconds; points float32 (N, 3)."""
+        ...
+
+    def mask(self, index: int, size: int, frame: int | None = None, frames: int = 8) -> np.ndarray:
+        """How much of each pixel captions speak of, in a picture or one of the frames of a film: float32 (size, size)
+        in [0, 1]."""
+        ...
+
+    def attributes(self, index: int) -> dict[str, Any]:
+        """The attributes that the medium is known to have."""
+        ...
+
+    def caption(self, index: int, keep: Keep | None = None) -> str:
+        """The caption for a decoder. ``keep`` leaves attributes out where captions are made from attributes."""
+        ...
+
+
+class World(Protocol):
+    """Media with what is known of them, and conversations about them. ``held_out`` is what training never sees."""
+
+    @property
+    def caption_words(self) -> tuple[str, ...]:
+        """Words of captions that are one token each to the decoders' text encoders."""
+        ...
+
+    @property
+    def readings(self) -> dict[str, tuple]:
+        """What can be read back from a caption: name -> values."""
+        ...
+
+    def stream(self, modality: str, seed: int, held_out: bool = False, variations: int = 1) -> MediaStream:
+        """Media of a modality in an order drawn from ``seed``.
+
+        ``variations`` above 1 adds slightly changed copies of media that are files; generated ones vary anyway.
+        """
+        ...
+
+    def told(self, seed: int, index: int, keep: float, held_out: bool = False) -> tuple[str, dict[str, Any]]:
+        """A caption and what can be read back from it. Where captions are made from attributes, they are random and
+        each but the first is named with chance ``keep``."""
+        ...
+
+    def conversations(self, held_out: bool = False) -> int:
+        """How many different conversations there are."""
+        ...
+
+    def conversation(self, seed: int, index: int, held_out: bool = False) -> list[dict[str, str]]:
+        """Messages in words alone: what a user shows is told in brackets, "[image: a red bell] What is this?"."""
+        ...
+
+    def corpus(self, count: int) -> Iterator[str]:
+        """Texts of ``count`` conversations with all their captions, to train a tokenizer on."""
+        ...
