@@ -56,8 +56,8 @@ def test_a_disk_that_is_full_leaves_the_last_checkpoint(runs):
     damaged, whole = runs["limit"], runs["whole_turns"]
     assert os.WEXITSTATUS(damaged["status"]) == 2
     assert damaged["left"].keys() == {"checkpoint-3"}
-    [said] = [line for line in runs["stderr"].splitlines() if "the checkpoint of step 6 cannot be written" in line]
-    assert "MiB free" in said and "limit" in said
+    [said] = [line for line in runs["stderr"].splitlines() if "/limit has" in line]
+    assert "the checkpoint of step 6 cannot be written" in said and "MiB free" in said
     assert damaged["weights"] == whole["weights"]
 
 
@@ -67,7 +67,8 @@ def test_a_small_disk_that_fills_up_leaves_the_last_checkpoint(runs):
         pytest.skip("no disk can be mounted here")
     assert os.WEXITSTATUS(damaged["status"]) == 2
     assert damaged["left"] and all(name.startswith("checkpoint-") for name in damaged["left"])
-    assert [line for line in runs["stderr"].splitlines() if "cannot be written" in line and "disk" in line]
+    [said] = [line for line in runs["stderr"].splitlines() if "disk/run has" in line]
+    assert "cannot be written: the disk is full" in said
     assert damaged["weights"] == runs["whole_turns"]["weights"]
 
 
