@@ -6,6 +6,7 @@ Encoder and text encoders are frozen in every stage, so what they give is comput
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ from nextgpt_lite.signal_tokens import OUTPUT_MODALITIES, SignalTable
 CACHE = Path(".cache")
 RATES = {"video": 4.0, "audio": 16_000.0}
 EMBEDDING_BATCH = 64
+#: So many dialogues are read for each that can be used, before it is said that there are none.
+MOST_SKIPPED = 50
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class Row:
 class DialogueRows:
     """Token rows of ``count`` dialogues, and the media embeddings that they point into.
 
-    ``embeddings`` are a table (N, E), or where ``features`` is "patches" a list of patch tokens (P, E).
+    ``embeddings`` are a table (N, E), or where ``features`` is "patches" a list of patch tokens (P, E). Dialogues with
+    media that the encoder does not read are left out. ValueError where hardly any is left.
     """
 
     def __init__(
@@ -61,14 +65,27 @@ class DialogueRows:
         self.parts: list[MediaPart] = []
         self.kinds: list[str] = []
         self.rows: list[Row] = []
-        for index in range(count):
-            spoken = dialogue(seed, index, kind=kinds[index % len(kinds)] if kinds else None)
-            self.kinds.append(spoken.kind)
-            self.rows.append(self._row(spoken, tokenizer, table))
+        for index in itertools.count():
+            if len(self.rows) == count:
+                break
+            kind = kinds[len(self.rows) % len(kinds)] if kinds else None
+            spoken = dialogue(seed, index, kind=kind)
+            if self._read(spoken, tokenizer, table, encoder.modalities):
+                self.kinds.append(spoken.kind)
+            elif index > MOST_SKIPPED * (count + 1):
+                known = ", ".join(encoder.modalities)
+                raise ValueError(
+                    f"too few dialogues of kind {kind or 'any'} have media that the encoder reads: {known}"
+                )
         self.embeddings = embed_parts(encoder, self.parts, features)
 
-    def _row(self, spoken: Dialogue, tokenizer: PreTrainedTokenizerBase, table: SignalTable) -> Row:
+    def _read(
+        self, spoken: Dialogue, tokenizer: PreTrainedTokenizerBase, table: SignalTable, modalities: Sequence[str]
+    ) -> bool:
+        """Add the row of a dialogue, unless a medium that comes in is of another modality: then False."""
         ids, mask, media = encode(messages_of(spoken), tokenizer, table, reply=False)
+        if any(part["part"].modality not in modalities for part in media):
+            return False
         numbers = []
         for part in media:
             numbers.append(len(self.parts))
@@ -79,7 +96,8 @@ class DialogueRows:
                 if turn.role == "assistant" and isinstance(part, MediaPart):
                     made[part.modality].append(part)
         captions = {modality: [part.caption for part in parts] for modality, parts in made.items()}
-        return Row(ids, mask, numbers, captions, made)
+        self.rows.append(Row(ids, mask, numbers, captions, made))
+        return True
 
 
 def messages_of(spoken: Dialogue) -> list[dict[str, Any]]:
@@ -108,9 +126,9 @@ def embed_parts(
     """Unit embeddings (N, E) of media parts, or their patch tokens, from the cache where they were computed before."""
     told = encoder.identity + repr(parts)
     if features == "patches":
-        told += f"patches at {encoder.config.image.size}"
-    elif encoder.config.image.size != encoder.config.imagebind.towers["vision"].input_shape[-1]:
-        told += f"at {encoder.config.image.size}"
+        told += f"patches at {encoder.image_size}"
+    elif encoder.image_size != encoder.config.imagebind.towers["vision"].input_shape[-1]:
+        told += f"at {encoder.image_size}"
     path = CACHE / f"embeddings-{hashlib.sha256(told.encode()).hexdigest()[:24]}.safetensors"
     if path.is_file():
         return _in_order(load_file(path))

@@ -96,9 +96,7 @@ class DialogueTask(Task):
 
     def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
         super().__init__(settings, model_dir)
-        from encoders.media_encoder import MediaEncoder
-
-        self.encoder = MediaEncoder.from_pretrained(self.model_dir / "encoder").eval()
+        self.encoder = self.load_encoder()
         self.decoders = self.load_decoders()
         chosen, core = self.settings, self.load_core()
         if core.config.image_size:
@@ -118,6 +116,16 @@ class DialogueTask(Task):
         )
         self.embeddings = data.embeddings
         self.dataset = self.bins(data)
+
+    def load_encoder(self) -> Any:
+        """What reads media: the encoder, or CLIP's tower where the settings ask for visual prompts."""
+        if self.settings.get("visual"):
+            from encoders.open_clip import OpenClipVision  # takes seconds to import, and only V2 needs it
+
+            return OpenClipVision.from_pretrained(self.model_dir / "vision_tower")
+        from encoders.media_encoder import MediaEncoder
+
+        return MediaEncoder.from_pretrained(self.model_dir / "encoder").eval()
 
     def load_core(self) -> AnyToAnyCore:
         """The core that this stage starts from."""
@@ -212,7 +220,7 @@ class DialogueTask(Task):
         return self.settings["kinds"]
 
     def _rows(self, core: AnyToAnyCore, seed: int, count: int) -> DialogueRows:
-        features = core.config.input_features
+        features = "patches" if core.config.reads_patches else "pooled"
         data = DialogueRows(self.encoder, self.tokenizer, core.table, seed, count, self.kinds(), features)
         self.conditions.add(data.rows)
         self.latents.add(data.rows)
