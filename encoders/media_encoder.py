@@ -204,6 +204,11 @@ class MediaEncoder(Encoder):
             size = (size[0], side, side)
         return _grid(size, tower.kernel, tower.stride)
 
+    @property
+    def image_size(self) -> int:
+        """Side in pixels at which pictures and films are seen."""
+        return self.config.image.size
+
     def set_image_size(self, size: int) -> None:
         """See pictures and films at ``size`` pixels a side: position embeddings are interpolated."""
         self.config = replace(self.config, image=replace(self.config.image, size=size))

@@ -53,6 +53,8 @@ class OpenClipConfig:
 class OpenClipVision(nn.Module):
     """Pictures (B, 3, size, size) -> tokens (B, 1 + N, output width): class token first, normed and projected."""
 
+    modalities = ("image",)
+
     def __init__(self, config: OpenClipConfig) -> None:
         super().__init__()
         self.config = config
@@ -76,6 +78,11 @@ class OpenClipVision(nn.Module):
         return self.config.output_width
 
     @property
+    def image_size(self) -> int:
+        """Side of a picture in pixels."""
+        return self.config.size
+
+    @property
     def tokens(self) -> int:
         """Tokens of a picture."""
         return 1 + (self.config.size // self.config.patch) ** 2
@@ -94,7 +101,7 @@ class OpenClipVision(nn.Module):
 
     def preprocess(self, modality: str, array: np.ndarray, rate: float | None = None) -> torch.Tensor:
         """A picture, uint8 (H, W[, 1 | 3 | 4]) -> float32 (3, size, size), as CLIP was trained."""
-        if modality != "image":
+        if modality not in self.modalities:
             raise ValueError(f"this encoder reads image, not {modality}")
         picture = as_rgb(array)
         if self.config.channels == "bgr":

@@ -94,5 +94,10 @@ class CoreConfig(PretrainedConfig):
         return bool(self.visual) or self.input_features == "patches"
 
     @property
+    def features(self) -> str:
+        """What the core reads of a medium: "patches" or "pooled"."""
+        return "patches" if self.reads_patches else "pooled"
+
+    @property
     def table(self) -> SignalTable:
         return SignalTable(self.first_added_token, self.signal_tokens, self.input_tokens)

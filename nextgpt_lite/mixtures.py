@@ -31,6 +31,8 @@ def mixture(model: AnyToAny, parts: Sequence[Part], weights: Sequence[float] | N
     """
     if not parts or parts[0]["type"] == "text":
         raise ValueError("a mixture begins with a medium: its placeholder stands for the whole")
+    if model.core.config.reads_patches:
+        raise ValueError("a mixture is one unit embedding, and this model's core reads patches: it has no use for it")
     units = [_encode(model.encoder, part, project=False) for part in parts]
     mixed = mix(units, [1.0] * len(parts) if weights is None else weights)  # (1, E)
     return {"type": parts[0]["type"], "embedding": (mixed if model.cache is None else model.cache(mixed))[0]}

@@ -166,7 +166,7 @@ def shard_metadata(path: Path) -> dict[str, Any]:
 
 def encoder_settings(encoder: Any, features: str) -> dict[str, Any]:
     """What embeddings depend on besides the media."""
-    return {"encoder": encoder.identity, "features": features, "image_size": encoder.config.image.size}
+    return {"encoder": encoder.identity, "features": features, "image_size": encoder.image_size}
 
 
 def text_encoder_identity(decoder: Any) -> str:

@@ -14,6 +14,7 @@ from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.conversation import ConversationError
 from nextgpt_lite.generate import generate_ids
 from nextgpt_lite.media_places import batch_media
+from nextgpt_lite.mixtures import mixture
 from tests.tiny_model import medium
 
 
@@ -88,6 +89,11 @@ def test_pictures_can_be_seen_larger(folder, tmp_path):
 def test_what_the_tower_does_not_read_is_refused(model):
     with pytest.raises(ConversationError, match="the audio cannot be read: this encoder reads image, not audio"):
         model.chat(user(medium("audio")))
+
+
+def test_a_mixture_of_embeddings_is_refused(model):
+    with pytest.raises(ValueError, match="a mixture is one unit embedding, and this model's core reads patches"):
+        mixture(model, [medium("image"), medium("image", 1)])
 
 
 def test_another_tower_is_refused(folder, tmp_path):

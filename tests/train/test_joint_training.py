@@ -8,14 +8,22 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
+from encoders.open_clip import OpenClipConfig, OpenClipVision
 from nextgpt_lite.checkpoint import load_core, trained_state
 from tests.tiny_model import CORE
 from train.recipe import RecipeError, read_recipe
 from train.stages.joint_training import CAPTION_PARTS, INSTRUCTION_PARTS
+from train.stages.sources import toybox_dialogues
 from train.task import build_task, trainable_groups
 from train.trainer import TaskTrainer
 
 RECIPE = Path(__file__).parents[2] / "train/recipes/joint_training.yaml"
+#: LLaMA-Adapter V2 with pictures: CLIP's tower, queries and blocks in place of a bind network.
+VISUAL = {
+    "visual": {"tokens": 2, "inner_width": 16, "blocks": 1, "heads": 2},
+    "prompts": {"media_tokens": 2, "keys": True, "reach": "row"},
+}
+FORMS = {"bind network": ({}, {}), "tower": ({"visual_prompts": 1e-3, "bind_network": 0.0}, VISUAL)}
 SHAPE = {name: CORE[name] for name in ("signal_tokens", "bind", "output_projection_settings", "conditions")}
 LORA = {"r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "up_proj"]}
 
@@ -27,7 +35,11 @@ def cache_in_a_place_of_its_own(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def folder(tiny_folder, tmp_path_factory):
-    return shutil.copytree(tiny_folder, tmp_path_factory.mktemp("joint") / "model")
+    folder = shutil.copytree(tiny_folder, tmp_path_factory.mktemp("joint") / "model")
+    torch.manual_seed(0)
+    tower = OpenClipVision(OpenClipConfig(size=16, patch=8, width=16, layers=1, heads=2, output_width=12))
+    tower.save_pretrained(folder / "vision_tower")
+    return folder
 
 
 def recipe_for(folder, rates=(), settings=(), **changes):
@@ -63,9 +75,9 @@ class Watch(TrainerCallback):
         self.steps.append((self.allowed, moved))
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_no_step_moves_the_other_group(folder, tmp_path, accumulate):
-    recipe = recipe_for(folder, accumulate=accumulate)
+@pytest.mark.parametrize(("form", "accumulate"), [("bind network", 1), ("bind network", 2), ("tower", 1)])
+def test_no_step_moves_the_other_group(folder, tmp_path, form, accumulate):
+    recipe = recipe_for(folder, *FORMS[form], accumulate=accumulate)
     task = build_task(recipe)
     watch = Watch(task)
     trainer = TaskTrainer(task, recipe, tmp_path / "run")
@@ -106,6 +118,15 @@ def test_captions_have_media_and_instructions_have_none(folder):
     assert set(task.evaluate()) >= {"loss", "right", "right_describe", "right_text_to_text", "right_talk"}
     with pytest.raises(RecipeError, match="a batch holds captions and instructions"):
         task.collate([task.dataset[0], task.dataset[len(task.dataset) - 1]])
+
+
+def test_a_tower_is_shown_pictures_only(folder):
+    task = build_task(recipe_for(folder, *FORMS["tower"]))
+    media = [task.collate([item]) for item in task.dataset]
+    shapes = {tuple(batch["media_embeddings"].shape[2:]) for batch in media if "media_embeddings" in batch}
+    assert shapes == {(task.encoder.tokens, 12)} and task.model.core.visual_prompts is not None
+    with pytest.raises(RecipeError, match="too few dialogues of kind count have media that the encoder reads: audio"):
+        list(toybox_dialogues(1, 2, ["count"], ["audio"]))
 
 
 def test_what_would_mix_the_groups_is_refused(folder, tmp_path):

@@ -133,9 +133,7 @@ class DialogueTask(Task):
 
     def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
         super().__init__(settings, model_dir)
-        from encoders.media_encoder import MediaEncoder
-
-        self.encoder = MediaEncoder.from_pretrained(self.model_dir / "encoder").eval().to(own_device())
+        self.encoder = self.load_encoder().to(own_device())
         self.decoders = self.load_decoders()
         chosen, core = self.settings, self.load_core()
         if core.config.image_size:
@@ -156,10 +154,20 @@ class DialogueTask(Task):
             decoders=self.decoders,
         )
         if data is None:
-            self.embeddings = StepTable(self.encoder, core.config.input_features, self.loader.stores)
+            self.embeddings = StepTable(self.encoder, core.config.features, self.loader.stores)
             self.dataset = self.stream()
         else:
             self.embeddings, self.dataset = data.embeddings, self.bins(data)
+
+    def load_encoder(self) -> Any:
+        """What reads media: the encoder, or CLIP's tower where the settings ask for visual prompts."""
+        if self.settings.get("visual"):
+            from encoders.open_clip import OpenClipVision  # takes seconds to import, and only V2 needs it
+
+            return OpenClipVision.from_pretrained(self.model_dir / "vision_tower")
+        from encoders.media_encoder import MediaEncoder
+
+        return MediaEncoder.from_pretrained(self.model_dir / "encoder").eval()
 
     def load_core(self) -> AnyToAnyCore:
         """The core that this stage starts from."""

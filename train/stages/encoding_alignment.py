@@ -24,6 +24,7 @@ class EncodingAlignmentTask(DialogueTask):
         "input_projection_settings": {"inner_width": 512, "input_scale": 16.0},
         "input_tokens": 8,
         "bind": {"inner_width": 512, "blocks": 2, "input_scale": 16.0},
+        "visual": None,  # LLaMA-Adapter V2: pictures by CLIP's tower and these queries and blocks, no bind network
         "prompts": {"media_tokens": 1},
         "output_projection": "transformer",
         "output_projection_settings": {
@@ -35,7 +36,7 @@ class EncodingAlignmentTask(DialogueTask):
     #: Settings that are fields of the core's configuration.
     SHAPE: ClassVar[tuple[str, ...]] = (
         "signal_tokens", "image_size", "input_features", "input_projection", "input_projection_settings",
-        "input_tokens", "bind", "prompts", "output_projection", "output_projection_settings", "conditions",
+        "input_tokens", "bind", "visual", "prompts", "output_projection", "output_projection_settings", "conditions",
     )  # fmt: skip
 
     def load_decoders(self) -> dict[str, Any]:

@@ -58,7 +58,7 @@ class Loader:
         self.sources = sources_of(settings["data"], settings["embeddings"])
         self.bad = BadRecords(settings["bad_records"], settings["bad_limit"])
         folders = [FilePart("", embedded=source.embeddings) for source in self.sources]
-        self.stores = open_stores(folders, encoder, config.input_features)
+        self.stores = open_stores(folders, encoder, config.features)
         self.conditions = CaptionConditions(decoders, list(self.stores.values()))
         self.latents = TargetLatents(decoders if settings["noise_weight"] else {})
 
@@ -94,7 +94,7 @@ class Loader:
             if source.streamed:
                 lists.append(SpokenStream(opened_stream(source, seed), source))
             elif source.toybox:
-                lists.append(ListStream(list(toybox_dialogues(chosen["seed"], chosen["dialogues"], self.kinds)), seed))
+                lists.append(ListStream(self._toybox(chosen["seed"], chosen["dialogues"]), seed))
             else:
                 lists.append(ListStream(list(manifest_dialogues(source, False, chosen["seed"])), seed))
         self._check_manifests()
@@ -215,9 +215,12 @@ class Loader:
         for source in self.sources:
             if source.toybox:
                 seed, count = (EVALUATION_SEED, "held_out") if held_out else (chosen["seed"], "dialogues")
-                yield from toybox_dialogues(seed, chosen[count], self.kinds)
+                yield from self._toybox(seed, chosen[count])
             else:
                 yield from manifest_dialogues(source, held_out, chosen["seed"])
+
+    def _toybox(self, seed: int, count: int) -> list[Spoken]:
+        return list(toybox_dialogues(seed, count, self.kinds, self.encoder.modalities))
 
     def _check_manifests(self) -> None:
         """What evaluate() will read must be sound too, and known to be so before training."""
@@ -238,7 +241,7 @@ class Loader:
 
     def _prepare(self, data: DialogueRows, bad: BadRecords) -> None:
         """Embeddings and targets of rows; rows whose media turn out to be broken are left out."""
-        table = MediaTable(self.encoder, data.parts, self.config.input_features)
+        table = MediaTable(self.encoder, data.parts, self.config.features)
         broken = dict(table.broken)
         for number, part in enumerate(data.parts):
             if embedded(part) == IN_STEPS and isinstance(part, FilePart) and part.content is None:

@@ -169,9 +169,9 @@ def _preprocessed(
 def _cached(encoder: Any, parts: Sequence[Part], features: str) -> Path:
     told = encoder.identity + "".join(fingerprint(part) for part in parts)
     if features == "patches":
-        told += f"patches at {encoder.config.image.size}"
-    elif encoder.config.image.size != encoder.config.imagebind.towers["vision"].input_shape[-1]:
-        told += f"at {encoder.config.image.size}"
+        told += f"patches at {encoder.image_size}"
+    elif encoder.image_size != encoder.config.imagebind.towers["vision"].input_shape[-1]:
+        told += f"at {encoder.image_size}"
     return CACHE / f"embeddings-{hashlib.sha256(told.encode()).hexdigest()[:24]}.safetensors"
 
 

@@ -13,8 +13,9 @@ them, all are read as streams.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from glob import glob
 from pathlib import Path
@@ -22,15 +23,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data.manifest import FormatError, Record
+from data.manifest import MEDIA, FormatError, Record
 from data.mixture import RecordStream
 from data.records import Located, scan_manifest
 from data.shards import Shards
-from data.toybox.dialogues import MediaPart, dialogue
+from data.toybox.dialogues import Dialogue, MediaPart, dialogue
 from train.recipe import RecipeError, nearest
 from train.stages.media_parts import AT_START, FilePart
 
 TOYBOX = "toybox"
+#: So many dialogues of Toybox are drawn for each that can be used, before it is said that there are none.
+MOST_SKIPPED = 50
 #: Share of a manifest that is kept for evaluate() where an entry does not say.
 HELD_OUT_SHARE = 0.05
 
@@ -117,11 +120,28 @@ def _source(entry: Any, embeddings: str) -> Source:
 # Dialogues of a source
 
 
-def toybox_dialogues(seed: int, count: int, kinds: list[str]) -> Iterator[Spoken]:
-    """Dialogues of Toybox; ``kinds`` are taken in turn, none = all, by their own weights."""
-    for index in range(count):
-        told = dialogue(seed, index, kind=kinds[index % len(kinds)] if kinds else None)
-        yield Spoken(messages_of(told), told.kind, f"{TOYBOX} {seed}, dialogue {index}", TOYBOX)
+def toybox_dialogues(seed: int, count: int, kinds: list[str], modalities: Sequence[str] = MEDIA) -> Iterator[Spoken]:
+    """Dialogues of Toybox; ``kinds`` are taken in turn, none = all, by their own weights.
+
+    Those that show a medium of none of ``modalities`` are left out. RecipeError where hardly any is left.
+    """
+    found = 0
+    for index in itertools.count():
+        if found == count:
+            return
+        kind = kinds[found % len(kinds)] if kinds else None
+        told = dialogue(seed, index, kind=kind)
+        if _shown(told) <= set(modalities):
+            found += 1
+            yield Spoken(messages_of(told), told.kind, f"{TOYBOX} {seed}, dialogue {index}", TOYBOX)
+        elif index > MOST_SKIPPED * (count + 1):
+            known = ", ".join(modalities)
+            raise RecipeError(f"too few dialogues of kind {kind or 'any'} have media that the encoder reads: {known}")
+
+
+def _shown(told: Dialogue) -> set[str]:
+    """Modalities of what comes in: what a user shows, and what the assistant has made, which it sees in the next turn."""
+    return {part.modality for turn in told.turns[:-1] for part in turn.parts if isinstance(part, MediaPart)}
 
 
 def manifest_dialogues(source: Source, held_out: bool, seed: int) -> Iterator[Spoken | Located]:
