@@ -113,9 +113,9 @@ class OpenClipVision(nn.Module):
         return self.visual(pixels)
 
     @torch.no_grad()
-    def patches(self, modality: str, batch: torch.Tensor) -> list[torch.Tensor]:
+    def patches(self, modality: str, batch: torch.Tensor | list[torch.Tensor]) -> list[torch.Tensor]:
         """As MediaEncoder's: all tokens of each picture (1 + N, output width), the class token first."""
-        return list(self(batch))
+        return list(self(torch.stack(batch) if isinstance(batch, list) else batch))
 
     def load(self, state: Mapping[str, torch.Tensor]) -> None:
         """Weights with the names of CLIP's ``visual``. ValueError names what is missing, unknown or misshapen."""

@@ -140,7 +140,7 @@ def toybox_dialogues(seed: int, count: int, kinds: list[str], modalities: Sequen
 
 
 def _shown(told: Dialogue) -> set[str]:
-    """Modalities of what comes in: what a user shows, and what the assistant has made, which it sees in the next turn."""
+    """Modalities of what comes in: a user shows it, or the assistant has made it and sees it in the next turn."""
     return {part.modality for turn in told.turns[:-1] for part in turn.parts if isinstance(part, MediaPart)}
 
 
