@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,12 +19,12 @@ class BinnedRows(Dataset):
     """
 
     def __init__(
-        self, rows: Sequence[tuple], tokens: int, seed: int, group: Callable[[tuple], int] | None = None
+        self, rows: Sequence[Any], tokens: int, seed: int, group: Callable[[Any], int] | None = None
     ) -> None:
         jitter = np.random.default_rng(seed).random(len(rows))
         groups = [0 if group is None else group(row) for row in rows]
         order = sorted(range(len(rows)), key=lambda i: (groups[i], len(rows[i][0]) + 4 * jitter[i]))
-        self.bins: list[list[tuple]] = [[]]
+        self.bins: list[list[Any]] = [[]]
         longest = before = 0
         for i in order:
             longest, before, other = max(longest, len(rows[i][0])), groups[i], groups[i] != before
@@ -35,7 +36,7 @@ class BinnedRows(Dataset):
     def __len__(self) -> int:
         return len(self.bins)
 
-    def __getitem__(self, index: int) -> list[tuple]:
+    def __getitem__(self, index: int) -> list[Any]:
         return self.bins[index]
 
 

@@ -34,7 +34,7 @@ def data(tmp_path_factory):
     return folder
 
 
-def recipe_on(data, folder, name="encoding_alignment", **settings):
+def recipe_on(data, folder, name="encoding_alignment", /, **settings):
     entries = [
         {"shards": str(data / "shards/*.tar"), "weight": 3.0, "held_out": str(data / "toys/manifest.jsonl")},
         {"path": str(data / "words/manifest.jsonl"), "weight": 1.0},
