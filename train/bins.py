@@ -18,9 +18,7 @@ class BinnedRows(Dataset):
     batches either have media in every row or in none (2309.09958, Sec. 2).
     """
 
-    def __init__(
-        self, rows: Sequence[Any], tokens: int, seed: int, group: Callable[[Any], int] | None = None
-    ) -> None:
+    def __init__(self, rows: Sequence[Any], tokens: int, seed: int, group: Callable[[Any], int] | None = None) -> None:
         jitter = np.random.default_rng(seed).random(len(rows))
         groups = [0 if group is None else group(row) for row in rows]
         order = sorted(range(len(rows)), key=lambda i: (groups[i], len(rows[i][0]) + 4 * jitter[i]))

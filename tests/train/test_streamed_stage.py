@@ -34,10 +34,10 @@ def data(tmp_path_factory):
     return folder
 
 
-def recipe_on(data, folder, name="encoding_alignment", /, **settings):
+def recipe_on(place, folder, name="encoding_alignment", **settings):
     entries = [
-        {"shards": str(data / "shards/*.tar"), "weight": 3.0, "held_out": str(data / "toys/manifest.jsonl")},
-        {"path": str(data / "words/manifest.jsonl"), "weight": 1.0},
+        {"shards": str(place / "shards/*.tar"), "weight": 3.0, "held_out": str(place / "toys/manifest.jsonl")},
+        {"path": str(place / "words/manifest.jsonl"), "weight": 1.0},
     ]
     recipe = stage(name, folder)
     chosen = recipe.task_settings | {"data": entries, "kinds": [], "word_weight": 0.0, "tokens_per_bin": 120}
