@@ -21,6 +21,8 @@ class ImageDecoder(DiffusionDecoder):
 
     modality: ClassVar[str] = "image"
     pipeline_class = StableDiffusionPipeline
+    #: More guidance makes colours stronger, and orange yellow.
+    default_guidance = 2.0
 
     def call_pipeline(
         self,
