@@ -40,9 +40,14 @@ class VisualCache(nn.Module):
         blend: float = 0.5,
         kind: str = "exact",
         index: PrototypeIndex | None = None,
+        source: str | None = None,
     ):
-        """``prototypes`` (N, E) of any length; ``index`` only for a cache whose index is there already."""
+        """``prototypes`` (N, E) of any length; ``index`` only for a cache whose index is there already.
+
+        ``source`` says what they are of, where that can be shown again (nextgpt_lite.prototype_pictures).
+        """
         super().__init__()
+        self.source = source
         if prototypes.ndim != 2 or len(prototypes) == 0:
             raise ValueError(f"prototypes must have shape (N, D), not {tuple(prototypes.shape)}")
         if not 0.0 <= blend <= 1.0:
@@ -77,12 +82,16 @@ class VisualCache(nn.Module):
         best, places = similarities.topk(self.neighbours, dim=-1)
         return best, found.clamp_min(0).gather(1, places)
 
+    def neighbours_of(self, embedding: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """As :meth:`search`, and how much each neighbour counts: weights (B, k) that sum to 1."""
+        similarities, indices = self.search(embedding)
+        return similarities, indices, torch.softmax(self.temperature * similarities, dim=-1)
+
     def forward(self, embedding: torch.Tensor) -> torch.Tensor:
         """Embeddings (B, E) -> blended unit embeddings (B, E), each row on its own. ValueError: not finite."""
         if not embedding.isfinite().all():
             raise ValueError("an embedding holds values that are not finite")
-        similarities, indices = self.search(embedding)
-        weights = torch.softmax(self.temperature * similarities, dim=-1)  # (B, k)
+        _, indices, weights = self.neighbours_of(embedding)
         retrieved = torch.einsum("bk,bkd->bd", weights, self._rows(indices, embedding))
         retrieved = functional.normalize(retrieved, dim=-1)
         return functional.normalize((1.0 - self.blend) * embedding + self.blend * retrieved, dim=-1)
@@ -100,7 +109,7 @@ class VisualCache(nn.Module):
             "temperature": str(self.temperature),
             "blend": str(self.blend),
             "kind": self.kind,
-        }
+        } | ({"source": self.source} if self.source else {})
         tensors = {"prototypes": self.prototypes.half().contiguous()}
         if self.index is not None:
             tensors["index"] = self.index.to_bytes()
@@ -127,4 +136,5 @@ class VisualCache(nn.Module):
             float(metadata["blend"]),
             kind,
             PrototypeIndex.from_bytes(kind, tensors["index"]) if "index" in tensors else None,
+            metadata.get("source"),
         )

@@ -203,6 +203,14 @@ class AnyToAny:
         """
         if part.get("embedding") is not None:
             return self._given_embedding(part)
+        encoded = self.encode(part)
+        if self.core.config.reads_patches or self.cache is None:
+            return encoded
+        return self.cache(encoded[None])[0]
+
+    @torch.no_grad()
+    def encode(self, part: dict[str, Any]) -> torch.Tensor:
+        """What the encoder makes of a media part, before the visual cache: (E,), or tokens (P, E)."""
         if part.get("array") is None:
             raise conversation.ConversationError(f"a part of type {part['type']!r} has no array")
         array = np.asarray(part["array"])
@@ -214,10 +222,7 @@ class AnyToAny:
         except ValueError as error:
             raise conversation.ConversationError(f"the {part['type']} cannot be read: {error}") from error
         batch = tensor[None].to(self.device)
-        if self.core.config.reads_patches:
-            return encoder.patches(part["type"], batch)[0]
-        embedding = encoder.embed(part["type"], batch)
-        return (self.cache(embedding) if self.cache is not None else embedding)[0]
+        return (encoder.patches if self.core.config.reads_patches else encoder.embed)(part["type"], batch)[0]
 
     def _given_embedding(self, part: dict[str, Any]) -> torch.Tensor:
         """The embedding that a part brings, refused where it cannot be one of this model's encoder."""
@@ -238,11 +243,15 @@ class AnyToAny:
 
     def _prepare(self, messages: Sequence[dict[str, Any]]) -> Prepared:
         """Messages -> (ids, what each medium is to the core, turns left out)."""
+        ids, media, dropped = self.encode_messages(messages)
+        return ids, [self.embed(part) for part in media], dropped
+
+    def encode_messages(self, messages: Sequence[dict[str, Any]]) -> tuple[list[int], list[dict[str, Any]], int]:
+        """Messages -> (ids up to where the reply begins, media parts in their order, turns left out)."""
         if not messages or messages[-1].get("role") != "user":
             raise conversation.ConversationError("the last message must be the user's")
         limit = self.core.config.text_config.max_position_embeddings - 192
-        ids, media, dropped = conversation.fit(list(messages), self.tokenizer, self.table, limit)
-        return ids, [self.embed(part) for part in media], dropped
+        return conversation.fit(list(messages), self.tokenizer, self.table, limit)
 
     def _read(self, prepared: list, rows: list[list[int]]) -> list[tuple[Reply, list[tuple[str, torch.Tensor]]]]:
         """Generated ids -> replies without media yet, and the conditions of the media that they ask for."""

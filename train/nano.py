@@ -139,13 +139,15 @@ def build_cache(folder: Path) -> None:
     from adapters.visual_cache import VisualCache
     from data.toybox import render, sample
     from encoders.media_encoder import MediaEncoder
+    from nextgpt_lite.prototype_pictures import toybox_source
 
     encoder = MediaEncoder.from_pretrained(folder / "encoder").eval()
     prototypes = []
     for start in range(0, CACHE_PROTOTYPES, 64):
         pictures = [render(sample(CACHE_SEED, i), "image") for i in range(start, start + 64)]
         prototypes.append(encoder.embed("image", torch.stack([encoder.preprocess("image", p) for p in pictures])))
-    VisualCache(torch.cat(prototypes), blend=CACHE_BLEND).save(folder / "cache", encoder.identity)
+    cache = VisualCache(torch.cat(prototypes), blend=CACHE_BLEND, source=toybox_source(CACHE_SEED))
+    cache.save(folder / "cache", encoder.identity)
 
 
 def print_times() -> None:
