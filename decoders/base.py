@@ -64,6 +64,10 @@ class Decoder(ABC):
         ``steps`` and ``guidance`` default to the decoder's own. Raises ValueError on a wrong shape or seed count.
         """
 
+    def preview(self) -> np.ndarray | None:
+        """Inside ``on_step``: an image uint8 (H, W, 3) of what the first medium looks like so far; None = not known."""
+        return None
+
     @abstractmethod
     def encode_media(self, media: Sequence[np.ndarray]) -> torch.Tensor:
         """Scaled latents (B, ...) of media in the form in which :meth:`decode` returns them."""

@@ -149,6 +149,18 @@ class DiffusionDecoder(Decoder):
             on_step=on_step,
         )
 
+    @torch.no_grad()
+    def preview(self) -> np.ndarray | None:
+        """The solver's present guess at the first medium; None with solvers that keep none."""
+        guess = (getattr(self.pipeline.scheduler, "model_outputs", None) or [None])[-1]
+        return None if guess is None else self.draw_latents(guess[:1])
+
+    def draw_latents(self, latents: torch.Tensor) -> np.ndarray:
+        """An image uint8 (H, W, 3) of scaled latents (1, ...)."""
+        vae = self.pipeline.vae
+        pixels = vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor).sample  # (1, 3, H, W) in [-1, 1]
+        return to_uint8(pixels[0].float().permute(1, 2, 0).cpu() / 2 + 0.5)
+
     def noise_loss(self, latents: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         return noise_loss(lambda noisy, step: self.predict(noisy, step, condition), latents, self.pipeline.scheduler)
 

@@ -18,7 +18,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "examples": ("Examples", "示例"),
     "explain": ("Explain", "解释"),
     "playground": ("Playground", "混合"),
-    "say": ("Say something, or drop pictures, videos, sounds or point clouds …", "说点什么，或拖入图片、视频、声音、点云……"),
+    "say": ("Say something, or drop pictures, videos, sounds, points …", "说点什么，或拖入图片、视频、声音、点云……"),
     "empty": ("What shall we make?", "想做点什么？"),
     "new": ("New conversation", "新对话"),
     "conversations": ("Conversations", "对话列表"),

@@ -159,15 +159,15 @@ class AnyToAny:
         """
         started = time.perf_counter()
         stream = TextStream(self.tokenizer, self.table, on_text) if on_text else None
-        [prepared] = [self._prepare(experts.add_context(messages) if experts else messages)]
+        [prepared] = [self.prepare(experts.add_context(messages) if experts else messages)]
         [ids] = generate_ids(
             self.core, self.tokenizer, [prepared], max_new_tokens, temperature=temperature, seed=seed, stream=stream
         )
-        reply, conditions = self._read([prepared], [ids])[0]
+        reply, conditions = self.read([prepared], [ids])[0]
         reply.seconds["text"] = time.perf_counter() - started
         for number, (modality, condition) in enumerate(conditions):
             if modality in allowed_media:
-                reply.media += self._decode(modality, condition[None], [seed + number], steps, guidance, on_progress)
+                reply.media += self.decode(modality, condition[None], [seed + number], steps, guidance, on_progress)
                 reply.seconds[modality] = reply.media[-1].seconds
         return reply
 
@@ -176,9 +176,9 @@ class AnyToAny:
     ) -> list[Reply]:
         """As :meth:`chat` for several conversations at once: one text batch, one decoder batch a modality."""
         started = time.perf_counter()
-        prepared = [self._prepare(messages) for messages in conversations]
+        prepared = [self.prepare(messages) for messages in conversations]
         rows = generate_ids(self.core, self.tokenizer, prepared, max_new_tokens)
-        read = self._read(prepared, rows)
+        read = self.read(prepared, rows)
         seconds = (time.perf_counter() - started) / max(len(read), 1)
         wanted: dict[str, list[tuple[int, int, torch.Tensor]]] = {}
         for row, (reply, conditions) in enumerate(read):
@@ -188,7 +188,7 @@ class AnyToAny:
                 wanted.setdefault(modality, []).append((row, number, condition))
         for modality, entries in wanted.items():
             conditions = torch.stack([condition for _, _, condition in entries])
-            media = self._decode(modality, conditions, [seeds[row] + number for row, number, _ in entries])
+            media = self.decode(modality, conditions, [seeds[row] + number for row, number, _ in entries])
             for (row, number, _), medium in zip(entries, media, strict=True):
                 read[row][0].media[number] = medium
                 read[row][0].seconds[modality] = medium.seconds
@@ -241,8 +241,8 @@ class AnyToAny:
 
     # -- the road that data travels -----------------------------------------------------------------------------
 
-    def _prepare(self, messages: Sequence[dict[str, Any]]) -> Prepared:
-        """Messages -> (ids, what each medium is to the core, turns left out)."""
+    def prepare(self, messages: Sequence[dict[str, Any]]) -> Prepared:
+        """Messages -> (ids, what each medium is to the core, turns left out). ConversationError for what is unclear."""
         ids, media, dropped = self.encode_messages(messages)
         return ids, [self.embed(part) for part in media], dropped
 
@@ -253,7 +253,7 @@ class AnyToAny:
         limit = self.core.config.text_config.max_position_embeddings - 192
         return conversation.fit(list(messages), self.tokenizer, self.table, limit)
 
-    def _read(self, prepared: list, rows: list[list[int]]) -> list[tuple[Reply, list[tuple[str, torch.Tensor]]]]:
+    def read(self, prepared: list, rows: list[list[int]]) -> list[tuple[Reply, list[tuple[str, torch.Tensor]]]]:
         """Generated ids -> replies without media yet, and the conditions of the media that they ask for."""
         completed = [self.table.complete(ids) for ids in rows]
         conditions = signal_conditions(self.core, prepared, [ids for ids, _, _ in completed])
@@ -264,8 +264,16 @@ class AnyToAny:
             read.append((reply, [(modality, own[modality].pop(0)) for modality in modalities]))
         return read
 
-    def _decode(self, modality, conditions, seeds, steps=None, guidance=None, on_progress: OnProgress | None = None):
-        """Conditions (B, L, C) -> media of a reply."""
+    def decode(
+        self,
+        modality: str,
+        conditions: torch.Tensor,
+        seeds: Sequence[int],
+        steps: int | None = None,
+        guidance: float | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> list[ReplyMedium]:
+        """Conditions (B, L, C) -> media of a reply, each with noise from its own seed."""
         started = time.perf_counter()
         on_step = None if on_progress is None else lambda step, total: on_progress(modality, step, total)
         decoder = self.decoders[modality]

@@ -77,7 +77,7 @@ EXAMPLES = (
 
 def write_examples(folder: Path) -> list[tuple[Example, list[Path]]]:
     """Render what :data:`EXAMPLES` attach into ``folder``: each example with its files."""
-    files = {modality: write_scene(scene, modality, folder / f"example-{modality}") for modality, scene in GIVEN.items()}
+    files = {given: write_scene(scene, given, folder / f"example-{given}") for given, scene in GIVEN.items()}
     return [(example, [files[example.given]] if example.given else []) for example in EXAMPLES]
 
 

@@ -94,7 +94,7 @@ def test_a_reply_goes_on_as_a_message(tiny_model):
     with saying(tiny_model, [PLAY], [("audio",)]):
         reply = tiny_model.chat(PLAY, steps=1)
     talk = [*PLAY, reply.as_message(), *user("What did you play?")]
-    ids, media, dropped = tiny_model._prepare(talk)
+    ids, media, dropped = tiny_model.prepare(talk)
     own = f"<own>{tiny_model.table.placeholders_of('audio')}"
     assert f"{own}what did you play?" in tiny_model.tokenizer.decode(ids)
     assert [tuple(one.shape) for one in media] == [(tiny_model.encoder.width,)] and dropped == 0
@@ -116,7 +116,7 @@ def test_what_is_shown_matters(tiny_model):
     with torch.no_grad():
         states = [
             tiny_model.core(torch.tensor([ids]), **batch_media([media])).last_hidden_state[0, -1]
-            for ids, media, _ in (tiny_model._prepare(user(medium("image", i), "What is this?")) for i in (0, 1))
+            for ids, media, _ in (tiny_model.prepare(user(medium("image", i), "What is this?")) for i in (0, 1))
         ]
     assert not torch.equal(*states)
 

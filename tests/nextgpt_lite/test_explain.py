@@ -38,7 +38,7 @@ def test_attention_equals_that_of_eager_attention(tiny_model):
     reply, messages = replied("Here."), [{"role": "user", "content": "hello"}]
     seen = explain(tiny_model, messages, reply)
     core = tiny_model.core
-    ids, _, _ = tiny_model._prepare(messages)
+    ids, _, _ = tiny_model.prepare(messages)
     full = torch.tensor([[*ids, *tiny_model.tokenizer(reply.text)["input_ids"]]])
     language_model = core.language_model
     name = language_model.config._attn_implementation
@@ -96,7 +96,7 @@ def test_conditions_are_those_that_drive_the_decoders(tiny_model, seen):
     words = tiny_model.tokenizer("Here is a red bell.")["input_ids"]
     spans = tiny_model.table.spans
     ids = [*words, *spans["image"], *spans["audio"]]
-    [expected] = signal_conditions(tiny_model.core, [tiny_model._prepare(ASKED)], [ids])
+    [expected] = signal_conditions(tiny_model.core, [tiny_model.prepare(ASKED)], [ids])
     assert [check.modality for check in seen.conditions] == ["image", "audio"]
     for check in seen.conditions:
         np.testing.assert_allclose(check.condition, expected[check.modality][0].numpy(), atol=1e-5)
