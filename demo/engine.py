@@ -75,6 +75,7 @@ class Engine:
         self._talks: list[Talk] = []
         self._asked: deque[Asked] = deque()  # media to be made
         self._calls: deque[tuple[Future, Callable[[AnyToAny], Any]]] = deque()
+        self._decoding_calls: deque[tuple[Future, Callable[[AnyToAny], Any]]] = deque()
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -134,11 +135,14 @@ class Engine:
             self._changed.notify()
         return job
 
-    def call(self, function: Callable[[AnyToAny], T]) -> Future[T]:
-        """Run ``function`` with the model in the thread that owns it, before the next token or diffusion step."""
+    def call(self, function: Callable[[AnyToAny], T], *, decodes: bool = False) -> Future[T]:
+        """Run ``function`` with the model in the thread that owns it, before the next token or diffusion step.
+
+        One that ``decodes`` waits for the medium that is being made: a decoder does one thing at a time.
+        """
         future: Future[T] = Future()
         with self._changed:
-            self._calls.append((future, function))
+            (self._decoding_calls if decodes else self._calls).append((future, function))
             self._changed.notify()
         return future
 
@@ -171,9 +175,9 @@ class Engine:
         except BaseException as error:
             self.model.set_exception(error)
         while not self._closed or self._jobs:
-            if not self._serve_text() and not self._make_next():
+            if not self._serve_text() and not self._serve_decoding_call() and not self._make_next():
                 with self._changed:
-                    self._changed.wait_for(lambda: self._closed or self._arrived or self._calls)
+                    self._changed.wait_for(lambda: self._closed or self._arrived or self._calls or self._decoding_calls)
 
     def _serve_text(self) -> bool:
         """One round: calls, one prompt read, one token for each reply. Says whether there was anything to do."""
@@ -189,6 +193,13 @@ class Engine:
             self._admit(self._arrived.popleft())
         self._step()
         return busy
+
+    def _serve_decoding_call(self) -> bool:
+        """Answer a call that may use decoders. Says whether there was one."""
+        if not self._decoding_calls:
+            return False
+        self._answer_call(*self._decoding_calls.popleft())
+        return True
 
     def _answer_call(self, future: Future, function: Callable[[AnyToAny], Any]) -> None:
         if not future.set_running_or_notify_cancel():

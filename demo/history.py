@@ -88,7 +88,7 @@ class Conversation:
         return [bubble for turn in self.turns for bubble in turn.bubbles(language, waiting)]
 
     def take_in(self, text: str, files: list[str]) -> Turn:
-        """A user's message as a turn that is not yet part of the conversation. MediaError for a file that is refused."""
+        """A user's message as a turn, not part of the conversation yet. MediaError for a file that is refused."""
         parts, shown = [], []
         for file in files:
             self.written += 1

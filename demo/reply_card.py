@@ -61,7 +61,7 @@ class GrowingReply:
     def __init__(
         self, job: Job, keep: Callable[[int, ReplyMedium], Path], ended: Callable[[Finished | Failed], None]
     ) -> None:
-        self.job, self.text, self.cards = job, "", {}
+        self.job, self.text = job, ""
         self.last: Finished | Failed | None = None
         self.cards: dict[int, Card] = {}
         self._keep, self._ended = keep, ended
@@ -109,5 +109,6 @@ class GrowingReply:
         elif isinstance(event, events.MediumCancelled):
             self.cards.setdefault(event.index, Card(event.modality)).cancelled = True
         else:
+            self.text = event.reply.text if isinstance(event, events.Finished) else self.text
             self._ended(event)
             self.last = event
