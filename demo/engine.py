@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from demo.job import Failed, Finished, Job, MediumCancelled, MediumProgress, MediumReady, MediumStarted, Settings
-from demo.requests import Asked, Talk, check, refused
+from demo.talk import Asked, Talk, check, refused
 from nextgpt_lite import AnyToAny, Reply
 from nextgpt_lite.signal_tokens import OUTPUT_MODALITIES
 from nextgpt_lite.text_batch import TextBatch
@@ -184,11 +184,7 @@ class Engine:
         busy = bool(self._calls or self._arrived or self._talks)
         while self._calls:
             self._answer_call(*self._calls.popleft())
-        for talk in [talk for talk in self._talks if talk.job.cancelled]:
-            self._texts.remove(talk.row)
-            self._leave(talk)
-        while self._arrived and self._arrived[0].cancelled:
-            self._end(self._arrived.popleft(), None)
+        self._drop_cancelled()
         if self._arrived and len(self._talks) < self.batch:
             self._admit(self._arrived.popleft())
         self._step()
@@ -200,6 +196,19 @@ class Engine:
             return False
         self._answer_call(*self._decoding_calls.popleft())
         return True
+
+    def _drop_cancelled(self) -> None:
+        """End the requests that nobody waits for any more, wherever they stand."""
+        for job in [job for job in list(self._arrived) if job.cancelled]:
+            self._arrived.remove(job)
+            self._end(job, None)
+        for talk in [talk for talk in self._talks if talk.job.cancelled]:
+            self._texts.remove(talk.row)
+            self._talks.remove(talk)
+            self._end(talk.job, talk)
+        for asked in [asked for asked in self._asked if asked.job.cancelled]:
+            self._asked.remove(asked)
+            self._end(asked.job, asked.talk)
 
     def _answer_call(self, future: Future, function: Callable[[AnyToAny], Any]) -> None:
         if not future.set_running_or_notify_cancel():
@@ -223,6 +232,8 @@ class Engine:
             self._talks.append(talk)
 
     def _step(self) -> None:
+        if not self._talks:
+            return
         started = time.perf_counter()
         try:
             finished = self._texts.step()
@@ -233,7 +244,7 @@ class Engine:
             self._talks = []
             return
         self.counts.tokens += len(self._talks)
-        self.counts.seconds["text"] += time.perf_counter() - started if self._talks else 0.0
+        self.counts.seconds["text"] += time.perf_counter() - started
         for talk in list(self._talks):
             talk.tell()
             if talk.row in finished:
@@ -251,28 +262,21 @@ class Engine:
         if not asked:
             self._end(talk.job, talk)
 
-    def _leave(self, talk: Talk) -> None:
-        self._talks.remove(talk)
-        self._end(talk.job, talk)
-
     def _make_next(self) -> bool:
         """Make the medium that has waited longest. Says whether there was one."""
         if not self._asked:
             return False
         asked = self._asked.popleft()
         try:
-            if not asked.cancelled:
+            if not asked.cancelled and not asked.job.done:
                 self._make(asked)
         except _Stopped:
             pass
         except Exception as error:
-            self._asked = deque(other for other in self._asked if other.job is not asked.job)
             self._fail(asked.job, error)
-            return True
         if asked.cancelled and not asked.job.cancelled:
             asked.job.tell(MediumCancelled(asked.modality, asked.index))
         if asked.last or asked.job.cancelled:
-            self._asked = deque(other for other in self._asked if other.job is not asked.job)
             self._end(asked.job, asked.talk)
         return True
 
@@ -299,6 +303,8 @@ class Engine:
         job.tell(MediumReady(asked.modality, asked.index, medium))
 
     def _fail(self, job: Job, error: Exception) -> None:
+        if job.done:
+            return
         theirs = refused(error)
         if not theirs:
             log.error("a request failed", exc_info=error)
@@ -306,9 +312,11 @@ class Engine:
         job.tell(Failed(str(error) if theirs else "the model failed at this request", theirs))
 
     def _end(self, job: Job, talk: Talk | None) -> None:
-        self._finish(job, "cancelled" if job.cancelled else "finished")
+        if job.done:
+            return
         seconds = time.perf_counter() - job.submitted
         nothing = Finished(Reply(""), {"waiting": seconds, "total": seconds}, cancelled=job.cancelled)
+        self._finish(job, "cancelled" if job.cancelled else "finished")
         job.tell(talk.ending() if talk else nothing)
 
     def _finish(self, job: Job, how: str) -> None:

@@ -69,13 +69,14 @@ class Finished:
     """The last event of a request that did not fail.
 
     ``timings`` are seconds: "waiting" until the engine turned to the request, "first_token" and "text" since it was
-    submitted, one per modality made, "total". ``tokens`` counts the reply's tokens. Of a ``cancelled`` request
-    ``reply`` holds what was there by then.
+    submitted, one per modality made, "total". ``tokens`` counts the reply's tokens, ``prompt_tokens`` those of the
+    conversation. Of a ``cancelled`` request ``reply`` holds what was there by then.
     """
 
     reply: Reply
     timings: dict[str, float]
     tokens: int = 0
+    prompt_tokens: int = 0
     cancelled: bool = False
 
 
@@ -142,9 +143,7 @@ class Job:
 
     def result(self) -> Finished:
         """Wait for the last event. RuntimeError, with its sentence, when the request failed."""
-        last = None
-        for last in self:
-            pass
+        last = deque(self, maxlen=1).pop() if not self.done or self._events else None
         if not isinstance(last, Finished):
             raise RuntimeError(last.sentence if isinstance(last, Failed) else "the events were read before")
         return last

@@ -10,21 +10,21 @@ import re
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from nextgpt_lite.signal_tokens import SignalTable
+
 #: What the first token of an answer holds.
 LETTERS = {"en": re.compile("[A-Za-z]"), "zh": re.compile("[\u4e00-\u9fff]")}
 LANGUAGES = tuple(LETTERS)
 
 
-def silent_openings(tokenizer: PreTrainedTokenizerBase, language: str, vocabulary: int) -> torch.Tensor:
+def silent_openings(tokenizer: PreTrainedTokenizerBase, table: SignalTable, language: str) -> torch.Tensor:
     """True (V,) for tokens that an answer in ``language`` does not begin with; signal tokens it may begin with.
 
     ValueError for a language without a rule.
     """
     if language not in LETTERS:
         raise ValueError(f"answers in {language!r} are not known: expected {' or '.join(LANGUAGES)}")
-    special = set(tokenizer.all_special_ids)
-    silent = torch.zeros(vocabulary, dtype=torch.bool)
-    for token in range(min(vocabulary, len(tokenizer))):
-        if token not in tokenizer.added_tokens_decoder or token in special:
-            silent[token] = LETTERS[language].search(tokenizer.decode([token])) is None
+    silent = torch.zeros(table.first + len(table.names), dtype=torch.bool)
+    for token in range(table.first):
+        silent[token] = LETTERS[language].search(tokenizer.decode([token], skip_special_tokens=True)) is None
     return silent

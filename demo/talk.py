@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from demo.job import Finished, Job, Settings, TextDelta
 from nextgpt_lite import AnyToAny, Reply, ReplyMedium
@@ -46,9 +45,9 @@ def refused(error: Exception) -> bool:
     return isinstance(error, ConversationError)
 
 
-@lru_cache(maxsize=8)
-def _silent_openings(tokenizer: PreTrainedTokenizerBase, language: str, vocabulary: int) -> torch.Tensor:
-    return silent_openings(tokenizer, language, vocabulary)
+@lru_cache(maxsize=4)
+def _silent_openings(model: AnyToAny, language: str) -> torch.Tensor:
+    return silent_openings(model.tokenizer, model.table, language).to(model.device)
 
 
 @dataclass(eq=False)
@@ -71,10 +70,7 @@ class Talk:
         if settings.demanded and settings.demanded not in table.spans:
             raise ConversationError(f"this model makes no {settings.demanded}")
         prepared = model.prepare(job.messages)
-        silent = None
-        if settings.language:
-            silent = _silent_openings(model.tokenizer, settings.language, table.first + len(table.names))
-            silent = silent.to(model.device)
+        silent = _silent_openings(model, settings.language) if settings.language else None
         row = texts.add(prepared, Sampling(settings.max_new_tokens, settings.temperature, settings.seed, silent))
         reply = Reply("", dropped_turns=prepared[2])
         stream = TextStream(model.tokenizer, table, lambda text: setattr(reply, "text", text), prompt_seen=True)
@@ -110,7 +106,7 @@ class Talk:
     def ending(self) -> Finished:
         """The last event of the request."""
         timings = self.timings | {"total": time.perf_counter() - self.job.submitted}
-        return Finished(self.reply, timings, len(self.row.ids), self.job.cancelled)
+        return Finished(self.reply, timings, len(self.row.ids), len(self.row.prepared[0]), self.job.cancelled)
 
     def _tell_growth(self) -> None:
         """A delta is told only where the text goes on from what was told: tokenizers may take a character back."""
