@@ -24,8 +24,10 @@ class Drawer:
         heading = gr.HTML(elem_classes="heading", apply_default_css=False)
         add(heading, value=lambda language: f"<h2>{say(language, 'settings')}</h2>")
         model = gr.Dropdown(choices=self._models(), value=self.shelf.first, elem_id="model", interactive=True)
-        answer_with = gr.CheckboxGroup(value=list(OUTPUT_MODALITIES), elem_id="answer-with", interactive=True)
-        answer_in = gr.Radio(value="", elem_id="answer-in", interactive=True)
+        answer_with = gr.CheckboxGroup(
+            _media("en"), value=list(OUTPUT_MODALITIES), elem_id="answer-with", interactive=True
+        )
+        answer_in = gr.Radio(_languages("en"), value="", elem_id="answer-in", interactive=True)
         seed = gr.Number(0, precision=0, minimum=0, maximum=2**31 - 1, elem_id="seed", interactive=True)
         steps = gr.Slider(0, 50, 0, step=1, elem_id="steps", interactive=True)
         guidance = gr.Slider(0.0, 10.0, 0.0, step=0.5, elem_id="guidance", interactive=True)

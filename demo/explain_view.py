@@ -31,7 +31,7 @@ def draw(
         pairs: of each condition, both media.
     """
     sections = [
-        _section("attention", _attention(seen, language), language),
+        _section("attention", _attention(seen, language), language, lead=bool(seen.media)),
         _section("neighbours", _all_neighbours(seen, pictures, language), language),
         _section("signals", _signals(seen), language) if seen.signals else "",
         *(_condition(check, pair, language) for check, pair in zip(seen.conditions, pairs, strict=True)),
@@ -54,13 +54,9 @@ def neighbour_row(
     return f'<div class="neighbours">{"".join(figures)}</div>'
 
 
-def _section(key: str, body: str, language: str, title: str | None = None) -> str:
-    return (
-        f'<section class="{key}"><h3>{title or say(language, key)}</h3>'
-        f'<p class="lead">{say(language, f"{key}_line")}</p>{body}</section>'
-        if body
-        else ""
-    )
+def _section(key: str, body: str, language: str, title: str | None = None, lead: bool = True) -> str:
+    line = f'<p class="lead">{say(language, f"{key}_line")}</p>' if lead else ""
+    return f'<section class="about-{key}"><h3>{title or say(language, key)}</h3>{line}{body}</section>' if body else ""
 
 
 def _attention(seen: Explanation, language: str) -> str:
@@ -142,7 +138,7 @@ def _bars(values: np.ndarray) -> str:
 
 def _gates(gates: Sequence[LayerGate], language: str) -> str:
     """A row a layer, a bar a head: to the right where the gate is positive, to the left where it is negative."""
-    return f'<div class="gates">{"".join(_gate_row(gate, language) for gate in gates)}</div>'
+    return f'<div class="gate-rows">{"".join(_gate_row(gate, language) for gate in gates)}</div>'
 
 
 def _gate_row(gate: LayerGate, language: str) -> str:

@@ -44,7 +44,7 @@ class PlaygroundTab:
             for number, (name, weight) in enumerate(FIRST, 1):
                 self._slot(number, name, weight)
         with gr.Row(elem_id="mix-controls", equal_height=True):
-            self.made = gr.Radio(value="image", elem_id="make-of-it", interactive=True, scale=3)
+            self.made = gr.Radio(_media("en"), value="image", elem_id="make-of-it", interactive=True, scale=3)
             self.button = gr.Button(elem_id="mix", variant="primary", scale=0, min_width=140)
         self.labels.add(self.made, label="make_of_it", choices=_media)
         self.labels.add(self.button, value="mix")
@@ -71,7 +71,7 @@ class PlaygroundTab:
     def _slot(self, number: int, name: str | None, weight: float) -> None:
         with gr.Column(elem_classes="slot", min_width=220):
             head = gr.HTML(apply_default_css=False)
-            picked = gr.Dropdown(value=name or "", interactive=True, elem_id=f"ingredient-{number}")
+            picked = gr.Dropdown(_ingredients("en"), value=name or "", interactive=True, elem_id=f"ingredient-{number}")
             file = own_files_only(gr.File(file_types=list(ACCEPTED), height=92, elem_id=f"summand-{number}"))
             strength = gr.Slider(-1.0, 1.0, weight, step=0.1, interactive=True, elem_id=f"weight-{number}")
         self.labels.add(head, value=lambda language: f"<h4>{say(language, 'medium_n', number=number)}</h4>")

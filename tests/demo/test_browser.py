@@ -195,7 +195,7 @@ def test_a_reply_is_explained_and_media_are_mixed(page, tmp_path):
     page.locator("#tabs button[role=tab]").nth(2).click()
     expect(page.locator("#explanation .strip span").first).to_be_visible()
     expect(page.locator("#explanation .neighbours figure")).to_have_count(4)
-    expect(page.locator("#explanation .gates > div")).to_have_count(2)
+    expect(page.locator("#explanation .gate-rows > div")).to_have_count(2)
     page.locator("#tabs button[role=tab]").nth(3).click()
     page.locator("#mix").click()
     expect(page.locator("#sum .made img")).to_have_count(1)
