@@ -16,7 +16,7 @@ from demo.drawer import Drawer
 from demo.explain_tab import ExplainTab
 from demo.history import DAY, Visitor, Visitors
 from demo.labels import Labels
-from demo.look import HEAD, STYLE, TITLE, heading, theme
+from demo.look import STYLE, TITLE, head, heading, theme
 from demo.playground_tab import PlaygroundTab
 from demo.safe_files import MIDDLEWARE
 from demo.shelf import Shelf
@@ -126,7 +126,7 @@ def launch(page: Page, host: str, port: int) -> str:
     _, address, _ = page.blocks.launch(
         server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, inbrowser=False, share=False,
         allowed_paths=[], max_file_size=MAX_BYTES, enable_monitoring=False, run_history=False, footer_links=[],
-        ssr_mode=False, pwa=False, mcp_server=True, theme=theme(), css=STYLE.read_text(encoding="utf-8"), head=HEAD,
+        ssr_mode=False, pwa=False, mcp_server=True, theme=theme(), css=STYLE.read_text(encoding="utf-8"), head=head(),
         app_kwargs={"middleware": MIDDLEWARE},
     )  # fmt: skip
     return address

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from demo.chat import Chat, conversation_list
+from demo.chat import Chat
 from demo.drawer import Drawer
 from demo.export import write_folder, write_page
 from demo.gallery import CLICK, chips, matrix
@@ -150,9 +150,6 @@ class ChatTab:
             button.click(write, self.visitor, download, **QUIET).then(
                 None, None, None, js="() => document.querySelector('#download').click()", **QUIET
             )
-
-    def list_of(self, visitor: Visitor) -> Any:
-        return conversation_list(visitor)
 
 
 def _page_of(visitor: Visitor) -> Any:

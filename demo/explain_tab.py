@@ -63,10 +63,11 @@ class ExplainTab:
     def explain(self, visitor: Visitor, number: int | None, captions: str, model: str) -> str:
         """The explanation of a reply as HTML, or a line that says why there is none."""
         turns = visitor.current.turns
-        if number is None or number >= len(turns) or turns[number].reply is None:
+        reply = turns[number].reply if number is not None and number < len(turns) else None
+        if number is None or reply is None:
             return f'<p class="none">{say(visitor.language, "no_reply")}</p>'
         turn, messages = turns[number], visitor.current.messages(until=number)
-        given = _captions(captions, len(turn.reply.media))
+        given = _captions(captions, len(reply.media))
         try:
             engine = self.shelf.engine(model)
             return engine.call(lambda loaded: _explained(loaded, visitor, turn, messages, given), decodes=True).result()

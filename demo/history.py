@@ -74,7 +74,7 @@ class Conversation:
 
     def title(self, language: str) -> str:
         """The first words said, cut to a length."""
-        words = next((turn.text for turn in self.turns if turn.text), "") or (self.turns and "…") or ""
+        words = next((turn.text for turn in self.turns if turn.text), "…" if self.turns else "")
         return words[:TITLE_LENGTH] + "…" * (len(words) > TITLE_LENGTH) if words else say(language, "untitled")
 
     def messages(self, until: int | None = None) -> list[dict[str, Any]]:
@@ -120,10 +120,19 @@ class Conversation:
         return save_reply_medium(medium, self.folder / f"{self.written}-{medium.modality}")
 
     def _end(self, turn: Turn, event: Finished | Failed) -> None:
-        if (reply := getattr(event, "reply", None)) is not None:
-            turn.reply, turn.timings, turn.stopped = reply, event.timings, event.cancelled
+        from demo.job import Finished  # not at the top, see demo.reply_card
+
+        if isinstance(event, Finished):
+            turn.reply, turn.timings, turn.stopped = event.reply, event.timings, event.cancelled
         elif turn in self.turns:
             self.turns.remove(turn)
+
+
+def secret_folder(prefix: str) -> Path:
+    """A new folder in what the page's server serves from, whose name nobody can guess: who knows it may read it."""
+    folder = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir()) / f"{prefix}-{secrets.token_hex(16)}"
+    folder.mkdir(parents=True)
+    return folder
 
 
 class Visitor:
@@ -131,7 +140,7 @@ class Visitor:
 
     def __init__(self, language: str) -> None:
         self.identity, self.language = secrets.token_hex(16), language
-        self.folder = Path(tempfile.mkdtemp(prefix="visitor-", dir=os.environ.get("GRADIO_TEMP_DIR")))
+        self.folder = secret_folder("visitor")
         self.conversations: dict[str, Conversation] = {}
         self.seen = time.monotonic()
         self.current = self.begin()

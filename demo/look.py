@@ -5,29 +5,37 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-import gradio as gr
+from gradio.themes import Base, Soft, colors, sizes
 
 from demo.inline import picture_address
 from demo.words import say
 from nextgpt_lite.showcase import portraits
 
 TITLE = "nextgpt_lite"
-STYLE = Path(__file__).parent / "assets" / "page.css"
+ASSETS = Path(__file__).parent / "assets"
+#: Of the components, and of the frame around them: gradio confines the one to its components.
+STYLE = ASSETS / "page.css"
+FRAME = ASSETS / "frame.css"
 #: Films last two seconds and have no sound: they play again and again.
-HEAD = """<meta name="color-scheme" content="light dark"><script>
+SCRIPT = """<script>
 document.addEventListener("loadedmetadata", ({ target }) => {
   if (target.tagName === "VIDEO") { target.loop = target.muted = true; target.play(); }
 }, true);
 </script>"""
 
 
-def theme() -> gr.themes.Base:
+def head() -> str:
+    """What stands in the page's head."""
+    return f"<style>{FRAME.read_text(encoding='utf-8')}</style>{SCRIPT}"
+
+
+def theme() -> Base:
     """Calm: warm paper and pine green, fonts of the system."""
-    return gr.themes.Soft(
-        primary_hue=gr.themes.colors.teal,
-        secondary_hue=gr.themes.colors.teal,
-        neutral_hue=gr.themes.colors.stone,
-        radius_size=gr.themes.sizes.radius_lg,
+    return Soft(
+        primary_hue=colors.teal,
+        secondary_hue=colors.teal,
+        neutral_hue=colors.stone,
+        radius_size=sizes.radius_lg,
         font=["system-ui", "Segoe UI", "Noto Sans", "Noto Sans CJK SC", "PingFang SC", "Microsoft YaHei", "sans-serif"],
         font_mono=["ui-monospace", "Consolas", "monospace"],
     ).set(

@@ -14,6 +14,7 @@ from typing import Any
 
 import gradio as gr
 
+from demo.history import secret_folder
 from demo.shelf import Shelf
 from nextgpt_lite.chat_command import ERRORS
 from nextgpt_lite.chat_files import MAX_BYTES, attach, save_reply_medium
@@ -97,7 +98,7 @@ class Tools:
             reply = job.result().reply
         except (ValueError, RuntimeError) as error:
             raise _refused(error) from error
-        folder = Path(tempfile.mkdtemp(prefix="tool-", dir=gr.utils.get_upload_folder()))
+        folder = secret_folder("tool")
         made = {medium.modality: str(save_reply_medium(medium, folder / medium.modality)) for medium in reply.media}
         return reply.text, made
 

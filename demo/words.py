@@ -29,7 +29,6 @@ WORDS: dict[str, tuple[str, str]] = {
     "as_folder": ("Folder (zip)", "文件夹 (zip)"),
     "camera": ("Camera", "拍照"),
     "settings": ("Settings", "设置"),
-    "stop": ("Stop", "停止"),
     "model": ("Model", "模型"),
     "seed": ("Seed", "随机种子"),
     "steps": ("Steps", "步数"),
@@ -56,7 +55,6 @@ WORDS: dict[str, tuple[str, str]] = {
     "cancel": ("Cancel", "取消"),
     "cancelled": ("{medium}: cancelled", "{medium}：已取消"),
     "stopped": ("*(stopped)*", "*（已停止）*"),
-    "first_token": ("first word {first:.2f} s, whole reply {total:.1f} s", "首词 {first:.2f} 秒，全部 {total:.1f} 秒"),
     "in": ("in", "输入"),
     "out": ("out", "输出"),
     "matrix": (

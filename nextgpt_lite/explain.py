@@ -185,9 +185,10 @@ def _observed_pass(
 ) -> tuple[MediaPlaces | None, torch.Tensor, AttentionRecord]:
     """Where the media stand, the last hidden states (1, T, D), and what every layer attended to."""
     core, record = model.core, AttentionRecord()
+    decoder: Any = core.language_model.get_decoder()
     batch = batch_media([list(media)])
     places = core.place_media(ids, batch.get("media_embeddings"), batch.get("media_mask"))
-    outputs = core.language_model.get_decoder()(
+    outputs = decoder(
         inputs_embeds=core.embed(ids, places),
         prompt_batch=core.prompt_batch(places),
         attention_observer=record.observe,
@@ -208,7 +209,7 @@ def _pieces(model: AnyToAny, ids: list[int]) -> tuple[str, ...]:
     pieces, pending = [], []
     for token in ids:
         pending.append(token)
-        text = model.tokenizer.decode(pending)
+        text = str(model.tokenizer.decode(pending))
         if text.endswith("\ufffd"):
             pieces.append("")
             continue

@@ -96,7 +96,8 @@ def ingredient(name: str) -> dict:
 def ingredient_name(name: str, language: str) -> str:
     """What an ingredient is called in "en" or "zh"."""
     modality, scene = INGREDIENTS[name]
-    seen = {"thing": scene.thing} | ({"colour": scene.colour} if modality in ("image", "video") else {})
+    seen: dict[str, str | int] = {"thing": scene.thing}
+    seen |= {"colour": scene.colour} if modality in ("image", "video") else {}
     return phrase(seen, "audio" if modality == "audio" else None, language)
 
 

@@ -60,10 +60,10 @@ def test_labels_change_every_component_at_once(cache):
 
     labels = Labels()
     with gr.Blocks(analytics_enabled=False):
-        button = labels.add(gr.Button(), value="stop")
+        button = labels.add(gr.Button(), value="cancel")
         radio = labels.add(gr.Radio(), label="model", choices=lambda language: [(say(language, "image"), "image")])
     assert labels.components == [button, radio]
-    assert [update["value"] for update in labels.updates("zh")[:1]] == ["停止"]
+    assert [update["value"] for update in labels.updates("zh")[:1]] == ["取消"]
     assert labels.updates("en")[1]["choices"] == [("picture", "image")] and labels.updates("en")[1]["label"] == "Model"
 
 

@@ -40,10 +40,10 @@ def test_the_server_fetches_nothing_for_a_client(page_address, path):
     assert answer.status_code == 403 and "not fetched" in answer.text
 
 
-def test_files_outside_are_not_served(page_address, tmp_path, visitor):
-    (tmp_path / "secret.png").write_bytes(b"\x89PNG secret")
-    (visitor.folder / "unshown.png").write_bytes(b"\x89PNG not shown yet")
-    for path in (tmp_path / "secret.png", visitor.folder / "unshown.png", "pyproject.toml", "/etc/hostname"):
+def test_files_outside_are_not_served(page_address, cache, visitor):
+    outside = cache.parent / "secret.png"
+    outside.write_bytes(b"\x89PNG secret")
+    for path in (outside, f"{visitor.folder}/../../secret.png", "pyproject.toml", "/etc/hostname"):
         assert httpx.get(f"{page_address}/gradio_api/file={path}").status_code in (403, 404)
 
 
@@ -54,3 +54,10 @@ def test_the_page_is_there_and_loads_nothing_from_elsewhere(page_address):
     assert config["title"] == "nextgpt_lite" and config["enable_queue"]
     public = {d["api_name"] for d in config["dependencies"] if d.get("api_visibility") == "public"}
     assert public == {"chat", "make_image", "make_audio", "make_video"}
+
+
+def test_visitors_files_lie_where_nobody_can_guess(cache, visitor, page_address):
+    key = visitor.folder.name.removeprefix("visitor-")
+    assert len(key) == 32 and int(key, 16) and key != visitor.identity
+    for listing in (cache, visitor.folder.parent, visitor.folder):
+        assert httpx.get(f"{page_address}/gradio_api/file={listing}").status_code in (403, 404)
