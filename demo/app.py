@@ -101,7 +101,7 @@ class Page:
         changed = self.language.input(self._speak, [self.visitor, self.language], words, **QUIET)
         changed.then(self._resume, inputs, self.tab.shown, concurrency_limit=32, concurrency_id="reply", **QUIET)
         self.open_drawer.click(lambda: gr.Sidebar(open=True), None, self.drawn, **QUIET)
-        self.drawn.expand(self.drawer.models, None, self.drawer.picker, **QUIET)
+        self.drawn.expand(self.drawer.models, None, self.drawer.about, **QUIET)
 
     def _enter(self, browser: dict[str, str] | None, wide: bool, request: gr.Request) -> list[Any]:
         """A page is opened: whose it is, and in which language. Who is not known gets a key."""

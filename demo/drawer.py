@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from typing import Any
 
 import gradio as gr
@@ -23,7 +24,9 @@ class Drawer:
         add = self.labels.add
         heading = gr.HTML(elem_classes="heading", apply_default_css=False)
         add(heading, value=lambda language: f"<h2>{say(language, 'settings')}</h2>")
-        model = gr.Dropdown(choices=self._models(), value=self.shelf.first, elem_id="model", interactive=True)
+        names = list(self.shelf.folders)
+        model = gr.Dropdown(names, value=self.shelf.first, elem_id="model", interactive=True)
+        self.about = gr.HTML(self.models(), elem_id="about-models", apply_default_css=False)
         answer_with = gr.CheckboxGroup(
             _media("en"), value=list(OUTPUT_MODALITIES), elem_id="answer-with", interactive=True
         )
@@ -57,12 +60,9 @@ class Drawer:
         """The model that is chosen."""
         return drawn[-1]
 
-    def models(self) -> Any:
-        """The picker with what is known of each model by now."""
-        return gr.Dropdown(choices=self._models())
-
-    def _models(self) -> list[tuple[str, str]]:
-        return [(self.shelf.describe(name), name) for name in self.shelf.folders]
+    def models(self) -> str:
+        """What is known of each model by now, as HTML."""
+        return "".join(f"<p>{html.escape(self.shelf.describe(name))}</p>" for name in self.shelf.folders)
 
 
 def _media(language: str) -> list[tuple[str, str]]:

@@ -51,6 +51,10 @@ def theme() -> Base:
         block_title_text_weight="500",
         block_title_padding="0",
         block_label_background_fill="transparent",
+        checkbox_label_background_fill_selected="#0f766e",
+        checkbox_background_color_selected="#0f766e",
+        slider_color="#0f766e",
+        color_accent="#0f766e",
     )
 
 

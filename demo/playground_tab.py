@@ -72,7 +72,7 @@ class PlaygroundTab:
         with gr.Column(elem_classes="slot", min_width=220):
             head = gr.HTML(apply_default_css=False)
             picked = gr.Dropdown(_ingredients("en"), value=name or "", interactive=True, elem_id=f"ingredient-{number}")
-            file = own_files_only(gr.File(file_types=list(ACCEPTED), height=92, elem_id=f"summand-{number}"))
+            file = own_files_only(gr.File(file_types=list(ACCEPTED), height=124, elem_id=f"summand-{number}"))
             strength = gr.Slider(-1.0, 1.0, weight, step=0.1, interactive=True, elem_id=f"weight-{number}")
         self.labels.add(head, value=lambda language: f"<h4>{say(language, 'medium_n', number=number)}</h4>")
         self.labels.add(picked, label="from_toybox", choices=_ingredients)

@@ -228,3 +228,19 @@ def test_calls_run_in_the_thread_that_owns_the_model(engine):
     assert threads == {engine._thread.ident}
     with pytest.raises(ZeroDivisionError):
         engine.call(lambda model: 1 // 0).result()
+
+
+def test_a_call_that_decodes_does_not_disturb_the_medium_being_made(engine):
+    """Both use the video decoder: inside the other's sampling it would take over its scheduler."""
+    undisturbed = engine.submit(FILM, seed=5, steps=4).result().reply.media
+    called, media = None, []
+    for event in engine.submit(FILM, seed=5, steps=4):
+        if isinstance(event, MediumProgress) and called is None:
+            condition = torch.zeros(1, *engine.model.result().decoders["video"].condition_shape)
+            called = engine.call(
+                lambda model, condition=condition: model.decode("video", condition, [0], 2), decodes=True
+            )
+        media += [event.medium] if isinstance(event, MediumReady) else []
+    assert called is not None and [medium.modality for medium in called.result()] == ["video"]
+    for mine, other in zip(media, undisturbed, strict=True):
+        np.testing.assert_array_equal(mine.array, other.array)
