@@ -1,4 +1,4 @@
-"""What the server does not do: strangers, other sessions, other hosts, too much, and files that are not what they say."""
+"""What the server refuses: strangers, other sessions and hosts, too much, and files that are not what they say."""
 
 from __future__ import annotations
 
