@@ -223,6 +223,15 @@ def test_events_are_iterated_asynchronously_by_many_at_once(engine):
         assert kinds(events) == [TextDelta, Finished] and events[-1].reply.text == HELLO
 
 
+def test_a_call_that_decodes_waits_for_the_medium_that_is_being_made(engine):
+    film = engine.submit(FILM, steps=4, allowed_media=["video"])
+    for event in film:
+        if isinstance(event, MediumProgress) and event.step == 1:
+            quick = engine.call(lambda model: film.done)
+            decoding = engine.call(lambda model: film.done, decodes=True)
+    assert quick.result() is False and decoding.result() is True
+
+
 def test_calls_run_in_the_thread_that_owns_the_model(engine):
     threads = {engine.call(lambda model: torch.get_num_threads() and __import__("threading").get_ident()).result()}
     assert threads == {engine._thread.ident}
