@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from data.media_intake import Medium, load_medium, save_medium
-from tests.demo.api.conftest import client, serving
+from tests.demo.serving import client, serving
 from tests.demo.taught import HELLO, PICTURE, SEEN, user
 
 CLIENTS = 32

@@ -10,7 +10,7 @@ import openai
 import pytest
 
 from data.media_intake import Medium, save_medium
-from tests.demo.api.conftest import client, serving
+from tests.demo.serving import client, serving
 from tests.demo.taught import PICTURE
 
 HELLO = {"model": "taught", "messages": [{"role": "user", "content": "hello"}]}
