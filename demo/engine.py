@@ -134,11 +134,12 @@ class Engine:
             allowed_media: which media the reply may hold; None = all.
             demanded: a modality that the reply is to hold one medium of, even where the model gives none.
             language: "en" or "zh" whatever the question's; None = as the model likes.
-            previews: whether MediumProgress brings pictures; each costs about as much as a tenth of a step.
+            previews: whether MediumProgress brings pictures; each costs a pass of the decoder's VAE over one image.
 
         Raises ValueError for a setting out of range and QueueFull. What is wrong with the messages comes as Failed.
         """
         allowed = frozenset(OUTPUT_MODALITIES if allowed_media is None else allowed_media)
+        allowed |= {demanded} if demanded else set()
         settings = Settings(seed, steps, guidance, temperature, max_new_tokens, allowed, demanded, language, previews)
         check(settings)
         job = Job(messages, settings)

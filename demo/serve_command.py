@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 from demo.command import ERRORS as DEMO_ERRORS
-from demo.command import LOOPBACK, load
+from demo.command import load
 
 ERRORS = (*DEMO_ERRORS, ValueError)
 
@@ -41,6 +41,7 @@ def serve(args: argparse.Namespace, listener: socket.socket) -> None:
     import uvicorn
 
     from demo.api.application import build
+    from demo.api.guards import LOOPBACK
     from demo.api.service import Service
     from demo.api.sessions import Sessions
     from demo.engine import Engine

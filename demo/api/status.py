@@ -50,9 +50,13 @@ async def metrics(here: Here) -> Response:
 
 def _lines(here: Service) -> Iterator[str]:
     counts = here.engine.counts
-    yield from _family("requests_total", "counter", "requests by how they ended", counts.requests, "outcome")
-    yield from _family("media_total", "counter", "media made", counts.media, "modality")
-    yield from _family("busy_seconds_total", "counter", "seconds of work by what was made", counts.seconds, "what")
+    families = (
+        ("requests_total", "requests by how they ended", counts.requests, "outcome"),
+        ("media_total", "media made", counts.media, "modality"),
+        ("seconds_total", "seconds by what was made; requests: from arrival to end", counts.seconds, "what"),
+    )
+    for name, text, values, label in families:
+        yield from _family(name, "counter", text, values, label)
     single = (
         ("tokens_total", "counter", "tokens generated", counts.tokens),
         ("unfinished_requests", "gauge", "requests that wait or are being answered", here.engine.unfinished),
