@@ -13,11 +13,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from demo.job import Failed, Finished, Job, MediumCancelled, MediumProgress, MediumReady, MediumStarted, Settings
 from demo.talk import Asked, Talk, check, refused
@@ -51,7 +51,7 @@ class Counts:
 
     requests: Counter[str] = field(default_factory=Counter)
     media: Counter[str] = field(default_factory=Counter)
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     tokens: int = 0
 
 
@@ -160,6 +160,8 @@ class Engine:
         """
         future: Future[T] = Future()
         with self._changed:
+            if self._closed:
+                raise RuntimeError("the engine is closed")
             self._calls.append(Call(future, function, decodes))
             self._changed.notify()
         return future
@@ -188,7 +190,7 @@ class Engine:
     def _run(self) -> None:
         try:
             model = self._load()
-            self._texts = TextBatch(model.core, model.tokenizer.eos_token_id)
+            self._texts = TextBatch(model.core, cast(int, model.tokenizer.eos_token_id))
             self.model.set_result(model)
         except BaseException as error:
             self.model.set_exception(error)
@@ -196,6 +198,8 @@ class Engine:
             if not self._serve_text() and not self._make_next():
                 with self._changed:
                     self._changed.wait_for(lambda: self._closed or self._arrived or self._calls)
+        for call in self._calls:
+            call.future.cancel()
 
     def _serve_text(self) -> bool:
         """One round: calls, one prompt read, one token for each reply. Says whether there was anything to do."""

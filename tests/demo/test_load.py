@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import os
 import random
 import threading
@@ -14,11 +13,10 @@ import time
 from collections import Counter
 
 import numpy as np
-import openai
 import psutil
 import pytest
 
-from data.media_intake import Medium, load_medium, save_medium
+from data.media_intake import Medium, save_medium
 from tests.demo.serving import client, serving
 from tests.demo.taught import HELLO, PICTURE, SEEN, user
 
@@ -45,16 +43,11 @@ class Visitor:
         while time.monotonic() < until:
             kind = self.random.choice(kinds)
             try:
-                right = kind()
-            except openai.RateLimitError:
-                time.sleep(1.0)
-                continue
+                wrong = "" if kind() else "got what is another's"
             except Exception as error:
-                right, kind = False, lambda error=error: error
-                self.wrong.append(f"{self.number}: {error!r}")
-            self.done[getattr(kind, "__name__", "error")] += 1
-            if not right:
-                self.wrong.append(f"{self.number} {kind}")
+                wrong = repr(error)
+            self.done[kind.__name__] += 1
+            self.wrong += [f"{self.number} {kind.__name__}: {wrong}"] if wrong else []
         self.openai.close()
 
     def _ask(self, content, **settings):
@@ -133,5 +126,4 @@ def reference_answers(engine, folder) -> dict:
         settings = {"seed": number, "steps": 1, "allowed_media": ["image"], "demanded": "image"}
         answers[number] = as_file(engine.submit(talk, **settings).result().reply.media[0])
     assert len({answers[number] for number in range(CLIENTS)}) == CLIENTS
-    assert load_medium(seen).modality == "image" and io.BytesIO(answers[0]).read(4) == b"\x89PNG"
     return answers
