@@ -15,6 +15,8 @@ import torch
 
 #: Called after every sampling step with (steps done, steps in all). It may raise: the sampling then ends at once.
 OnStep = Callable[[int, int], None]
+#: Called before every block of the network, many times a step. It may do other work, and it may raise as well.
+OnBlock = Callable[[], None]
 
 
 class Decoder(ABC):
@@ -57,6 +59,7 @@ class Decoder(ABC):
         steps: int | None = None,
         guidance: float | None = None,
         on_step: OnStep | None = None,
+        on_block: OnBlock | None = None,
     ) -> list[np.ndarray]:
         """One medium for each condition (B, L, D), with noise from its seed, whatever the rest of the batch.
 

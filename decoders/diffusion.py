@@ -17,7 +17,7 @@ import torch
 from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler
 from diffusers.utils import logging as diffusers_logging
 
-from decoders.base import Decoder, OnStep
+from decoders.base import Decoder, OnBlock, OnStep
 
 TRAIN_TIMESTEPS = 1000
 #: What a network may have been trained to predict.
@@ -137,17 +137,37 @@ class DiffusionDecoder(Decoder):
         steps: int | None = None,
         guidance: float | None = None,
         on_step: OnStep | None = None,
+        on_block: OnBlock | None = None,
     ) -> list[np.ndarray]:
         self.check_condition(condition, seeds)
         condition = condition.to(self.device, self.pipeline.unet.dtype)
-        return self.call_pipeline(
-            condition,
-            self.unconditional().to(condition).expand_as(condition),
-            generators=[torch.Generator().manual_seed(int(seed)) for seed in seeds],
-            steps=steps or self.default_steps,
-            guidance=self.default_guidance if guidance is None else guidance,
-            on_step=on_step,
-        )
+        with self._called_between_blocks(on_block):
+            return self.call_pipeline(
+                condition,
+                self.unconditional().to(condition).expand_as(condition),
+                generators=[torch.Generator().manual_seed(int(seed)) for seed in seeds],
+                steps=steps or self.default_steps,
+                guidance=self.default_guidance if guidance is None else guidance,
+                on_step=on_step,
+            )
+
+    @contextmanager
+    def _called_between_blocks(self, on_block: OnBlock | None) -> Iterator[None]:
+        """Within it, ``on_block`` is called before each block of the diffusion network and of the VAE's decoder."""
+        networks = () if on_block is None else (self.pipeline.unet, self.pipeline.vae.decoder)
+        lists = [
+            child for network in networks for child in network.children() if isinstance(child, torch.nn.ModuleList)
+        ]
+        hooks = [
+            block.register_forward_pre_hook(lambda *_: on_block() if on_block else None)
+            for blocks in lists
+            for block in blocks
+        ]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     @torch.no_grad()
     def preview(self) -> np.ndarray | None:

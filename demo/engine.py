@@ -4,8 +4,8 @@
     for event in engine.submit([{"role": "user", "content": "Draw a red bell."}], seed=3):
         ...
 
-One thread owns the model. Requests that wait together are answered as one batch of text; between two diffusion steps of
-a medium, text that waits goes first, so that nobody waits for a video before reading the first word.
+One thread owns the model. Requests that wait together are answered as one batch of text; between two blocks of a
+decoder's network, text that waits goes first, so that nobody waits for a video before reading the first word.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from demo.job import Failed, Finished, Job, MediumCancelled, MediumProgress, MediumReady, MediumStarted, Settings
 from demo.talk import Asked, Talk, check, refused
@@ -27,8 +27,8 @@ from nextgpt_lite.text_batch import TextBatch
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-#: Seconds that text may take between two diffusion steps: under a load of nothing but text, media still get on.
-TEXT_SHARE = 0.25
+#: Seconds that text may take between two blocks of a decoder: under a load of nothing but text, media still get on.
+TEXT_SHARE = 0.05
 #: Seconds that a request takes on average, before any was answered.
 FIRST_GUESS = 2.0
 
@@ -51,8 +51,25 @@ class Counts:
 
     requests: Counter[str] = field(default_factory=Counter)
     media: Counter[str] = field(default_factory=Counter)
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     tokens: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """What is to be run in the engine's thread."""
+
+    future: Future
+    function: Callable[[AnyToAny], Any]
+    decodes: bool
+
+    def run(self, model: Future[AnyToAny]) -> None:
+        if not self.future.set_running_or_notify_cancel():
+            return
+        try:
+            self.future.set_result(self.function(model.result()))
+        except BaseException as error:
+            self.future.set_exception(error)
 
 
 class Engine:
@@ -74,8 +91,8 @@ class Engine:
         self._arrived: deque[Job] = deque()
         self._talks: list[Talk] = []
         self._asked: deque[Asked] = deque()  # media to be made
-        self._calls: deque[tuple[Future, Callable[[AnyToAny], Any]]] = deque()
-        self._decoding_calls: deque[tuple[Future, Callable[[AnyToAny], Any]]] = deque()
+        self._calls: deque[Call] = deque()
+        self._making = False
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -117,11 +134,12 @@ class Engine:
             allowed_media: which media the reply may hold; None = all.
             demanded: a modality that the reply is to hold one medium of, even where the model gives none.
             language: "en" or "zh" whatever the question's; None = as the model likes.
-            previews: whether MediumProgress brings pictures; each costs about as much as a tenth of a step.
+            previews: whether MediumProgress brings pictures; each costs a pass of the decoder's VAE over one image.
 
         Raises ValueError for a setting out of range and QueueFull. What is wrong with the messages comes as Failed.
         """
         allowed = frozenset(OUTPUT_MODALITIES if allowed_media is None else allowed_media)
+        allowed |= {demanded} if demanded else set()
         settings = Settings(seed, steps, guidance, temperature, max_new_tokens, allowed, demanded, language, previews)
         check(settings)
         job = Job(messages, settings)
@@ -136,13 +154,15 @@ class Engine:
         return job
 
     def call(self, function: Callable[[AnyToAny], T], *, decodes: bool = False) -> Future[T]:
-        """Run ``function`` with the model in the thread that owns it, before the next token or diffusion step.
+        """Run ``function`` with the model in the thread that owns it, before the next token.
 
-        One that ``decodes`` waits for the medium that is being made: a decoder does one thing at a time.
+        One that ``decodes`` media itself waits until no medium is being made.
         """
         future: Future[T] = Future()
         with self._changed:
-            (self._decoding_calls if decodes else self._calls).append((future, function))
+            if self._closed:
+                raise RuntimeError("the engine is closed")
+            self._calls.append(Call(future, function, decodes))
             self._changed.notify()
         return future
 
@@ -170,32 +190,29 @@ class Engine:
     def _run(self) -> None:
         try:
             model = self._load()
-            self._texts = TextBatch(model.core, model.tokenizer.eos_token_id)
+            self._texts = TextBatch(model.core, cast(int, model.tokenizer.eos_token_id))
             self.model.set_result(model)
         except BaseException as error:
             self.model.set_exception(error)
         while not self._closed or self._jobs:
-            if not self._serve_text() and not self._serve_decoding_call() and not self._make_next():
+            if not self._serve_text() and not self._make_next():
                 with self._changed:
-                    self._changed.wait_for(lambda: self._closed or self._arrived or self._calls or self._decoding_calls)
+                    self._changed.wait_for(lambda: self._closed or self._arrived or self._calls)
+        for call in self._calls:
+            call.future.cancel()
 
     def _serve_text(self) -> bool:
         """One round: calls, one prompt read, one token for each reply. Says whether there was anything to do."""
-        busy = bool(self._calls or self._arrived or self._talks)
-        while self._calls:
-            self._answer_call(*self._calls.popleft())
+        calls = [call for call in list(self._calls) if not (call.decodes and self._making)]
+        busy = bool(calls or self._arrived or self._talks)
+        for call in calls:
+            self._calls.remove(call)
+            call.run(self.model)
         self._drop_cancelled()
         if self._arrived and len(self._talks) < self.batch:
             self._admit(self._arrived.popleft())
         self._step()
         return busy
-
-    def _serve_decoding_call(self) -> bool:
-        """Answer a call that may use decoders. Says whether there was one."""
-        if not self._decoding_calls:
-            return False
-        self._answer_call(*self._decoding_calls.popleft())
-        return True
 
     def _drop_cancelled(self) -> None:
         """End the requests that nobody waits for any more, wherever they stand."""
@@ -209,14 +226,6 @@ class Engine:
         for asked in [asked for asked in self._asked if asked.job.cancelled]:
             self._asked.remove(asked)
             self._end(asked.job, asked.talk)
-
-    def _answer_call(self, future: Future, function: Callable[[AnyToAny], Any]) -> None:
-        if not future.set_running_or_notify_cancel():
-            return
-        try:
-            future.set_result(function(self.model.result()))
-        except BaseException as error:
-            future.set_exception(error)
 
     def _admit(self, job: Job) -> None:
         """Read a request's prompt; its reply is generated from the next round on."""
@@ -238,10 +247,10 @@ class Engine:
         try:
             finished = self._texts.step()
         except Exception as error:  # nobody can tell whose row it was
-            for talk in self._talks:
-                self._texts.remove(talk.row)
+            self._texts = TextBatch(self._texts.core, self._texts.end)
+            talks, self._talks = self._talks, []
+            for talk in talks:
                 self._fail(talk.job, error)
-            self._talks = []
             return
         self.counts.tokens += len(self._talks)
         self.counts.seconds["text"] += time.perf_counter() - started
@@ -267,40 +276,49 @@ class Engine:
         if not self._asked:
             return False
         asked = self._asked.popleft()
+        if asked.job.done:  # another of its media has failed
+            return True
+        self._making = True
         try:
-            if not asked.cancelled and not asked.job.done:
-                self._make(asked)
+            self._make(asked)
         except _Stopped:
-            pass
+            if not asked.job.cancelled:
+                asked.job.tell(MediumCancelled(asked.modality, asked.index))
         except Exception as error:
             self._fail(asked.job, error)
-        if asked.cancelled and not asked.job.cancelled:
-            asked.job.tell(MediumCancelled(asked.modality, asked.index))
+        finally:
+            self._making = False
         if asked.last or asked.job.cancelled:
             self._end(asked.job, asked.talk)
         return True
 
     def _make(self, asked: Asked) -> None:
-        job, model = asked.job, self.model.result()
+        """Make a medium and tell how it goes. Raises _Stopped when nobody waits for it."""
+        job, model, settings = asked.job, self.model.result(), asked.job.settings
+        self._give_way(asked)
         job.tell(MediumStarted(asked.modality, asked.index))
 
-        def on_progress(_modality: str, step: int, total: int) -> None:
-            deadline = time.perf_counter() + TEXT_SHARE
-            preview = model.decoders[asked.modality].preview() if job.settings.previews else None
-            job.tell(MediumProgress(asked.modality, asked.index, step, total, preview))
-            while not asked.cancelled and self._serve_text() and time.perf_counter() < deadline:
-                pass
-            if asked.cancelled:
-                raise _Stopped
+        def on_progress(modality: str, step: int, total: int) -> None:
+            preview = model.decoders[modality].preview() if settings.previews else None
+            job.tell(MediumProgress(modality, asked.index, step, total, preview))
+            self._give_way(asked)
 
-        settings = job.settings
         [medium] = model.decode(
-            asked.modality, asked.condition[None], [asked.seed], settings.steps, settings.guidance, on_progress
-        )
+            asked.modality, asked.condition[None], [asked.seed], settings.steps, settings.guidance, on_progress,
+            on_block=lambda: self._give_way(asked),
+        )  # fmt: skip
         self.counts.media[asked.modality] += 1
         self.counts.seconds[asked.modality] += medium.seconds
         asked.talk.take(medium)
         job.tell(MediumReady(asked.modality, asked.index, medium))
+
+    def _give_way(self, asked: Asked) -> None:
+        """Text that waits goes first, for a while. Raises _Stopped when nobody waits for the medium any more."""
+        deadline = time.perf_counter() + TEXT_SHARE
+        while not asked.cancelled and self._serve_text() and time.perf_counter() < deadline:
+            pass
+        if asked.cancelled:
+            raise _Stopped
 
     def _fail(self, job: Job, error: Exception) -> None:
         if job.done:

@@ -123,7 +123,7 @@ class Job:
     def __post_init__(self) -> None:
         self._events: deque[Event] = deque()
         self._changed = threading.Condition()
-        self._wakers: list[Callable[[], None]] = []
+        self._wakers: list[Callable[[], object]] = []
         self._cancelled = threading.Event()
         self._cancelled_media: set[int] = set()
 

@@ -26,5 +26,6 @@ def silent_openings(tokenizer: PreTrainedTokenizerBase, table: SignalTable, lang
         raise ValueError(f"answers in {language!r} are not known: expected {' or '.join(LANGUAGES)}")
     silent = torch.zeros(table.first + len(table.names), dtype=torch.bool)
     for token in range(table.first):
-        silent[token] = LETTERS[language].search(tokenizer.decode([token], skip_special_tokens=True)) is None
+        text = str(tokenizer.decode([token], skip_special_tokens=True))
+        silent[token] = LETTERS[language].search(text) is None
     return silent

@@ -272,12 +272,17 @@ class AnyToAny:
         steps: int | None = None,
         guidance: float | None = None,
         on_progress: OnProgress | None = None,
+        on_block: Callable[[], None] | None = None,
     ) -> list[ReplyMedium]:
-        """Conditions (B, L, C) -> media of a reply, each with noise from its own seed."""
+        """Conditions (B, L, C) -> media of a reply, each with noise from its own seed.
+
+        ``on_block`` is called between the blocks of the decoder's network: a place for other work, and to raise.
+        """
         started = time.perf_counter()
         on_step = None if on_progress is None else lambda step, total: on_progress(modality, step, total)
         decoder = self.decoders[modality]
-        arrays = decoder.decode(conditions, seeds=seeds, steps=steps, guidance=guidance, on_step=on_step)
+        settings = {"steps": steps, "guidance": guidance, "on_step": on_step, "on_block": on_block}
+        arrays = decoder.decode(conditions, seeds=seeds, **settings)
         seconds = (time.perf_counter() - started) / len(arrays)
         count = self.table.counts[modality]
         return [ReplyMedium(modality, array, RATES[modality], count, seconds) for array in arrays]

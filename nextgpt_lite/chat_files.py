@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data.media_formats import EXTENSIONS
-from data.media_intake import SUFFIXES, Limits, Medium, load_medium, save_medium
+from data.media_intake import SUFFIXES, VISITORS, Medium, load_medium, save_medium
 from nextgpt_lite.chat_command import VIDEO_REPEAT, VIDEO_UPSCALE, media_part
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: The extensions of files that are taken in.
 ACCEPTED = tuple(EXTENSIONS)
 #: The most bytes that one file may have.
-MAX_BYTES = Limits().bytes
+MAX_BYTES = VISITORS.bytes
 #: What browsers show as it is; anything else is written anew for them.
 SHOWN_AS_THEY_ARE = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".wav", ".mp3", ".flac", ".ogg", ".mp4", ".webm")
 _CLOUD_SIDE, _PAPER, _INK = 288, (250, 250, 249), np.array([15.0, 118.0, 110.0])
@@ -28,7 +28,7 @@ def attach(path: Path, folder: Path, number: int) -> tuple[dict[str, Any], Path]
 
     The file for the browser is the given one where browsers show it, else ``folder``/attached-``number``.
     """
-    medium = load_medium(path)
+    medium = load_medium(path, VISITORS)
     if path.suffix.lower() in SHOWN_AS_THEY_ARE:
         return media_part(medium), path
     shown = medium

@@ -6,4 +6,5 @@ BENCHMARKS = {
     "adapters": ("nextgpt_lite.bench.adapters", "decoding with all gated prompts active against the plain model"),
     "encode": ("nextgpt_lite.bench.encode", "ImageBind at full size, bf16 weights against fp32"),
     "cache": ("nextgpt_lite.bench.cache", "the visual cache, exact and compressed: recall, time, bytes"),
+    "serve": ("demo.bench", "the engine: tokens a second alone and together, first token, cancelling"),
 }

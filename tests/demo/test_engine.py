@@ -128,7 +128,7 @@ def test_only_allowed_media_are_made(engine):
 
 
 def test_a_demanded_medium_is_made_where_the_model_gives_none(engine):
-    reply = engine.submit([user("hello")], steps=1, demanded="image", allowed_media=["image"]).result().reply
+    reply = engine.submit([user("hello")], steps=1, demanded="image", allowed_media=[]).result().reply
     assert reply.text == HELLO and [medium.modality for medium in reply.media] == ["image"]
 
 
@@ -221,6 +221,15 @@ def test_events_are_iterated_asynchronously_by_many_at_once(engine):
 
     for events in asyncio.run(read_all()):
         assert kinds(events) == [TextDelta, Finished] and events[-1].reply.text == HELLO
+
+
+def test_a_call_that_decodes_waits_for_the_medium_that_is_being_made(engine):
+    film = engine.submit(FILM, steps=4, allowed_media=["video"])
+    for event in film:
+        if isinstance(event, MediumProgress) and event.step == 1:
+            quick = engine.call(lambda model: film.done)
+            decoding = engine.call(lambda model: film.done, decodes=True)
+    assert quick.result() is False and decoding.result() is True
 
 
 def test_calls_run_in_the_thread_that_owns_the_model(engine):

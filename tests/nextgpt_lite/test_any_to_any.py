@@ -52,6 +52,31 @@ def test_progress_is_told_step_by_step(tiny_model):
     assert told == [("audio", 1, 2), ("audio", 2, 2), ("image", 1, 2), ("image", 2, 2)]
 
 
+@pytest.mark.parametrize("modality", ["image", "video", "audio"])
+def test_between_blocks_there_is_time_for_other_work_and_to_stop(tiny_model, modality):
+    condition = torch.randn(1, *tiny_model.core.config.conditions[modality], generator=torch.Generator().manual_seed(0))
+    calls = []
+
+    def work():
+        calls.append(len(calls))
+        if len(calls) == 3:
+            tiny_model.chat(user("Hello"), max_new_tokens=2, allowed_media=())
+
+    [plain] = tiny_model.decode(modality, condition, [0], steps=2)
+    [worked] = tiny_model.decode(modality, condition, [0], steps=2, on_block=work)
+    np.testing.assert_array_equal(worked.array, plain.array)
+    assert len(calls) >= 2 * 4  # two steps of two blocks down and two up
+
+    def stop():
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        tiny_model.decode(modality, condition, [0], steps=2, on_block=stop)
+    before = len(calls)
+    tiny_model.decode(modality, condition, [0], steps=2)
+    assert len(calls) == before
+
+
 def test_an_exception_cancels_and_leaves_the_model_usable(tiny_model):
     class Cancelled(Exception):
         pass
