@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from nextgpt_lite.checkpoint import EMBEDDED, MANIFEST, read_manifest, resolve_model
+from nextgpt_lite.checkpoint import EMBEDDED, MANIFEST, CheckpointError, read_manifest, resolve_model
 
 if TYPE_CHECKING:
     from demo.engine import Engine
@@ -29,7 +29,9 @@ class Shelf:
     """
 
     def __init__(self, models: Sequence[str]) -> None:
-        self.folders = {short_name(model): resolve_model(model) for model in models}
+        short = [short_name(model) for model in models]
+        names = [name if short.count(name) == 1 else str(model) for name, model in zip(short, models, strict=True)]
+        self.folders = {name: resolve_model(model) for name, model in zip(names, models, strict=True)}
         for folder in self.folders.values():
             read_manifest(folder)
         self._engines: dict[str, Future[Engine]] = {}
@@ -104,8 +106,11 @@ def load(folder: Path) -> AnyToAny:
 
 
 def models_in(folder: Path) -> list[str]:
-    """The model folders in a folder, by name."""
-    return sorted(str(path.parent) for path in folder.glob(f"*/{MANIFEST}"))
+    """The model folders in a folder, by name. CheckpointError where there is none."""
+    found = sorted(str(path.parent) for path in folder.glob(f"*/{MANIFEST}"))
+    if not found:
+        raise CheckpointError(f"no model in {folder}: expected folders with a {MANIFEST} in it")
+    return found
 
 
 def short_name(model: str) -> str:

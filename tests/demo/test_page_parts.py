@@ -98,3 +98,18 @@ def test_a_model_is_described_by_its_weights(shelf, tiny_folder, taught):
     told = shelf.describe(shelf.first)
     assert told.startswith(f"{tiny_folder.name} · ") and "cpu" in told and "in memory" in told
     assert models_in(tiny_folder.parent) == [str(tiny_folder)]
+
+
+def test_models_of_one_name_are_told_apart(cache, tiny_folder, tiny_copy, monkeypatch):
+    from demo import shelf as module
+
+    monkeypatch.setattr(module.Shelf, "_begin", lambda self, name: None)  # what is loaded does not matter here
+    assert list(module.Shelf([str(tiny_folder), str(tiny_copy)]).folders) == [str(tiny_folder), str(tiny_copy)]
+    assert list(module.Shelf(["nano", str(tiny_copy)]).folders) == ["nano", "model"]
+
+
+def test_a_folder_without_models_is_said(cache, tmp_path):
+    from demo.shelf import models_in
+
+    with pytest.raises(demo.command.ERRORS, match="no model in"):
+        models_in(tmp_path)
