@@ -204,6 +204,9 @@ def test_a_reply_is_explained_and_media_are_mixed(page, tmp_path):
 def test_a_phone_has_room_for_everything(browser, address):
     page = open_page(browser, address, width=390, height=844, locale="zh-CN")
     expect(page.locator(".empty h2")).to_have_text("想做点什么？")  # as its browser asks
+    for part in ("#language", "#chat", "#composer"):
+        box = page.locator(part).bounding_box()
+        assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 390
     send(page, "hello")
     expect(replied(page)).to_contain_text(HELLO)
     for tab in range(4):
