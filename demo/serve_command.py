@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 from demo.command import ERRORS as DEMO_ERRORS
-from demo.command import load
+from demo.shelf import load
 
 ERRORS = (*DEMO_ERRORS, ValueError)
 

@@ -93,8 +93,8 @@ def _open(folder: Path, future: Future[Engine]) -> None:
     engine.warm_up()
 
 
-def load(folder: Path) -> AnyToAny:
-    """The model; the libraries' bars for each file say nothing to who opens a page."""
+def load(model: str | Path) -> AnyToAny:
+    """A model by name or folder; the libraries' bars for each file say nothing to who opens a page."""
     import diffusers
     import transformers
 
@@ -102,7 +102,7 @@ def load(folder: Path) -> AnyToAny:
 
     for library in (diffusers, transformers):
         library.utils.logging.disable_progress_bar()
-    return AnyToAny.from_pretrained(folder)
+    return AnyToAny.from_pretrained(model)
 
 
 def models_in(folder: Path) -> list[str]:
