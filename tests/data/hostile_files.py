@@ -67,14 +67,7 @@ SOUND = (".png", ".jpg", ".webp", ".gif", ".bmp", ".tif", ".wav", ".flac", ".ogg
 
 
 def truncated(rng: np.random.Generator) -> Made:
-    suffix = str(rng.choice([suffix for suffix in SOUND if suffix not in (".mkv", ".tif")]))
-    content = sound_file(suffix)
-    return suffix, content[: int(len(content) * rng.uniform(0.15, 0.85))]
-
-
-def truncated_where_the_start_is_whole(rng: np.random.Generator) -> Made:
-    """What is there of these may be a file of its own."""
-    suffix = str(rng.choice([".mkv", ".tif"]))
+    suffix = str(rng.choice(SOUND))
     content = sound_file(suffix)
     return suffix, content[: int(len(content) * rng.uniform(0.15, 0.85))]
 
@@ -274,7 +267,6 @@ def odd_extras(rng: np.random.Generator) -> Made:
 #: Makers and whether what they make may be taken in.
 MAKERS: dict[Maker, bool] = {
     truncated: False,
-    truncated_where_the_start_is_whole: True,
     damaged: True,
     mislabelled: False,
     start_and_noise: True,
