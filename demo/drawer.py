@@ -37,7 +37,7 @@ class Drawer:
         temperature = gr.Slider(0.0, 2.0, 0.0, step=0.1, elem_id="temperature", interactive=True)
         add(model, label="model")
         add(answer_with, label="answer_with", choices=_media)
-        add(answer_in, label="answer_in", choices=_languages)
+        add(answer_in, label="answer_in", info="answer_in_info", choices=_languages)
         add(seed, label="seed")
         add(steps, label="steps", info="steps_info")
         add(guidance, label="guidance", info="guidance_info")

@@ -133,7 +133,7 @@ class Engine:
             max_new_tokens: the most tokens of the reply, signal tokens included.
             allowed_media: which media the reply may hold; None = all.
             demanded: a modality that the reply is to hold one medium of, even where the model gives none.
-            language: "en" or "zh" whatever the question's; None = as the model likes.
+            language: "en" or "zh", where the model finds an answer in it likely enough; None = as the model likes.
             previews: whether MediumProgress brings pictures; each costs a pass of the decoder's VAE over one image.
 
         Raises ValueError for a setting out of range and QueueFull. What is wrong with the messages comes as Failed.

@@ -38,6 +38,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "temperature": ("Temperature", "温度"),
     "temperature_info": ("0 = always the likeliest word", "0 为总是选最可能的词"),
     "answer_in": ("Answer in", "回答语言"),
+    "answer_in_info": (
+        "a preference: a small model answers in the question's language where it knows no other answer",
+        "只是偏好：小模型不会用别的语言回答时，仍用提问的语言",
+    ),
     "as_asked": ("the question's language", "与提问相同"),
     "answer_with": ("Answer with", "可以回答"),
     "image": ("picture", "图片"),

@@ -15,6 +15,7 @@ import torch
 from torch.nn import functional
 from transformers import DynamicCache
 
+from nextgpt_lite.answer_language import prefer
 from nextgpt_lite.generate import Prepared
 from nextgpt_lite.media_places import batch_media
 from nextgpt_lite.model import AnyToAnyCore, PromptStore
@@ -22,7 +23,7 @@ from nextgpt_lite.model import AnyToAnyCore, PromptStore
 
 @dataclass(frozen=True, eq=False)
 class Sampling:
-    """How a reply's tokens are chosen: greedily at ``temperature`` 0; not with one of ``silent`` (V,) at its start."""
+    """How a reply's tokens are chosen: greedily at ``temperature`` 0; at its start rather not one of ``silent`` (V,)."""
 
     max_new_tokens: int = 160
     temperature: float = 0.0
@@ -43,7 +44,7 @@ class Row:
     def take(self, logits: torch.Tensor, end: int) -> None:
         """Choose the next token by ``logits`` (V,)."""
         if self.sampling.silent is not None and not self.ids:
-            logits = logits.masked_fill(self.sampling.silent, torch.finfo(logits.dtype).min)
+            logits = prefer(logits, self.sampling.silent)
         if self.sampling.temperature > 0:
             chances = torch.softmax(logits.float() / self.sampling.temperature, dim=-1)
             token = int(torch.multinomial(chances, 1, generator=self.generator))

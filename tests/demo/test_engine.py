@@ -132,16 +132,11 @@ def test_a_demanded_medium_is_made_where_the_model_gives_none(engine):
     assert reply.text == HELLO and [medium.modality for medium in reply.media] == ["image"]
 
 
-def test_an_answer_begins_in_the_language_that_was_asked_for(engine, taught):
-    from nextgpt_lite.answer_language import LETTERS, silent_openings
-
-    for language, letters in LETTERS.items():
-        silent = silent_openings(taught.tokenizer, taught.table, language)
-        job = engine.submit([user("hello")], language=language, max_new_tokens=1)
-        text = job.result().reply.text
-        assert letters.search(text) or text == ""  # a signal token may open a reply as well
-        assert silent[taught.tokenizer.eos_token_id] and not silent[taught.table.first_signal :].any()
-        assert 0 < int((~silent).sum()) < len(silent)
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_language_that_the_model_does_not_speak_changes_no_answer(engine, language):
+    film = engine.submit(FILM, steps=1, language=language).result().reply
+    assert film.text == engine.submit(FILM, steps=1, allowed_media=()).result().reply.text
+    assert [medium.modality for medium in film.media] == ["video", "audio"]
 
 
 def test_what_is_wrong_with_a_request_comes_as_a_sentence_and_the_next_is_answered(engine):
