@@ -8,6 +8,8 @@ exactly SDPA.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from transformers import AttentionInterface
@@ -19,6 +21,8 @@ from adapters.long_context import ShiftedBatch
 from adapters.long_context import shifted_attention as attend_in_groups
 
 NAME = "gated_prompts"
+#: Called by every layer with (query, key, scaling, attention mask, text attention, gated prompt term or None).
+Observer = Callable[[torch.Tensor, torch.Tensor, float, torch.Tensor | None, torch.Tensor, torch.Tensor | None], None]
 
 
 def gated_prompt_attention(
@@ -30,25 +34,26 @@ def gated_prompt_attention(
     scaling: float | None = None,
     prompt_batch: PromptBatch | None = None,
     shifted_attention: ShiftedBatch | None = None,
+    attention_observer: Observer | None = None,
     **kwargs,
 ) -> tuple[torch.Tensor, None]:
     """Text attention (B, T, H, head width) plus the layer's gated prompt term.
 
     ``query`` (B, H, T, head width), ``key`` and ``value`` (B, KV heads, S, head width), as transformers
     hands them over: after rotary embedding and cache. ``shifted_attention`` counts in training only; it knows the
-    padding itself, so ``attention_mask`` may then be None.
+    padding itself, so ``attention_mask`` may then be None. ``attention_observer`` is shown what a layer computed; it
+    changes nothing.
     """
     if shifted_attention is not None and _trains_on_whole_rows(module, query, key, shifted_attention, kwargs):
         dropout = kwargs.get("dropout", 0.0)
         output = attend_in_groups(query, key, value, shifted_attention, scaling, dropout)
     else:
         output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-    if prompt_batch is not None:
-        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-        term = prompt_attention(module, query, prompt_batch, scale)
-        if term is not None:
-            output = output + term
-    return output, None
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    term = None if prompt_batch is None else prompt_attention(module, query, prompt_batch, scale)
+    if attention_observer is not None:
+        attention_observer(query, key, scale, attention_mask, output, term)
+    return output if term is None else output + term, None
 
 
 def _trains_on_whole_rows(module, query, key, batch: ShiftedBatch, settings: dict) -> bool:

@@ -42,9 +42,14 @@ class VisualCache(nn.Module):
         blend: float = 0.5,
         kind: str = "exact",
         index: PrototypeIndex | None = None,
+        source: str | None = None,
     ):
-        """``prototypes`` (N, E) of any length; ``index`` only for a cache whose index is there already."""
+        """``prototypes`` (N, E) of any length; ``index`` only for a cache whose index is there already.
+
+        ``source`` says what they are of, where that can be shown again (nextgpt_lite.prototype_pictures).
+        """
         super().__init__()
+        self.source = source
         if prototypes.ndim != 2 or len(prototypes) == 0:
             raise ValueError(f"prototypes must have shape (N, D), not {tuple(prototypes.shape)}")
         if not 0.0 <= blend <= 1.0:
@@ -79,12 +84,16 @@ class VisualCache(nn.Module):
         best, places = similarities.topk(self.neighbours, dim=-1)
         return best, found.clamp_min(0).gather(1, places)
 
+    def neighbours_of(self, embedding: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """As :meth:`search`, and how much each neighbour counts: weights (B, k) that sum to 1."""
+        similarities, indices = self.search(embedding)
+        return similarities, indices, torch.softmax(self.temperature * similarities, dim=-1)
+
     def forward(self, embedding: torch.Tensor) -> torch.Tensor:
         """Embeddings (B, E) -> blended unit embeddings (B, E), each row on its own. ValueError: not finite."""
         if not embedding.isfinite().all():
             raise ValueError("an embedding holds values that are not finite")
-        similarities, indices = self.search(embedding)
-        weights = torch.softmax(self.temperature * similarities, dim=-1)  # (B, k)
+        _, indices, weights = self.neighbours_of(embedding)
         rows = self._rows(indices, embedding)
         if not rows.isfinite().all():  # a compressed cache is mapped from its file, not read through when it is loaded
             raise ValueError("the visual cache holds prototypes that are not finite")
@@ -105,7 +114,7 @@ class VisualCache(nn.Module):
             "temperature": str(self.temperature),
             "blend": str(self.blend),
             "kind": self.kind,
-        }
+        } | ({"source": self.source} if self.source else {})
         tensors = {"prototypes": self.prototypes.half().contiguous()}
         if self.index is not None:
             tensors["index"] = self.index.to_bytes()
@@ -134,6 +143,7 @@ class VisualCache(nn.Module):
             float(metadata["blend"]),
             kind,
             PrototypeIndex.from_bytes(kind, tensors["index"]) if "index" in tensors else None,
+            metadata.get("source"),
         )
 
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from data.media_formats import Refused
@@ -96,10 +98,14 @@ def decode_picture(file: BinaryIO, form: str, limits: dict[str, Any]) -> Decoded
         if "A" in image.getbands() or "transparency" in image.info:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        if limits["picture_side"]:
+            image.thumbnail((limits["picture_side"],) * 2, reducing_gap=2.0)
         return Decoded("image", None, "uint8", (image.height, image.width, 3), image.convert("RGB").tobytes())
 
 
 def _check_pixels(width: int, height: int, limits: dict[str, Any]) -> None:
+    if max(width, height) > limits["side"]:
+        raise Refused(f"is {width} x {height} pixels, and no side may have more than {limits['side']:,}")
     if width * height > limits["pixels"]:
         most = limits["pixels"] / 1e6
         raise Refused(f"has {width} x {height} pixels, more than the {most:g} million allowed: make it smaller first")
@@ -227,8 +233,8 @@ def sentence(error: Exception) -> str:
     return f"is damaged or truncated and cannot be decoded: {detail[0]}"
 
 
-def main() -> None:
-    form, limits = sys.argv[1], json.loads(sys.argv[2])
+def answer(form: str, limits: dict[str, Any], target: BinaryIO) -> None:
+    """Decode the standard input and write a line of JSON, then the medium's bytes."""
     bound_memory(limits["memory"])
     body = b""
     try:
@@ -238,10 +244,16 @@ def main() -> None:
         body = header.pop("body")
     except Exception as error:  # the process exists to turn whatever a decoder raises into a sentence
         header = {"error": sentence(error)}
-    sys.stdout.buffer.write(json.dumps(header).encode() + b"\n")
-    sys.stdout.buffer.write(body)
-    sys.stdout.buffer.flush()
+    target.write(json.dumps(header).encode() + b"\n")
+    target.write(body)
+    target.flush()
+
+
+def environment() -> dict[str, str]:
+    """Of a decoding process: it finds this package, and starts no threads for algebra."""
+    paths = (str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", ""))
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "OPENBLAS_NUM_THREADS": "1"}
 
 
 if __name__ == "__main__":
-    main()
+    answer(sys.argv[1], json.loads(sys.argv[2]), sys.stdout.buffer)

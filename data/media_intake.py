@@ -8,21 +8,23 @@ fetched from an address. Whatever is wrong is one :class:`MediaError` with a sen
 from __future__ import annotations
 
 import json
+import math
 import os
 import stat
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
+from data.media_decoding import environment
 from data.media_formats import EXTENSIONS, SNIFFED_BYTES, promised, sniff
 
-_ROOT = Path(__file__).resolve().parents[1]
 #: The extension of a saved medium.
 SUFFIXES = {"image": ".png", "video": ".mp4", "audio": ".wav", "points": ".npy"}
 
@@ -37,12 +39,20 @@ class Limits:
 
     bytes: int = 128 * 2**20
     pixels: int = 64_000_000  # of a picture or of one video frame, by its header
+    side: int = 32_768  # pixels of either side
+    picture_side: int | None = None  # a picture is shrunk to this many pixels on its long side; None = it stays
     frames: int = 32  # of a video: sampled evenly over its whole length
     frame_side: int = 512  # a video's frames are shrunk to this many pixels on their long side
     seconds: float = 120.0  # of sound or video
     points: int = 1_000_000
     memory: int = 3 * 2**30  # bytes of address space of the decoding process
     decode_seconds: float = 60.0
+
+
+#: For files of strangers: what a chat needs, in little memory.
+VISITORS = Limits(
+    bytes=64 * 2**20, pixels=32_000_000, picture_side=1024, seconds=60.0, memory=3 * 2**29, decode_seconds=20.0
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +70,18 @@ class Medium:
     source: str = ""
 
 
-def load_medium(path: str | os.PathLike[str], limits: Limits = Limits()) -> Medium:
-    """The medium in the file at ``path``. MediaError, with one sentence, for any file that is not taken in."""
+#: Bytes that a decoding process writes of a file of some format: decode_in_new_process, or DecodingPool.decode.
+Decode = Callable[[BinaryIO, str, Limits], bytes]
+
+
+def load_medium(path: str | os.PathLike[str], limits: Limits = Limits(), decode: Decode | None = None) -> Medium:
+    """The medium in the file at ``path``. MediaError, with one sentence, for any file that is not taken in.
+
+    ``decode`` is for who takes in many files: a :class:`data.decoding_pool.DecodingPool`'s.
+    """
     path = Path(path)
     with _open(path, limits) as file:
-        return _load(path, file, limits)
+        return _load(path, file, limits, decode or decode_in_new_process)
 
 
 def load_bytes(name: str, content: bytes, limits: Limits = Limits()) -> Medium:
@@ -79,7 +96,7 @@ def load_bytes(name: str, content: bytes, limits: Limits = Limits()) -> Medium:
     with tempfile.TemporaryFile(buffering=0) as file:
         file.write(content)
         file.seek(0)
-        return _load(path, file, limits)
+        return _load(path, file, limits, decode_in_new_process)
 
 
 def check_format(path: str | os.PathLike[str], limits: Limits = Limits()) -> None:
@@ -88,10 +105,10 @@ def check_format(path: str | os.PathLike[str], limits: Limits = Limits()) -> Non
         _check_format(Path(path), file.read(SNIFFED_BYTES))
 
 
-def _load(path: Path, file: Any, limits: Limits) -> Medium:
+def _load(path: Path, file: Any, limits: Limits, decode: Decode) -> Medium:
     """The medium in ``file``, which is open, at its beginning and without a buffer."""
     form = _check_format(path, file.read(SNIFFED_BYTES))
-    header, body = _decode_apart(path, file, form, limits)
+    header, body = _decoded(path, file, form, limits, decode)
     if path.suffix.lower() in (".m4a", ".mka", ".oga", ".opus") and header["modality"] == "video":
         raise MediaError(f"{path.name} is mislabelled: its name promises sound, but it holds a video")
     array = np.frombuffer(body, header["dtype"]).reshape(header["shape"])
@@ -154,25 +171,43 @@ def _check_format(path: Path, head: bytes) -> str:
     return found
 
 
-def _decode_apart(path: Path, file: BinaryIO, form: str, limits: Limits) -> tuple[dict[str, Any], memoryview]:
-    """Header and raw array from a decoding process that reads ``file`` as its standard input."""
-    paths = (str(_ROOT), os.environ.get("PYTHONPATH", ""))
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "OPENBLAS_NUM_THREADS": "1"}
+def decode_in_new_process(file: BinaryIO, form: str, limits: Limits) -> bytes:
+    """What a decoding process that reads ``file`` as its standard input writes: a line of JSON, then raw bytes.
+
+    TimeoutError and ChildProcessError, with the reason, where it ends before it has written.
+    """
     command = [sys.executable, "-m", "data.media_decoding", form, json.dumps(asdict(limits))]
     try:
         done = subprocess.run(
-            command, stdin=file, capture_output=True, env=environment, timeout=limits.decode_seconds, check=False
+            command, stdin=file, capture_output=True, env=environment(), timeout=limits.decode_seconds, check=False
         )
     except subprocess.TimeoutExpired:
-        raise MediaError(f"{path.name} took more than {limits.decode_seconds:g} s to decode and was given up") from None
-    line, _, _ = done.stdout.partition(b"\n")
-    if not line:
+        raise TimeoutError from None
+    if not done.stdout:
         reason = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-        raise MediaError(f"{path.name} cannot be decoded: the decoder stopped ({reason[0]})")
-    header = json.loads(line)
+        raise ChildProcessError(reason[0])
+    return done.stdout
+
+
+def _decoded(path: Path, file: BinaryIO, form: str, limits: Limits, decode: Decode) -> tuple[dict, memoryview]:
+    """Header and raw array of ``file``. MediaError for whatever a decoder finds wrong, or goes wrong with it."""
+    try:
+        content = decode(file, form, limits)
+    except TimeoutError:
+        raise MediaError(f"{path.name} took more than {limits.decode_seconds:g} s to decode and was given up") from None
+    except ChildProcessError as error:
+        raise MediaError(f"{path.name} cannot be decoded: the decoder stopped ({error})") from None
+    line, _, _ = content.partition(b"\n")
+    try:
+        header = json.loads(line)
+    except ValueError:
+        raise MediaError(f"{path.name} cannot be decoded: the decoder stopped while it wrote") from None
     if "error" in header:
         raise MediaError(f"{path.name} {header['error']}")
-    return header, memoryview(done.stdout)[len(line) + 1 :]
+    body = memoryview(content)[len(line) + 1 :]
+    if len(body) != math.prod(header["shape"]) * np.dtype(header["dtype"]).itemsize:
+        raise MediaError(f"{path.name} cannot be decoded: the decoder stopped while it wrote")
+    return header, body
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ Letters: B sounds, N samples, T mel frames, M mel bands, C latent channels, D wi
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,9 +18,12 @@ from diffusers import AudioLDMPipeline, AutoencoderKL
 from torch.nn import functional
 
 from decoders.base import OnStep
-from decoders.diffusion import DiffusionDecoder
+from decoders.diffusion import DiffusionDecoder, to_uint8
 from decoders.griffin_lim import GriffinLimVocoder
-from decoders.mel import log_mel
+from decoders.mel import FLOOR, log_mel
+
+#: Log-mel of digital silence: black in a preview.
+LOG_FLOOR = math.log(FLOOR)
 
 
 class AudioDecoder(DiffusionDecoder):
@@ -84,6 +88,13 @@ class AudioDecoder(DiffusionDecoder):
     def predict(self, noisy: torch.Tensor, timestep: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         pooled = functional.normalize(condition[:, 0], dim=-1)  # (B, D)
         return self.pipeline.unet(noisy, timestep, encoder_hidden_states=None, class_labels=pooled).sample
+
+    def draw_latents(self, latents: torch.Tensor) -> np.ndarray:
+        """The log-mel spectrogram in greys, low bands below."""
+        vae = self.pipeline.vae
+        mel = vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor).sample[0, 0]  # (T, M)
+        grey = to_uint8(((mel.float() - LOG_FLOOR) / -LOG_FLOOR).cpu())
+        return np.repeat(np.flipud(grey.T)[:, :, None], 3, axis=2)
 
     @torch.no_grad()
     def encode_media(self, media: Sequence[np.ndarray]) -> torch.Tensor:

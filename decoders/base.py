@@ -15,6 +15,8 @@ import torch
 
 #: Called after every sampling step with (steps done, steps in all). It may raise: the sampling then ends at once.
 OnStep = Callable[[int, int], None]
+#: Called before every block of the network, many times a step. It may do other work, and it may raise as well.
+OnBlock = Callable[[], None]
 
 
 class Decoder(ABC):
@@ -57,12 +59,17 @@ class Decoder(ABC):
         steps: int | None = None,
         guidance: float | None = None,
         on_step: OnStep | None = None,
+        on_block: OnBlock | None = None,
     ) -> list[np.ndarray]:
         """One medium for each condition (B, L, D), with noise from its seed, whatever the rest of the batch.
 
         Images are uint8 (H, W, 3), videos uint8 (F, H, W, 3), audio float32 (N,) in [-1, 1].
         ``steps`` and ``guidance`` default to the decoder's own. Raises ValueError on a wrong shape or seed count.
         """
+
+    def preview(self) -> np.ndarray | None:
+        """Inside ``on_step``: an image uint8 (H, W, 3) of what the first medium looks like so far; None = not known."""
+        return None
 
     @abstractmethod
     def encode_media(self, media: Sequence[np.ndarray]) -> torch.Tensor:

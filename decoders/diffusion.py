@@ -17,7 +17,7 @@ import torch
 from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler
 from diffusers.utils import logging as diffusers_logging
 
-from decoders.base import Decoder, OnStep
+from decoders.base import Decoder, OnBlock, OnStep
 
 TRAIN_TIMESTEPS = 1000
 #: What a network may have been trained to predict.
@@ -137,17 +137,49 @@ class DiffusionDecoder(Decoder):
         steps: int | None = None,
         guidance: float | None = None,
         on_step: OnStep | None = None,
+        on_block: OnBlock | None = None,
     ) -> list[np.ndarray]:
         self.check_condition(condition, seeds)
         condition = condition.to(self.device, self.pipeline.unet.dtype)
-        return self.call_pipeline(
-            condition,
-            self.unconditional().to(condition).expand_as(condition),
-            generators=[torch.Generator().manual_seed(int(seed)) for seed in seeds],
-            steps=steps or self.default_steps,
-            guidance=self.default_guidance if guidance is None else guidance,
-            on_step=on_step,
-        )
+        with self._called_between_blocks(on_block):
+            return self.call_pipeline(
+                condition,
+                self.unconditional().to(condition).expand_as(condition),
+                generators=[torch.Generator().manual_seed(int(seed)) for seed in seeds],
+                steps=steps or self.default_steps,
+                guidance=self.default_guidance if guidance is None else guidance,
+                on_step=on_step,
+            )
+
+    @contextmanager
+    def _called_between_blocks(self, on_block: OnBlock | None) -> Iterator[None]:
+        """Within it, ``on_block`` is called before each block of the diffusion network and of the VAE's decoder."""
+        networks = () if on_block is None else (self.pipeline.unet, self.pipeline.vae.decoder)
+        lists = [
+            child for network in networks for child in network.children() if isinstance(child, torch.nn.ModuleList)
+        ]
+        hooks = [
+            block.register_forward_pre_hook(lambda *_: on_block() if on_block else None)
+            for blocks in lists
+            for block in blocks
+        ]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    @torch.no_grad()
+    def preview(self) -> np.ndarray | None:
+        """The solver's present guess at the first medium; None with solvers that keep none."""
+        guess = (getattr(self.pipeline.scheduler, "model_outputs", None) or [None])[-1]
+        return None if guess is None else self.draw_latents(guess[:1])
+
+    def draw_latents(self, latents: torch.Tensor) -> np.ndarray:
+        """An image uint8 (H, W, 3) of scaled latents (1, ...)."""
+        vae = self.pipeline.vae
+        pixels = vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor).sample  # (1, 3, H, W) in [-1, 1]
+        return to_uint8(pixels[0].float().permute(1, 2, 0).cpu() / 2 + 0.5)
 
     def noise_loss(self, latents: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         return noise_loss(lambda noisy, step: self.predict(noisy, step, condition), latents, self.pipeline.scheduler)

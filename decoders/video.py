@@ -56,6 +56,10 @@ class VideoDecoder(DiffusionDecoder):
         each_frame = condition.repeat_interleave(noisy.shape[2], dim=0)  # (B * F, L, D)
         return self.pipeline.unet(noisy, timestep, encoder_hidden_states=each_frame).sample
 
+    def draw_latents(self, latents: torch.Tensor) -> np.ndarray:
+        """The middle frame of latents (1, C, F, h, w)."""
+        return super().draw_latents(latents[:, :, latents.shape[2] // 2])
+
     @torch.no_grad()
     def encode_media(self, media: Sequence[np.ndarray]) -> torch.Tensor:
         """Scaled latents (B, C, F, h, w) of uint8 videos (F, H, W, 3)."""

@@ -1,160 +1,132 @@
-"""The chat page: a text box that takes files, streamed text, a progress line for each medium that becomes the medium.
+"""The page: chat, examples, explanations, playground; its language, its visitors, and how it is served.
 
 nextgpt-lite demo --port 7860
 """
 
 from __future__ import annotations
 
-import html
-from collections.abc import Iterator
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import gradio as gr
 
-from demo.look import CSS, HEAD, TITLE, masthead, theme
-from demo.session import Growing, Session
-from demo.talker import Cancelled, Talker
-from nextgpt_lite import Reply
-from nextgpt_lite.chat_command import ERRORS
-from nextgpt_lite.chat_files import ACCEPTED, MAX_BYTES
+from demo.chat import Chat
+from demo.chat_tab import ChatTab
+from demo.drawer import Drawer
+from demo.explain_tab import ExplainTab
+from demo.history import DAY, Visitor, Visitors
+from demo.labels import Labels
+from demo.look import STYLE, TITLE, head, heading, theme
+from demo.playground_tab import PlaygroundTab
+from demo.safe_files import MIDDLEWARE
+from demo.shelf import Shelf
+from demo.tools import Tools
+from demo.words import LANGUAGES, say
+from nextgpt_lite.chat_files import MAX_BYTES
 from nextgpt_lite.showcase import Example
 
-PLACEHOLDER = "Say something, or attach pictures, videos, sounds or point clouds …"
-DAY = 86_400  # seconds
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
-def build(talker: Talker, examples: list[tuple[Example, list[Path]]]) -> gr.Blocks:
-    """The page. ``examples`` come with files in a folder that gradio may read."""
-    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_height=True, delete_cache=(3600, DAY)) as page:
-        session = gr.State(Session(), delete_callback=Session.close)
-        gr.HTML(masthead(), padding=False)
-        chat = _chat(examples)
-        box = _box()
-        with gr.Row(elem_id="options"):
-            seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1, elem_id="seed", scale=0)
-            clear = gr.Button("Clear", size="sm", elem_id="clear", scale=0)
-        _wire(talker, examples, session, chat, box, seed, clear)
-    page.queue(max_size=32, default_concurrency_limit=None)
-    return page
+class Page:
+    """Everything on the page. ``blocks`` is what gradio serves."""
+
+    def __init__(self, shelf: Shelf, visitors: Visitors, examples: list[tuple[Example, list[Path]]]) -> None:
+        """``examples`` come with files in a folder that gradio may read."""
+        self.shelf, self.visitors, self.labels = shelf, visitors, Labels()
+        with gr.Blocks(title=TITLE, analytics_enabled=False, fill_height=True, delete_cache=(3600, DAY)) as self.blocks:
+            # The key is no secret of ours: it only has to be the same when the demo is started again.
+            self.browser = gr.BrowserState(storage_key=TITLE, secret=TITLE)
+            self.visitor = gr.State(None)
+            self.wide = gr.Checkbox(True, visible=False)
+            self.drawer = Drawer(shelf, self.labels)
+            self.tab = ChatTab(Chat(shelf), self.visitor, self.drawer, self.labels, examples)
+            self._build_sides()
+            self._build_main()
+            Tools(shelf).publish()
+            self._wire()
+        self.blocks.queue(max_size=64, default_concurrency_limit=None)
+
+    def _build_sides(self) -> None:
+        add = self.labels.add
+        with gr.Sidebar(open=False, width=256, elem_id="shelf") as self.side:
+            self.new = add(gr.Button(elem_id="new", variant="primary"), value="new")
+            self.conversations = add(gr.Radio(elem_id="conversations", interactive=True), label="conversations")
+            self.delete = add(gr.Button(elem_id="delete", size="sm"), value="delete")
+            keep = gr.HTML(elem_classes="heading", apply_default_css=False)
+            add(keep, value=lambda language: f"<h2>{say(language, 'keep')}</h2>")
+            self.as_page = add(gr.Button(elem_id="as-page", size="sm"), value="as_page")
+            self.as_folder = add(gr.Button(elem_id="as-folder", size="sm"), value="as_folder")
+            self.download = gr.DownloadButton("download", elem_id="download", visible="hidden")
+        with gr.Sidebar(open=False, width=300, position="right", elem_id="drawer") as self.drawn:
+            self.drawer.build()
+
+    def _build_main(self) -> None:
+        add = self.labels.add
+        with gr.Row(elem_id="top", equal_height=True):
+            add(gr.HTML(heading("en"), elem_id="heading", apply_default_css=False), value=heading)
+            choices = [(name, code) for code, name in LANGUAGES.items()]
+            self.language = gr.Radio(
+                choices, value="en", show_label=False, container=False, elem_id="language", scale=0
+            )
+            self.open_drawer = add(gr.Button(elem_id="open-drawer", size="sm", scale=0, min_width=90), value="settings")
+        with gr.Tabs(selected="chat", elem_id="tabs") as self.tabs:
+            with gr.Tab("Chat", id="chat", elem_id="chat-tab") as chat:
+                self.tab.build(self.conversations)
+            with gr.Tab("Examples", id="examples", elem_id="examples-tab") as examples:
+                self.tab.build_gallery()
+            with gr.Tab("Explain", id="explain", elem_id="explain-tab") as self.explain_tab:
+                self.explain = ExplainTab(self.shelf, self.visitor, self.labels)
+                self.explain.build()
+            with gr.Tab("Playground", id="playground", elem_id="playground-tab") as playground:
+                self.playground = PlaygroundTab(self.shelf, self.visitor, self.labels)
+                self.playground.build()
+        named = (("chat", chat), ("examples", examples), ("explain", self.explain_tab), ("playground", playground))
+        for key, tab in named:
+            add(tab, label=key)
+
+    def _wire(self) -> None:
+        self.tab.wire(self.tabs)
+        self.tab.wire_conversations(self.new, self.delete)
+        self.tab.wire_export(self.as_page, self.as_folder, self.download)
+        self.explain.wire(self.explain_tab, self.drawer.picker)
+        self.playground.wire(self.drawer.picker)
+        words = [self.browser, self.language, *self.labels.components]
+        entered = self.blocks.load(
+            self._enter, [self.browser, self.wide], [self.visitor, self.side, *words],
+            js="(browser, wide) => [browser, window.innerWidth > 1000]", **QUIET,
+        )  # fmt: skip
+        inputs = [self.visitor, *self.drawer.components]
+        entered.then(self._resume, inputs, self.tab.shown, concurrency_limit=32, concurrency_id="reply", **QUIET)
+        changed = self.language.input(self._speak, [self.visitor, self.language], words, **QUIET)
+        changed.then(self._resume, inputs, self.tab.shown, concurrency_limit=32, concurrency_id="reply", **QUIET)
+        self.open_drawer.click(lambda: gr.Sidebar(open=True), None, self.drawn, **QUIET)
+        self.drawn.expand(self.drawer.models, None, self.drawer.about, **QUIET)
+
+    def _enter(self, browser: dict[str, str] | None, wide: bool, request: gr.Request) -> list[Any]:
+        """A page is opened: whose it is, and in which language. Who is not known gets a key."""
+        known = browser if isinstance(browser, dict) else {}
+        asked_for = "zh" if str(request.headers.get("accept-language", "")).lower().startswith("zh") else "en"
+        language = known.get("language") if known.get("language") in LANGUAGES else asked_for
+        visitor = self.visitors.enter(known.get("visitor"), str(language))
+        return [visitor, gr.Sidebar(open=wide), *self._speak(visitor, str(language))]
+
+    def _speak(self, visitor: Visitor, language: str) -> list[Any]:
+        """All words of the page in a language, which the browser remembers."""
+        visitor.language = language if language in LANGUAGES else "en"
+        remembered = {"visitor": visitor.identity, "language": visitor.language}
+        return [remembered, visitor.language, *self.labels.updates(visitor.language)]
+
+    def _resume(self, visitor: Visitor, *drawn: Any):
+        yield from self.tab.chat.resume(visitor, self.drawer.model(*drawn))
 
 
-def launch(page: gr.Blocks, host: str, port: int) -> str:
+def launch(page: Page, host: str, port: int) -> str:
     """Serve the page and come back; says its address. OSError where the port is taken."""
-    _, address, _ = page.launch(
+    _, address, _ = page.blocks.launch(
         server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, inbrowser=False, share=False,
         allowed_paths=[], max_file_size=MAX_BYTES, enable_monitoring=False, run_history=False, footer_links=[],
-        ssr_mode=False, pwa=False, mcp_server=False, theme=theme(), css=CSS, head=HEAD,
+        ssr_mode=False, pwa=False, mcp_server=True, theme=theme(), css=STYLE.read_text(encoding="utf-8"), head=head(),
+        app_kwargs={"middleware": MIDDLEWARE},
     )  # fmt: skip
     return address
-
-
-def _chat(examples: list[tuple[Example, list[Path]]]) -> gr.Chatbot:
-    cards = [
-        {"text": example.text, "display_text": example.text, "files": [str(file) for file in files]}
-        for example, files in examples
-    ]
-    return gr.Chatbot(
-        examples=cards, elem_id="chat", show_label=False, height=520, layout="bubble", latex_delimiters=[],
-        buttons=["copy"], allow_tags=False, feedback_options=None, placeholder="### What shall we make?",
-    )  # fmt: skip
-
-
-def _box() -> gr.MultimodalTextbox:
-    box = gr.MultimodalTextbox(
-        file_count="multiple", file_types=list(ACCEPTED), placeholder=PLACEHOLDER, show_label=False, autofocus=True,
-        max_plain_text_length=4000, elem_id="box",
-    )  # fmt: skip
-    keep_file = box.async_move_resource_to_block_cache
-
-    async def keep_file_of_this_machine(path: Any) -> str | None:
-        """Gradio would download an address that a client gives for a file; here nothing is fetched."""
-        if "://" in str(path):
-            raise gr.Error("Addresses are not fetched: download the file and attach it.", print_exception=False)
-        return await keep_file(path)
-
-    box.async_move_resource_to_block_cache = keep_file_of_this_machine
-    return box
-
-
-def _wire(talker, examples, session, chat, box, seed, clear) -> None:
-    def send(value: dict[str, Any], session: Session):
-        return _receive(talker, session, value["text"], value["files"])
-
-    def send_example(session: Session, event: gr.SelectData):
-        example, files = examples[event.index]  # the client's word is taken for the number only
-        return _receive(talker, session, example.text, [str(file) for file in files])
-
-    def respond(session: Session, seed: float | None):
-        yield from _respond(talker, session, int(seed or 0))
-
-    quiet = {"show_progress": "hidden", "api_visibility": "private"}
-    for event, function, inputs in ((box.submit, send, [box, session]), (chat.example_select, send_example, [session])):
-        sent = event(function, inputs, [chat, box], **quiet)
-        sent.success(respond, [session, seed], [chat, box], concurrency_limit=8, concurrency_id="reply", **quiet).then(
-            lambda: gr.MultimodalTextbox(interactive=True), None, box, **quiet
-        )
-    for event in (clear.click, chat.clear):
-        event(_clear, session, [chat, box], **quiet)
-
-
-def _receive(talker: Talker, session: Session, text: str, files: list[str]):
-    """Check and show the user's message; the box is emptied and closed until the reply is there."""
-    if session.asked:
-        return _refuse("One moment: the last reply is not finished.")
-    if not text.strip() and not files:
-        return _refuse("Write something, or attach a file.")
-    try:
-        session.ask(text.strip(), files)
-    except ERRORS as error:
-        return _refuse(error)
-    return [*session.shown, _waiting(talker).bubble()], gr.MultimodalTextbox(value=None, interactive=False)
-
-
-def _respond(talker: Talker, session: Session, seed: int) -> Iterator[tuple[Any, Any]]:
-    """The reply as it comes. Whatever goes wrong, the conversation is as it was and the message back in the box."""
-    if session.asked is None or session.cancelled:
-        yield gr.skip(), gr.skip()  # the message was refused; to yield nothing would empty the page
-        return
-    growing, cancelled = _waiting(talker), Event()
-    session.cancelled = cancelled
-    try:
-        for event in talker.reply(session.messages, seed, cancelled):
-            if isinstance(event, Reply):
-                session.answer(event)
-                _tell_of_dropped_turns(event)
-                yield session.shown, gr.skip()
-                return
-            growing.take(event)
-            yield [*session.shown, growing.bubble()], gr.skip()
-    except Cancelled:
-        return  # cleared, or the visitor has gone: nothing is left to show
-    except Exception as error:
-        yield session.shown[:-1], gr.MultimodalTextbox(value=session.take_back())
-        if not isinstance(error, ERRORS):
-            raise
-        _refuse(error)
-    finally:
-        if session.cancelled is cancelled:
-            session.cancelled = None
-
-
-def _clear(session: Session):
-    session.clear()
-    return [], gr.MultimodalTextbox(value=None, interactive=True)
-
-
-def _waiting(talker: Talker) -> Growing:
-    return Growing("…" if talker.ready else "*The model is waking up …*")
-
-
-def _refuse(reason: Exception | str) -> tuple[Any, Any]:
-    """Say why in a toast and leave the page as it is. Names of files are not read as HTML."""
-    gr.Warning(html.escape(str(reason)), title="That did not work")
-    return gr.skip(), gr.skip()
-
-
-def _tell_of_dropped_turns(reply: Reply) -> None:
-    if reply.dropped_turns:
-        gr.Info(f"The conversation is long: its {reply.dropped_turns} oldest messages were left out.")

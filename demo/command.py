@@ -16,9 +16,13 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", default="nano", help="nano, or a model folder")
+    parser.add_argument(
+        "--model", action="append", help="nano, or a model folder; may be given again: the page then offers a choice"
+    )
+    parser.add_argument("--models-dir", type=Path, metavar="DIR", help="offer every model folder in DIR as well")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at; default: this machine only")
     parser.add_argument("--port", type=int, default=7860)
+    parser.add_argument("--time", action="store_true", help="print seconds to the first word of a first reply, and end")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -32,38 +36,39 @@ def run(args: argparse.Namespace) -> int:
 
 def serve(args: argparse.Namespace, folder: Path) -> None:
     """The page first, the model beside it; returns when interrupted. What keeps the model from loading is raised."""
-    from nextgpt_lite.checkpoint import read_manifest, resolve_model
+    from demo.shelf import Shelf, models_in
 
     started = time.perf_counter()
-    read_manifest(resolve_model(args.model))  # a wrong name is said before anything starts
+    found = models_in(args.models_dir) if args.models_dir else []
+    shelf = Shelf([*(args.model or ([] if found else ["nano"])), *found])  # a wrong name is said before anything starts
 
-    from demo.talker import Talker
-
-    talker = Talker(lambda: load(args.model))
-
-    from demo.app import build, launch
+    from demo.app import Page, launch
+    from demo.history import Visitors
     from nextgpt_lite.showcase import write_examples
 
-    page = build(talker, write_examples(folder))
+    visitors = Visitors()
+    page = Page(shelf, visitors, write_examples(folder))
     try:
         address = launch(page, args.host, args.port)
         print(f"{address}  (ready after {time.perf_counter() - started:.1f} s; Ctrl-C ends)", flush=True)
         if args.host not in LOOPBACK:
             print(f"Caution: whoever reaches {args.host}:{args.port} can use it; there is no password.", flush=True)
-        talker.model.result()
-        page.block_thread()
+        shelf.wait()
+        if args.time:
+            print_first_words(shelf, started)
+        else:
+            page.blocks.block_thread()
     finally:
-        page.close(verbose=False)
-        talker.close()
+        page.blocks.close(verbose=False)
+        visitors.close()
+        shelf.close()
 
 
-def load(name: str):
-    """The model; in its own thread, so that the page does not wait."""
-    import diffusers
-    import transformers
-
-    from nextgpt_lite import AnyToAny
-
-    for library in (diffusers, transformers):  # their bars for each file say nothing to who opens a page
-        library.utils.logging.disable_progress_bar()
-    return AnyToAny.from_pretrained(name)
+def print_first_words(shelf, started: float) -> None:
+    """Ask twice: the first reply finds the model just loaded, the second finds it warm."""
+    print(f"model ready after {time.perf_counter() - started:.1f} s")
+    engine = shelf.engine()
+    engine.warm_up().result()
+    for name in ("first", "warm"):
+        timings = engine.submit([{"role": "user", "content": "hello"}]).result().timings
+        print(f"{name} reply: first word after {timings['first_token']:.2f} s, whole after {timings['total']:.2f} s")

@@ -2,80 +2,76 @@
 
 from __future__ import annotations
 
-import base64
-import io
+from functools import cache
+from pathlib import Path
 
-import gradio as gr
-from PIL import Image
+from gradio.themes import Base, Soft, colors, sizes
 
+from demo.inline import picture_address
+from demo.words import say
 from nextgpt_lite.showcase import portraits
 
 TITLE = "nextgpt_lite"
-LINE = (
-    "Text, pictures, videos and sounds in any mix in, any mix out. The embedded model is small: "
-    "it lives in a toy world of sixteen things, which it can see, hear, draw, film and play. Speak English or 中文."
-)
-CSS = """
-.gradio-container { max-width: 1080px !important; margin: 0 auto !important; padding-top: 14px !important; }
-#masthead h1 { font-size: 1.6rem; font-weight: 650; letter-spacing: -0.02em; margin: 0 0 2px; }
-#masthead p { margin: 0 0 10px; color: var(--body-text-color-subdued); max-width: 62em; line-height: 1.5; }
-#things { display: grid; grid-template-columns: repeat(16, 1fr); gap: 7px; }
-#things figure { margin: 0; text-align: center; }
-#things img { width: 100%; aspect-ratio: 1; border-radius: 10px; display: block; }
-#things figcaption { font-size: 0.72rem; margin-top: 3px; color: var(--body-text-color-subdued); }
-@media (max-width: 700px) { #things { grid-template-columns: repeat(8, 1fr); } }
-#chat, #box { border: 1px solid var(--border-color-primary) !important; border-radius: 14px !important; }
-#chat .message img { max-width: 256px; border-radius: 10px; }
-#chat .bot img { width: 224px; }
-#chat .message video { max-width: 256px; border-radius: 10px; }
-#chat .example { border: 1px solid var(--border-color-primary) !important; border-radius: 12px !important; }
-#chat .example:hover { border-color: var(--color-accent) !important; }
-#chat button[aria-label="Share"] { display: none; } /* it would send the medium to another host */
-.gradio-container .form { background: none; border: none; box-shadow: none; }
-#options { align-items: end; justify-content: space-between; }
-#seed { max-width: 230px; flex-grow: 0; border: none; background: none; padding: 0; }
-#seed label { display: flex; align-items: center; gap: 10px; }
-#seed label > span { margin: 0; white-space: nowrap; }
-#clear { flex-grow: 0; min-width: 110px; }
-#chat .making { color: var(--body-text-color-subdued); font-style: italic; font-size: 0.9em; }
-#chat progress { width: 220px; height: 5px; display: block; margin-top: 6px; accent-color: #0f766e; }
-"""
+ASSETS = Path(__file__).parent / "assets"
+#: Of the components, and of the frame around them: gradio confines the one to its components.
+STYLE = ASSETS / "page.css"
+FRAME = ASSETS / "frame.css"
 #: Films last two seconds and have no sound: they play again and again.
-HEAD = """<script>
+SCRIPT = """<script>
 document.addEventListener("loadedmetadata", ({ target }) => {
   if (target.tagName === "VIDEO") { target.loop = target.muted = true; target.play(); }
 }, true);
 </script>"""
 
 
-def theme() -> gr.themes.Base:
-    """Calm: stone and teal, fonts of the system."""
-    return gr.themes.Soft(
-        primary_hue=gr.themes.colors.teal,
-        secondary_hue=gr.themes.colors.teal,
-        neutral_hue=gr.themes.colors.stone,
-        font=["system-ui", "Segoe UI", "Noto Sans", "sans-serif"],
+def head() -> str:
+    """What stands in the page's head."""
+    return f"<style>{FRAME.read_text(encoding='utf-8')}</style>{SCRIPT}"
+
+
+def theme() -> Base:
+    """Calm: warm paper and pine green, fonts of the system."""
+    return Soft(
+        primary_hue=colors.teal,
+        secondary_hue=colors.teal,
+        neutral_hue=colors.stone,
+        radius_size=sizes.radius_lg,
+        font=["system-ui", "Segoe UI", "Noto Sans", "Noto Sans CJK SC", "PingFang SC", "Microsoft YaHei", "sans-serif"],
         font_mono=["ui-monospace", "Consolas", "monospace"],
     ).set(
+        body_background_fill="#faf9f6",
+        background_fill_primary="#ffffff",
+        block_shadow="none",
+        button_primary_background_fill="#0f766e",
+        button_primary_background_fill_hover="#115e59",
+        button_primary_text_color="#ffffff",
         body_text_color_subdued="*neutral_500",
         block_title_background_fill="transparent",
         block_title_text_color="*neutral_500",
-        block_title_text_weight="400",
+        block_title_text_weight="500",
         block_title_padding="0",
+        block_label_background_fill="transparent",
+        checkbox_label_background_fill_selected="#0f766e",
+        checkbox_background_color_selected="#0f766e",
+        slider_color="#0f766e",
+        color_accent="#0f766e",
     )
 
 
-def masthead() -> str:
-    """Title, one line, and a portrait of each thing, as HTML."""
-    figures = "".join(
-        f'<figure><img src="{_data_address(array)}" alt="{thing}"><figcaption>{thing}</figcaption></figure>'
-        for thing, array in portraits().items()
+def heading(language: str) -> str:
+    """The page's name and one line."""
+    return f"<h1><i></i>{TITLE}</h1><p>{say(language, 'line')}</p>"
+
+
+def empty_chat(language: str) -> str:
+    """What stands in the chat before the first message: a portrait of each thing."""
+    figures = "".join(f'<img src="{address}" alt="{thing}">' for thing, address in _portraits().items())
+    return (
+        f'<div class="empty"><h2>{say(language, "empty")}</h2><p>{say(language, "world")}</p>'
+        f'<div class="things">{figures}</div></div>'
     )
-    return f'<div id="masthead"><h1>{TITLE}</h1><p>{LINE}</p><div id="things">{figures}</div></div>'
 
 
-def _data_address(array) -> str:
-    """A picture (H, W, 3) as an address that holds the picture itself."""
-    buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, format="PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+@cache
+def _portraits() -> dict[str, str]:
+    return {thing: picture_address(array, quality=85) for thing, array in portraits(72).items()}

@@ -160,15 +160,15 @@ class AnyToAny:
         """
         started = time.perf_counter()
         stream = TextStream(self.tokenizer, self.table, on_text) if on_text else None
-        [prepared] = [self._prepare(experts.add_context(messages) if experts else messages)]
+        [prepared] = [self.prepare(experts.add_context(messages) if experts else messages)]
         [ids] = generate_ids(
             self.core, self.tokenizer, [prepared], max_new_tokens, temperature=temperature, seed=seed, stream=stream
         )
-        reply, conditions = self._read([prepared], [ids])[0]
+        reply, conditions = self.read([prepared], [ids])[0]
         reply.seconds["text"] = time.perf_counter() - started
         for number, (modality, condition) in enumerate(conditions):
             if modality in allowed_media:
-                reply.media += self._decode(modality, condition[None], [seed + number], steps, guidance, on_progress)
+                reply.media += self.decode(modality, condition[None], [seed + number], steps, guidance, on_progress)
                 reply.seconds[modality] = reply.media[-1].seconds
         return reply
 
@@ -177,9 +177,9 @@ class AnyToAny:
     ) -> list[Reply]:
         """As :meth:`chat` for several conversations at once: one text batch, one decoder batch a modality."""
         started = time.perf_counter()
-        prepared = [self._prepare(messages) for messages in conversations]
+        prepared = [self.prepare(messages) for messages in conversations]
         rows = generate_ids(self.core, self.tokenizer, prepared, max_new_tokens)
-        read = self._read(prepared, rows)
+        read = self.read(prepared, rows)
         seconds = (time.perf_counter() - started) / max(len(read), 1)
         wanted: dict[str, list[tuple[int, int, torch.Tensor]]] = {}
         for row, (reply, conditions) in enumerate(read):
@@ -189,7 +189,7 @@ class AnyToAny:
                 wanted.setdefault(modality, []).append((row, number, condition))
         for modality, entries in wanted.items():
             conditions = torch.stack([condition for _, _, condition in entries])
-            media = self._decode(modality, conditions, [seeds[row] + number for row, number, _ in entries])
+            media = self.decode(modality, conditions, [seeds[row] + number for row, number, _ in entries])
             for (row, number, _), medium in zip(entries, media, strict=True):
                 read[row][0].media[number] = medium
                 read[row][0].seconds[modality] = medium.seconds
@@ -204,6 +204,14 @@ class AnyToAny:
         """
         if part.get("embedding") is not None:
             return self._given_embedding(part)
+        encoded = self.encode(part)
+        if self.core.config.reads_patches or self.cache is None:
+            return encoded
+        return self.cache(encoded[None])[0]
+
+    @torch.no_grad()
+    def encode(self, part: dict[str, Any]) -> torch.Tensor:
+        """What the encoder makes of a media part, before the visual cache: (E,), or tokens (P, E)."""
         if part.get("array") is None:
             raise conversation.ConversationError(f"a part of type {part['type']!r} has no array")
         array = np.asarray(part["array"])
@@ -215,10 +223,7 @@ class AnyToAny:
         except ValueError as error:
             raise conversation.ConversationError(f"the {part['type']} cannot be read: {error}") from error
         batch = tensor[None].to(self.device)
-        if self.core.config.reads_patches:
-            return encoder.patches(part["type"], batch)[0]
-        embedding = encoder.embed(part["type"], batch)
-        return (self.cache(embedding) if self.cache is not None else embedding)[0]
+        return (encoder.patches if self.core.config.reads_patches else encoder.embed)(part["type"], batch)[0]
 
     def _given_embedding(self, part: dict[str, Any]) -> torch.Tensor:
         """The embedding that a part brings, refused where it cannot be one of this model's encoder."""
@@ -237,15 +242,19 @@ class AnyToAny:
 
     # -- the road that data travels -----------------------------------------------------------------------------
 
-    def _prepare(self, messages: Sequence[dict[str, Any]]) -> Prepared:
-        """Messages -> (ids, what each medium is to the core, turns left out)."""
+    def prepare(self, messages: Sequence[dict[str, Any]]) -> Prepared:
+        """Messages -> (ids, what each medium is to the core, turns left out). ConversationError for what is unclear."""
+        ids, media, dropped = self.encode_messages(messages)
+        return ids, [self.embed(part) for part in media], dropped
+
+    def encode_messages(self, messages: Sequence[dict[str, Any]]) -> tuple[list[int], list[dict[str, Any]], int]:
+        """Messages -> (ids up to where the reply begins, media parts in their order, turns left out)."""
         if not messages or messages[-1].get("role") != "user":
             raise conversation.ConversationError("the last message must be the user's")
         limit = context_length(self.core.config.text_config) - 192
-        ids, media, dropped = conversation.fit(list(messages), self.tokenizer, self.table, limit)
-        return ids, [self.embed(part) for part in media], dropped
+        return conversation.fit(list(messages), self.tokenizer, self.table, limit)
 
-    def _read(self, prepared: list, rows: list[list[int]]) -> list[tuple[Reply, list[tuple[str, torch.Tensor]]]]:
+    def read(self, prepared: list, rows: list[list[int]]) -> list[tuple[Reply, list[tuple[str, torch.Tensor]]]]:
         """Generated ids -> replies without media yet, and the conditions of the media that they ask for."""
         completed = [self.table.complete(ids) for ids in rows]
         conditions = signal_conditions(self.core, prepared, [ids for ids, _, _ in completed])
@@ -256,12 +265,25 @@ class AnyToAny:
             read.append((reply, [(modality, own[modality].pop(0)) for modality in modalities]))
         return read
 
-    def _decode(self, modality, conditions, seeds, steps=None, guidance=None, on_progress: OnProgress | None = None):
-        """Conditions (B, L, C) -> media of a reply."""
+    def decode(
+        self,
+        modality: str,
+        conditions: torch.Tensor,
+        seeds: Sequence[int],
+        steps: int | None = None,
+        guidance: float | None = None,
+        on_progress: OnProgress | None = None,
+        on_block: Callable[[], None] | None = None,
+    ) -> list[ReplyMedium]:
+        """Conditions (B, L, C) -> media of a reply, each with noise from its own seed.
+
+        ``on_block`` is called between the blocks of the decoder's network: a place for other work, and to raise.
+        """
         started = time.perf_counter()
         on_step = None if on_progress is None else lambda step, total: on_progress(modality, step, total)
         decoder = self.decoders[modality]
-        arrays = decoder.decode(conditions, seeds=seeds, steps=steps, guidance=guidance, on_step=on_step)
+        settings = {"steps": steps, "guidance": guidance, "on_step": on_step, "on_block": on_block}
+        arrays = decoder.decode(conditions, seeds=seeds, **settings)
         seconds = (time.perf_counter() - started) / len(arrays)
         count = self.table.counts[modality]
         return [ReplyMedium(modality, array, RATES[modality], count, seconds) for array in arrays]

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from data.media_formats import EXTENSIONS
-from data.media_intake import Limits, Medium, load_medium, save_medium
+from data.media_intake import SUFFIXES, VISITORS, Medium, load_medium, save_medium
 from nextgpt_lite.chat_command import VIDEO_REPEAT, VIDEO_UPSCALE, media_part
+
+if TYPE_CHECKING:
+    from nextgpt_lite.any_to_any import ReplyMedium
 
 #: The extensions of files that are taken in.
 ACCEPTED = tuple(EXTENSIONS)
 #: The most bytes that one file may have.
-MAX_BYTES = Limits().bytes
+MAX_BYTES = VISITORS.bytes
 #: What browsers show as it is; anything else is written anew for them.
 SHOWN_AS_THEY_ARE = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".wav", ".mp3", ".flac", ".ogg", ".mp4", ".webm")
 _CLOUD_SIDE, _PAPER, _INK = 288, (250, 250, 249), np.array([15.0, 118.0, 110.0])
@@ -25,7 +28,7 @@ def attach(path: Path, folder: Path, number: int) -> tuple[dict[str, Any], Path]
 
     The file for the browser is the given one where browsers show it, else ``folder``/attached-``number``.
     """
-    medium = load_medium(path)
+    medium = load_medium(path, VISITORS)
     if path.suffix.lower() in SHOWN_AS_THEY_ARE:
         return media_part(medium), path
     shown = medium
@@ -35,6 +38,13 @@ def attach(path: Path, folder: Path, number: int) -> tuple[dict[str, Any], Path]
     target = folder / f"attached-{number}{suffix}"
     scale = {"upscale": VIDEO_UPSCALE, "repeat": VIDEO_REPEAT} if shown.modality == "video" and _is_small(shown) else {}
     return media_part(medium), save_medium(shown, target, **scale)
+
+
+def save_reply_medium(medium: ReplyMedium, path: Path) -> Path:
+    """Write a medium of a reply so that browsers show it; ``path`` gets the suffix. Says where it is."""
+    scale = {"upscale": VIDEO_UPSCALE, "repeat": VIDEO_REPEAT} if medium.modality == "video" else {}
+    target = path.with_suffix(SUFFIXES[medium.modality])
+    return save_medium(Medium(medium.modality, medium.array, medium.rate), target, **scale)
 
 
 def draw_points(points: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ import sys
 COMMANDS = {
     "chat": ("nextgpt_lite.chat_command", "talk to a model, with media in and out"),
     "demo": ("demo.command", "open the chat in a browser"),
+    "serve": ("demo.serve_command", "serve a model to other programs, as OpenAI's clients speak to one"),
     "train": ("train.command", "run a training recipe"),
     "evaluate": ("evaluation.command", "measure a model"),
     "merge": ("nextgpt_lite.merge_command", "merge an adapter into its language model, positions included"),

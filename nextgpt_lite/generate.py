@@ -17,13 +17,22 @@ Prepared = tuple[list[int], Sequence[torch.Tensor], int]
 
 
 class TextStream(BaseStreamer):
-    """Hands the text so far to a callback each time it grows; signal tokens are not text."""
+    """Hands the text so far to a callback each time it grows; signal tokens are not text.
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, table: SignalTable, on_text: Callable[[str], None]) -> None:
+    The prompt comes first, as transformers' ``generate`` has it, unless it is ``prompt_seen`` already.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        table: SignalTable,
+        on_text: Callable[[str], None],
+        prompt_seen: bool = False,
+    ) -> None:
         self.tokenizer, self.table, self.on_text = tokenizer, table, on_text
         self.ids: list[int] = []
         self.shown = ""
-        self.prompt_seen = False
+        self.prompt_seen = prompt_seen
 
     def put(self, value: torch.Tensor) -> None:
         if not self.prompt_seen:  # the first call brings the prompt

@@ -1,4 +1,4 @@
-"""The embedded world shown to a newcomer: a portrait of each thing, and messages worth trying with their files."""
+"""The embedded world shown to a newcomer: a portrait of each thing, and a message to try for each pair of media."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from data.media_intake import SUFFIXES, Medium, save_medium
-from data.toybox import COLOURS, THINGS, Scene, render, render_image
+from data.toybox import COLOURS, THINGS, Scene, phrase, render, render_image
 from nextgpt_lite.toybox_command import RATES
 
 #: The scene that portraits and attached examples are varied from.
@@ -16,37 +16,89 @@ _PLAIN = Scene(
     thing="bell", colour="red", size="large", place="centre", background="meadow", count=1,
     motion="left", pitch="medium", pace="medium", repeats=2, jitter=7,
 )  # fmt: skip
+#: What examples attach, by modality.
+GIVEN = {
+    "image": _PLAIN.with_(thing="boat", colour="blue", background="beach"),
+    "audio": _PLAIN.with_(thing="frog", pace="fast"),
+    "video": _PLAIN.with_(thing="car", colour="green", motion="left"),
+    "points": _PLAIN.with_(thing="drum"),
+}
+#: What can be mixed without a file of one's own: scenes as media, by name.
+INGREDIENTS = {
+    "blue boat": ("image", GIVEN["image"]),
+    "red bell": ("image", _PLAIN.with_(background="snow")),
+    "yellow car": ("image", _PLAIN.with_(thing="car", colour="yellow")),
+    "purple cat": ("image", _PLAIN.with_(thing="cat", colour="purple", background="night")),
+    "dog": ("audio", _PLAIN.with_(thing="dog")),
+    "frog": ("audio", GIVEN["audio"]),
+    "train": ("audio", _PLAIN.with_(thing="train")),
+    "green car": ("video", GIVEN["video"]),
+    "drum": ("points", GIVEN["points"]),
+}
 
 
 @dataclass(frozen=True)
 class Example:
-    """A message worth trying; ``scene`` is rendered as ``modality`` and attached."""
+    """A message worth trying, in two languages: with a medium ``given`` or none, to get ``made``, a medium or text."""
 
-    text: str
-    modality: str | None = None
-    scene: Scene | None = None
+    english: str
+    chinese: str
+    given: str | None
+    made: str
+
+    def text(self, language: str) -> str:
+        """What is said, "en" or "zh"."""
+        return self.chinese if language == "zh" else self.english
 
 
 EXAMPLES = (
-    Example("What is this?", "image", _PLAIN.with_(thing="boat", colour="blue", background="beach")),
-    Example("Draw this.", "audio", _PLAIN.with_(thing="frog", pace="fast")),
-    Example("Draw a red bell in the snow and let me hear it."),
-    Example("Make a video of a green car moving left."),
-    Example("画一只黄色的鸟。"),
-    Example("这是什么？", "audio", _PLAIN.with_(thing="train")),
+    Example("Hello, what can you do?", "你好，你会什么？", None, "text"),
+    Example("Draw a red bell in the snow.", "画一只黄色的鸟。", None, "image"),
+    Example("Let me hear a dog.", "让我听听狗的声音。", None, "audio"),
+    Example("Make a video of a green car moving left.", "做一段绿色汽车向左移动的视频。", None, "video"),
+    Example("What is this?", "这是什么？", "image", "text"),
+    Example("Draw this again.", "照着再画一张。", "image", "image"),
+    Example("What does this sound like?", "它是什么声音？", "image", "audio"),
+    Example("Make a video of this.", "把它变成视频。", "image", "video"),
+    Example("What do you hear?", "这是什么声音？", "audio", "text"),
+    Example("Draw what you hear.", "画出你听到的。", "audio", "image"),
+    Example("Play this again.", "再放一次。", "audio", "audio"),
+    Example("Make a video of this.", "做成视频。", "audio", "video"),
+    Example("How does it move?", "它怎么动？", "video", "text"),
+    Example("Make a picture of this video.", "把视频变成图片。", "video", "image"),
+    Example("Play what this sounds like.", "播放它的声音。", "video", "audio"),
+    Example("Make this video again.", "照着再拍一段。", "video", "video"),
+    Example("What is this?", "这是什么？", "points", "text"),
+    Example("Draw these points.", "把这些点画出来。", "points", "image"),
+    Example("Let me hear it.", "让我听听它。", "points", "audio"),
+    Example("Make a video of it.", "给它做一段视频。", "points", "video"),
 )
 
 
 def write_examples(folder: Path) -> list[tuple[Example, list[Path]]]:
-    """Render the files of :data:`EXAMPLES` into ``folder``: each example with its files."""
-    written = []
-    for number, example in enumerate(EXAMPLES, 1):
-        files = []
-        if example.modality and example.scene:
-            medium = Medium(example.modality, render(example.scene, example.modality), RATES[example.modality])
-            files = [save_medium(medium, folder / f"example-{number}{SUFFIXES[example.modality]}")]
-        written.append((example, files))
-    return written
+    """Render what :data:`EXAMPLES` attach into ``folder``: each example with its files."""
+    files = {given: write_scene(scene, given, folder / f"example-{given}") for given, scene in GIVEN.items()}
+    return [(example, [files[example.given]] if example.given else []) for example in EXAMPLES]
+
+
+def write_scene(scene: Scene, modality: str, path: Path) -> Path:
+    """Render ``scene`` as ``modality``; ``path`` gets the suffix."""
+    medium = Medium(modality, render(scene, modality), RATES[modality])
+    return save_medium(medium, path.with_suffix(SUFFIXES[modality]))
+
+
+def ingredient(name: str) -> dict:
+    """One of :data:`INGREDIENTS` as a content part."""
+    modality, scene = INGREDIENTS[name]
+    return {"type": modality, "array": np.asarray(render(scene, modality)), "rate": RATES[modality]}
+
+
+def ingredient_name(name: str, language: str) -> str:
+    """What an ingredient is called in "en" or "zh"."""
+    modality, scene = INGREDIENTS[name]
+    seen: dict[str, str | int] = {"thing": scene.thing}
+    seen |= {"colour": scene.colour} if modality in ("image", "video") else {}
+    return phrase(seen, "audio" if modality == "audio" else None, language)
 
 
 def portraits(size: int = 96) -> dict[str, np.ndarray]:
@@ -56,6 +108,11 @@ def portraits(size: int = 96) -> dict[str, np.ndarray]:
         for number, thing in enumerate(THINGS)
     }
     return {thing: render_image(scene, size) for thing, scene in scenes.items()}
+
+
+def picture_of(scene: Scene, size: int = 96) -> np.ndarray:
+    """A scene as a picture (size, size, 3)."""
+    return render_image(scene, size)
 
 
 _BACKDROPS = ("snow", "meadow", "beach", "night")

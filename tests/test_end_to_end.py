@@ -46,7 +46,7 @@ def test_everything_in_everything_out_over_two_turns(tiny_model):
     for made in reply.media:
         check(tiny_model, made, made.modality)
     second = [*first, reply.as_message(), {"role": "user", "content": "Once more, the sound only."}]
-    _, media, _ = tiny_model._prepare(second)
+    _, media, _ = tiny_model.prepare(second)
     assert len(media) == len(INPUT_MODALITIES) + len(OUTPUT_MODALITIES)
     with saying(tiny_model, [second], [("audio",)]):
         again = tiny_model.chat(second, steps=1)

@@ -187,7 +187,7 @@ def saying(
     head, silent = core.get_output_embeddings().weight, table.first_signal - table.first
     states, targets, longest = [], [], 0
     for messages, modalities in zip(conversations, wanted, strict=True):
-        ids, media, _ = model._prepare(messages)
+        ids, media, _ = model.prepare(messages)
         reply = [*model.tokenizer(words)["input_ids"], *(token for m in modalities for token in table.spans[m])]
         reply.append(model.tokenizer.eos_token_id)
         full = torch.tensor([[*ids, *reply]])

@@ -48,13 +48,15 @@ def build_cache(folder: Path, prototypes: int, blend: float) -> None:
     from adapters.visual_cache import VisualCache
     from data.toybox import render, sample
     from encoders.media_encoder import MediaEncoder
+    from nextgpt_lite.prototype_pictures import toybox_source
 
     encoder = MediaEncoder.from_pretrained(folder / "encoder").eval()
     embedded = []
     for start in range(0, prototypes, 64):
         pictures = [render(sample(CACHE_SEED, i), "image") for i in range(start, min(start + 64, prototypes))]
         embedded.append(encoder.embed("image", torch.stack([encoder.preprocess("image", p) for p in pictures])))
-    VisualCache(torch.cat(embedded), blend=blend).save(folder / "cache", str(encoder.identity))
+    cache = VisualCache(torch.cat(embedded), blend=blend, source=toybox_source(CACHE_SEED))
+    cache.save(folder / "cache", str(encoder.identity))
 
 
 def size_of(folder: Path, components) -> int:

@@ -52,6 +52,31 @@ def test_progress_is_told_step_by_step(tiny_model):
     assert told == [("audio", 1, 2), ("audio", 2, 2), ("image", 1, 2), ("image", 2, 2)]
 
 
+@pytest.mark.parametrize("modality", ["image", "video", "audio"])
+def test_between_blocks_there_is_time_for_other_work_and_to_stop(tiny_model, modality):
+    condition = torch.randn(1, *tiny_model.core.config.conditions[modality], generator=torch.Generator().manual_seed(0))
+    calls = []
+
+    def work():
+        calls.append(len(calls))
+        if len(calls) == 3:
+            tiny_model.chat(user("Hello"), max_new_tokens=2, allowed_media=())
+
+    [plain] = tiny_model.decode(modality, condition, [0], steps=2)
+    [worked] = tiny_model.decode(modality, condition, [0], steps=2, on_block=work)
+    np.testing.assert_array_equal(worked.array, plain.array)
+    assert len(calls) >= 2 * 4  # two steps of two blocks down and two up
+
+    def stop():
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        tiny_model.decode(modality, condition, [0], steps=2, on_block=stop)
+    before = len(calls)
+    tiny_model.decode(modality, condition, [0], steps=2)
+    assert len(calls) == before
+
+
 def test_an_exception_cancels_and_leaves_the_model_usable(tiny_model):
     class Cancelled(Exception):
         pass
@@ -94,7 +119,7 @@ def test_a_reply_goes_on_as_a_message(tiny_model):
     with saying(tiny_model, [PLAY], [("audio",)]):
         reply = tiny_model.chat(PLAY, steps=1)
     talk = [*PLAY, reply.as_message(), *user("What did you play?")]
-    ids, media, dropped = tiny_model._prepare(talk)
+    ids, media, dropped = tiny_model.prepare(talk)
     own = f"<own>{tiny_model.table.placeholders_of('audio')}"
     assert f"{own}what did you play?" in tiny_model.tokenizer.decode(ids)
     assert [tuple(one.shape) for one in media] == [(tiny_model.encoder.width,)] and dropped == 0
@@ -116,7 +141,7 @@ def test_what_is_shown_matters(tiny_model):
     with torch.no_grad():
         states = [
             tiny_model.core(torch.tensor([ids]), **batch_media([media])).last_hidden_state[0, -1]
-            for ids, media, _ in (tiny_model._prepare(user(medium("image", i), "What is this?")) for i in (0, 1))
+            for ids, media, _ in (tiny_model.prepare(user(medium("image", i), "What is this?")) for i in (0, 1))
         ]
     assert not torch.equal(*states)
 

@@ -177,11 +177,11 @@ def test_a_chat_of_several_turns_with_experts(tiny_model, notes, detector_folder
     with saying(tiny_model, [told], [()]):
         reply = tiny_model.chat(talk, experts=experts)
     assert reply.text == "Here.", "the model was asked with the experts' words: only then it says this"
-    ids, _, _ = tiny_model._prepare(told)
+    ids, _, _ = tiny_model.prepare(told)
     text = tiny_model.tokenizer.decode(ids)
     assert "marta" in text and "found in the picture" in text
     talk += [reply.as_message(), {"role": "user", "content": "When do ferries leave?"}]
-    ids, media, dropped = tiny_model._prepare(experts.add_context(talk))
+    ids, media, dropped = tiny_model.prepare(experts.add_context(talk))
     text = tiny_model.tokenizer.decode(ids)
     assert text.index("marta") < text.index("ferries leave at noon") and len(media) == 1 and dropped == 0
 

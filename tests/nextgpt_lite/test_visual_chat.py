@@ -58,7 +58,7 @@ def user(*parts):
 
 
 def test_pictures_come_in_as_tokens_and_matter(model):
-    shown = [model._prepare(user(medium("image", i), "What is this?")) for i in (0, 1)]
+    shown = [model.prepare(user(medium("image", i), "What is this?")) for i in (0, 1)]
     assert [tuple(tokens.shape) for tokens in shown[0][1]] == [(model.encoder.tokens, 12)]
     with torch.no_grad():
         states = [model.core(torch.tensor([ids]), **batch_media([m])).logits[0, -1] for ids, m, _ in shown]
@@ -68,7 +68,7 @@ def test_pictures_come_in_as_tokens_and_matter(model):
 
 def test_a_batch_with_and_without_pictures_equals_one_by_one(model):
     talks = [user(medium("image"), medium("image", 1), "Which?"), user("Hello"), user(medium("image", 2), "And this?")]
-    prepared = [model._prepare(talk) for talk in talks]
+    prepared = [model.prepare(talk) for talk in talks]
     together = generate_ids(model.core, model.tokenizer, prepared, 6)
     alone = [generate_ids(model.core, model.tokenizer, [one], 6)[0] for one in prepared]
     assert together == alone

@@ -72,7 +72,7 @@ def test_patches_come_in_train_and_are_used(projection, tiny_copy, tmp_path):
     write_manifest(tiny_copy, "tiny")
     model = AnyToAny.from_pretrained(tiny_copy)
     parts = [medium("image"), medium("audio"), medium("points")]
-    _, media, _ = model._prepare([{"role": "user", "content": parts}])
+    _, media, _ = model.prepare([{"role": "user", "content": parts}])
     counts = model.encoder.patch_counts()
     assert [len(tokens) for tokens in media] == [counts["image"], counts["audio"], 1]
     assert counts["image"] == 9, "three by three patches of sixteen pixels"

@@ -1,0 +1,1 @@
+"""The OpenAI-compatible server. :func:`demo.api.application.build` puts its parts together."""

@@ -1,0 +1,105 @@
+"""OpenAI's messages -> messages as the model takes them, every medium through the one door."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from demo.api.errors import ApiError
+from demo.api.service import Service
+from demo.api.sessions import Session
+
+#: The most media in one request.
+MAX_MEDIA = 16
+#: Kinds of content parts that hold an address, and the modality that each must have.
+ADDRESSED = {"image_url": "image", "video_url": "video", "audio_url": "audio"}
+#: Roles that clients use, and ours.
+ROLES = {"developer": "system"}
+_FILE_ADDRESS = re.compile(r"^(?:/v1/files/)?(file-[\w-]+)(?:/content)?$")
+
+
+async def read_messages(messages: list[dict[str, Any]], service: Service, session: Session) -> list[dict[str, Any]]:
+    """Messages for the engine. ApiError or MediaError, with a sentence, for what is not taken in."""
+    count = sum(_media_count(message) for message in messages)
+    if count > MAX_MEDIA:
+        raise ApiError(400, f"the request holds {count} media: at most {MAX_MEDIA} are read", "too_many_media")
+    return [await _read_message(message, service, session) for message in messages]
+
+
+async def _read_message(message: dict[str, Any], service: Service, session: Session) -> dict[str, Any]:
+    role, content = message.get("role"), message.get("content")
+    parts: list[Any] = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
+    if not isinstance(parts, list):
+        raise ApiError(400, "content must be a string or a list of parts")
+    parts = [*parts, *({"type": "file", "file": {"file_id": each.get("id")}} for each in _media(message))]
+    read = [await read_part(part, service, session) for part in parts]
+    return {"role": ROLES.get(str(role), role), "content": read}
+
+
+def _media(message: dict[str, Any]) -> list[dict[str, Any]]:
+    """The media of a reply that comes back as a part of the conversation."""
+    media = message.get("media") or []
+    if not isinstance(media, list) or not all(isinstance(each, dict) for each in media):
+        raise ApiError(400, "media must be a list of objects with an id")
+    return media
+
+
+def _media_count(message: dict[str, Any]) -> int:
+    content = message.get("content")
+    parts = content if isinstance(content, list) else []
+    return sum(not isinstance(part, dict) or part.get("type") != "text" for part in parts) + len(_media(message))
+
+
+async def read_part(part: Any, service: Service, session: Session) -> dict[str, Any]:
+    """One content part: text, image_url, video_url, audio_url, input_audio or file."""
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind == "text":
+        return {"type": "text", "text": part.get("text")}
+    value = part.get(kind) if isinstance(kind, str) else None
+    if kind in ADDRESSED:
+        address = value.get("url") if isinstance(value, dict) else value
+        return await _from_address(str(address), str(kind), service, session, ADDRESSED[kind])
+    if kind == "input_audio" and isinstance(value, dict):
+        return await _from_base64(str(value.get("data")), "input_audio", service, "audio")
+    if kind == "file" and isinstance(value, dict):
+        if value.get("file_id"):
+            return await _from_file(str(value["file_id"]), service, session, None)
+        return await _from_address(str(value.get("file_data")), "file", service, session, None)
+    known = ", ".join(("text", *ADDRESSED, "input_audio", "file"))
+    raise ApiError(400, f"a content part of type {kind!r} is not read: expected {known}", "invalid_content")
+
+
+async def _from_address(
+    address: str, name: str, service: Service, session: Session, wanted: str | None
+) -> dict[str, Any]:
+    """A data: address, or a file of this session. Nothing is ever fetched."""
+    if found := _FILE_ADDRESS.match(address):
+        return await _from_file(found[1], service, session, wanted)
+    head, comma, data = address.partition(",")
+    if head.startswith("data:") and comma and head.endswith(";base64"):
+        return await _from_base64(data, name, service, wanted)
+    shown = address if len(address) <= 80 else address[:77] + "..."
+    raise ApiError(
+        400, f"{name} is {shown!r}, and addresses are not fetched: send data:TYPE;base64,... or a file's id",
+        "address_refused",
+    )  # fmt: skip
+
+
+async def _from_file(name: str, service: Service, session: Session, wanted: str | None) -> dict[str, Any]:
+    stored = service.sessions.find(session, name)
+    return await service.read(stored.path, stored.filename, wanted)
+
+
+async def _from_base64(data: str, name: str, service: Service, wanted: str | None) -> dict[str, Any]:
+    try:
+        content = base64.b64decode(data, validate=True)
+    except (binascii.Error, ValueError):
+        raise ApiError(400, f"{name} is not base64", "invalid_base64") from None
+    with tempfile.TemporaryDirectory(dir=service.sessions.folder) as folder:
+        path = Path(folder) / "medium"  # without an extension: the content alone tells what it is
+        path.write_bytes(content)
+        return await service.read(path, name, wanted)

@@ -1,0 +1,117 @@
+"""The tab "Explain": how a reply of the conversation came about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+import torch
+
+from demo.explain_view import draw
+from demo.history import Turn, Visitor
+from demo.inline import file_html
+from demo.labels import Labels
+from demo.shelf import Shelf
+from demo.words import say
+from nextgpt_lite.chat_files import save_reply_medium
+from nextgpt_lite.explain import explain
+from nextgpt_lite.prototype_pictures import names, pictures
+
+if TYPE_CHECKING:
+    from nextgpt_lite import AnyToAny
+    from nextgpt_lite.explain import ConditionCheck, Neighbour
+
+QUIET: dict[str, Any] = {"api_visibility": "private"}
+
+
+class ExplainTab:
+    """A picker of replies, captions to compare with, and the explanation."""
+
+    def __init__(self, shelf: Shelf, visitor: gr.State, labels: Labels) -> None:
+        self.shelf, self.visitor, self.labels = shelf, visitor, labels
+
+    def build(self) -> None:
+        """Components, in the tab that is open."""
+        with gr.Row(elem_id="explain-controls", equal_height=True):
+            self.reply = gr.Dropdown(choices=[], elem_id="reply", scale=3, interactive=True)
+            self.captions = gr.Textbox(lines=1, max_lines=4, elem_id="captions", scale=3)
+            self.button = gr.Button(elem_id="explain-button", variant="primary", scale=0, min_width=110)
+        self.view = gr.HTML(elem_id="explanation", apply_default_css=False)
+        self.labels.add(self.reply, label="reply")
+        self.labels.add(self.captions, label="captions", info="captions_info")
+        self.labels.add(self.button, value="explain_it")
+
+    def wire(self, tab: gr.Tab, model: gr.Dropdown) -> None:
+        """The latest reply is explained when the tab is opened."""
+        inputs = [self.visitor, self.reply, self.captions, model]
+        opened = tab.select(self.choices, self.visitor, [self.reply, self.captions], show_progress="hidden", **QUIET)
+        opened.then(self.explain, inputs, self.view, **QUIET)
+        self.reply.input(lambda: "", None, self.captions, **QUIET).then(self.explain, inputs, self.view, **QUIET)
+        for event in (self.button.click, self.captions.submit):
+            event(self.explain, inputs, self.view, **QUIET)
+
+    def choices(self, visitor: Visitor) -> tuple[Any, str]:
+        """The conversation's replies; the latest is chosen."""
+        rows = [
+            (f"{number + 1} · {turn.text or '…'} → {turn.reply.text or '…'}"[:90], number)
+            for number, turn in enumerate(visitor.current.turns)
+            if turn.reply
+        ]
+        return gr.Dropdown(choices=rows, value=rows[-1][1] if rows else None), ""
+
+    def explain(self, visitor: Visitor, number: int | None, captions: str, model: str) -> str:
+        """The explanation of a reply as HTML, or a line that says why there is none."""
+        turns = visitor.current.turns
+        reply = turns[number].reply if number is not None and number < len(turns) else None
+        if number is None or reply is None:
+            return f'<p class="none">{say(visitor.language, "no_reply")}</p>'
+        turn, messages = turns[number], visitor.current.messages(until=number)
+        given = _captions(captions, len(reply.media))
+        try:
+            engine = self.shelf.engine(model)
+            return engine.call(lambda loaded: _explained(loaded, visitor, turn, messages, given), decodes=True).result()
+        except ValueError as error:
+            raise gr.Error(str(error), title=say(visitor.language, "did_not_work"), print_exception=False) from error
+
+
+def _explained(
+    model: AnyToAny, visitor: Visitor, turn: Turn, messages: list[dict[str, Any]], captions: list[str | None] | None
+) -> str:
+    """What is computed with the model, in its own thread: the explanation, and media of the captions."""
+    assert turn.reply is not None
+    seen = explain(model, messages, turn.reply, captions)
+    shown = [neighbour_pictures(model, medium.neighbours, visitor.language) for medium in seen.media]
+    own = turn.reply_files
+    pairs = [
+        (file_html(own[number]) if number < len(own) else "", _from_caption(model, visitor, turn, number, check))
+        for number, check in enumerate(seen.conditions)
+    ]
+    return draw(seen, shown, pairs, visitor.language)
+
+
+def neighbour_pictures(model: AnyToAny, near: Sequence[Neighbour], language: str) -> list[tuple[str, Any]]:
+    """Name and picture of each neighbour; no pictures where the cache does not say what it holds."""
+    if model.cache is None or not near:
+        return []
+    indices = [each.index for each in near]
+    found = pictures(model.cache, indices) or [None] * len(indices)
+    return list(zip(names(model.cache, indices, language), found, strict=True))
+
+
+def _from_caption(model: AnyToAny, visitor: Visitor, turn: Turn, number: int, check: ConditionCheck) -> str:
+    """What the decoder makes of the caption, with the noise and settings of the reply's own medium."""
+    if check.gold is None:
+        return ""
+    settings = turn.settings
+    condition = torch.from_numpy(check.gold)[None]
+    [medium] = model.decode(
+        check.modality, condition, [settings["seed"] + number], settings["steps"], settings["guidance"]
+    )
+    return file_html(save_reply_medium(medium, visitor.folder / f"caption-{check.modality}"))
+
+
+def _captions(text: str, count: int) -> list[str | None] | None:
+    """One line for each medium; lines that are missing or empty leave it to the reply's words."""
+    lines = [line.strip() or None for line in text.splitlines()][:count]
+    return [*lines, *[None] * (count - len(lines))] if count else None

@@ -1,0 +1,252 @@
+"""What the model did for a reply, as arrays: gates, attention to media, neighbours, signals, conditions.
+
+    reply = model.chat(messages)
+    seen = explain(model, messages, reply)
+    seen.attention[:, 1:]  # how much each token of the reply looked at each medium
+
+One more pass over the conversation and its reply is made, with an observer in every layer (adapters.attention). The
+reply is read as it stands in the conversation. Letters: T tokens of the sequence, R tokens of the reply, M media that
+came in, H heads, L x C a decoder's condition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from data.toybox import CARRIES, parse_reply, tag_caption
+from nextgpt_lite.attention_record import AttentionRecord
+from nextgpt_lite.media_places import MediaPlaces, batch_media
+
+if TYPE_CHECKING:
+    from nextgpt_lite.any_to_any import AnyToAny, Reply
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A prototype of the visual cache that a medium was blended with; weights of a medium's neighbours sum to 1."""
+
+    index: int
+    similarity: float
+    weight: float
+
+
+@dataclass(frozen=True)
+class MediumSeen:
+    """A medium that came in: where its placeholders stand, and what the visual cache made of it."""
+
+    modality: str
+    positions: tuple[int, ...]
+    neighbours: tuple[Neighbour, ...]
+
+
+@dataclass(frozen=True)
+class LayerGate:
+    """tanh(gate) of each head (H,) of one layer's prompts; ``kind`` is "media" or "static"."""
+
+    layer: int
+    kind: str
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
+class Signal:
+    """A signal token of the reply, and how likely the model held it at its place."""
+
+    name: str
+    position: int
+    probability: float
+
+
+@dataclass(frozen=True)
+class ConditionCheck:
+    """What drove a decoder, (L, C), next to its text encoder's output for the caption; ``cosine`` (L,) position by
+    position. Without a caption ``gold`` and ``cosine`` are None."""
+
+    modality: str
+    condition: np.ndarray
+    caption: str | None
+    gold: np.ndarray | None
+    cosine: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """How a reply came about.
+
+    ``tokens`` (T) are pieces of text, the reply's from ``reply_start`` on. ``attention`` (R, 1 + M): of what each
+    token of the reply was made, the share of the attention that went to text and to each medium's placeholders, mean
+    over layers and heads at the position before it; rows sum to 1. ``prompt_share`` (T,): how much of what attention
+    adds comes from the gated prompts, |prompts| / (|text| + |prompts|), mean over layers.
+    """
+
+    tokens: tuple[str, ...]
+    reply_start: int
+    media: tuple[MediumSeen, ...]
+    gates: tuple[LayerGate, ...]
+    attention: np.ndarray
+    prompt_share: np.ndarray
+    signals: tuple[Signal, ...]
+    conditions: tuple[ConditionCheck, ...]
+
+
+@torch.no_grad()
+def explain(
+    model: AnyToAny, messages: Sequence[dict[str, Any]], reply: Reply, captions: Sequence[str | None] | None = None
+) -> Explanation:
+    """How ``reply`` to ``messages`` came about.
+
+    ``captions`` say what each medium of the reply should have been, None = what the reply's words say of it where they
+    can be read (:func:`caption_of`). Raises ValueError unless there is one for each medium of the reply, and what
+    ``model.chat`` raises for these messages.
+    """
+    modalities = [medium.modality for medium in reply.media]
+    if captions is not None and len(captions) != len(modalities):
+        raise ValueError(f"{len(captions)} captions for {len(modalities)} media of the reply: give one for each")
+    prompt, parts, _ = model.encode_messages(messages)
+    spoken = _reply_ids(model, reply.text, modalities)
+    ids = torch.tensor([[*prompt, *spoken]], device=model.device)
+    start = len(prompt)
+    places, hidden, record = _observed_pass(model, ids, [model.embed(part) for part in parts])
+    columns = [_positions(places, number) for number in range(len(parts))]
+    return Explanation(
+        tokens=_pieces(model, ids[0].tolist()),
+        reply_start=start,
+        media=tuple(
+            MediumSeen(part["type"], tuple(at), neighbours(model, part))
+            for part, at in zip(parts, columns, strict=True)
+        ),
+        gates=gates(model),
+        attention=record.shares(columns)[start - 1 : -1],
+        prompt_share=record.prompt_share(),
+        signals=_signals(model, ids[0], hidden[0], start),
+        conditions=_conditions(model, ids, hidden, start, modalities, _captions(reply, captions)),
+    )
+
+
+def gates(model: AnyToAny) -> tuple[LayerGate, ...]:
+    """tanh(gate) of every layer that has prompts, in the order of the layers."""
+    prompts = model.core.gated_prompts
+    found = []
+    for layer in range(prompts.layers):
+        for kind, there in (("static", prompts.has_static(layer)), ("media", prompts.has_media(layer))):
+            if there:
+                found.append(LayerGate(layer, kind, prompts.gate_of(kind, layer).detach().float().cpu().numpy()))
+    return tuple(found)
+
+
+@torch.no_grad()
+def neighbours(model: AnyToAny, part: dict[str, Any]) -> tuple[Neighbour, ...]:
+    """The prototypes that a medium was blended with, nearest first; none without a cache or for a given embedding."""
+    if model.core.config.reads_patches or part.get("embedding") is not None or model.cache is None:
+        return ()
+    return nearest(model, model.encode(part))
+
+
+@torch.no_grad()
+def nearest(model: AnyToAny, embedding: torch.Tensor) -> tuple[Neighbour, ...]:
+    """The prototypes that the model's visual cache holds against a unit embedding (E,). None without a cache."""
+    if model.cache is None:
+        return ()
+    similarities, indices, weights = model.cache.neighbours_of(embedding[None])
+    rows = zip(indices[0].tolist(), similarities[0].tolist(), weights[0].tolist(), strict=True)
+    return tuple(Neighbour(*row) for row in rows)
+
+
+def caption_of(text: str, modality: str) -> str | None:
+    """The decoder's caption of the medium that a reply's ``text`` speaks of; None where it names no thing of Toybox."""
+    said = parse_reply(text)
+    if "thing" not in said:
+        return None
+    return tag_caption({name: said[name] for name in CARRIES[modality] if name in said})
+
+
+def _captions(reply: Reply, given: Sequence[str | None] | None) -> list[str | None]:
+    captions = given or [None] * len(reply.media)
+    return [
+        caption or caption_of(reply.text, medium.modality)
+        for medium, caption in zip(reply.media, captions, strict=True)
+    ]
+
+
+def _reply_ids(model: AnyToAny, text: str, modalities: Sequence[str]) -> list[int]:
+    """Ids of a reply as the model writes it: its words, then a signal span for each medium."""
+    words = model.tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
+    return [*words, *(token for modality in modalities for token in model.table.spans[modality])]
+
+
+def _observed_pass(
+    model: AnyToAny, ids: torch.Tensor, media: Sequence[torch.Tensor]
+) -> tuple[MediaPlaces | None, torch.Tensor, AttentionRecord]:
+    """Where the media stand, the last hidden states (1, T, D), and what every layer attended to."""
+    core, record = model.core, AttentionRecord()
+    decoder: Any = core.language_model.get_decoder()
+    batch = batch_media([list(media)])
+    places = core.place_media(ids, batch.get("media_embeddings"), batch.get("media_mask"))
+    outputs = decoder(
+        inputs_embeds=core.embed(ids, places),
+        prompt_batch=core.prompt_batch(places),
+        attention_observer=record.observe,
+        use_cache=False,
+    )
+    return places, outputs.last_hidden_state, record
+
+
+def _positions(places: MediaPlaces | None, number: int) -> list[int]:
+    """The positions of the placeholders that read medium ``number`` of the only row."""
+    assert places is not None
+    mine = places.here[0] & (places.token[0] // places.tokens_each == number)
+    return mine.nonzero()[:, 0].tolist()
+
+
+def _pieces(model: AnyToAny, ids: list[int]) -> tuple[str, ...]:
+    """The text of each token. A character made of several tokens stands at the last of them."""
+    pieces, pending = [], []
+    for token in ids:
+        pending.append(token)
+        text = str(model.tokenizer.decode(pending))
+        if text.endswith("\ufffd"):
+            pieces.append("")
+            continue
+        pieces.append(text)
+        pending = []
+    return tuple(pieces)
+
+
+def _signals(model: AnyToAny, ids: torch.Tensor, hidden: torch.Tensor, start: int) -> tuple[Signal, ...]:
+    """Signal tokens from ``start`` on; each was predicted at the position before its own."""
+    at = (ids[start:] >= model.table.first_signal).nonzero()[:, 0] + start
+    chances = model.core.logits(hidden[at - 1]).float().softmax(-1).gather(1, ids[at][:, None])[:, 0]
+    names = model.tokenizer.convert_ids_to_tokens(ids[at].tolist())
+    return tuple(Signal(*row) for row in zip(names, at.tolist(), chances.tolist(), strict=True))
+
+
+def _conditions(
+    model: AnyToAny,
+    ids: torch.Tensor,
+    hidden: torch.Tensor,
+    start: int,
+    modalities: Sequence[str],
+    captions: Sequence[str | None],
+) -> tuple[ConditionCheck, ...]:
+    own = ids.clone()
+    own[:, :start] = 0  # spans of earlier turns are not this reply's
+    made = {modality: list(model.core.conditions(own, hidden, modality)) for modality in dict.fromkeys(modalities)}
+    return tuple(
+        _checked(model, modality, made[modality].pop(0), caption)
+        for modality, caption in zip(modalities, captions, strict=True)
+    )
+
+
+def _checked(model: AnyToAny, modality: str, condition: torch.Tensor, caption: str | None) -> ConditionCheck:
+    if caption is None:
+        return ConditionCheck(modality, condition.float().cpu().numpy(), None, None, None)
+    gold = model.decoders[modality].encode_caption([caption])[0].to(condition)  # (L, C)
+    cosine = functional.cosine_similarity(condition.float(), gold.float(), dim=-1)
+    arrays = [value.float().cpu().numpy() for value in (condition, gold, cosine)]
+    return ConditionCheck(modality, arrays[0], caption, arrays[1], arrays[2])

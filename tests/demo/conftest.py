@@ -1,0 +1,71 @@
+"""What the tests of page and server share: a tiny model whose replies are known, and an engine around it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def taught(tiny_folder):
+    """The tiny model, taught the sentences of tests/demo/taught.py."""
+    from tests.demo.taught import taught_model
+
+    return taught_model(tiny_folder)
+
+
+@pytest.fixture(scope="module")
+def engine(taught):
+    """An engine around the taught model."""
+    from demo.engine import Engine
+
+    engine = Engine(taught, queue_limit=24, batch=4)
+    engine.warm_up().result()
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory) -> Iterator[Path]:
+    """Gradio's folder; gradio reads its name when it is imported, so the page is imported after this."""
+    folder = tmp_path_factory.mktemp("gradio")
+    os.environ |= {"GRADIO_TEMP_DIR": str(folder), "GRADIO_ANALYTICS_ENABLED": "False"}
+    loops, new_event_loop = [], asyncio.new_event_loop
+
+    def kept() -> asyncio.AbstractEventLoop:
+        loops.append(new_event_loop())
+        return loops[-1]
+
+    with pytest.MonkeyPatch.context() as patch:  # gradio opens event loops for its locks and never closes them
+        patch.setattr(asyncio, "new_event_loop", kept)
+        yield folder
+    asyncio.set_event_loop(None)
+    for loop in loops:
+        loop.close()
+
+
+@pytest.fixture(scope="session")
+def shelf(cache, taught, tiny_folder):
+    """A shelf with the taught model, which answers as soon as it is asked."""
+    from demo import shelf as module
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "load", lambda folder: taught)
+        shelf = module.Shelf([str(tiny_folder)])
+        shelf.engine().warm_up().result()
+        yield shelf
+    shelf.close()
+
+
+@pytest.fixture
+def visitor(cache):
+    """A new visitor, whose files go in the end."""
+    from demo.history import Visitor
+
+    visitor = Visitor("en")
+    yield visitor
+    visitor.close()

@@ -1,0 +1,225 @@
+"""The page in a real browser: the taught model behind it, Debian's Chromium in front of it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from data.media_intake import Medium, save_medium
+from tests.demo.ports import free_port
+from tests.demo.taught import HELLO, SEEN
+from tests.tiny_model import medium
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+PATIENCE = 90_000  # milliseconds
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync", "--no-first-run", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
+]  # fmt: skip
+
+
+def chromium() -> str:
+    """The browser of the system; a missing one is an error, not a reason to skip."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    assert found, "no chromium: install it (apt-get install chromium); make test-slow does so where it can"
+    return found
+
+
+@pytest.fixture(scope="module")
+def address(shelf, cache) -> Iterator[str]:
+    from demo.app import Page, launch
+    from demo.history import Visitors
+    from nextgpt_lite.showcase import write_examples
+
+    visitors = Visitors()
+    served = Page(shelf, visitors, write_examples(cache))
+    yield launch(served, "127.0.0.1", free_port())
+    served.blocks.close(verbose=False)
+    visitors.close()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory) -> Iterator[Browser]:
+    """Chromium, whose microphone plays a file."""
+    spoken = tmp_path_factory.mktemp("spoken") / "spoken.wav"
+    save_medium(Medium("audio", np.sin(np.arange(48_000) / 20).astype(np.float32) * 0.5, 16_000.0), spoken)
+    expect.set_options(timeout=PATIENCE)
+    with sync_playwright() as playwright:
+        flags = [*FLAGS, f"--use-file-for-fake-audio-capture={spoken}"]
+        browser = playwright.chromium.launch(executable_path=chromium(), args=flags)
+        yield browser
+        browser.close()
+
+
+def open_page(browser: Browser, address: str, width: int = 1280, height: int = 800, locale: str = "en-US") -> Page:
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, locale=locale, permissions=["microphone"]
+    )
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(address)
+    expect(page.locator(".empty .things img")).to_have_count(16)
+    return page
+
+
+@pytest.fixture
+def page(browser, address) -> Iterator[Page]:
+    page = open_page(browser, address)
+    yield page
+    page.context.close()
+
+
+def send(page: Page, text: str, file: Path | None = None) -> None:
+    if file:
+        page.locator("#box input[type=file]").first.set_input_files(str(file))
+        expect(page.locator("#box .thumbnail-item")).to_have_count(1)
+    page.locator("#box textarea").fill(text)
+    page.locator("#box textarea").press("Enter")
+
+
+def replied(page: Page):
+    """The last reply, once it is complete."""
+    expect(page.locator("#box .stop-button")).to_have_count(0)
+    return page.locator("#chat .bot.message").last
+
+
+def picture_file(folder: Path) -> Path:
+    return save_medium(Medium("image", medium("image")["array"]), folder / "seen.png")
+
+
+def set_steps(page: Page, steps: int) -> None:
+    page.locator("#open-drawer").click()
+    number = page.locator("#steps input[type=number]")
+    number.fill(str(steps))
+    number.press("Tab")
+
+
+def test_a_picture_is_uploaded_and_the_answer_streams(page, tmp_path):
+    send(page, "what is this?", picture_file(tmp_path))
+    expect(page.locator("#chat .bot.message").last).to_contain_text(SEEN)
+    assert page.locator("#chat .user.message img").first.evaluate("image => image.naturalWidth") == 128
+
+
+def test_each_medium_shows_its_progress_and_comes(page):
+    send(page, "film it and play it")
+    expect(page.locator("#chat .making").first).to_be_visible()
+    expect(page.locator("#chat video")).to_have_count(1)
+    expect(page.locator("#chat .making")).to_have_count(0)
+    page.wait_for_function("document.querySelector('#chat video').currentTime > 0")
+    expect(
+        page.locator("#chat audio, #chat .waveform-container, #chat [data-testid=waveform-x]").first
+    ).to_be_attached()
+    send(page, "draw a bell")
+    expect(page.locator("#chat .bot img:not(.preview)")).to_have_count(1)
+
+
+def test_a_medium_and_a_reply_can_be_cancelled(page):
+    set_steps(page, 50)
+    send(page, "film it and play it")
+    page.locator("#chat .cancel-0").click()
+    expect(page.locator("#chat .gone")).to_have_count(1)
+    expect(page.locator("#chat .cancel-1")).to_be_visible()
+    page.locator("#box .stop-button").click()
+    expect(page.locator("#chat .making")).to_have_count(0)
+    expect(page.locator("#chat")).to_contain_text("(stopped)")
+
+
+def test_a_reload_loses_nothing_and_export_holds_all(page, tmp_path):
+    send(page, "what is this?", picture_file(tmp_path))
+    expect(replied(page)).to_contain_text(SEEN)
+    page.reload()
+    expect(page.locator("#chat .bot.message").last).to_contain_text(SEEN)
+    expect(page.locator("#chat .user.message img")).to_have_count(1)
+    with page.expect_download() as download:
+        page.locator("#as-page").click()
+    assert SEEN in Path(download.value.path()).read_text()
+    page.locator("#new").click()
+    expect(page.locator(".empty")).to_be_visible()
+    page.locator("#conversations label").last.click()
+    expect(page.locator("#chat .bot.message").last).to_contain_text(SEEN)
+
+
+def test_a_message_is_edited_and_asked_again(page, tmp_path):
+    send(page, "tell me", picture_file(tmp_path))
+    replied(page)
+    page.locator("#chat [aria-label='Edit'], #chat [title='Edit']").first.click()
+    page.locator("#chat textarea").fill("what is this?")
+    page.locator("#chat [aria-label='Submit'], #chat [title='Submit']").first.click()
+    expect(page.locator("#chat .bot.message").last).to_contain_text(SEEN)
+    expect(page.locator("#chat .user.message img")).to_have_count(1)
+    replied(page)
+    page.locator("#chat [aria-label='Retry'], #chat [title='Retry']").first.click()
+    expect(replied(page)).to_contain_text(SEEN)
+    page.locator("#chat [aria-label='Undo'], #chat [title='Undo']").first.click()
+    expect(page.locator("#box textarea")).to_have_value("what is this?")
+    expect(page.locator("#chat .bot.message")).to_have_count(0)
+
+
+def test_the_microphone_is_heard(page):
+    page.locator("#box [data-testid=microphone-button]").click()
+    page.locator("#box .record-button").first.click()
+    page.wait_for_timeout(1500)
+    page.locator("#box .stop-button, #box .stop-button-paused").first.click()
+    expect(page.locator("#box .thumbnail-item")).to_have_count(1)
+    page.locator("#box textarea").press("Enter")
+    expect(page.locator("#chat .user.message").first).to_be_visible()
+    expect(replied(page)).not_to_be_empty()
+
+
+def test_a_file_that_is_none_is_refused_in_a_toast(page, tmp_path):
+    (tmp_path / "fake.png").write_text("no picture")
+    send(page, "look", tmp_path / "fake.png")
+    expect(page.locator(".toast-body")).to_contain_text("fake.png is mislabelled")
+    expect(page.locator("#chat .bot.message")).to_have_count(0)
+
+
+def test_the_language_changes_everything_and_is_remembered(page):
+    expect(page.locator("#new")).to_have_text("New conversation")
+    page.locator("#language label").last.click()
+    expect(page.locator("#new")).to_have_text("新对话")
+    expect(page.locator(".empty h2")).to_have_text("想做点什么？")
+    expect(page.locator("#tabs button[role=tab]").nth(2)).to_contain_text("解释")
+    page.reload()
+    expect(page.locator("#new")).to_have_text("新对话")
+
+
+def test_a_reply_is_explained_and_media_are_mixed(page, tmp_path):
+    send(page, "what is this?", picture_file(tmp_path))
+    expect(replied(page)).to_contain_text(SEEN)
+    page.locator("#tabs button[role=tab]").nth(2).click()
+    expect(page.locator("#explanation .strip span").first).to_be_visible()
+    expect(page.locator("#explanation .neighbours figure")).to_have_count(4)
+    expect(page.locator("#explanation .gate-rows > div")).to_have_count(2)
+    page.locator("#tabs button[role=tab]").nth(3).click()
+    page.locator("#mix").click()
+    expect(page.locator("#sum .made img")).to_have_count(1)
+
+
+def test_a_phone_has_room_for_everything(browser, address):
+    page = open_page(browser, address, width=390, height=844, locale="zh-CN")
+    expect(page.locator(".empty h2")).to_have_text("想做点什么？")  # as its browser asks
+    for part in ("#language", "#chat", "#composer"):
+        box = page.locator(part).bounding_box()
+        assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 390
+    send(page, "hello")
+    expect(replied(page)).to_contain_text(HELLO)
+    for tab in range(4):
+        page.locator("#tabs button[role=tab]").nth(tab).click()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.context.close()
+
+
+def test_nothing_comes_from_another_host(browser, address):
+    context, hosts = browser.new_context(), set()
+    page = context.new_page()
+    page.on("request", lambda request: hosts.add(urlsplit(request.url).hostname or ""))
+    page.goto(address)
+    expect(page.locator(".empty .things img")).to_have_count(16)
+    assert hosts - {""} == {"127.0.0.1"}
+    context.close()

@@ -1,0 +1,115 @@
+"""Words, examples, drawings: what the page is made of."""
+
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import demo.command
+from data.media_intake import MediaError, load_medium
+from demo.words import LANGUAGES, WORDS, say
+from nextgpt_lite.chat_files import attach, draw_points
+from nextgpt_lite.showcase import EXAMPLES, INGREDIENTS, ingredient, portraits, write_examples
+from tests.demo.ports import free_port
+
+
+@pytest.mark.parametrize("key", WORDS)
+def test_all_words_are_there_in_both_languages(key):
+    english, chinese = WORDS[key]
+    assert english and chinese
+    assert set(re.findall(r"{(\w+)", english)) == set(re.findall(r"{(\w+)", chinese))
+    assert not re.search(r"[\u4e00-\u9fff]", english)
+
+
+def test_words_are_said_in_the_language_asked_for():
+    assert say("en", "step", step=1, total=2) == "step 1 of 2"
+    assert list(LANGUAGES) == ["en", "zh"] and say("zh", "chat") == "对话"
+
+
+def test_examples_cover_every_pair_of_media(tmp_path):
+    written = write_examples(tmp_path)
+    media = (None, "image", "audio", "video", "points")
+    pairs = {(given, made) for given in media for made in ("text", "image", "audio", "video")}
+    assert {(example.given, example.made) for example, _ in written} == pairs and len(written) == len(EXAMPLES) == 20
+    for example, files in written:
+        assert [load_medium(file).modality for file in files] == ([example.given] if example.given else [])
+    assert len({picture.tobytes() for picture in portraits(32).values()}) == 16
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_matrix_shows_every_example_once(cache, language):
+    from demo.gallery import FIRST, chips, matrix
+
+    shown = [int(number) for number in re.findall(r'data-example="(\d+)"', matrix(language))]
+    assert sorted(shown) == list(range(len(EXAMPLES)))
+    assert [int(n) for n in re.findall(r'data-example="(\d+)"', chips(language))] == list(FIRST)
+    assert EXAMPLES[FIRST[0]].text(language) in matrix(language)
+
+
+@pytest.mark.parametrize("name", INGREDIENTS)
+def test_ingredients_are_media(name):
+    part = ingredient(name)
+    assert part["type"] == INGREDIENTS[name][0] and part["array"].size > 100
+
+
+def test_labels_change_every_component_at_once(cache):
+    import gradio as gr
+
+    from demo.labels import Labels
+
+    labels = Labels()
+    with gr.Blocks(analytics_enabled=False):
+        button = labels.add(gr.Button(), value="cancel")
+        radio = labels.add(gr.Radio(), label="model", choices=lambda language: [(say(language, "image"), "image")])
+    assert labels.components == [button, radio]
+    assert [update["value"] for update in labels.updates("zh")[:1]] == ["取消"]
+    assert labels.updates("en")[1]["choices"] == [("picture", "image")] and labels.updates("en")[1]["label"] == "Model"
+
+
+def test_points_are_drawn_and_odd_formats_written_anew(tmp_path):
+    drawn = draw_points(np.random.default_rng(0).normal(size=(300, 3)))
+    assert drawn.shape == (288, 288, 3) and 0.005 < (drawn < 200).any(-1).mean() < 0.2
+    from PIL import Image
+
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "old.bmp")
+    part, shown = attach(tmp_path / "old.bmp", tmp_path, 1)
+    assert part["type"] == "image" and shown == tmp_path / "attached-1.png"
+
+
+def test_an_unknown_model_is_said_before_the_page_opens(tmp_path):
+    arguments = SimpleNamespace(
+        model=[str(tmp_path / "nothing")], models_dir=None, host="127.0.0.1", port=free_port(), time=False
+    )
+    with pytest.raises(demo.command.ERRORS, match="no model"):
+        demo.command.serve(arguments, tmp_path)
+
+
+def test_media_errors_are_among_those_that_are_shown():
+    assert issubclass(MediaError, demo.command.ERRORS)
+
+
+def test_a_model_is_described_by_its_weights(shelf, tiny_folder, taught):
+    from demo.shelf import models_in, weigh
+
+    parameters, size = weigh(tiny_folder)
+    assert parameters > sum(value.numel() for value in taught.core.language_model.parameters())
+    assert size == sum(file.stat().st_size for file in tiny_folder.rglob("*.safetensors"))
+    told = shelf.describe(shelf.first)
+    assert told.startswith(f"{tiny_folder.name} · ") and "cpu" in told and "in memory" in told
+    assert models_in(tiny_folder.parent) == [str(tiny_folder)]
+
+
+def test_models_of_one_name_are_told_apart(cache, tiny_folder, tiny_copy, monkeypatch):
+    from demo import shelf as module
+
+    monkeypatch.setattr(module.Shelf, "_begin", lambda self, name: None)  # what is loaded does not matter here
+    assert list(module.Shelf([str(tiny_folder), str(tiny_copy)]).folders) == [str(tiny_folder), str(tiny_copy)]
+    assert list(module.Shelf(["nano", str(tiny_copy)]).folders) == ["nano", "model"]
+
+
+def test_a_folder_without_models_is_said(cache, tmp_path):
+    from demo.shelf import models_in
+
+    with pytest.raises(demo.command.ERRORS, match="no model in"):
+        models_in(tmp_path)
