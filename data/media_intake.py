@@ -105,7 +105,7 @@ def check_format(path: str | os.PathLike[str], limits: Limits = Limits()) -> Non
         _check_format(Path(path), file.read(SNIFFED_BYTES))
 
 
-def _load(path: Path, file: Any, limits: Limits, decode: Decode) -> Medium:
+def _load(path: Path, file: BinaryIO, limits: Limits, decode: Decode) -> Medium:
     """The medium in ``file``, which is open, at its beginning and without a buffer."""
     form = _check_format(path, file.read(SNIFFED_BYTES))
     header, body = _decoded(path, file, form, limits, decode)
