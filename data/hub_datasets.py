@@ -46,9 +46,11 @@ class DatasetRecords:
         import datasets
 
         try:
-            if (Path(path) / "state.json").is_file():
-                files = json.loads((Path(path) / "state.json").read_text(encoding="utf-8"))["_data_files"]
-                dataset = datasets.load_from_disk(path).to_iterable_dataset(num_shards=len(files))
+            folder = Path(path) / split if (Path(path) / "dataset_dict.json").is_file() else Path(path)
+            if (folder / "state.json").is_file():
+                files = json.loads((folder / "state.json").read_text(encoding="utf-8"))["_data_files"]
+                stored: Any = datasets.load_from_disk(str(folder))
+                dataset = stored.to_iterable_dataset(num_shards=len(files))
             else:
                 dataset = datasets.load_dataset(path, split=split, streaming=True)
         except (OSError, ValueError) as error:

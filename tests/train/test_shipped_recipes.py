@@ -24,6 +24,7 @@ FITTING = {
     "decoding_alignment": SIZES | {"lora": LORA},
     "instruction_tuning": SIZES | {"lora": LORA},
     "instruction_tuning_hard": SIZES | {"lora": LORA},
+    "instruction_tuning_turns": SIZES | {"lora": LORA},
     "joint_training": SIZES | SHAPE | {"bind": CORE["bind"], "dialogues": 18},
     "nextgpt_encoding": SIZES | SHAPE | {"input_projection_settings": GROUP, "image_size": 48},
     "nextgpt_decoding": SIZES,
@@ -32,6 +33,7 @@ FITTING = {
     "llava_full": SIZES,
     "llava_lora": SIZES | {"lora": LORA},
     "context_extension": {"length": 64, "rows": 4, "lora": LORA},
+    "text_context_extension": {"length": 64, "rows": 4, "group": 0.25, "lora": LORA, "passkey_tokens": 0},
 }
 STAGE_TASKS = {
     "context_extension", "encoding_alignment", "decoding_alignment", "instruction_tuning", "joint_training",

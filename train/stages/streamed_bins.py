@@ -53,7 +53,7 @@ class StreamedBins(IterableDataset):
         while True:
             self._start = self._state()
             self.rows = [self._row(drawn) for _ in range(self.size)]
-            bins = self.binned(self.rows).bins
+            bins: list[Any] = self.binned(self.rows).bins
             order = np.random.default_rng((self.seed, self.number)).permutation(len(bins))
             while self.given < len(order):
                 self.given += 1
