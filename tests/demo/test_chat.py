@@ -114,6 +114,7 @@ def test_a_message_that_does_not_fit_comes_back_to_the_box(chat, visitor):
     assert len(visitor.current.turns) == 1
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # torch's, told anew by pytest.warns
 def test_a_reply_that_cannot_be_written_ends_in_a_sentence(chat, visitor, caplog):
     shutil.rmtree(visitor.folder)
     with pytest.warns(UserWarning, match="the reply could not be kept"):
