@@ -19,14 +19,16 @@ from nextgpt_lite.chat_files import ACCEPTED
 from nextgpt_lite.showcase import Example
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-#: Cards of media stand inside bubbles, where gradio has no events: clicks on their buttons are caught for the page.
+#: Cards of media stand inside bubbles, where gradio has no events: clicks on their buttons are caught for the page. A
+#: card is drawn anew at each step, so a click may never be completed: the press alone counts.
 CANCEL_CLICK = """
-document.addEventListener("click", (event) => {
+const cancel = (event) => {
   const button = event.target.closest(".cancel-medium");
-  if (!button) return;
+  if (!button || button.disabled) return;
   button.disabled = true;
   trigger("click", { index: Number(/cancel-(\\d+)/.exec(button.className)[1]) });
-});
+};
+for (const kind of ["pointerdown", "click"]) document.addEventListener(kind, cancel);
 """
 
 

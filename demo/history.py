@@ -27,7 +27,7 @@ MOST_CONVERSATIONS, MOST_VISITORS = 30, 200
 TITLE_LENGTH = 28
 
 
-@dataclass
+@dataclass(eq=False)
 class Turn:
     """What a user said and what came back. ``files`` are as the text box gave them, ``shown`` as a browser can show
     them; ``message`` is what the model reads. ``growing`` is there from the first asking on, ``reply`` at the end."""
@@ -57,7 +57,7 @@ class Turn:
         return [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
 
 
-@dataclass
+@dataclass(eq=False)
 class Conversation:
     """Turns in order. The last one may be waiting for its reply."""
 

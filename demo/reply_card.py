@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from demo.job import Event, Failed, Finished, Job
     from nextgpt_lite import ReplyMedium
 
+log = logging.getLogger(__name__)
 #: Seconds between two looks at a reply that grows: more often nobody sees.
 PACE = 0.06
 Part = str | dict[str, Any]
@@ -86,14 +88,24 @@ class GrowingReply:
             time.sleep(PACE)
 
     def _read(self) -> None:
-        for event in self.job:
-            self._take(event)
-            with self._changed:
-                self._changes += 1
-                self._changed.notify_all()
+        from demo.job import Failed  # not at the top: the page is up before torch is imported
+
+        try:
+            for event in self.job:
+                self._grow(event)
+        except Exception:  # a medium that cannot be written, say: whoever watches must not wait for ever
+            log.exception("a reply could not be kept")
+            self.job.cancel()
+            self._grow(Failed("the reply could not be kept"))
+
+    def _grow(self, event: Event) -> None:
+        self._take(event)
+        with self._changed:
+            self._changes += 1
+            self._changed.notify_all()
 
     def _take(self, event: Event) -> None:
-        from demo import job as events  # not at the top: the page is up before torch is imported
+        from demo import job as events  # not at the top, see above
 
         if isinstance(event, events.TextDelta):
             self.text += event.text

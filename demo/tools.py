@@ -33,7 +33,7 @@ class Tools:
     def publish(self) -> None:
         """Make them callable, in the page that is open. Their components are not shown."""
         with gr.Column(visible=False):
-            text, files, seed = gr.Textbox(), gr.JSON(), gr.Number(0, precision=0)
+            text, files, seed = gr.Textbox(), _addresses(), gr.Number(0, precision=0)
             said, picture, sound = gr.Textbox(), gr.Image(format="png"), gr.Audio()
             film, button = gr.Video(), gr.Button()
         settings: dict[str, Any] = {"concurrency_limit": 8, "concurrency_id": "tool"}
@@ -101,6 +101,13 @@ class Tools:
         folder = secret_folder("tool")
         made = {medium.modality: str(save_reply_medium(medium, folder / medium.modality)) for medium in reply.media}
         return reply.text, made
+
+
+def _addresses() -> Any:
+    """A component for a list of data addresses. What gr.JSON says of its values is no schema that clients accept."""
+    component: Any = gr.JSON()
+    component.api_info = lambda: {"type": "array", "items": {"type": "string"}}
+    return component
 
 
 def _checked(files: Any) -> list[str]:

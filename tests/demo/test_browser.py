@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -22,6 +24,17 @@ FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
     "--disable-sync", "--no-first-run", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
 ]  # fmt: skip
+
+#: Notes in ``seen`` what the cards of media show, however short.
+NOTE_PROGRESS = """() => {
+  window.seen = new Set();
+  new MutationObserver(() => {
+    for (const card of document.querySelectorAll("#chat .making")) {
+      const what = `${card.classList[1]} of ${card.querySelector("progress").max}`;
+      seen.add(what).add(what + (card.querySelector("img") ? " with a preview" : ""));
+    }
+  }).observe(document.body, { childList: true, subtree: true, attributes: true });
+}"""
 
 
 def chromium() -> str:
@@ -83,6 +96,24 @@ def send(page: Page, text: str, file: Path | None = None) -> None:
     page.locator("#box textarea").press("Enter")
 
 
+@pytest.fixture
+def decoders(taught) -> Iterator[threading.Event]:
+    """The taught model's decoders, each step as slow as a larger one's; they stand still while the event is not set."""
+    go_on = threading.Event()
+    go_on.set()
+
+    def slow(*_) -> None:
+        go_on.wait(PATIENCE / 1000)
+        time.sleep(0.1)
+
+    networks = [taught.decoders[modality].pipeline.unet for modality in ("video", "audio")]
+    hooks = [network.register_forward_pre_hook(slow) for network in networks]
+    yield go_on
+    go_on.set()
+    for hook in hooks:
+        hook.remove()
+
+
 def replied(page: Page):
     """The last reply, once it is complete."""
     expect(page.locator("#box .stop-button")).to_have_count(0)
@@ -106,11 +137,13 @@ def test_a_picture_is_uploaded_and_the_answer_streams(page, tmp_path):
     assert page.locator("#chat .user.message img").first.evaluate("image => image.naturalWidth") == 128
 
 
-def test_each_medium_shows_its_progress_and_comes(page):
+def test_each_medium_shows_its_progress_and_comes(page, decoders):
+    set_steps(page, 10)
+    page.evaluate(NOTE_PROGRESS)
     send(page, "film it and play it")
-    expect(page.locator("#chat .making").first).to_be_visible()
     expect(page.locator("#chat video")).to_have_count(1)
     expect(page.locator("#chat .making")).to_have_count(0)
+    assert {"video of 10 with a preview", "audio of 10"} <= set(page.evaluate("[...seen]"))
     page.wait_for_function("document.querySelector('#chat video').currentTime > 0")
     expect(
         page.locator("#chat audio, #chat .waveform-container, #chat [data-testid=waveform-x]").first
@@ -119,13 +152,19 @@ def test_each_medium_shows_its_progress_and_comes(page):
     expect(page.locator("#chat .bot img:not(.preview)")).to_have_count(1)
 
 
-def test_a_medium_and_a_reply_can_be_cancelled(page):
+def test_a_medium_and_a_reply_can_be_cancelled(page, decoders):
     set_steps(page, 50)
+    decoders.clear()
     send(page, "film it and play it")
-    page.locator("#chat .cancel-0").click()
+    with page.expect_response("**/queue/join*"):
+        page.locator("#chat .cancel-0").click()
+    decoders.set()
     expect(page.locator("#chat .gone")).to_have_count(1)
+    decoders.clear()
     expect(page.locator("#chat .cancel-1")).to_be_visible()
-    page.locator("#box .stop-button").click()
+    with page.expect_response("**/queue/join*"):
+        page.locator("#box .stop-button").click()
+    decoders.set()
     expect(page.locator("#chat .making")).to_have_count(0)
     expect(page.locator("#chat")).to_contain_text("(stopped)")
 
@@ -163,9 +202,10 @@ def test_a_message_is_edited_and_asked_again(page, tmp_path):
 
 def test_the_microphone_is_heard(page):
     page.locator("#box [data-testid=microphone-button]").click()
-    page.locator("#box .record-button").first.click()
-    page.wait_for_timeout(1500)
-    page.locator("#box .stop-button, #box .stop-button-paused").first.click()
+    page.locator("#box [aria-label='Start recording']").click()
+    expect(page.locator("#box .recording-overlay .timestamp")).to_have_text("0:02")
+    page.locator("#box [aria-label='Stop recording']").click()
+    page.locator("#box [aria-label='Attach audio']").click()
     expect(page.locator("#box .thumbnail-item")).to_have_count(1)
     page.locator("#box textarea").press("Enter")
     expect(page.locator("#chat .user.message").first).to_be_visible()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,13 @@ def test_a_picture_is_seen_and_the_next_reply_knows_of_it(chat, visitor, picture
     assert roles == ["user", "assistant", "user"]
 
 
+def test_a_question_may_be_asked_twice_with_the_same_picture(chat, visitor, picture):
+    for turns in (1, 2):
+        replies = chat.send(visitor, {"text": "what is this?", "files": [str(picture)]}, PLAIN, chat.shelf.first)
+        *_, (bubbles, box, _) = list(replies)
+        assert len(bubbles) == 2 * turns and box.submit_btn and not box.stop_btn
+
+
 def test_media_that_may_not_be_answered_with_are_left_out(chat, visitor):
     shown = say(chat, visitor, "film it and play it", allowed_media=("audio",))[-1]
     assert [load_medium(part["path"]).modality for part in shown[-1]["content"][1:]] == ["audio"]
@@ -104,6 +112,15 @@ def test_a_message_that_does_not_fit_comes_back_to_the_box(chat, visitor):
         *_, (bubbles, box, _) = list(chat.send(visitor, {"text": long}, PLAIN, chat.shelf.first))
     assert box.value["text"] == long.strip() and words(bubbles[-1]) == HELLO
     assert len(visitor.current.turns) == 1
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # torch's, told anew by pytest.warns
+def test_a_reply_that_cannot_be_written_ends_in_a_sentence(chat, visitor, caplog):
+    shutil.rmtree(visitor.folder)
+    with pytest.warns(UserWarning, match="the reply could not be kept"):
+        *_, (bubbles, box, _) = list(chat.send(visitor, {"text": "film it and play it"}, PLAIN, chat.shelf.first))
+    assert bubbles == [] and box.value["text"] == "film it and play it" and visitor.current.running is None
+    assert "FileNotFoundError" in caplog.text
 
 
 def test_a_setting_out_of_range_is_refused(chat, visitor):

@@ -75,6 +75,21 @@ def test_nothing_said_is_refused(tools):
         tools.make_video(" ")
 
 
+def test_what_the_tools_take_is_described_by_valid_schemas(tools):
+    import gradio as gr
+    from jsonschema import Draft202012Validator
+
+    with gr.Blocks() as page:
+        tools.publish()
+    endpoints = page.get_api_info()["named_endpoints"]
+    assert set(endpoints) == {f"/{name}" for name in TOOLS}
+    for endpoint in endpoints.values():
+        for parameter in endpoint["parameters"]:
+            Draft202012Validator.check_schema(parameter["type"])
+    [files] = [each for each in endpoints["/chat"]["parameters"] if each["parameter_name"] == "files"]
+    assert Draft202012Validator(files["type"]).is_valid(["data:,"]) and files["parameter_has_default"]
+
+
 @pytest.fixture(scope="module")
 def process(tiny_folder) -> Iterator[str]:
     """``nextgpt-lite demo`` with the tiny model, in a process of its own; gives its address."""
@@ -83,9 +98,9 @@ def process(tiny_folder) -> Iterator[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
-        line = running.stdout.readline()
-        assert line.startswith(f"http://127.0.0.1:{port}"), line
-        yield f"http://127.0.0.1:{port}"
+        address = f"http://127.0.0.1:{port}"
+        assert any(line.startswith(address) for line in running.stdout)  # gradio says something of its own before
+        yield address
         running.send_signal(signal.SIGINT)
 
 
