@@ -135,7 +135,7 @@ class VisualCache(nn.Module):
             raise ValueError(f"{path} was made by encoder {metadata.get('encoder')!r}, expected {encoder_identity!r}")
         tensors, kind = load_file(path), metadata.get("kind", "exact")  # mapped into memory, not read
         _check_names(path, tensors, {"prototypes"} if kind == "exact" else {"prototypes", "index"})
-        _check_names(path, metadata, {"encoder", *SETTINGS}, {"kind", "format"})
+        _check_names(path, metadata, {"encoder", *SETTINGS}, {"kind", "format", "source"})
         return cls(
             tensors["prototypes"],
             int(metadata["neighbours"]),

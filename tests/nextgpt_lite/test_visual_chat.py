@@ -81,7 +81,7 @@ def test_pictures_can_be_seen_larger(folder, tmp_path):
     (larger / "core/config.json").write_text(json.dumps(config | {"image_size": 32}))
     write_manifest(larger, "larger")
     model = AnyToAny.from_pretrained(larger)
-    _, [tokens], _ = model._prepare(user(medium("image"), "What is this?"))
+    _, [tokens], _ = model.prepare(user(medium("image"), "What is this?"))
     assert tokens.shape == (model.encoder.tokens, 12) == (17, 12)
     assert isinstance(model.chat(user(medium("image"), "What is this?"), max_new_tokens=3, allowed_media=[]).text, str)
 
