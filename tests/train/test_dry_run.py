@@ -47,7 +47,7 @@ def test_a_stage_is_told(report, folder, tmp_path, monkeypatch):
             name in {"language_model", "input_projection", "bind_network", "gated_prompts"}
         )
     assert "LoRA on q_proj (2), up_proj (2), v_proj (2)" in report
-    assert f"BinnedRows: {len(task.dataset)} items" in report and "dialogues: 20" in report
+    assert f"BinnedRows: {len(task.dataset)} items" in report and "toybox: 20 dialogues (generated)" in report
     assert f"4 steps of 1 x 2 items a process, {8 / len(task.dataset):.2f} epochs" in report
     assert re.search(r"memory: [\d.]+ MiB a process: weights .*activations \(measured\) [\d.]+ MiB", report)
     assert re.search(r"time: 0 min \d\d s \([\d.e-]+ s a step, from 3 batches on 1 CPU thread", report)

@@ -218,8 +218,8 @@ class DialogueTask(Task):
         self.loader.begin(run_dir, resume)
 
     def describe_data(self) -> list[str]:
-        """The sources of the dialogues."""
-        return self.loader.describe()
+        """The bins of dialogues and their sources."""
+        return [*super().describe_data(), *self.loader.describe()]
 
     def collate(self, items: list[list[Row]]) -> dict[str, torch.Tensor]:
         rows = self.loader.usable([row for item in items for row in item], self.embeddings, self.fits)
