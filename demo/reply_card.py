@@ -122,5 +122,7 @@ class GrowingReply:
             self.cards.setdefault(event.index, Card(event.modality)).cancelled = True
         else:
             self.text = event.reply.text if isinstance(event, events.Finished) else self.text
+            for card in self.cards.values():  # of a reply that was stopped, what was being made is not made any more
+                card.cancelled = card.path is None
             self._ended(event)
             self.last = event

@@ -88,6 +88,7 @@ def test_stopping_keeps_what_is_there(chat, visitor):
         if "cancel-0" in words(bubbles[-1]):
             chat.stop(visitor)
     assert "Watch and listen." in words(bubbles[-1]) and "(stopped)" in words(bubbles[-1])
+    assert "video: cancelled" in words(bubbles[-1]) and "progress" not in words(bubbles[-1])
     assert visitor.current.running is None
     assert words(say(chat, visitor, "hello")[-1][-1]) != ""
 
