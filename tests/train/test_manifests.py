@@ -68,7 +68,7 @@ def test_a_manifest_is_trained_on_and_judged_by_source(tiny_folder, toys, words,
     task = task_on(data, tiny_folder, dialogues=6)
     assert Counter(row.source for row in rows_of(task)) == {"toys": 7, "words": 9, "toybox": 6}
     assert [row.source for row in task.loader.held_out().rows].count("words") == 3
-    assert task.describe_data()[0] == f"toys: 7 dialogues ({toys})"
+    assert task.describe_data()[1] == f"toys: 7 dialogues ({toys})"
 
 
 def test_a_row_of_a_manifest_is_that_of_its_own_messages(tiny_folder, toys):

@@ -88,7 +88,7 @@ def test_a_stage_trains_on_streams_and_is_judged(tiny_folder, data, tmp_path):
     TaskTrainer(task, recipe, tmp_path / "run").train()
     figures = task.evaluate()
     assert {"loss_shards", "loss_words", "right_shards", "right_words"} <= set(figures)
-    assert task.describe_data() == ["shards: a stream, weight 3", "words: a stream, weight 1"]
+    assert task.describe_data() == ["StreamedBins: a stream", "shards: a stream, weight 3", "words: a stream, weight 1"]
 
 
 def test_bad_samples_are_named_and_left_out_up_to_the_limit(tiny_folder, data, tmp_path):
