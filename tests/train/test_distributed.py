@@ -72,9 +72,14 @@ def alone(tiny_folder, tmp_path, monkeypatch):
     return train
 
 
+#: Stage 1 builds output projections that it leaves alone, and in two processes they begin with other random values.
+OTHER_START = pytest.mark.xfail(strict=True, reason="untrained output projections start otherwise in two processes")
+MARKS = {"encoding_alignment": (pytest.mark.slow, OTHER_START), "instruction_tuning": pytest.mark.slow}
+
+
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=() if name == "decoding_alignment" else pytest.mark.slow) for name in STAGES],
+    [pytest.param(name, marks=MARKS.get(name, ())) for name in STAGES],
 )
 def test_two_processes_are_one_that_accumulates_twice(name, alone, tiny_folder, tmp_path):
     folder, run_dir, recipe = alone(name)
