@@ -23,7 +23,7 @@ from nextgpt_lite.model import AnyToAnyCore, PromptStore
 
 @dataclass(frozen=True, eq=False)
 class Sampling:
-    """How a reply's tokens are chosen: greedily at ``temperature`` 0; at its start rather not one of ``silent`` (V,)."""
+    """How a reply's tokens are chosen: greedily at ``temperature`` 0; at first rather not one of ``silent`` (V,)."""
 
     max_new_tokens: int = 160
     temperature: float = 0.0
