@@ -185,7 +185,8 @@ def _observed_pass(
 ) -> tuple[MediaPlaces | None, torch.Tensor, AttentionRecord]:
     """Where the media stand, the last hidden states (1, T, D), and what every layer attended to."""
     core, record = model.core, AttentionRecord()
-    decoder: Any = core.language_model.get_decoder()
+    base: Any = core.language_model
+    decoder = base.get_decoder()
     batch = batch_media([list(media)])
     places = core.place_media(ids, batch.get("media_embeddings"), batch.get("media_mask"))
     outputs = decoder(
