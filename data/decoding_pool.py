@@ -7,6 +7,7 @@ ready in milliseconds. Only where processes can be forked.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import sys
 import threading
 import time
 from dataclasses import asdict
+from functools import lru_cache
 from typing import TYPE_CHECKING, BinaryIO
 
 from data import media_decoding
@@ -84,6 +86,23 @@ class DecodingPool:
                     self.close()
                     self._start()
         raise ChildProcessError("no process could be started for it")
+
+
+def decode_in_pool(file: BinaryIO, form: str, limits: Limits) -> bytes:
+    """``decode`` of :func:`data.media_intake.load_medium` by a pool that is started when it is first needed, one for
+    this process and all of its threads. Where processes cannot be forked, each file has a process of its own."""
+    if not hasattr(os, "fork"):
+        from data.media_intake import decode_in_new_process
+
+        return decode_in_new_process(file, form, limits)
+    return _pool_of(os.getpid()).decode(file, form, limits)
+
+
+@lru_cache(maxsize=1)  # a forked copy of this process, which must not share its parent's connection, starts its own
+def _pool_of(process: int) -> DecodingPool:
+    pool = DecodingPool(os.cpu_count() or 2)
+    atexit.register(pool.close)
+    return pool
 
 
 def serve(connection: socket.socket) -> None:

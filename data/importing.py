@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from data.decoding_pool import decode_in_pool
 from data.manifest import Record, inside, write_manifest
 from data.media_intake import MediaError, load_medium
 from data.records import REJECTED, BadRecord, BadRecords, Located, check_replies
@@ -87,7 +88,7 @@ def medium_problem(modality: str, path: str, folder: Path) -> str:
     """Why the medium at ``path`` of ``folder`` cannot be used; empty where it can."""
     try:
         file = inside(path, folder, "")
-        found = load_medium(file).modality
+        found = load_medium(file, decode=decode_in_pool).modality
     except MediaError as error:
         return str(error)
     except ValueError as error:  # where it lies; the place is the caller's to name

@@ -77,14 +77,14 @@ Decode = Callable[[BinaryIO, str, Limits], bytes]
 def load_medium(path: str | os.PathLike[str], limits: Limits = Limits(), decode: Decode | None = None) -> Medium:
     """The medium in the file at ``path``. MediaError, with one sentence, for any file that is not taken in.
 
-    ``decode`` is for who takes in many files: a :class:`data.decoding_pool.DecodingPool`'s.
+    ``decode`` is for who takes in many files: :func:`data.decoding_pool.decode_in_pool`, or a pool of one's own.
     """
     path = Path(path)
     with _open(path, limits) as file:
         return _load(path, file, limits, decode or decode_in_new_process)
 
 
-def load_bytes(name: str, content: bytes, limits: Limits = Limits()) -> Medium:
+def load_bytes(name: str, content: bytes, limits: Limits = Limits(), decode: Decode | None = None) -> Medium:
     """As :func:`load_medium` for a file that is not on a disk, a member of an archive for example, called ``name``."""
     path = Path(name)
     if not content:
@@ -96,7 +96,7 @@ def load_bytes(name: str, content: bytes, limits: Limits = Limits()) -> Medium:
     with tempfile.TemporaryFile(buffering=0) as file:
         file.write(content)
         file.seek(0)
-        return _load(path, file, limits, decode_in_new_process)
+        return _load(path, file, limits, decode or decode_in_new_process)
 
 
 def check_format(path: str | os.PathLike[str], limits: Limits = Limits()) -> None:

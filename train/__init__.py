@@ -13,6 +13,8 @@ TASKS = {
     "text_encoders": "train.foundations.text_encoders:TextEncodersTask",
     "image_vae": "train.foundations.image_vae:ImageVaeTask",
     "image_diffusion": "train.foundations.image_diffusion:ImageDiffusionTask",
+    "image_refinement": "train.foundations.image_refinement:ImageRefinementTask",
+    "image_critic": "train.foundations.image_critic:ImageCriticTask",
     "video_diffusion": "train.foundations.video_diffusion:VideoDiffusionTask",
     "audio_vae": "train.foundations.audio_vae:AudioVaeTask",
     "vocoder": "train.foundations.vocoder:VocoderTask",

@@ -31,6 +31,9 @@ class PasskeyRows:
             by a gap, so that key and question stand up to ``reach`` positions apart in a row of ``longest`` tokens.
             None = no gap.
         plain_weight: of filler and question in the loss; answers count 1, a key's first mention nothing.
+        repeats: share of the steps whose documents are random tokens said over and over instead. Copying comes of heads
+            that look for what followed before (2209.11895), and nothing teaches them sooner.
+        vocabulary: how many different tokens those are drawn from.
     """
 
     writer: PasskeyWriter
@@ -39,6 +42,8 @@ class PasskeyRows:
     longest: int
     reach: int | None = None
     plain_weight: float = 0.05
+    repeats: float = 0.0
+    vocabulary: int = 0
 
     def __post_init__(self) -> None:
         least = self.writer.shortest
@@ -52,11 +57,25 @@ class PasskeyRows:
         rng = np.random.default_rng((self.seed, step, 3))
         length = self._length(rng)
         count = max(1, self.tokens // length)
+        if self.repeats and rng.random() < self.repeats:
+            return self._repeated(rng, count, length)
         documents = [self._document(rng, length) for _ in range(count)]
         weight = {PLAIN: self.plain_weight, FIRST: 0.0, REPEATED: 1.0, ANSWER: 1.0}
         return {
             "passkey_ids": torch.tensor([document.ids for document in documents]),
             "passkey_weights": torch.tensor([[weight[role] for role in d.roles] for d in documents]),
+            "passkey_positions": torch.stack([self._positions(rng, length) for _ in range(count)]),
+        }
+
+    def _repeated(self, rng: np.random.Generator, count: int, length: int) -> dict[str, torch.Tensor]:
+        """A batch of ``count`` rows: each some random tokens, of which all but their first mention count."""
+        period = int(rng.integers(8, length // 2 + 1))
+        once = torch.from_numpy(rng.integers(self.vocabulary, size=(count, period)))
+        weights = torch.ones(count, length)
+        weights[:, :period] = 0
+        return {
+            "passkey_ids": once.repeat(1, -(-length // period))[:, :length],
+            "passkey_weights": weights,
             "passkey_positions": torch.stack([self._positions(rng, length) for _ in range(count)]),
         }
 

@@ -63,6 +63,18 @@ def test_gaps_spread_a_document_over_all_positions(writer):
     assert torch.equal(plain, torch.arange(len(plain)))
 
 
+def test_repeated_rows_count_what_can_be_copied(writer):
+    rows = PasskeyRows(writer, seed=3, tokens=900, longest=300, repeats=1.0, vocabulary=50)
+    for step in range(10):
+        for ids, weights in zip(*(rows.batch(step)[name] for name in ("passkey_ids", "passkey_weights")), strict=True):
+            period = int((weights == 0).sum())
+            assert 8 <= period <= len(ids) // 2 and bool((weights[period:] == 1).all()) and int(ids.max()) < 50
+            assert torch.equal(ids[period:], ids[:-period])
+    some = PasskeyRows(writer, seed=3, tokens=900, longest=300, repeats=0.5, vocabulary=50)
+    whole = [bool((some.batch(step)["passkey_weights"] % 1 == 0).all()) for step in range(40)]
+    assert 10 < sum(whole) < 30
+
+
 @pytest.mark.parametrize(("longest", "reach", "said"), [(20, None, "too short"), (400, 300, "do not fit into 300")])
 def test_bounds_that_hold_no_document_are_refused(writer, longest, reach, said):
     with pytest.raises(ValueError, match=said):

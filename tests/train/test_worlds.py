@@ -10,6 +10,7 @@ from nextgpt_lite.cli import main
 from tests.digits import WORDS, picture, tone, write_digits
 from train.foundations.audio_vae import AudioVaeTask
 from train.foundations.contrast import ContrastTask
+from train.foundations.image_critic import ImageCriticTask
 from train.foundations.image_vae import ImageVaeTask
 from train.foundations.judges import AudioJudgeTask, ImageJudgeTask
 from train.foundations.language_model import LanguageModelTask
@@ -173,6 +174,8 @@ def test_what_the_data_lack_is_said(captioned, manifest, tmp_path):
         ImageJudgeTask({"data": str(manifest), "attribute": "size"}, tmp_path)
     with pytest.raises(RecipeError, match="a judge needs data"):
         ImageJudgeTask({}, tmp_path)
+    with pytest.raises(RecipeError, match="known to have attributes: the data name none"):
+        ImageCriticTask({"data": str(captioned)}, tmp_path)
     with pytest.raises(RecipeError, match="not from both"):
         open_world([{"toybox": True}, {"path": str(manifest)}])
     with pytest.raises(RecipeError, match=r"gone\.jsonl cannot be read"):

@@ -11,7 +11,7 @@ from tokenizers import AddedToken
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from data.toybox.grammar import TAG_WORDS
-from train.worlds.base import MediaStream
+from train.worlds.base import Keep, MediaStream
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 
@@ -24,15 +24,20 @@ def random_caption(stream: MediaStream, index: int, rng: np.random.Generator, se
     kind = rng.random()
     if kind < settings["empty_share"]:
         return ""
-    if kind < settings["empty_share"] + settings["full_share"]:
-        return stream.caption(index)
-    if kind < settings["empty_share"] + settings["full_share"] + settings["pair_share"]:
-        return stream.caption(index, lambda known: {name: known[name] for name in ("thing", "colour")})
+    return stream.caption(index, random_keep(kind - settings["empty_share"], rng, settings))
+
+
+def random_keep(kind: float, rng: np.random.Generator, settings: dict[str, Any]) -> Keep | None:
+    """What a caption names, by ``kind`` in [0, 1): everything (None), thing and colour, or the thing and some."""
+    if kind < settings["full_share"]:
+        return None
+    if kind < settings["full_share"] + settings["pair_share"]:
+        return lambda known: {name: known[name] for name in ("thing", "colour")}
 
     def some(known: dict[str, Any]) -> dict[str, Any]:
         return {n: v for n, v in known.items() if n == "thing" or rng.random() < settings["attribute_share"]}
 
-    return stream.caption(index, some)
+    return some
 
 
 def build_tokenizer(max_length: int, words: Sequence[str] = TAG_WORDS) -> CLIPTokenizer:

@@ -17,6 +17,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from decoders.image import image_tensor
+from train.foundations.image_critic import ImageCritic, load_critic
 from train.foundations.pools import HELD_OUT_SEED, TRAIN_SEED, write_component
 from train.recipe import RecipeError
 from train.task import Task
@@ -43,6 +44,8 @@ class ImageVaeTask(Task):
         "standardise": True,  # bring latents to unit deviation; no where diffusion is trained on them already
         "thing_weight": 0.0,  # added to the weight of pixels that a thing covers: captions speak of things
         "latent_noise": 0.0,  # least deviation of the noise that the decoder meets: diffusion only comes near latents
+        "noise_up_to": False,  # each picture's noise has a deviation of its own, from none to latent_noise
+        "perceptual_weight": 0.0,  # of the distance of features of the critic (recipe image_critic)
         "gradient_weight": 0.25,  # of the loss on differences of neighbouring pixels
         "kl_weight": 1e-5,
         "seed": TRAIN_SEED,
@@ -56,7 +59,14 @@ class ImageVaeTask(Task):
         with torch.no_grad():
             vae.quant_conv.bias[vae.config.latent_channels :] += chosen["noise_shift"]
         weights = ("square_weight", "colour_weight", "thing_weight", "gradient_weight", "kl_weight", "latent_noise")
-        self.model = VaeObjective(vae, **{name: chosen[name] for name in weights})
+        critic = load_critic(self.model_dir) if chosen["perceptual_weight"] else None
+        self.model = VaeObjective(
+            vae,
+            **{name: chosen[name] for name in weights},
+            noise_up_to=chosen["noise_up_to"],
+            critic=critic,
+            perceptual_weight=chosen["perceptual_weight"],
+        )
         self.world = open_world(chosen["data"])
         self.dataset = self._pictures(chosen["pictures"], chosen["seed"], chosen["frame_share"])
 
@@ -129,7 +139,8 @@ class PictureDataset(Dataset):
 
 
 class VaeObjective(nn.Module):
-    """L1 and squared error of pixels, L1 of their differences, and a pull of the posterior to the unit Gaussian."""
+    """L1 and squared error of pixels, L1 of their differences, a pull of the posterior to the unit Gaussian, and how
+    differently the critic sees the two pictures."""
 
     def __init__(
         self,
@@ -140,8 +151,12 @@ class VaeObjective(nn.Module):
         gradient_weight: float,
         kl_weight: float,
         latent_noise: float,
+        noise_up_to: bool = False,
+        critic: ImageCritic | None = None,
+        perceptual_weight: float = 0.0,
     ) -> None:
         super().__init__()
+        self.noise_up_to, self.critic, self.perceptual_weight = noise_up_to, critic, perceptual_weight
         self.vae = vae.to(memory_format=torch.channels_last)
         self.square_weight, self.colour_weight, self.thing_weight = square_weight, colour_weight, thing_weight
         self.gradient_weight, self.kl_weight, self.latent_noise = gradient_weight, kl_weight, latent_noise
@@ -149,9 +164,12 @@ class VaeObjective(nn.Module):
     def forward(self, pixels: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:
         """``pixels`` (B, 3, H, W) in [-1, 1] and ``mask`` (B, 1, H, W) of things to the loss and its parts."""
         posterior = self.vae.encode(pixels).latent_dist
-        deviation = posterior.std.clamp(min=self.latent_noise)
-        latents = posterior.mean + deviation * torch.randn_like(posterior.mean)
-        error = self.vae.decode(latents).sample.float() - pixels
+        least = torch.full_like(posterior.std[:, :1, :1, :1], self.latent_noise)
+        if self.noise_up_to:
+            least = least * torch.rand_like(least)
+        latents = posterior.mean + posterior.std.clamp(min=least) * torch.randn_like(posterior.mean)
+        decoded = self.vae.decode(latents).sample.float()
+        error = decoded - pixels
         weight = 1 + self.thing_weight * mask
         weight = weight / weight.mean()
         absolute = (weight * error.abs()).mean()
@@ -164,7 +182,11 @@ class VaeObjective(nn.Module):
             weight * (error - brightness).square()
         ).mean()
         loss = absolute + self.square_weight * square + self.gradient_weight * edges + self.kl_weight * divergence
-        return {"loss": loss, "square": square.detach(), "edges": edges.detach(), "kl": divergence.detach()}
+        parts = {"square": square.detach(), "edges": edges.detach(), "kl": divergence.detach()}
+        if self.critic is not None:
+            seen = self.critic.distance(decoded, pixels, weight)
+            loss, parts["seen"] = loss + self.perceptual_weight * seen, seen.detach()
+        return {"loss": loss, **parts}
 
 
 def build_vae(settings: dict[str, Any]) -> AutoencoderKL:

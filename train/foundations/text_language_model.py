@@ -40,6 +40,7 @@ class TextLanguageModelTask(Task):
         "rows": 2,  # rows of text of an item
         "items": 4096,  # of a pass through the data
         "passkey_tokens": 1024,  # of an item; 0 = no passkey documents
+        "repeats": 0.0,  # share of the items whose passkey documents are random tokens said over and over
         "scored_rows": 16,  # of evaluate()
     }
 
@@ -92,7 +93,14 @@ class TextLanguageModelTask(Task):
         chosen = self.settings
         if not chosen["passkey_tokens"]:
             return None
-        return PasskeyRows(self.writer, chosen["seed"], chosen["passkey_tokens"], chosen["length"])
+        return PasskeyRows(
+            self.writer,
+            chosen["seed"],
+            chosen["passkey_tokens"],
+            chosen["length"],
+            repeats=chosen["repeats"],
+            vocabulary=len(self.tokenizer),
+        )
 
     def _encode(self, text: str) -> list[int]:
         return self.tokenizer(text)["input_ids"]

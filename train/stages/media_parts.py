@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from data.decoding_pool import decode_in_pool
 from data.media_intake import MediaError, load_bytes, load_medium
 from data.toybox import render
 from data.toybox.dialogues import MediaPart
@@ -62,7 +63,10 @@ def read_part(part: Part) -> tuple[np.ndarray, float | None]:
     if isinstance(part, MediaPart):
         array = render(part.scene, part.modality) if part.scene is not None else _from_outside(part)
         return array, RATES.get(part.modality)
-    medium = load_medium(part.path) if part.content is None else load_bytes(part.path, part.content)
+    if part.content is None:
+        medium = load_medium(part.path, decode=decode_in_pool)
+    else:
+        medium = load_bytes(part.path, part.content, decode=decode_in_pool)
     if medium.modality != part.modality:
         raise MediaError(f"{part.name!r} is listed as {part.modality}, but it holds {medium.modality}")
     return medium.array, medium.rate

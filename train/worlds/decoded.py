@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from data.decoding_pool import decode_in_pool
 from data.media_intake import MediaError, Medium, load_medium
 from encoders.preprocess_audio import resample
 from train.array_files import cached
@@ -50,7 +51,7 @@ def files_hash(files: Sequence[Path]) -> str:
 
 
 def _loaded(modality: str, files: Sequence[Path]) -> Iterator[Medium]:
-    """The files' media in order. Each is decoded in a process of its own, several at a time."""
+    """The files' media in order. Each is decoded in a process of its own (data.decoding_pool), several at a time."""
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         for start in range(0, len(files), DECODED_AT_A_TIME):
             for medium in threads.map(load, files[start : start + DECODED_AT_A_TIME]):
@@ -62,7 +63,7 @@ def _loaded(modality: str, files: Sequence[Path]) -> Iterator[Medium]:
 def load(path: Path) -> Medium:
     """The medium of a file; RecipeError with the intake's sentence."""
     try:
-        return load_medium(path)
+        return load_medium(path, decode=decode_in_pool)
     except MediaError as error:
         raise RecipeError(str(error)) from error
 

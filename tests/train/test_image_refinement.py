@@ -1,0 +1,138 @@
+"""The critic of pictures and what it is used for: a perceptual loss of the VAE, and the refinement of the decoder."""
+
+import shutil
+
+import pytest
+import torch
+
+from decoders.diffusion import flow_scheduler, flow_sigmas
+from train.foundations.captions import build_text_encoder, build_tokenizer
+from train.foundations.image_critic import UNKNOWN, ImageCritic, ImageCriticTask, load_critic
+from train.foundations.image_diffusion import ImageDiffusionTask
+from train.foundations.image_refinement import ImageRefinementTask
+from train.foundations.image_vae import ImageVaeTask
+
+VAE = {"image_size": 32, "block_out_channels": (8, 8, 8, 8), "latent_channels": 4, "pictures": 64, "held_out": 4}
+UNET = {"pool": 12, "held_out": 4, "block_out_channels": (16, 16), "norm_num_groups": 4, "attention_heads": 2}
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory):
+    """A model folder with a VAE, a text encoder, a critic and an image decoder, none of which knows anything yet."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("model")
+    ImageVaeTask(VAE, folder).export(folder)
+    tokenizer = build_tokenizer(8)
+    build_text_encoder(tokenizer, 32, 1).save_pretrained(folder / "text_encoders" / "clip")
+    tokenizer.save_pretrained(folder / "text_encoders" / "clip_tokenizer")
+    critic_task(folder).export(folder)
+    ImageDiffusionTask(UNET | {"cache_dir": str(folder / "pools")}, folder).export(folder)
+    return folder
+
+
+def critic_task(folder):
+    settings = {"pool": 48, "held_out": 8, "size": 32, "cache_dir": str(folder / "pools")}
+    return ImageCriticTask(settings, folder)
+
+
+def refinement(folder, **settings):
+    settings = (
+        UNET | {"rollouts": 3, "rollout_steps": 4, "first_step": 2, "cache_dir": str(folder / "pools")} | settings
+    )
+    return ImageRefinementTask(settings, folder)
+
+
+def batch_of(task, count=4):
+    return task.collate([task.dataset[index] for index in range(count)])
+
+
+def test_the_critic_learns_to_read_pictures(model_dir):
+    torch.manual_seed(0)
+    task = critic_task(model_dir)
+    optimiser = torch.optim.AdamW(task.model.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(25):
+        loss = task.model(**batch_of(task, 16))["loss"]
+        loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0]
+    names = task.model.critic.attributes
+    assert set(task.evaluate()) == {f"{kind}_{name}" for kind in ("drawn", "rough") for name in names}
+
+
+def test_the_critic_comes_back_as_it_was_saved(model_dir, tmp_path):
+    critic = load_critic(model_dir)
+    pixels = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    critic.save_pretrained(tmp_path / "image_critic")
+    for name, scores in load_critic(tmp_path).scores(pixels).items():
+        torch.testing.assert_close(scores, critic.scores(pixels)[name])
+    with pytest.raises(ValueError, match="train the recipe image_critic first"):
+        load_critic(tmp_path / "nowhere")
+
+
+def test_what_a_caption_leaves_out_is_not_asked_of_a_picture():
+    torch.manual_seed(0)
+    critic = ImageCritic({"thing": ("bell", "drum"), "colour": ("red", "blue")}, 32)
+    pixels = torch.rand(2, 3, 32, 32)
+    known = torch.tensor([critic.classes({"thing": "drum"})] * 2)
+    assert known.tolist() == [[1, UNKNOWN]] * 2
+    loss, right = critic.misread(pixels, known)
+    loss.backward()
+    assert critic.heads["thing"].weight.grad.abs().sum() > 0 and not critic.heads["colour"].weight.grad.any()
+    assert right[1].isnan()
+
+
+def test_distance_is_none_between_equals_and_falls_on_what_is_weighted(model_dir):
+    critic = load_critic(model_dir)
+    real = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    other = real.clone()
+    other[..., :8, :8] = 1 - other[..., :8, :8]
+    here, there = torch.zeros(1, 1, 32, 32), torch.zeros(1, 1, 32, 32)
+    here[..., :8, :8], there[..., 24:, 24:] = 1, 1
+    assert critic.distance(real, real) == 0
+    assert critic.distance(other, real, here) > 10 * critic.distance(other, real, there)
+
+
+def test_the_vae_learns_by_the_eyes_of_the_critic(model_dir):
+    torch.manual_seed(0)
+    settings = VAE | {"perceptual_weight": 1.0, "latent_noise": 0.5, "noise_up_to": True, "start": "image_decoder/vae"}
+    task = ImageVaeTask(settings, model_dir)
+    parts = task.model(**batch_of(task))
+    assert parts["seen"] > 0
+    parts["loss"].backward()
+    assert all(p.grad is None for p in task.model.critic.parameters())
+
+
+def test_rollouts_follow_the_solver_of_the_pipeline():
+    scheduler = flow_scheduler(2.0)
+    scheduler.set_timesteps(12)
+    torch.testing.assert_close(flow_sigmas(12, 2.0)[1:-1], scheduler.sigmas[1:-1], atol=0.02, rtol=0)
+    assert flow_sigmas(12)[0] == 1 and flow_sigmas(12)[-1] == 0
+
+
+def test_refinement_moves_the_unet_towards_what_the_critic_reads(model_dir):
+    torch.manual_seed(0)
+    task = refinement(model_dir, critic_weight=1.0)
+    batch = batch_of(task)
+    assert batch["told_ids"].shape == (3, 8) and batch["told_classes"].shape == (3, 6)
+    optimiser = torch.optim.AdamW(task.parts()["unet"], lr=3e-3)
+    misread = []
+    for _ in range(12):
+        torch.manual_seed(1)  # the same noise and the same steps: the critic is to be pleased by the UNet alone
+        parts = task.model(**batch)
+        parts["loss"].backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        misread.append(float(parts["misread"]))
+    assert misread[-1] < misread[0]
+    assert all(p.grad is None for part in (task.model.critic, task.model.vae) for p in part.parameters())
+
+
+def test_a_refined_decoder_is_exported_and_measured_like_any_other(model_dir, tmp_path):
+    shutil.copytree(model_dir, tmp_path / "model")
+    task = refinement(tmp_path / "model")
+    assert set(task.evaluate()) == {"noise_loss", "noise_loss_misled"}
+    task.export(tmp_path / "model")
+    refinement(tmp_path / "model")

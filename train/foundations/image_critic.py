@@ -1,0 +1,247 @@
+"""The critic of pictures: a small network whose features say when two pictures look alike.
+
+    nextgpt-lite train train/recipes/image_critic.yaml
+
+Pixels hardly tell a blurred bird from a blurred frog; features that were trained to tell things apart do. The image VAE
+compares its reconstructions by them (a perceptual loss: 1801.03924), and the image decoder's own samples are read by
+them while it trains (as in ReFL: 2304.05977). It is a training tool: no model ships it, no evaluation uses it, and it
+shares neither code nor weights with the oracles.
+
+Shapes: B pictures, C channels, H x W pixels, A attributes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.utils.data import Dataset
+
+from decoders.image import encode_images, image_tensor
+from train.array_files import cached
+from train.foundations.image_diffusion import load_vae, pool_size
+from train.foundations.pools import HELD_OUT_SEED, TRAIN_SEED, weights_hash, write_component
+from train.recipe import RecipeError
+from train.task import Task
+from train.worlds import MediaStream, open_world
+
+FOLDER = "image_critic"
+UNKNOWN = -100  # the class of an attribute that a picture is not known to have; cross_entropy passes it over
+
+
+class ImageCritic(nn.Module):
+    """Convolutions at 1, 1/2, 1/4 and 1/8 of the picture's side, and a score for each value of each attribute."""
+
+    def __init__(self, attributes: Mapping[str, tuple], size: int, widths: tuple[int, ...] = (24, 48, 96, 128)) -> None:
+        super().__init__()
+        self.attributes = {name: tuple(values) for name, values in attributes.items()}
+        self.size, self.widths = size, tuple(widths)
+        inputs = (3, *widths[:-1])
+        self.levels = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(before, width, 3, stride=1 if level == 0 else 2, padding=1),
+                nn.GroupNorm(1, width),
+                nn.SiLU(),
+                *([Mixed(width)] if level > 1 else []),
+            )
+            for level, (before, width) in enumerate(zip(inputs, widths, strict=True))
+        )
+        # Mean and maximum say what is there; a thin copy of the map says where.
+        self.thin = nn.Conv2d(widths[-1], 8, 1)
+        read = 2 * widths[-1] + 8 * (-(-size // 2 ** (len(widths) - 1))) ** 2
+        self.heads = nn.ModuleDict({name: nn.Linear(read, len(values)) for name, values in self.attributes.items()})
+
+    def features(self, pixels: torch.Tensor) -> list[torch.Tensor]:
+        """Maps (B, C, h, w) of ``pixels`` (B, 3, H, W) in [-1, 1], one a level."""
+        maps = [pixels.contiguous(memory_format=torch.channels_last)]
+        for level in self.levels:
+            maps.append(level(maps[-1]))
+        return maps[1:]
+
+    def scores(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Attribute -> (B, values)."""
+        last = self.features(pixels)[-1]
+        read = torch.cat((last.mean((2, 3)), last.amax((2, 3)), self.thin(last).flatten(1)), dim=1)
+        return {name: head(read) for name, head in self.heads.items()}
+
+    def classes(self, shown: Mapping[str, Any]) -> list[int]:
+        """Numbers of the values that ``shown`` names, UNKNOWN for the others."""
+        return [values.index(shown[name]) if name in shown else UNKNOWN for name, values in self.attributes.items()]
+
+    def misread(self, pixels: torch.Tensor, classes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean cross-entropy of what is known, and the shares read rightly (A,): ``classes`` (B, A)."""
+        losses, right = [], []
+        for scores, wanted in zip(self.scores(pixels).values(), classes.T, strict=True):
+            known = wanted != UNKNOWN
+            losses.append(F.cross_entropy(scores, wanted, reduction="sum", label_smoothing=0.02) / known.sum().clamp(1))
+            right.append(((scores.argmax(1) == wanted) & known).sum() / known.sum())
+        return torch.stack(losses).mean(), torch.stack(right).detach()
+
+    def distance(self, pixels: torch.Tensor, real: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
+        """How differently two batches (B, 3, H, W) look: squared error of unit features, weighted by (B, 1, H, W)."""
+        with torch.no_grad():
+            wanted = self.features(real)
+        total = pixels.new_zeros(())
+        for found, target in zip(self.features(pixels), wanted, strict=True):
+            error = (F.normalize(found, dim=1) - F.normalize(target, dim=1)).square().sum(dim=1, keepdim=True)
+            if weight is not None:
+                error = error * F.adaptive_avg_pool2d(weight, error.shape[-2:])
+            total = total + error.mean()
+        return total / len(wanted)
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Write ``config.json`` and ``model.safetensors``."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        save_file({name: value.contiguous() for name, value in self.state_dict().items()}, folder / "model.safetensors")
+        config = {"attributes": self.attributes, "size": self.size, "widths": self.widths}
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+class Mixed(nn.Module):
+    """x + two convolutions of x."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.GroupNorm(1, width),
+            nn.SiLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+        )
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        return maps + self.body(maps)
+
+
+def load_critic(model_dir: Path) -> ImageCritic:
+    """The trained critic of the model folder, frozen. ValueError where there is none."""
+    folder = Path(model_dir) / FOLDER
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"no critic of pictures in {folder}: train the recipe image_critic first")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    critic = ImageCritic(config["attributes"], config["size"], config["widths"])
+    critic.load_state_dict(load_file(folder / "model.safetensors"))
+    return critic.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+
+
+class ImageCriticTask(Task):
+    """Cross-entropy of the attributes of pictures, as drawn and as the VAE gives them back from noisy latents."""
+
+    DEFAULTS: ClassVar[dict[str, Any]] = {
+        "data": [],  # manifests whose records name attributes, see train.worlds; none = Toybox
+        "pool": 16384,  # pictures, drawn once; at most
+        "held_out": 512,
+        "size": 64,
+        "latent_noise": 0.35,  # deviation of the noise on the latents of every second picture: at most
+        "pixel_noise": 0.1,
+        "seed": TRAIN_SEED,
+        "cache_dir": ".cache/pools",
+    }
+
+    def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
+        super().__init__(settings, model_dir)
+        chosen = self.settings
+        world = open_world(chosen["data"])
+        stream = world.stream("image", chosen["seed"])
+        attributes = values_of(stream)
+        if not attributes:
+            raise RecipeError("a critic needs pictures that are known to have attributes: the data name none")
+        self.model = CriticTraining(ImageCritic(attributes, chosen["size"]))
+        self.vae = load_vae(self.model_dir)
+        self.dataset = self._pictures(stream, pool_size(stream, chosen["pool"]))
+        held_out = world.stream("image", HELD_OUT_SEED, held_out=True)
+        self.held_out = self._pictures(held_out, pool_size(held_out, chosen["held_out"]))
+
+    def _pictures(self, stream: MediaStream, count: int) -> CriticPictures:
+        chosen, size = self.settings, self.settings["size"]
+        named = f"{stream.seed}-{count}-{size}-{stream.key}"
+        drawn = cached(
+            chosen["cache_dir"], f"pictures-{named}", count, lambda: (stream.medium(i, size) for i in range(count))
+        )
+        rough = cached(
+            chosen["cache_dir"],
+            f"rough-pictures-{named}-{chosen['latent_noise']}-{weights_hash(self.vae)}",
+            count,
+            lambda: roughened(self.vae, drawn, chosen["latent_noise"]),
+        )
+        classes = torch.tensor([self.model.critic.classes(stream.attributes(i)) for i in range(count)])
+        return CriticPictures(drawn, rough, classes)
+
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        return {"critic": list(self.model.parameters())}
+
+    def collate(self, items: list[tuple[np.ndarray, torch.Tensor, int]]) -> dict[str, torch.Tensor]:
+        """{"pixels": (B, 3, H, W) in [-1, 1] with some noise, "classes": (B, A)}."""
+        pixels = image_tensor([picture for picture, _, _ in items])
+        generator = torch.Generator().manual_seed(sum(number for _, _, number in items))
+        strength = self.settings["pixel_noise"] * torch.rand((len(items), 1, 1, 1), generator=generator)
+        pixels = pixels + strength * torch.randn(pixels.shape, generator=generator)
+        return {"pixels": pixels, "classes": torch.stack([classes for _, classes, _ in items])}
+
+    def export(self, model_dir: Path) -> None:
+        """``image_critic`` in the model folder."""
+        write_component(Path(model_dir) / FOLDER, self.model.critic.save_pretrained)
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """Share of each attribute that is read rightly, of unseen pictures as drawn and roughened."""
+        figures, critic = {}, self.model.critic
+        for name, pictures in (("drawn", self.held_out.drawn), ("rough", self.held_out.rough)):
+            _, right = critic.misread(image_tensor(pictures), self.held_out.classes)
+            figures |= {f"{name}_{each}": float(share) for each, share in zip(critic.attributes, right, strict=True)}
+        return figures
+
+
+class CriticTraining(nn.Module):
+    """The critic under its loss."""
+
+    def __init__(self, critic: ImageCritic) -> None:
+        super().__init__()
+        self.critic = critic.to(memory_format=torch.channels_last)
+
+    def forward(self, pixels: torch.Tensor, classes: torch.Tensor) -> dict[str, torch.Tensor]:
+        loss, right = self.critic.misread(pixels, classes)
+        names = (f"{name}_right" for name in self.critic.attributes)
+        return {"loss": loss, **dict(zip(names, right, strict=True))}
+
+
+class CriticPictures(Dataset):
+    """Pool rows over and over: as drawn where the item's number of rounds and row are even together, else roughened."""
+
+    def __init__(self, drawn: np.ndarray, rough: np.ndarray, classes: torch.Tensor, length: int = 1 << 20) -> None:
+        self.drawn, self.rough, self.classes, self.length = drawn, rough, classes, length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, torch.Tensor, int]:
+        again, row = divmod(index, len(self.drawn))
+        pictures = self.drawn if (again + row) % 2 == 0 else self.rough
+        return pictures[row], self.classes[row], index
+
+
+def values_of(stream: MediaStream, most: int = 4096) -> dict[str, tuple]:
+    """Attributes of a stream's media and their values, as far as the first ``most`` show them."""
+    found: dict[str, set] = {}
+    for index in range(min(most, len(stream))):
+        for name, value in stream.attributes(index).items():
+            found.setdefault(name, set()).add(value)
+    return {name: tuple(sorted(values)) for name, values in found.items()}
+
+
+@torch.no_grad()
+def roughened(vae: Any, pictures: np.ndarray, noise: float, batch: int = 32):
+    """Pictures uint8 (H, W, 3), one after another, by way of latents with noise of a deviation up to ``noise``."""
+    generator = torch.Generator().manual_seed(len(pictures))
+    for start in range(0, len(pictures), batch):
+        latents = encode_images(vae, pictures[start : start + batch]) / vae.config.scaling_factor
+        strength = noise * torch.rand((len(latents), 1, 1, 1), generator=generator)
+        decoded = vae.decode(latents + strength * torch.randn(latents.shape, generator=generator)).sample
+        yield from ((decoded.clamp(-1, 1) + 1) * 127.5 + 0.5).to(torch.uint8).permute(0, 2, 3, 1).numpy()
