@@ -99,10 +99,11 @@ def load(model: str | Path) -> AnyToAny:
     import transformers
 
     from nextgpt_lite import AnyToAny
+    from nextgpt_lite.threads import suit_threads
 
     for library in (diffusers, transformers):
         library.utils.logging.disable_progress_bar()
-    return AnyToAny.from_pretrained(model)
+    return suit_threads(AnyToAny.from_pretrained(model))
 
 
 def models_in(folder: Path) -> list[str]:

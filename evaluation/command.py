@@ -57,8 +57,9 @@ def any_to_any(args: argparse.Namespace, count: int, out: Path) -> str:
     from evaluation.any_to_any import evaluate  # after the cheap checks: this and the model take seconds to import
     from evaluation.report import table_text
     from nextgpt_lite import AnyToAny
+    from nextgpt_lite.threads import suit_threads
 
-    model = AnyToAny.from_pretrained(args.model)
+    model = suit_threads(AnyToAny.from_pretrained(args.model))
     return table_text(evaluate(model, count, args.seed, out, progress=Progress()))
 
 
@@ -71,9 +72,10 @@ def own_data(args: argparse.Namespace, count: int, out: Path) -> str:
     from evaluation.judges import load_judges
     from evaluation.own_data import evaluate_own_data, own_data_text
     from nextgpt_lite import AnyToAny
+    from nextgpt_lite.threads import suit_threads
 
     judges = load_judges(args.judge) if args.judge is not None else None
-    model = AnyToAny.from_pretrained(args.model)
+    model = suit_threads(AnyToAny.from_pretrained(args.model))
     return own_data_text(evaluate_own_data(model, args.data, count, args.seed, out, Progress(), judges))
 
 

@@ -28,11 +28,14 @@ def random_caption(stream: MediaStream, index: int, rng: np.random.Generator, se
 
 
 def random_keep(kind: float, rng: np.random.Generator, settings: dict[str, Any]) -> Keep | None:
-    """What a caption names, by ``kind`` in [0, 1): everything (None), thing and colour, or the thing and some."""
+    """What a caption names, by ``kind`` in [0, 1): everything (None), thing and colour, the thing, or it and some."""
     if kind < settings["full_share"]:
         return None
-    if kind < settings["full_share"] + settings["pair_share"]:
+    kind -= settings["full_share"]
+    if kind < settings["pair_share"]:
         return lambda known: {name: known[name] for name in ("thing", "colour")}
+    if kind < settings["pair_share"] + settings["alone_share"]:
+        return lambda known: {"thing": known["thing"]}
 
     def some(known: dict[str, Any]) -> dict[str, Any]:
         return {n: v for n, v in known.items() if n == "thing" or rng.random() < settings["attribute_share"]}

@@ -42,7 +42,8 @@ class ImageDiffusionTask(Task):
         "start": "",  # folder in the model folder of a UNet to go on from; none = a new one
         "empty_share": 0.1,  # of the captions are empty
         "full_share": 0.3,  # name everything
-        "pair_share": 0.15,  # name thing and colour; the rest keep each attribute with chance
+        "pair_share": 0.15,  # name thing and colour
+        "alone_share": 0.0,  # name the thing; the rest keep each attribute with chance
         "attribute_share": 0.6,
         "condition_noise": 0.1,  # deviation of the noise on conditions: projections only come near them
         "thing_weight": 3.0,  # added to the weight of latent cells that a thing touches

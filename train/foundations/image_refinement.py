@@ -82,7 +82,8 @@ class CaptionsWithClasses(Dataset):
         rng = np.random.default_rng((settings["seed"], index, 1))
         row = index % len(self.captioned.latents)
         keep, known = random_keep(rng.random(), rng, settings), stream.attributes(row)
-        named = known if keep is None else keep(known)
+        whole = keep is None or "thing" not in known  # the captions of a manifest are as they are
+        named = known if whole else keep(known)
         return *self.captioned[index], stream.caption(row, lambda _: named), self.critic.classes(named)
 
 

@@ -48,7 +48,8 @@ class VideoDiffusionTask(Task):
         "start": "",  # folder in the model folder of a video UNet to go on from; none = the image UNet grown in time
         "empty_share": 0.1,  # of the captions are empty
         "full_share": 0.4,  # name everything
-        "pair_share": 0.05,  # name thing and colour; the rest keep each attribute with chance
+        "pair_share": 0.05,  # name thing and colour
+        "alone_share": 0.0,  # name the thing; the rest keep each attribute with chance
         "attribute_share": 0.7,
         "condition_noise": 0.1,  # deviation of the noise on conditions: projections only come near them
         "thing_weight": 3.0,  # added to the weight of latent cells that the thing touches

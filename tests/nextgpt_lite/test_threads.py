@@ -1,0 +1,26 @@
+"""A small model runs on one thread, unless the environment says how many."""
+
+import pytest
+import torch
+
+from nextgpt_lite import threads
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("environment", "small", "expected"), [({}, 1 << 40, 1), ({}, 1, 2), ({"OMP_NUM_THREADS": "2"}, 1 << 40, 2)]
+)
+def test_threads_suit_the_model(tiny_model, monkeypatch, two_threads, environment, small, expected):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(threads, "SMALL", small)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert threads.suit_threads(tiny_model) is tiny_model
+    assert torch.get_num_threads() == expected
