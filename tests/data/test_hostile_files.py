@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from data.decoding_pool import DecodingPool
+from data.decoding_pool import DecodingPool, decode_in_pool
 from data.media_intake import VISITORS, MediaError, load_medium
 from tests.data.hostile_files import MAKERS, SOUND, hostile_files, sound_file
 
@@ -85,3 +87,18 @@ def test_pictures_of_visitors_are_shrunk(pool, tmp_path):
     Image.new("RGB", (3000, 1500), "red").save(tmp_path / "a.png")
     assert load_medium(tmp_path / "a.png", VISITORS, pool.decode).array.shape == (512, 1024, 3)
     assert load_medium(tmp_path / "a.png").array.shape == (1500, 3000, 3)
+
+
+def read_in_pool(path) -> int:
+    return int(load_medium(path, decode=decode_in_pool).array.sum())
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_each_process_has_a_pool_of_its_own(tmp_path):
+    path = tmp_path / "grey.png"
+    Image.new("RGB", (4, 4), (10, 10, 10)).save(path)
+    expected = read_in_pool(path)
+    forked = multiprocessing.get_context("fork").Process(target=lambda: os._exit(read_in_pool(path) != expected))
+    forked.start()
+    forked.join(60)
+    assert expected == 480 and forked.exitcode == 0 and read_in_pool(path) == expected
