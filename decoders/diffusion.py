@@ -38,12 +38,6 @@ def flow_scheduler(shift: float = 1.0) -> DPMSolverMultistepScheduler:
     )
 
 
-def flow_sigmas(steps: int, shift: float = 1.0) -> torch.Tensor:
-    """Noise levels (steps + 1,) from 1 to 0 of a solver of ``steps`` steps; ``shift`` as in :func:`flow_scheduler`."""
-    levels = torch.linspace(1, 0, steps + 1)
-    return shift * levels / (1 + (shift - 1) * levels)
-
-
 def noise_levels(count: int, device: torch.device, shift: float = 1.0) -> torch.Tensor:
     """Noise levels (count,) in (0, 1): the middle ones, where most is to be learnt, come most often.
 

@@ -11,7 +11,7 @@ from tokenizers import AddedToken
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from data.toybox.grammar import TAG_WORDS
-from train.worlds.base import Keep, MediaStream
+from train.worlds.base import MediaStream
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 
@@ -21,26 +21,21 @@ def random_caption(stream: MediaStream, index: int, rng: np.random.Generator, se
 
     The thing is always named, unless the caption is empty: the decoder's unconditional input.
     """
-    kind = rng.random()
-    if kind < settings["empty_share"]:
+    kind = rng.random() - settings["empty_share"]
+    if kind < 0:
         return ""
-    return stream.caption(index, random_keep(kind - settings["empty_share"], rng, settings))
-
-
-def random_keep(kind: float, rng: np.random.Generator, settings: dict[str, Any]) -> Keep | None:
-    """What a caption names, by ``kind`` in [0, 1): everything (None), thing and colour, the thing, or it and some."""
     if kind < settings["full_share"]:
-        return None
+        return stream.caption(index)
     kind -= settings["full_share"]
     if kind < settings["pair_share"]:
-        return lambda known: {name: known[name] for name in ("thing", "colour")}
+        return stream.caption(index, lambda known: {name: known[name] for name in ("thing", "colour")})
     if kind < settings["pair_share"] + settings["alone_share"]:
-        return lambda known: {"thing": known["thing"]}
+        return stream.caption(index, lambda known: {"thing": known["thing"]})
 
     def some(known: dict[str, Any]) -> dict[str, Any]:
         return {n: v for n, v in known.items() if n == "thing" or rng.random() < settings["attribute_share"]}
 
-    return some
+    return stream.caption(index, some)
 
 
 def build_tokenizer(max_length: int, words: Sequence[str] = TAG_WORDS) -> CLIPTokenizer:

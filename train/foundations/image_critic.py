@@ -2,10 +2,10 @@
 
     nextgpt-lite train train/recipes/image_critic.yaml
 
-Pixels hardly tell a blurred bird from a blurred frog; features that were trained to tell things apart do. The image VAE
-compares its reconstructions by them (a perceptual loss: 1801.03924), and the image decoder's own samples are read by
-them while it trains (as in ReFL: 2304.05977). It is a training tool: no model ships it, no evaluation uses it, and it
-shares neither code nor weights with the oracles.
+Pixels hardly tell a blurred bird from a blurred frog; features that were trained to tell things apart do. By them the
+image VAE compares its reconstructions (a perceptual loss: 1801.03924) and the image decoder its guesses (2401.00110).
+It is a training tool: no model ships it, no evaluation uses it, and it shares neither code nor weights with the
+oracles.
 
 Shapes: B pictures, C channels, H x W pixels, A attributes.
 """
@@ -33,7 +33,7 @@ from train.task import Task
 from train.worlds import MediaStream, open_world
 
 FOLDER = "image_critic"
-UNKNOWN = -100  # the class of an attribute that a picture is not known to have; cross_entropy passes it over
+UNKNOWN = -100  # the class of an attribute that a picture is not known to have; cross-entropy passes it over
 
 
 class ImageCritic(nn.Module):

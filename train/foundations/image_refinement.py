@@ -1,11 +1,13 @@
-"""Refines the image decoder on what it samples: the flow-matching loss, and a critic that reads its own pictures.
+"""Refines the image decoder by the eyes of the critic: what it denoises is to look like the picture.
 
     nextgpt-lite train train/recipes/image_refinement.yaml
 
-Flow matching asks for the mean velocity, and says little about a thing that covers a few latent cells; its samples then
-have every stroke of a bird and are none. Here the solver runs with a caption to a random step, without gradients; from
-there one step is taken to the end, decoded, and read by the critic (reward feedback learning: ImageReward,
-2304.05977, section 3.2). The flow-matching loss of the same step keeps the samples in the world.
+Flow matching weighs every latent number alike, and a thing that covers a few cells little. From half of the noise on it
+is decided all the same whether it becomes a bird or a blur. So there the network's guess of the clean latents is
+decoded, and its features are held against those of the picture itself (a perceptual loss for diffusion: 2401.00110,
+with a critic of our own). The flow-matching loss of the same step keeps the rest in place.
+
+Letters: R pictures that are decoded, C latent channels, h x w latent pixels, H x W pixels.
 """
 
 from __future__ import annotations
@@ -13,14 +15,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from torch import nn
 from torch.utils.data import Dataset
 
-from decoders.diffusion import TRAIN_TIMESTEPS, caption_ids, flow_sigmas
-from train.foundations.captions import random_keep
+from decoders.diffusion import TRAIN_TIMESTEPS
+from decoders.image import image_tensor
 from train.foundations.image_critic import ImageCritic, load_critic
 from train.foundations.image_diffusion import CaptionedFlow, CaptionedLatents, ImageDiffusionTask
 
@@ -30,109 +31,87 @@ class ImageRefinementTask(ImageDiffusionTask):
 
     DEFAULTS: ClassVar[dict[str, Any]] = ImageDiffusionTask.DEFAULTS | {
         "start": "image_decoder/unet",
-        "critic_weight": 0.1,  # of the critic's cross-entropy
-        "rollouts": 16,  # captions a batch that are sampled from
-        "rollout_steps": 12,
-        "rollout_guidance": 2.0,
-        "first_step": 4,  # steps before the critic may look: what it sees earlier is a blur, and rightly so
+        "looks": 16,  # pictures of a batch that are decoded and looked at
+        "looks_weight": 1.0,  # of the critic's distance
+        "looks_from": 0.75,  # noise level from which on the critic looks: at higher ones a blur is the right guess
     }
 
     def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
         super().__init__(settings, model_dir)
-        critic = load_critic(self.model_dir)
-        self.model = RefinedFlow(self.model, self.vae, critic, caption_ids(self.tokenizer, [""]), self.settings)
-        self.dataset = CaptionsWithClasses(self.dataset, critic)
+        self.flow = self.model
+        self.model = RefinedFlow(self.flow, self.vae, load_critic(self.model_dir), self.settings)
+        self.dataset = WithPictures(self.dataset, self.vae.config.sample_size)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
-        return {"unet": list(self.model.flow.unet.parameters())}
+        return {"unet": list(self.flow.unet.parameters())}
 
     def collate(self, items: list[tuple]) -> dict[str, torch.Tensor]:
-        """The batch of :class:`ImageDiffusionTask`; of the first items, captions ``told_ids`` and ``told_classes``."""
-        told = [item[3:] for item in items[: self.settings["rollouts"]]]
+        """The batch of :class:`ImageDiffusionTask`, and ``pixels`` and ``mask`` of its first items."""
+        looked_at = items[: self.settings["looks"]]
         return super().collate([item[:3] for item in items]) | {
-            "told_ids": caption_ids(self.tokenizer, [caption for caption, _ in told]),
-            "told_classes": torch.tensor([classes for _, classes in told]),
+            "pixels": image_tensor([item[3] for item in looked_at]),
+            "mask": torch.stack([torch.from_numpy(item[4])[None] for item in looked_at]),
         }
 
     def export(self, model_dir: Path) -> None:
-        model = self.model
-        self.model = model.flow
+        refined, self.model = self.model, self.flow
         super().export(model_dir)
-        self.model = model
+        self.model = refined
 
     def evaluate(self) -> dict[str, float]:
-        model = self.model
-        self.model = model.flow
+        refined, self.model = self.model, self.flow
         figures = super().evaluate()
-        self.model = model
+        self.model = refined
         return figures
 
 
-class CaptionsWithClasses(Dataset):
-    """Items of :class:`CaptionedLatents`, each with another caption, never empty, and the classes that it names."""
+class WithPictures(Dataset):
+    """Items of :class:`CaptionedLatents`, each with its picture (H, W, 3) and how much of each pixel things cover."""
 
-    def __init__(self, captioned: CaptionedLatents, critic: ImageCritic) -> None:
-        self.captioned, self.critic = captioned, critic
+    def __init__(self, captioned: CaptionedLatents, size: int) -> None:
+        self.captioned, self.size = captioned, size
 
     def __len__(self) -> int:
         return len(self.captioned)
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor, str, str, list[int]]:
-        settings, stream = self.captioned.settings, self.captioned.stream
-        rng = np.random.default_rng((settings["seed"], index, 1))
-        row = index % len(self.captioned.latents)
-        keep, known = random_keep(rng.random(), rng, settings), stream.attributes(row)
-        whole = keep is None or "thing" not in known  # the captions of a manifest are as they are
-        named = known if whole else keep(known)
-        return *self.captioned[index], stream.caption(row, lambda _: named), self.critic.classes(named)
+    def __getitem__(self, index: int) -> tuple:
+        stream, row = self.captioned.stream, index % len(self.captioned.latents)
+        return *self.captioned[index], stream.medium(row, self.size), stream.mask(row, self.size)
 
 
 class RefinedFlow(nn.Module):
-    """The flow-matching loss, and the critic's on pictures that the UNet samples."""
+    """The flow-matching loss, and how differently the critic sees pictures and what the UNet makes of them."""
 
-    def __init__(
-        self,
-        flow: CaptionedFlow,
-        vae: AutoencoderKL,
-        critic: ImageCritic,
-        empty_ids: torch.Tensor,
-        settings: dict[str, Any],
-    ) -> None:
+    def __init__(self, flow: CaptionedFlow, vae: AutoencoderKL, critic: ImageCritic, settings: dict[str, Any]) -> None:
         super().__init__()
         self.flow, self.vae, self.critic = flow, vae.to(memory_format=torch.channels_last), critic
-        self.register_buffer("empty_ids", empty_ids, persistent=False)  # (1, L)
-        self.weight, self.guidance = settings["critic_weight"], settings["rollout_guidance"]
-        self.first, self.steps = settings["first_step"], settings["rollout_steps"]
-        self.register_buffer("levels", flow_sigmas(self.steps, settings["sampling_shift"]), persistent=False)
+        self.weight, self.start = settings["looks_weight"], settings["looks_from"]
+        self.thing_weight = settings["thing_weight"]
 
-    def forward(self, told_ids: torch.Tensor, told_classes: torch.Tensor, **batch) -> dict[str, torch.Tensor]:
-        """``told_ids`` (R, L) captions to sample from, ``told_classes`` (R, A) what they name."""
-        flow = self.flow(**batch)["loss"]
-        misread, right = self.critic.misread(self.sample(told_ids), told_classes)
-        names = (f"{name}_right" for name in self.critic.attributes)
-        parts = {"flow": flow.detach(), "misread": misread.detach(), **dict(zip(names, right, strict=True))}
-        return {"loss": flow + self.weight * misread, **parts}
+    def forward(
+        self,
+        latents: torch.Tensor,
+        input_ids: torch.Tensor,
+        weight: torch.Tensor,
+        pixels: torch.Tensor,
+        mask: torch.Tensor,
+    ) -> dict[str, torch.Tensor]:
+        """``pixels`` (R, 3, H, W) and ``mask`` (R, 1, H, W) of the first R of the batch; see :class:`CaptionedFlow`."""
+        flow = self.flow(latents, input_ids, weight)["loss"]
+        looked_at = len(pixels)
+        guess = self.guess(latents[:looked_at], input_ids[:looked_at])
+        pixel_weight = 1 + self.thing_weight * mask
+        seen = self.critic.distance(self.decoded(guess), pixels, pixel_weight / pixel_weight.mean())
+        return {"loss": flow + self.weight * seen, "flow": flow.detach(), "seen": seen.detach()}
 
-    def sample(self, told_ids: torch.Tensor) -> torch.Tensor:
-        """Pictures (R, 3, H, W) of captions, with gradients through the last evaluation of the UNet only."""
+    def guess(self, latents: torch.Tensor, input_ids: torch.Tensor) -> torch.Tensor:
+        """Clean latents (R, C, h, w) as the UNet guesses them from noisy ones and their captions."""
         with torch.no_grad():
-            condition = self.flow.text_encoder(told_ids)[0]
+            condition = self.flow.text_encoder(input_ids)[0]
             condition = condition + self.flow.condition_noise * torch.randn_like(condition)
-            empty = self.flow.text_encoder(self.empty_ids)[0].expand_as(condition)
-            side = self.vae.config.sample_size // 2 ** (len(self.vae.config.block_out_channels) - 1)
-            noisy = torch.randn(len(told_ids), self.vae.config.latent_channels, side, side)
-            last = int(torch.randint(self.first, self.steps, ()))
-            for level, following in zip(self.levels[:last], self.levels[1:], strict=False):
-                noisy = noisy + (following - level) * self.guided(noisy, level, condition, empty)
-        level = self.levels[last]
-        latents = noisy - level * self.guided(noisy, level, condition, empty)
-        return self.vae.decode(latents / self.vae.config.scaling_factor).sample
+        levels = self.start * torch.rand(len(latents), 1, 1, 1, device=latents.device)
+        noisy = (1 - levels) * latents + levels * torch.randn_like(latents)
+        return noisy - levels * self.flow.velocity(noisy, levels.flatten() * TRAIN_TIMESTEPS, condition)
 
-    def guided(
-        self, noisy: torch.Tensor, level: torch.Tensor, condition: torch.Tensor, empty: torch.Tensor
-    ) -> torch.Tensor:
-        """Velocity under classifier-free guidance; gradients reach the captioned one only."""
-        timestep = (level * TRAIN_TIMESTEPS).expand(len(noisy))
-        with torch.no_grad():
-            plain = self.flow.velocity(noisy, timestep, empty)
-        return plain + self.guidance * (self.flow.velocity(noisy, timestep, condition) - plain)
+    def decoded(self, latents: torch.Tensor) -> torch.Tensor:
+        return self.vae.decode(latents / self.vae.config.scaling_factor).sample
