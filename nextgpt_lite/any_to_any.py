@@ -19,6 +19,7 @@ import torch
 from adapters.rope_scaling import context_length
 from adapters.visual_cache import VisualCache
 from nextgpt_lite import checkpoint, conversation
+from nextgpt_lite.candidates import agreed_on, candidate_seeds
 from nextgpt_lite.experts import Experts
 from nextgpt_lite.generate import Prepared, TextStream, generate_ids, signal_conditions
 from nextgpt_lite.signal_tokens import OUTPUT_MODALITIES
@@ -82,6 +83,10 @@ class AnyToAny:
         self.core = checkpoint.load_core(self._component("core"), base).to(self.device)
         self.table = self.core.table
         self.tokenizer = checkpoint.load_tokenizer(self._component("tokenizer"), self.core.config)
+        #: Modality -> how many candidates are made of a medium, of which one is shown (nextgpt_lite.candidates).
+        self.candidates: dict[str, int] = dict(self.manifest.get("candidates", {}))
+        if self.candidates and self.core.config.visual:
+            raise checkpoint.CheckpointError(f"{folder} asks for candidates, but a vision tower cannot compare them")
         self.decoders = Decoders(
             {m: lambda m=m: self._load_decoder(m) for m in OUTPUT_MODALITIES if m in self.core.config.conditions}
         )
@@ -275,7 +280,7 @@ class AnyToAny:
         on_progress: OnProgress | None = None,
         on_block: Callable[[], None] | None = None,
     ) -> list[ReplyMedium]:
-        """Conditions (B, L, C) -> media of a reply, each with noise from its own seed.
+        """Conditions (B, L, C) -> media of a reply, each with noise from its own seed, or the best of its candidates.
 
         ``on_block`` is called between the blocks of the decoder's network: a place for other work, and to raise.
         """
@@ -283,10 +288,17 @@ class AnyToAny:
         on_step = None if on_progress is None else lambda step, total: on_progress(modality, step, total)
         decoder = self.decoders[modality]
         settings = {"steps": steps, "guidance": guidance, "on_step": on_step, "on_block": on_block}
-        arrays = decoder.decode(conditions, seeds=seeds, **settings)
+        each = self.candidates.get(modality, 1)
+        tried = [one for seed in seeds for one in candidate_seeds(seed, each)]
+        made = decoder.decode(conditions.repeat_interleave(each, dim=0), seeds=tried, **settings)
+        groups = [made[start : start + each] for start in range(0, len(made), each)]
+        arrays = [group[self._best(modality, group)] for group in groups]
         seconds = (time.perf_counter() - started) / len(arrays)
         count = self.table.counts[modality]
         return [ReplyMedium(modality, array, RATES[modality], count, seconds) for array in arrays]
+
+    def _best(self, modality: str, candidates: list[np.ndarray]) -> int:
+        return agreed_on(self.encoder, modality, candidates, RATES[modality]) if len(candidates) > 1 else 0
 
     def _component(self, name: str) -> Path:
         return checkpoint.component(self.folder, self.manifest, name)

@@ -26,9 +26,11 @@ from adapters import bias_tuning
 from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.model import AnyToAnyCore
 from nextgpt_lite.quantised import load_quantised
-from nextgpt_lite.signal_tokens import add_to_tokenizer, check_tokenizer
+from nextgpt_lite.signal_tokens import OUTPUT_MODALITIES, add_to_tokenizer, check_tokenizer
 
 MANIFEST = "manifest.json"
+#: Of a medium, at most: more would only cost time.
+MOST_CANDIDATES = 16
 FORMAT = 1
 WEIGHTS = Path(__file__).parent / "weights"
 EMBEDDED = ("nano",)
@@ -70,17 +72,31 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     found = manifest.get("format") if isinstance(manifest, dict) else None
     if found != FORMAT:
         raise CheckpointError(f"{folder / MANIFEST} has format {found!r}, expected {FORMAT}")
+    _check_candidates(folder, manifest.get("candidates", {}))
     return manifest
 
 
-def write_manifest(folder: Path, name: str) -> dict[str, Any]:
-    """Describe every component that stands in ``folder``; written aside and renamed."""
+def _check_candidates(folder: Path, candidates: Any) -> None:
+    told = f"{folder / MANIFEST} has candidates {candidates!r}"
+    if not isinstance(candidates, dict) or not set(candidates) <= set(OUTPUT_MODALITIES):
+        raise CheckpointError(f"{told}, expected numbers by {', '.join(OUTPUT_MODALITIES)}")
+    if not all(type(count) is int and 1 <= count <= MOST_CANDIDATES for count in candidates.values()):
+        raise CheckpointError(f"{told}, expected numbers from 1 to {MOST_CANDIDATES}")
+
+
+def write_manifest(folder: Path, name: str, candidates: dict[str, int] | None = None) -> dict[str, Any]:
+    """Describe every component that stands in ``folder``; written aside and renamed.
+
+    ``candidates``: modality -> how many are made of each medium (nextgpt_lite.candidates).
+    """
     components = {
         component: {"class": kind, "path": component, "sha256": component_hash(folder / component)}
         for component, kind in COMPONENTS.items()
         if (folder / component).is_dir()
     }
     manifest = {"format": FORMAT, "name": name, "components": components}
+    if candidates:
+        manifest["candidates"] = candidates
     aside = folder / (MANIFEST + ".writing")
     aside.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     os.replace(aside, folder / MANIFEST)

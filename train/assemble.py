@@ -13,16 +13,16 @@ from nextgpt_lite.checkpoint import COMPONENTS, write_manifest
 CACHE_SEED = 41
 
 
-def finish(folder: Path, name: str, cache: dict[str, Any]) -> None:
-    """Make a model of the components in ``folder``, where they stand."""
+def finish(folder: Path, name: str, cache: dict[str, Any], candidates: dict[str, int] | None = None) -> None:
+    """Make a model of the components in ``folder``, where they stand; ``candidates`` as in its manifest."""
     share_vae(folder)
     if cache:
         build_cache(folder, **cache)
-    write_manifest(folder, name)
+    write_manifest(folder, name, candidates)
     print(f"{folder}: {size_of(folder, COMPONENTS) / 1e6:.1f} MB")
 
 
-def install(build: Path, target: Path, cache: dict[str, Any]) -> None:
+def install(build: Path, target: Path, cache: dict[str, Any], candidates: dict[str, int] | None = None) -> None:
     """Put the components of ``build`` as a model in the place of ``target``; written aside and renamed."""
     aside = target.with_name(f"writing-{target.name}")
     shutil.rmtree(aside, ignore_errors=True)
@@ -30,7 +30,7 @@ def install(build: Path, target: Path, cache: dict[str, Any]) -> None:
     for name in COMPONENTS:
         if (build / name).is_dir():
             shutil.copytree(build / name, aside / name)
-    finish(aside, target.name, cache)
+    finish(aside, target.name, cache, candidates)
     shutil.rmtree(target, ignore_errors=True)
     aside.rename(target)
 

@@ -54,6 +54,7 @@ class Build:
     model: Path
     data: Path | None = None
     cache: dict[str, Any] = field(default_factory=dict)
+    candidates: dict[str, int] = field(default_factory=dict)
 
     def overrides(self, name: str) -> list[str]:
         """What the command line of a run says beside its recipe."""
@@ -93,10 +94,10 @@ def read_build(path: Path, folder: Path, model: Path, data: Path | None = None) 
         raise RecipeError(f"{path} is not valid YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(values, dict) or not isinstance(values.get("runs"), dict):
         raise RecipeError(f"{path} holds no mapping 'runs'")
-    if unknown := set(values) - {"runs", "cache"}:
-        raise RecipeError(f"{path}: unknown key {min(unknown)!r}: expected runs, cache")
+    if unknown := set(values) - {"runs", "cache", "candidates"}:
+        raise RecipeError(f"{path}: unknown key {min(unknown)!r}: expected runs, cache, candidates")
     runs = {name: _read_run(path, name, entry or {}, values["runs"]) for name, entry in values["runs"].items()}
-    build = Build(runs, folder, model, data, values.get("cache") or {})
+    build = Build(runs, folder, model, data, values.get("cache") or {}, values.get("candidates") or {})
     _check_order(path, runs)
     for name in runs:
         build.recipe(name)
@@ -205,7 +206,7 @@ def main(arguments: list[str] | None = None) -> int:
         elif train_chosen(build, args):
             from train.assemble import finish  # torch takes seconds to import
 
-            finish(out, args.build.stem, build.cache)
+            finish(out, args.build.stem, build.cache, build.candidates)
             print_times(build)
     except RecipeError as error:
         print(f"train.build: {error}", file=sys.stderr)

@@ -30,7 +30,7 @@ def main() -> int:
             from nextgpt_lite.checkpoint import WEIGHTS
             from train.assemble import install
 
-            install(build.model, WEIGHTS / "nano", build.cache)
+            install(build.model, WEIGHTS / "nano", build.cache, build.candidates)
             print_times(build)
     except RecipeError as error:
         print(f"train.nano: {error}", file=sys.stderr)
