@@ -14,7 +14,8 @@ help:                ## show these targets
 setup: $(INSTALLED)  ## install the locked packages and this project into .venv
 
 # uv comes from the lock file as well. It checks every hash, so a wheel folder or an index of the machine cannot slip
-# another build of torch in. The stamp is written last: an interrupted set-up is taken up again.
+# another build of torch in. Bytecode is compiled now: where processes may not write it, each would compile torch and
+# transformers for itself, ten seconds of every start. The stamp is written last: an interrupted set-up is taken up again.
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "nextgpt_lite needs Python 3.11 or newer, and '$(PYTHON)' is not: try make PYTHON=/path/to/python3.12" >&2; exit 1; }
@@ -22,7 +23,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 		echo "'$(PYTHON) -m venv' failed: install your system's venv package (on Debian and Ubuntu: python3-venv)" >&2; exit 1; }
 	@awk '/^uv==/ {on=1} on {print} on && !/\\$$/ {exit}' requirements.lock > .venv/uv.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.lock
-	$(BIN)/uv pip sync --python $(BIN)/python --require-hashes requirements.lock
+	$(BIN)/uv pip sync --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock
 	$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation --quiet --editable .
 	@touch $@
 
