@@ -25,6 +25,7 @@ FITTING = {
     "instruction_tuning": SIZES | {"lora": LORA},
     "instruction_tuning_hard": SIZES | {"lora": LORA},
     "instruction_tuning_turns": SIZES | {"lora": LORA},
+    "instruction_tuning_edits": SIZES | {"lora": LORA},
     "joint_training": SIZES | SHAPE | {"bind": CORE["bind"], "dialogues": 18},
     "nextgpt_encoding": SIZES | SHAPE | {"input_projection_settings": GROUP, "image_size": 48},
     "nextgpt_decoding": SIZES,
