@@ -1,8 +1,15 @@
 """What the tests of the composed model share. The folder is built once a session: who changes it works on a copy."""
 
 import shutil
+import signal
 
 import pytest
+
+
+def pytest_configure():
+    """A shell starts what runs in its background with interrupts ignored, and so would every process of a test: servers
+    and trainings that are to end when they are interrupted would not."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
