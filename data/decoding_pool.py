@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: What the forking process says when a child is on its way.
 _TAKEN = b"+"
+#: Threads that need the pool at once wait for one of them to start it.
+_ONE_STARTS = threading.Lock()
 
 
 class DecodingPool:
@@ -95,7 +97,9 @@ def decode_in_pool(file: BinaryIO, form: str, limits: Limits) -> bytes:
         from data.media_intake import decode_in_new_process
 
         return decode_in_new_process(file, form, limits)
-    return _pool_of(os.getpid()).decode(file, form, limits)
+    with _ONE_STARTS:
+        pool = _pool_of(os.getpid())
+    return pool.decode(file, form, limits)
 
 
 @lru_cache(maxsize=1)  # a forked copy of this process, which must not share its parent's connection, starts its own

@@ -12,11 +12,16 @@ if TYPE_CHECKING:
 
 #: Parameters of the core below which handing work to a second thread costs more than the thread saves.
 SMALL = 50_000_000
+#: What torch found fit before anything was changed.
+ALL = torch.get_num_threads()
 
 
 def suit_threads(model: AnyToAny) -> AnyToAny:
-    """``model``; torch has one thread from now on where it is small and on the CPU. OMP_NUM_THREADS goes before."""
-    small = sum(parameter.numel() for parameter in model.core.parameters()) < SMALL
-    if small and model.device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(1)
+    """``model``; this thread of Python computes on one thread where it is small and on the CPU, else on all.
+
+    OMP_NUM_THREADS goes before. A larger model beside a small one has an engine, and so a setting, of its own.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        small = sum(parameter.numel() for parameter in model.core.parameters()) < SMALL
+        torch.set_num_threads(1 if small and model.device.type == "cpu" else ALL)
     return model

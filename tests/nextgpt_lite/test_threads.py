@@ -7,19 +7,20 @@ from nextgpt_lite import threads
 
 
 @pytest.fixture
-def two_threads():
+def three_threads():
     before = torch.get_num_threads()
-    torch.set_num_threads(2)
+    torch.set_num_threads(3)
     yield
     torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(
-    ("environment", "small", "expected"), [({}, 1 << 40, 1), ({}, 1, 2), ({"OMP_NUM_THREADS": "2"}, 1 << 40, 2)]
+    ("environment", "small", "expected"), [({}, 1 << 40, 1), ({}, 1, 2), ({"OMP_NUM_THREADS": "3"}, 1 << 40, 3)]
 )
-def test_threads_suit_the_model(tiny_model, monkeypatch, two_threads, environment, small, expected):
+def test_threads_suit_the_model(tiny_model, monkeypatch, three_threads, environment, small, expected):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(threads, "SMALL", small)
+    monkeypatch.setattr(threads, "ALL", 2)  # a small model before it does not keep a large one on its one thread
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert threads.suit_threads(tiny_model) is tiny_model

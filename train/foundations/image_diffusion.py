@@ -60,7 +60,8 @@ class ImageDiffusionTask(Task):
         self.tokenizer, text_encoder = load_text_encoder(self.model_dir)
         new = not chosen["start"]
         unet = build_unet(self.vae, text_encoder, chosen) if new else load_unet(self.model_dir / chosen["start"])
-        self.model = CaptionedFlow(unet, text_encoder, chosen["condition_noise"], chosen["shift"])
+        self.flow = CaptionedFlow(unet, text_encoder, chosen["condition_noise"], chosen["shift"])
+        self.model: nn.Module = self.flow
         self.world = open_world(chosen["data"])
         stream = self.world.stream("image", chosen["seed"])
         count = pool_size(stream, chosen["pool"])
@@ -70,7 +71,7 @@ class ImageDiffusionTask(Task):
         self.dataset = CaptionedLatents(latents, things, stream, chosen)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
-        return {"unet": list(self.model.unet.parameters())}
+        return {"unet": list(self.flow.unet.parameters())}
 
     def collate(self, items: list[tuple[torch.Tensor, torch.Tensor, str]]) -> dict[str, torch.Tensor]:
         return collate_captioned(self.tokenizer, items)
@@ -79,9 +80,9 @@ class ImageDiffusionTask(Task):
         """Write ``image_decoder``, in half precision: what ``StableDiffusionPipeline.from_pretrained`` reads."""
         pipeline = StableDiffusionPipeline(
             vae=copy.deepcopy(self.vae).half(),
-            text_encoder=copy.deepcopy(self.model.text_encoder).half(),
+            text_encoder=copy.deepcopy(self.flow.text_encoder).half(),
             tokenizer=self.tokenizer,
-            unet=copy.deepcopy(self.model.unet).half(),
+            unet=copy.deepcopy(self.flow.unet).half(),
             scheduler=flow_scheduler(self.settings["sampling_shift"]),
             safety_checker=None,
             feature_extractor=None,
@@ -95,7 +96,7 @@ class ImageDiffusionTask(Task):
         stream = self.world.stream("image", HELD_OUT_SEED, held_out=True)
         count = pool_size(stream, chosen["held_out"])
         latents = image_latents(self.vae, stream, count, chosen["cache_dir"]).float()
-        return evaluate_flow(self.model, self.tokenizer, latents, stream)
+        return evaluate_flow(self.flow, self.tokenizer, latents, stream)
 
 
 class CaptionedLatents(Dataset):

@@ -38,12 +38,8 @@ class ImageRefinementTask(ImageDiffusionTask):
 
     def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
         super().__init__(settings, model_dir)
-        self.flow = self.model
         self.model = RefinedFlow(self.flow, self.vae, load_critic(self.model_dir), self.settings)
         self.dataset = WithPictures(self.dataset, self.vae.config.sample_size)
-
-    def parts(self) -> dict[str, list[nn.Parameter]]:
-        return {"unet": list(self.flow.unet.parameters())}
 
     def collate(self, items: list[tuple]) -> dict[str, torch.Tensor]:
         """The batch of :class:`ImageDiffusionTask`, and ``pixels`` and ``mask`` of its first items."""
@@ -52,17 +48,6 @@ class ImageRefinementTask(ImageDiffusionTask):
             "pixels": image_tensor([item[3] for item in looked_at]),
             "mask": torch.stack([torch.from_numpy(item[4])[None] for item in looked_at]),
         }
-
-    def export(self, model_dir: Path) -> None:
-        refined, self.model = self.model, self.flow
-        super().export(model_dir)
-        self.model = refined
-
-    def evaluate(self) -> dict[str, float]:
-        refined, self.model = self.model, self.flow
-        figures = super().evaluate()
-        self.model = refined
-        return figures
 
 
 class WithPictures(Dataset):
