@@ -34,7 +34,7 @@ def main() -> int:
             print_times(build)
     except RecipeError as error:
         print(f"train.nano: {error}", file=sys.stderr)
-        return 1
+        return 2
     return 0
 
 

@@ -37,16 +37,19 @@ def train(task, steps=3, learning_rate=1e-3):
     return losses
 
 
-@pytest.fixture(scope="module")
-def model_dir(tmp_path_factory):
+def with_vae_and_text_encoder(folder):
     """A model folder with a VAE and a text encoder, as the image diffusion finds it."""
     torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("model")
     ImageVaeTask(VAE, folder).export(folder)
     tokenizer = build_tokenizer(8)
     build_text_encoder(tokenizer, 32, 1).save_pretrained(folder / "text_encoders" / "clip")
     tokenizer.save_pretrained(folder / "text_encoders" / "clip_tokenizer")
     return folder
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory):
+    return with_vae_and_text_encoder(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")

@@ -5,25 +5,19 @@ import shutil
 import pytest
 import torch
 
-from train.foundations.captions import build_text_encoder, build_tokenizer
+from tests.train.test_image_foundations import VAE, with_vae_and_text_encoder
 from train.foundations.image_critic import UNKNOWN, ImageCritic, ImageCriticTask, load_critic
 from train.foundations.image_diffusion import ImageDiffusionTask
 from train.foundations.image_refinement import ImageRefinementTask
 from train.foundations.image_vae import ImageVaeTask
 
-VAE = {"image_size": 32, "block_out_channels": (8, 8, 8, 8), "latent_channels": 4, "pictures": 64, "held_out": 4}
 UNET = {"pool": 12, "held_out": 4, "block_out_channels": (16, 16), "norm_num_groups": 4, "attention_heads": 2}
 
 
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory):
     """A model folder with a VAE, a text encoder, a critic and an image decoder, none of which knows anything yet."""
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("model")
-    ImageVaeTask(VAE, folder).export(folder)
-    tokenizer = build_tokenizer(8)
-    build_text_encoder(tokenizer, 32, 1).save_pretrained(folder / "text_encoders" / "clip")
-    tokenizer.save_pretrained(folder / "text_encoders" / "clip_tokenizer")
+    folder = with_vae_and_text_encoder(tmp_path_factory.mktemp("model"))
     critic_task(folder).export(folder)
     ImageDiffusionTask(UNET | {"cache_dir": str(folder / "pools")}, folder).export(folder)
     return folder
