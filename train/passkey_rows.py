@@ -9,13 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.nn import functional
 from torch.utils.data import Dataset
-from transformers import PreTrainedModel
 
 from data.passkey import ANSWER, FIRST, PLAIN, REPEATED, PasskeyDocument, PasskeyWriter, draw_key
 
 LENGTHS = 13
+SHORT = 128  # tokens
 
 
 @dataclass(frozen=True)
@@ -31,9 +30,8 @@ class PasskeyRows:
             by a gap, so that key and question stand up to ``reach`` positions apart in a row of ``longest`` tokens.
             None = no gap.
         plain_weight: of filler and question in the loss; answers count 1, a key's first mention nothing.
-        repeats: share of the steps whose documents are random tokens said over and over instead. Copying comes of heads
-            that look for what followed before (2209.11895), and nothing teaches them sooner.
-        vocabulary: how many different tokens those are drawn from.
+        short_share: of the steps whose documents have at most ``SHORT`` tokens. Where all lengths come equally often, a
+            small model learns nothing for a long time; from short documents alone it does so within few steps.
     """
 
     writer: PasskeyWriter
@@ -42,8 +40,7 @@ class PasskeyRows:
     longest: int
     reach: int | None = None
     plain_weight: float = 0.05
-    repeats: float = 0.0
-    vocabulary: int = 0
+    short_share: float = 0.0
 
     def __post_init__(self) -> None:
         least = self.writer.shortest
@@ -57,25 +54,11 @@ class PasskeyRows:
         rng = np.random.default_rng((self.seed, step, 3))
         length = self._length(rng)
         count = max(1, self.tokens // length)
-        if self.repeats and rng.random() < self.repeats:
-            return self._repeated(rng, count, length)
         documents = [self._document(rng, length) for _ in range(count)]
         weight = {PLAIN: self.plain_weight, FIRST: 0.0, REPEATED: 1.0, ANSWER: 1.0}
         return {
             "passkey_ids": torch.tensor([document.ids for document in documents]),
             "passkey_weights": torch.tensor([[weight[role] for role in d.roles] for d in documents]),
-            "passkey_positions": torch.stack([self._positions(rng, length) for _ in range(count)]),
-        }
-
-    def _repeated(self, rng: np.random.Generator, count: int, length: int) -> dict[str, torch.Tensor]:
-        """A batch of ``count`` rows: each some random tokens, of which all but their first mention count."""
-        period = int(rng.integers(8, length // 2 + 1))
-        once = torch.from_numpy(rng.integers(self.vocabulary, size=(count, period)))
-        weights = torch.ones(count, length)
-        weights[:, :period] = 0
-        return {
-            "passkey_ids": once.repeat(1, -(-length // period))[:, :length],
-            "passkey_weights": weights,
             "passkey_positions": torch.stack([self._positions(rng, length) for _ in range(count)]),
         }
 
@@ -86,7 +69,9 @@ class PasskeyRows:
 
     def _length(self, rng: np.random.Generator) -> int:
         """One of few lengths: matrix products keep memory for every shape that they have seen."""
-        ratio = self.longest / self.writer.shortest
+        short = bool(self.short_share) and rng.random() < self.short_share
+        longest = min(self.longest, max(SHORT, self.writer.shortest)) if short else self.longest
+        ratio = longest / self.writer.shortest
         return round(self.writer.shortest * ratio ** (rng.integers(LENGTHS) / (LENGTHS - 1)))
 
     def _positions(self, rng: np.random.Generator, length: int) -> torch.Tensor:
@@ -144,29 +129,3 @@ def joined(items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
         if rows:
             batch[name] = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
     return batch
-
-
-def passkey_losses(
-    language_model: PreTrainedModel, ids: torch.Tensor, weights: torch.Tensor, positions: torch.Tensor
-) -> dict[str, torch.Tensor]:
-    """``passkey_loss`` of documents (N, L), read densely, and ``answers``, the share of tokens of weight 1 foretold.
-
-    The mask of ones is needed: without one transformers takes a gap of positions for the border of packed rows.
-    """
-    mask = torch.ones_like(ids)
-    logits = language_model(ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
-    foretold = (logits[:, :-1].argmax(-1) == ids[:, 1:])[weights[:, 1:] == 1].float()
-    return {"passkey_loss": weighted_loss(logits, ids, weights), "answers": foretold.mean()}
-
-
-def sum_of_losses(text_loss: torch.Tensor, passkeys: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """What a task's model returns: the sum to train by, and its parts to look at."""
-    parts = {"text_loss": text_loss, **passkeys}
-    return {"loss": text_loss + passkeys["passkey_loss"], **{name: value.detach() for name, value in parts.items()}}
-
-
-def weighted_loss(logits: torch.Tensor, ids: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Next-token cross-entropy, the mean by ``weights`` (N, L) of the tokens foretold."""
-    losses = functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), ids[:, 1:].flatten(), reduction="none")
-    weights = weights[:, 1:].flatten()
-    return (losses * weights).sum() / weights.sum()

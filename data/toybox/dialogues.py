@@ -7,6 +7,7 @@ says in words what the medium's caption states, so the signal tokens that follow
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,10 +18,10 @@ from data.toybox.dialogue_parts import Dialogue, MediaPart, Speaker, Turn
 from data.toybox.dialogue_perceive import ask, cannot_tell, count, describe, own
 from data.toybox.dialogue_words import decline, talk, text_to_text
 from data.toybox.grammar import LANGUAGES, phrase
-from data.toybox.world import visible
+from data.toybox.world import random_scene, visible
 
 __all__ = [
-    "KINDS", "MODES", "Dialogue", "MediaPart", "Turn", "dialogue", "text_only", "vocabulary_corpus",
+    "KINDS", "MODES", "Dialogue", "MediaPart", "Turn", "dialogue", "misdrawn", "text_only", "vocabulary_corpus",
 ]  # fmt: skip
 
 MODES = ("text", "image", "video", "audio", "points")
@@ -130,6 +131,25 @@ def text_only(conversation: Dialogue, rng: np.random.Generator) -> list[tuple[st
         made = [part for part in parts if isinstance(part, MediaPart)] if conversation.kind == "own" else []
         turns.append((turn.role, parts))
     return turns
+
+
+def misdrawn(conversation: Dialogue, share: float, seed: int) -> Dialogue:
+    """An edit in which a ``share`` of the assistant's media show another scene than its words say: decoders err.
+
+    What a change is made to was said, so the next reply can go by the words. Other kinds come back as they are: there
+    a medium may be all that there is to go by.
+    """
+    if conversation.kind != "edit" or not share:
+        return conversation
+    rng = np.random.default_rng((seed, 0xE44))
+
+    def shown(turn: Turn, part: str | MediaPart) -> str | MediaPart:
+        if isinstance(part, str) or turn.role != "assistant" or rng.random() >= share:
+            return part
+        return replace(part, scene=random_scene(rng))
+
+    turns = tuple(replace(turn, parts=tuple(shown(turn, part) for part in turn.parts)) for turn in conversation.turns)
+    return replace(conversation, turns=turns)
 
 
 def _bracketed(part: str | MediaPart, language: str, rng: np.random.Generator) -> str:

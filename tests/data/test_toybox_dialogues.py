@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from data.toybox.dialogues import KINDS, MediaPart, dialogue, text_only, vocabulary_corpus
+from data.toybox.dialogues import KINDS, MediaPart, dialogue, misdrawn, text_only, vocabulary_corpus
 from data.toybox.grammar import TAG_WORDS, parse_reply, parse_tags
 from data.toybox.world import HELD_OUT_PAIRS, visible
 
@@ -169,6 +169,28 @@ def test_text_only_tells_what_a_user_shows():
                 if medium.scene and len(media_of(turn)) == 1:
                     brackets = parts[0][parts[0].index("[") : parts[0].index("]")]
                     assert visible(medium.scene, medium.modality).items() <= parse_reply(brackets).items()
+
+
+def test_misdrawn_edits_keep_their_words_and_show_something_else():
+    edits = [dialogue(17, index, kind="edit") for index in range(60)]
+    for index, each in enumerate(edits):
+        wrong = misdrawn(each, 1.0, index)
+        assert wrong == misdrawn(each, 1.0, index) and misdrawn(each, 0.0, index) == each
+        for turn, other in zip(each.turns, wrong.turns, strict=True):
+            if turn.role == "user":
+                assert other == turn
+                continue
+            (said, medium), (said_again, shown) = turn.parts, other.parts
+            assert said == said_again and (shown.modality, shown.caption) == (medium.modality, medium.caption)
+            assert shown.scene != medium.scene
+    media = [sum(len(media_of(turn)) for turn in each.turns if turn.role == "assistant") for each in edits]
+    changed = [
+        sum(a != b for a, b in zip(each.turns, misdrawn(each, 0.5, index).turns, strict=True))
+        for index, each in enumerate(edits)
+    ]
+    assert 0.35 < sum(changed) / sum(media) < 0.65
+    question = dialogue(17, 0, kind="own")
+    assert misdrawn(question, 1.0, 0) == question, "there the medium is asked about"
 
 
 def test_vocabulary_corpus_holds_every_tag_and_both_languages():

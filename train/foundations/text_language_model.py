@@ -20,8 +20,9 @@ from data.texts import Text, TextsError, read_texts, split_texts, write_split
 from nextgpt_lite.long_reading import tells_passkey
 from nextgpt_lite.model import language_loss
 from train.foundations.language_model import byte_level_bpe, export_language_model, small_llama
-from train.passkey_rows import PasskeyRows, RandomRows, WithPasskeys, joined, passkey_losses, sum_of_losses
+from train.passkey_rows import PasskeyRows, RandomRows, WithPasskeys, joined
 from train.task import Task
+from train.texts_and_passkeys import TextsAndPasskeys
 
 
 class TextLanguageModelTask(Task):
@@ -40,7 +41,7 @@ class TextLanguageModelTask(Task):
         "rows": 2,  # rows of text of an item
         "items": 4096,  # of a pass through the data
         "passkey_tokens": 1024,  # of an item; 0 = no passkey documents
-        "repeats": 0.0,  # share of the items whose passkey documents are random tokens said over and over
+        "passkey_short": 0.0,  # share of the items whose passkey documents are short ones
         "scored_rows": 16,  # of evaluate()
     }
 
@@ -98,8 +99,7 @@ class TextLanguageModelTask(Task):
             chosen["seed"],
             chosen["passkey_tokens"],
             chosen["length"],
-            repeats=chosen["repeats"],
-            vocabulary=len(self.tokenizer),
+            short_share=chosen["passkey_short"],
         )
 
     def _encode(self, text: str) -> list[int]:
@@ -108,25 +108,3 @@ class TextLanguageModelTask(Task):
     def _row(self, text: Text) -> torch.Tensor:
         """A whole text as ids, the end token behind it."""
         return torch.tensor([*self._encode(text.content), self.tokenizer.eos_token_id])
-
-
-class TextsAndPasskeys(nn.Module):
-    """A causal language model whose loss is that of the texts plus that of the passkey documents."""
-
-    def __init__(self, language_model: LlamaForCausalLM) -> None:
-        super().__init__()
-        self.language_model = language_model
-
-    def forward(
-        self,
-        input_ids: torch.Tensor,
-        passkey_ids: torch.Tensor | None = None,
-        passkey_weights: torch.Tensor | None = None,
-        passkey_positions: torch.Tensor | None = None,
-    ) -> dict[str, torch.Tensor]:
-        """Ids of texts (B, T) without padding; passkey documents (N, L), padded on the right with weight 0."""
-        text_loss = language_loss(self.language_model(input_ids, use_cache=False).logits, input_ids)
-        if passkey_ids is None or passkey_weights is None or passkey_positions is None:
-            return {"loss": text_loss}
-        passkeys = passkey_losses(self.language_model, passkey_ids, passkey_weights, passkey_positions)
-        return sum_of_losses(text_loss, passkeys)

@@ -26,11 +26,11 @@ from data.passkey import PasskeyWriter
 from data.texts import hashes, read_texts
 from data.toybox import dialogues
 from nextgpt_lite.long_adapter import save_adapter
-from nextgpt_lite.model import language_loss
 from nextgpt_lite.quantised import load_quantised
-from train.passkey_rows import PasskeyRows, WithPasskeys, joined, passkey_losses, sum_of_losses
+from train.passkey_rows import PasskeyRows, WithPasskeys, joined
 from train.recipe import RecipeError
 from train.task import Task
+from train.texts_and_passkeys import TextsAndPasskeys
 
 
 class ContextExtensionTask(Task):
@@ -151,31 +151,19 @@ class ContextExtensionTask(Task):
         return PasskeyRows(writer, chosen["seed"], chosen["passkey_tokens"], chosen["passkey_longest"], reach)
 
 
-class LongRows(nn.Module):
+class LongRows(TextsAndPasskeys):
     """A causal language model on whole rows: in groups while it trains, densely while it is evaluated.
 
     Passkey documents are read densely: they are no longer than a group, inside which nothing is cut.
     """
 
     def __init__(self, language_model: PreTrainedModel, shifted: ShiftedAttention) -> None:
-        super().__init__()
-        self.language_model, self.shifted = language_model, shifted
+        super().__init__(language_model)
+        self.shifted = shifted
 
-    def forward(
-        self,
-        input_ids: torch.Tensor,
-        passkey_ids: torch.Tensor | None = None,
-        passkey_weights: torch.Tensor | None = None,
-        passkey_positions: torch.Tensor | None = None,
-    ) -> dict[str, torch.Tensor]:
-        """Ids (B, T) without padding; passkey documents (N, L), padded on the right with weight 0."""
+    def text_logits(self, input_ids: torch.Tensor) -> torch.Tensor:
         shifted = self.shifted.batch(input_ids.shape[1]) if self.training else None
-        logits = self.language_model(input_ids, use_cache=False, shifted_attention=shifted).logits
-        text_loss = language_loss(logits, input_ids)
-        if passkey_ids is None or passkey_weights is None or passkey_positions is None:
-            return {"loss": text_loss}
-        passkeys = passkey_losses(self.language_model, passkey_ids, passkey_weights, passkey_positions)
-        return sum_of_losses(text_loss, passkeys)
+        return self.language_model(input_ids, use_cache=False, shifted_attention=shifted).logits
 
     @property
     def _no_split_modules(self) -> list[str] | None:

@@ -115,6 +115,7 @@ class DialogueTask(Task):
         "seed": 21,
         "dialogues": 20_000,
         "kinds": [],  # of dialogue; none = all, by their own weights
+        "misdrawn": 0.0,  # share of the assistant's media in Toybox's edits that show something else than was said
         "tokens_per_bin": 2048,
         "caption_weight": 2.0,
         "word_weight": 0.0,  # of the words that signal tokens must tell of their caption; 0 = no such loss

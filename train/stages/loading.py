@@ -53,6 +53,8 @@ class Loader:
     ) -> None:
         if settings["bad_records"] not in POLICIES:
             raise RecipeError(f"bad_records must be one of {', '.join(POLICIES)}, not {settings['bad_records']!r}")
+        if settings["misdrawn"] and settings["noise_weight"]:
+            raise RecipeError("misdrawn must be 0 where noise_weight is not: what was misdrawn is nothing to aim at")
         self.settings, self.config, self.kinds = settings, config, kinds
         self.encoder, self.tokenizer = encoder, tokenizer
         self.sources = sources_of(settings["data"], settings["embeddings"])
@@ -94,7 +96,8 @@ class Loader:
             if source.streamed:
                 lists.append(SpokenStream(opened_stream(source, seed), source))
             elif source.toybox:
-                lists.append(ListStream(self._toybox(chosen["seed"], chosen["dialogues"]), seed))
+                dialogues = self._toybox(chosen["seed"], chosen["dialogues"], chosen["misdrawn"])
+                lists.append(ListStream(dialogues, seed))
             else:
                 lists.append(ListStream(list(manifest_dialogues(source, False, chosen["seed"])), seed))
         self._check_manifests()
@@ -215,12 +218,12 @@ class Loader:
         for source in self.sources:
             if source.toybox:
                 seed, count = (EVALUATION_SEED, "held_out") if held_out else (chosen["seed"], "dialogues")
-                yield from self._toybox(seed, chosen[count])
+                yield from self._toybox(seed, chosen[count], 0.0 if held_out else chosen["misdrawn"])
             else:
                 yield from manifest_dialogues(source, held_out, chosen["seed"])
 
-    def _toybox(self, seed: int, count: int) -> list[Spoken]:
-        return list(toybox_dialogues(seed, count, self.kinds, self.encoder.modalities))
+    def _toybox(self, seed: int, count: int, misdrawn: float) -> list[Spoken]:
+        return list(toybox_dialogues(seed, count, self.kinds, self.encoder.modalities, misdrawn))
 
     def _check_manifests(self) -> None:
         """What evaluate() will read must be sound too, and known to be so before training."""

@@ -27,7 +27,7 @@ from data.manifest import MEDIA, FormatError, Record
 from data.mixture import RecordStream
 from data.records import Located, scan_manifest
 from data.shards import Shards
-from data.toybox.dialogues import Dialogue, MediaPart, dialogue
+from data.toybox.dialogues import Dialogue, MediaPart, dialogue, misdrawn
 from train.recipe import RecipeError, nearest
 from train.stages.media_parts import AT_START, FilePart
 
@@ -120,17 +120,20 @@ def _source(entry: Any, embeddings: str) -> Source:
 # Dialogues of a source
 
 
-def toybox_dialogues(seed: int, count: int, kinds: list[str], modalities: Sequence[str] = MEDIA) -> Iterator[Spoken]:
+def toybox_dialogues(
+    seed: int, count: int, kinds: list[str], modalities: Sequence[str] = MEDIA, misdrawn_share: float = 0.0
+) -> Iterator[Spoken]:
     """Dialogues of Toybox; ``kinds`` are taken in turn, none = all, by their own weights.
 
     Those that show a medium of none of ``modalities`` are left out. RecipeError where hardly any is left.
+    ``misdrawn_share``: see :func:`data.toybox.dialogues.misdrawn`.
     """
     found = 0
     for index in itertools.count():
         if found == count:
             return
         kind = kinds[found % len(kinds)] if kinds else None
-        told = dialogue(seed, index, kind=kind)
+        told = misdrawn(dialogue(seed, index, kind=kind), misdrawn_share, index)
         if _shown(told) <= set(modalities):
             found += 1
             yield Spoken(messages_of(told), told.kind, f"{TOYBOX} {seed}, dialogue {index}", TOYBOX)
