@@ -30,6 +30,7 @@ class PasskeyRows:
             by a gap, so that key and question stand up to ``reach`` positions apart in a row of ``longest`` tokens.
             None = no gap.
         plain_weight: of filler and question in the loss; answers count 1, a key's first mention nothing.
+        shortest: length of the shortest, if the writer's shortest is not to be it.
         short_share: of the steps whose documents have at most ``SHORT`` tokens. Where all lengths come equally often, a
             small model learns nothing for a long time; from short documents alone it does so within few steps.
     """
@@ -41,9 +42,10 @@ class PasskeyRows:
     reach: int | None = None
     plain_weight: float = 0.05
     short_share: float = 0.0
+    shortest: int = 0
 
     def __post_init__(self) -> None:
-        least = self.writer.shortest
+        least = max(self.shortest, self.writer.shortest)
         if self.longest < least:
             raise ValueError(f"passkey documents of at most {self.longest} tokens are too short: expected {least}")
         if self.reach is not None and self.reach < self.longest:
@@ -70,9 +72,10 @@ class PasskeyRows:
     def _length(self, rng: np.random.Generator) -> int:
         """One of few lengths: matrix products keep memory for every shape that they have seen."""
         short = bool(self.short_share) and rng.random() < self.short_share
-        longest = min(self.longest, max(SHORT, self.writer.shortest)) if short else self.longest
-        ratio = longest / self.writer.shortest
-        return round(self.writer.shortest * ratio ** (rng.integers(LENGTHS) / (LENGTHS - 1)))
+        shortest = max(self.shortest, self.writer.shortest)
+        longest = min(self.longest, max(SHORT, shortest)) if short else self.longest
+        ratio = longest / shortest
+        return round(shortest * ratio ** (rng.integers(LENGTHS) / (LENGTHS - 1)))
 
     def _positions(self, rng: np.random.Generator, length: int) -> torch.Tensor:
         """Places 0 to L, those behind a random one moved on by a random gap (L,)."""

@@ -63,6 +63,10 @@ def test_a_share_of_the_steps_has_short_documents(writer):
         lengths = [rows.batch(step)["passkey_ids"].shape[1] for step in range(60)]
         return sum(length <= max(SHORT, writer.shortest) for length in lengths) / len(lengths)
 
+    long = PasskeyRows(writer, seed=3, tokens=900, longest=600, shortest=300)
+    assert all(300 <= long.batch(step)["passkey_ids"].shape[1] <= 600 for step in range(20))
+    with pytest.raises(ValueError, match="expected 700"):
+        PasskeyRows(writer, seed=3, tokens=900, longest=600, shortest=700)
     assert short(1.0) == 1.0 and 0.4 < short(0.5) < 0.75 and short(0.0) < 0.3
 
 

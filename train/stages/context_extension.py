@@ -53,6 +53,7 @@ class ContextExtensionTask(Task):
         },
         "held_out": 4,  # rows of evaluate()
         "passkey_tokens": 0,  # passkey documents beside each row, in tokens; 0 = none
+        "passkey_shortest": 0,
         "passkey_longest": 2048,  # read densely: no longer than a group
         "passkey_gaps": True,  # key and question up to `length` positions apart
     }
@@ -148,7 +149,8 @@ class ContextExtensionTask(Task):
             return None
         writer = PasskeyWriter(lambda text: self.tokenizer(text, add_special_tokens=False)["input_ids"])
         reach = chosen["length"] if chosen["passkey_gaps"] else None
-        return PasskeyRows(writer, chosen["seed"], chosen["passkey_tokens"], chosen["passkey_longest"], reach)
+        tokens, shortest, longest = (chosen[f"passkey_{name}"] for name in ("tokens", "shortest", "longest"))
+        return PasskeyRows(writer, chosen["seed"], tokens, longest, reach, shortest=shortest)
 
 
 class LongRows(TextsAndPasskeys):
