@@ -3,7 +3,8 @@
     nextgpt-lite bench embed
 
 From files, media are decoded and encoded, and captions read, in every step; from embeddings they are rows of shards.
-Nothing else differs: the same records, batches and weights. Forward and backward count, not the optimiser.
+Nothing else differs: the same records, batches and weights, and as many CPU threads as the recipe trains on. Forward
+and backward count, not the optimiser.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ MODALITIES = ("image", "audio", "video")
 
 def run(scenes: int = 24, rounds: int = 3, model: str | Path = "nano") -> dict[str, Any]:
     """Samples a second from files and from embeddings, and their ratio, by stage."""
-    folder = resolve_model(model)
+    folder, threads = resolve_model(model), torch.get_num_threads()
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
         assembled = assemble(folder, place / "model")
@@ -40,7 +41,10 @@ def run(scenes: int = 24, rounds: int = 3, model: str | Path = "nano") -> dict[s
         started = time.perf_counter()
         done = embed_manifest(manifest, place / "embeddings", Making(assembled, captions=True))
         seconds = time.perf_counter() - started
-        figures = {name: of_stage(name, assembled, manifest, place / "embeddings", rounds) for name in STAGES}
+        try:
+            figures = {name: of_stage(name, assembled, manifest, place / "embeddings", rounds) for name in STAGES}
+        finally:
+            torch.set_num_threads(threads)
     return {
         "conversations": scenes,
         "media_embedded_a_second": done["media"] / seconds,
@@ -65,6 +69,7 @@ def of_stage(stage: str, model: Path, manifest: Path, embeddings: Path, rounds: 
     rates = {}
     for name, source in (("from_files", IN_STEPS), ("from_embeddings", str(embeddings))):
         recipe = recipe_for(stage, model, manifest, source)
+        torch.set_num_threads(recipe.threads)
         task = build_task(recipe)
         for part, parameters in task.parts().items():  # what the stage does not train needs no gradients
             for parameter in parameters:

@@ -78,29 +78,54 @@ class PasskeyRows:
         return round(shortest * ratio ** (rng.integers(LENGTHS) / (LENGTHS - 1)))
 
     def _positions(self, rng: np.random.Generator, length: int) -> torch.Tensor:
-        """Places 0 to L, those behind a random one moved on by a random gap (L,)."""
-        positions = torch.arange(length)
-        if self.reach is not None:
-            cut, gap = rng.integers(length), rng.integers(self.reach - length + 1)
-            positions[cut:] += int(gap)
-        return positions
+        return torch.arange(length) if self.reach is None else spread_positions(rng, length, self.reach)
+
+
+def spread_positions(rng: np.random.Generator, length: int, reach: int) -> torch.Tensor:
+    """Places 0 to L, those behind a random one moved on by a random gap (L,): all are below ``reach`` (PoSE)."""
+    positions = torch.arange(length)
+    cut, gap = rng.integers(length), rng.integers(reach - length + 1)
+    positions[cut:] += int(gap)
+    return positions
+
+
+@dataclass(frozen=True)
+class SpreadPieces:
+    """A piece of ``length`` tokens of each row of text, its positions spread over ``reach``.
+
+    Rows are read in groups, so nothing in them is further away than a group is long. In a spread piece it is.
+    """
+
+    seed: int
+    length: int
+    reach: int
+
+    def batch(self, index: int, rows: torch.Tensor) -> dict[str, torch.Tensor]:
+        """``spread_ids`` and ``spread_positions`` (B, L) of rows (B, T)."""
+        rng = np.random.default_rng((self.seed, index, 4))
+        start = int(rng.integers(rows.shape[1] - self.length + 1))
+        positions = [spread_positions(rng, self.length, self.reach) for _ in rows]
+        return {"spread_ids": rows[:, start : start + self.length], "spread_positions": torch.stack(positions)}
 
 
 class WithPasskeys(Dataset):
-    """Items of ``texts``, ids (B, T), as ``input_ids``, each with passkey documents of its own.
+    """Items of ``texts``, ids (B, T), as ``input_ids``, each with passkey documents and spread pieces of its own.
 
     ``texts`` may be a tensor (items, B, T).
     """
 
-    def __init__(self, texts: RandomRows | torch.Tensor, passkeys: PasskeyRows | None) -> None:
-        self.texts, self.passkeys = texts, passkeys
+    def __init__(
+        self, texts: RandomRows | torch.Tensor, passkeys: PasskeyRows | None, pieces: SpreadPieces | None = None
+    ) -> None:
+        self.texts, self.passkeys, self.pieces = texts, passkeys, pieces
 
     def __len__(self) -> int:
         return len(self.texts)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         documents = {} if self.passkeys is None else self.passkeys.batch(index)
-        return {"input_ids": self.texts[index], **documents}
+        pieces = {} if self.pieces is None else self.pieces.batch(index, self.texts[index])
+        return {"input_ids": self.texts[index], **documents, **pieces}
 
 
 class RandomRows(Dataset):
@@ -131,4 +156,7 @@ def joined(items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
         rows = [row for item in items if name in item for row in item[name]]
         if rows:
             batch[name] = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    for name in ("spread_ids", "spread_positions"):
+        if name in items[0]:
+            batch[name] = torch.cat([item[name] for item in items])
     return batch

@@ -30,28 +30,36 @@ class TextsAndPasskeys(nn.Module):
         passkey_ids: torch.Tensor | None = None,
         passkey_weights: torch.Tensor | None = None,
         passkey_positions: torch.Tensor | None = None,
+        spread_ids: torch.Tensor | None = None,
+        spread_positions: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
-        """Ids of texts (B, T) without padding; passkey documents (N, L), padded on the right with weight 0."""
-        text_loss = language_loss(self.text_logits(input_ids), input_ids)
-        if passkey_ids is None or passkey_weights is None or passkey_positions is None:
-            return {"loss": text_loss}
-        passkeys = passkey_losses(self.language_model, passkey_ids, passkey_weights, passkey_positions)
-        parts = {"text_loss": text_loss, **passkeys}
-        loss = text_loss + passkeys["passkey_loss"]
+        """Ids of texts (B, T) without padding; passkey documents (N, L), padded on the right with weight 0; pieces of
+        the texts at positions with a gap (B, P)."""
+        parts = {"text_loss": language_loss(self.text_logits(input_ids), input_ids)}
+        if passkey_ids is not None and passkey_weights is not None and passkey_positions is not None:
+            parts |= passkey_losses(self.language_model, passkey_ids, passkey_weights, passkey_positions)
+        if spread_ids is not None and spread_positions is not None:
+            logits = logits_at(self.language_model, spread_ids, spread_positions)
+            parts["spread_loss"] = language_loss(logits, spread_ids)
+        loss = torch.stack([value for name, value in parts.items() if name.endswith("_loss")]).sum()
         return {"loss": loss, **{name: value.detach() for name, value in parts.items()}}
 
 
 def passkey_losses(
     language_model: PreTrainedModel, ids: torch.Tensor, weights: torch.Tensor, positions: torch.Tensor
 ) -> dict[str, torch.Tensor]:
-    """``passkey_loss`` of documents (N, L), read densely, and ``answers``, the share of tokens of weight 1 foretold.
+    """``passkey_loss`` of documents (N, L), read densely, and ``answers``, the share of tokens of weight 1 foretold."""
+    logits = logits_at(language_model, ids, positions)
+    foretold = (logits[:, :-1].argmax(-1) == ids[:, 1:])[weights[:, 1:] == 1].float()
+    return {"passkey_loss": weighted_loss(logits, ids, weights), "answers": foretold.mean()}
+
+
+def logits_at(language_model: PreTrainedModel, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """Logits (N, L, V) of ids at positions with gaps, read densely.
 
     The mask of ones is needed: without one transformers takes a gap of positions for the border of packed rows.
     """
-    mask = torch.ones_like(ids)
-    logits = language_model(ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
-    foretold = (logits[:, :-1].argmax(-1) == ids[:, 1:])[weights[:, 1:] == 1].float()
-    return {"passkey_loss": weighted_loss(logits, ids, weights), "answers": foretold.mean()}
+    return language_model(ids, attention_mask=torch.ones_like(ids), position_ids=positions, use_cache=False).logits
 
 
 def weighted_loss(logits: torch.Tensor, ids: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from data.passkey import PasskeyWriter
-from train.passkey_rows import SHORT, PasskeyRows, RandomRows, WithPasskeys, joined
+from train.passkey_rows import SHORT, PasskeyRows, RandomRows, SpreadPieces, WithPasskeys, joined
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +89,19 @@ def test_texts_are_cut_at_random_and_joined_with_documents(writer):
     assert joined([WithPasskeys(texts, None)[0]]).keys() == {"input_ids"}
     with pytest.raises(ValueError, match="hold 100 tokens, too few for a row of 101"):
         RandomRows(ids, 101, 1, 1, 0)
+
+
+def test_a_spread_piece_is_text_with_a_gap_in_its_positions(writer):
+    rows = torch.arange(600).view(2, 300)
+    pieces = SpreadPieces(seed=3, length=100, reach=5000)
+    reached = []
+    for index in range(30):
+        piece = pieces.batch(index, rows)
+        ids, positions = piece["spread_ids"], piece["spread_positions"]
+        assert ids.shape == positions.shape == (2, 100) and bool((ids.diff() == 1).all())
+        assert torch.equal(ids[1] - ids[0], torch.full((100,), 300))
+        assert bool((positions.diff() >= 1).all()) and int((positions.diff() > 1).sum()) <= 2
+        reached.append(int(positions.max()))
+    assert 3000 < max(reached) < 5000
+    items = [WithPasskeys(rows[None], None, pieces)[0] for _ in range(2)]
+    assert joined(items)["spread_positions"].shape == (4, 100)

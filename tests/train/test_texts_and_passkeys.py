@@ -1,5 +1,6 @@
 """What a language model learns from passkey documents: weighted losses, answers told, positions with gaps."""
 
+import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -56,3 +57,10 @@ def test_the_loss_is_that_of_the_texts_and_of_the_documents():
     assert both["text_loss"] == model(texts)["loss"]
     assert both["passkey_loss"] == passkey_losses(model.language_model, *asked)["passkey_loss"]
     assert both["loss"] == both["text_loss"] + both["passkey_loss"] and both["loss"].requires_grad
+    spread = {"spread_ids": texts, "spread_positions": torch.arange(9).expand(2, 9)}
+    assert model(texts, **spread)["spread_loss"].item() == pytest.approx(both["text_loss"].item(), rel=1e-5)
+    spread["spread_positions"] = torch.tensor([[0, 1, 2, 3, 30, 31, 32, 33, 34]]).expand(2, 9)
+    all_three = model(texts, *asked, **spread)
+    assert all_three["spread_loss"] != both["text_loss"]
+    sums = both["loss"] + all_three["spread_loss"]
+    assert all_three["loss"].item() == pytest.approx(sums.item(), rel=1e-5)

@@ -27,7 +27,7 @@ from data.texts import hashes, read_texts
 from data.toybox import dialogues
 from nextgpt_lite.long_adapter import save_adapter
 from nextgpt_lite.quantised import load_quantised
-from train.passkey_rows import PasskeyRows, WithPasskeys, joined
+from train.passkey_rows import PasskeyRows, SpreadPieces, WithPasskeys, joined
 from train.recipe import RecipeError
 from train.task import Task
 from train.texts_and_passkeys import TextsAndPasskeys
@@ -56,6 +56,7 @@ class ContextExtensionTask(Task):
         "passkey_shortest": 0,
         "passkey_longest": 2048,  # read densely: no longer than a group
         "passkey_gaps": True,  # key and question up to `length` positions apart
+        "spread": 0,  # tokens of a piece of each row that is read once more with its positions spread over `length`
     }
 
     def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
@@ -67,7 +68,7 @@ class ContextExtensionTask(Task):
         self.model = LongRows(language_model, ShiftedAttention(chosen["form"], chosen["group"]))
         rows = self._rows(chosen["seed"], chosen["rows"] + chosen["held_out"])
         self.held_out = rows[: chosen["held_out"]]
-        self.dataset: Dataset = WithPasskeys(rows[chosen["held_out"] :].unsqueeze(1), self._passkeys())
+        self.dataset: Dataset = WithPasskeys(rows[chosen["held_out"] :].unsqueeze(1), self._passkeys(), self._pieces())
 
     @property
     def language_model(self) -> PreTrainedModel:
@@ -151,6 +152,12 @@ class ContextExtensionTask(Task):
         reach = chosen["length"] if chosen["passkey_gaps"] else None
         tokens, shortest, longest = (chosen[f"passkey_{name}"] for name in ("tokens", "shortest", "longest"))
         return PasskeyRows(writer, chosen["seed"], tokens, longest, reach, shortest=shortest)
+
+    def _pieces(self) -> SpreadPieces | None:
+        chosen = self.settings
+        if chosen["spread"] > chosen["length"]:
+            raise RecipeError(f"spread is {chosen['spread']}, more than the {chosen['length']} tokens of a row")
+        return SpreadPieces(chosen["seed"], chosen["spread"], chosen["length"]) if chosen["spread"] else None
 
 
 class LongRows(TextsAndPasskeys):
