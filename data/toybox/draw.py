@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from data.toybox.draw_backgrounds import paint_background
 from data.toybox.draw_things import PAINTERS
-from data.toybox.world import HELD_OUT_PAIRS, PLACES, Scene
+from data.toybox.world import PLACES, Scene
 
 COLOUR_VALUES: dict[str, tuple[int, int, int]] = {
     "red": (222, 32, 38), "orange": (255, 138, 18), "yellow": (255, 220, 30), "green": (34, 160, 62),
@@ -63,12 +63,11 @@ class _Details:
     wobble: np.ndarray
 
 
-def render_image(scene: Scene, size: int = 128, paint: tuple[int, int, int] | None = None) -> np.ndarray:
-    """The picture of ``scene``: uint8 (size, size, 3), RGB. Things have the colour ``paint`` in place of their own."""
+def render_image(scene: Scene, size: int = 128) -> np.ndarray:
+    """The picture of ``scene``: uint8 (size, size, 3), RGB."""
     details, rng = _details(scene)
     picture = paint_background(scene.background, rng, SUPERSAMPLING * size)
-    inks = _inks(COLOUR_VALUES[scene.colour] if paint is None else paint, details)
-    _draw_layers(picture, scene.thing, _row(scene, details), inks)
+    _paint(picture, scene, details, _row(scene, details))
     return _finish(picture, details)
 
 
@@ -81,8 +80,7 @@ def render_video(scene: Scene, frames: int = 8, size: int = 128) -> np.ndarray:
     clip = []
     for frame in range(frames):
         picture = background.copy()
-        poses = [_moved(scene.motion, details, frame / (frames - 1))]
-        _draw_layers(picture, scene.thing, poses, _inks(COLOUR_VALUES[scene.colour], details))
+        _paint(picture, scene, details, [_moved(scene.motion, details, frame / (frames - 1))])
         clip.append(_finish(picture, details))
     return np.stack(clip)
 
@@ -165,6 +163,10 @@ def _outline_of(thing: str) -> tuple[np.ndarray, list[tuple[int, int, str]]]:
     return points, [(end - len(layer.points), end, layer.ink) for end, layer in zip(ends, layers, strict=True)]
 
 
+def _paint(picture: Image.Image, scene: Scene, details: _Details, poses: list[Pose]) -> None:
+    _draw_layers(picture, scene.thing, poses, _inks(scene.colour, details))
+
+
 def _draw_layers(picture: Image.Image, thing: str, poses: list[Pose], inks: dict) -> None:
     points, layers = _outline_of(thing)
     draw = ImageDraw.Draw(picture)
@@ -178,18 +180,8 @@ def _draw_layers(picture: Image.Image, thing: str, poses: list[Pose], inks: dict
             draw.polygon(flat[2 * start : 2 * end], fill=inks[ink])
 
 
-def unnamed_colour(thing: str, rng: np.random.Generator) -> tuple[int, int, int]:
-    """A random bright RGB colour that nobody names, never nearest to the colour in which the thing is held out."""
-    while True:
-        hue, saturation, value = rng.random(), rng.uniform(0.45, 1), rng.uniform(0.45, 1)
-        red, green, blue = (round(255 * channel) for channel in colorsys.hsv_to_rgb(hue, saturation, value))
-        distances = {name: np.hypot.reduce(np.subtract((red, green, blue), rgb)) for name, rgb in COLOUR_VALUES.items()}
-        if (thing, min(distances, key=distances.__getitem__)) not in HELD_OUT_PAIRS:
-            return red, green, blue
-
-
-def _inks(colour: tuple[int, int, int], details: _Details) -> dict[str, tuple[int, int, int]]:
-    hue, saturation, value = colorsys.rgb_to_hsv(*(channel / 255 for channel in colour))
+def _inks(colour: str, details: _Details) -> dict[str, tuple[int, int, int]]:
+    hue, saturation, value = colorsys.rgb_to_hsv(*(channel / 255 for channel in COLOUR_VALUES[colour]))
     body = np.array(colorsys.hsv_to_rgb((hue + details.hue) % 1, saturation, min(value * details.value, 1.0))) * 255
     shades = (body, 0.76 * body, 0.66 * body + 0.34 * 255)
     return FIXED_INKS | {n: (int(i[0]), int(i[1]), int(i[2])) for n, i in zip(_SHADES, shades, strict=True)}

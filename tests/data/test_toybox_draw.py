@@ -8,8 +8,8 @@ import pytest
 
 from data.toybox import render
 from data.toybox.contact_sheet import contact_sheet
-from data.toybox.draw import COLOUR_VALUES, render_image, render_video, unnamed_colour
-from data.toybox.world import BACKGROUNDS, COLOURS, HELD_OUT_PAIRS, MOTIONS, PLACES, SIZES, THINGS, sample
+from data.toybox.draw import COLOUR_VALUES, render_image, render_video
+from data.toybox.world import BACKGROUNDS, COLOURS, MOTIONS, PLACES, SIZES, THINGS, sample
 
 SIZE = 128
 
@@ -194,19 +194,3 @@ def test_render_covers_every_modality(modality, shape):
 def test_render_names_what_it_can_render():
     with pytest.raises(ValueError, match="unknown modality 'smell': expected one of image, video, audio, points"):
         render(scene_of(), "smell")
-
-
-@pytest.mark.parametrize("thing", THINGS)
-def test_unnamed_colours_are_many_and_never_the_one_held_out(thing):
-    rng = np.random.default_rng(3)
-    palette = np.array(list(COLOUR_VALUES.values()))
-    drawn = np.array([unnamed_colour(thing, rng) for _ in range(200)])
-    nearest = np.linalg.norm(drawn[:, None] - palette, axis=-1).argmin(1)
-    names = {list(COLOUR_VALUES)[number] for number in nearest}
-    assert names == {colour for colour in COLOURS if (thing, colour) not in HELD_OUT_PAIRS}
-
-
-def test_paint_takes_the_place_of_the_colour_and_of_nothing_else():
-    scene = scene_of(3, thing="kettle", colour="red")
-    painted = render_image(scene, SIZE, COLOUR_VALUES["green"])
-    assert np.array_equal(painted, render_image(replace(scene, colour="green"), SIZE))

@@ -12,11 +12,10 @@ from data.toybox.world import HELD_OUT_PAIRS, sample
 from decoders.image import ImageDecoder, image_tensor
 from decoders.video import VideoDecoder
 from train.foundations.captions import build_text_encoder, build_tokenizer, random_caption
-from train.foundations.image_diffusion import ImageDiffusionTask, recoloured
+from train.foundations.image_diffusion import ImageDiffusionTask
 from train.foundations.image_vae import ImageVaeTask, standardise_latents
 from train.foundations.pools import _touched
 from train.foundations.video_diffusion import VideoDiffusionTask
-from train.recipe import RecipeError
 from train.worlds import ToyboxWorld
 
 VAE = {"image_size": 32, "block_out_channels": (8, 8, 8, 8), "latent_channels": 4, "pictures": 64, "held_out": 4}
@@ -178,19 +177,3 @@ def test_a_trained_unet_can_be_trained_on(image_task, model_dir):
     further = ImageDiffusionTask(image_task.settings | {"start": "image_decoder/unet"}, model_dir)
     for ours, theirs in zip(further.model.unet.parameters(), image_task.model.unet.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)
-
-
-def test_recoloured_pictures_have_no_word_for_their_colour(image_task, model_dir):
-    task = ImageDiffusionTask(image_task.settings | {"recoloured": 0.5}, model_dir)
-    stream, plain = task.dataset.stream, image_task.dataset.stream
-    changed = [not np.array_equal(stream.medium(row), plain.medium(row)) for row in range(60)]
-    named = ["colour" in parse_tags(stream.caption(row)) for row in range(60)]
-    assert named == [not each for each in changed] and 18 < sum(changed) < 42
-    pair = dict.fromkeys(SHARES, 0.0) | {"pair_share": 1.0}
-    tags = [parse_tags(random_caption(stream, row, np.random.default_rng(row), pair)) for row in range(60)]
-    assert [set(each) for each in tags] == [{"thing", "colour"} if name else {"thing"} for name in named]
-
-
-def test_pictures_of_files_cannot_be_recoloured(model_dir):
-    with pytest.raises(RecipeError, match="recoloured must be 0"):
-        recoloured(object(), 0.5)

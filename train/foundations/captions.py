@@ -28,7 +28,7 @@ def random_caption(stream: MediaStream, index: int, rng: np.random.Generator, se
         return stream.caption(index)
     kind -= settings["full_share"]
     if kind < settings["pair_share"]:
-        return stream.caption(index, lambda known: {n: v for n, v in known.items() if n in ("thing", "colour")})
+        return stream.caption(index, lambda known: {name: known[name] for name in ("thing", "colour")})
     if kind < settings["pair_share"] + settings["alone_share"]:
         return stream.caption(index, lambda known: {"thing": known["thing"]})
 

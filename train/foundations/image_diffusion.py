@@ -10,7 +10,6 @@ Letters: B pictures, C latent channels, h x w latent pixels, L condition tokens,
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,7 +26,6 @@ from train.foundations.pools import HELD_OUT_SEED, TRAIN_SEED, image_latents, im
 from train.recipe import RecipeError
 from train.task import Task
 from train.worlds import MediaStream, open_world
-from train.worlds.toybox_world import ToyboxStream
 
 
 class ImageDiffusionTask(Task):
@@ -48,7 +46,6 @@ class ImageDiffusionTask(Task):
         "alone_share": 0.0,  # name the thing; the rest keep each attribute with chance
         "attribute_share": 0.6,
         "condition_noise": 0.1,  # deviation of the noise on conditions: projections only come near them
-        "recoloured": 0.0,  # share of Toybox's pictures whose things have colours without a name
         "thing_weight": 3.0,  # added to the weight of latent cells that a thing touches
         "shift": 1.0,  # above 1: more training at high noise, where the caption alone can tell what is to come
         "sampling_shift": 1.0,  # above 1: more of the solver's steps at high noise
@@ -67,8 +64,6 @@ class ImageDiffusionTask(Task):
         self.model: nn.Module = self.flow
         self.world = open_world(chosen["data"])
         stream = self.world.stream("image", chosen["seed"])
-        if chosen["recoloured"]:
-            stream = recoloured(stream, chosen["recoloured"])
         count = pool_size(stream, chosen["pool"])
         latents = image_latents(self.vae, stream, count, chosen["cache_dir"])
         size, cells = self.vae.config.sample_size, latents.shape[-1]
@@ -153,13 +148,6 @@ class CaptionedFlow(nn.Module):
     def velocity(self, noisy: torch.Tensor, timestep: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         """Predicted velocity (B, C, h, w)."""
         return self.unet(noisy, timestep, encoder_hidden_states=condition).sample
-
-
-def recoloured(stream: MediaStream, share: float) -> ToyboxStream:
-    """The stream with a share of its pictures in colours without a name. RecipeError where the pictures are files."""
-    if not isinstance(stream, ToyboxStream):
-        raise RecipeError("recoloured must be 0 with data of one's own: only Toybox's things have other colours")
-    return replace(stream, recoloured=share)
 
 
 def pool_size(stream: MediaStream, wanted: int) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 
 from data import toybox
 from data.toybox import dialogues
-from data.toybox.draw import render_image, render_video, thing_mask, unnamed_colour
+from data.toybox.draw import render_image, render_video, thing_mask
 from data.toybox.grammar import TAG_WORDS, tag_caption
 from data.toybox.points import render_points
 from data.toybox.sound import render_audio
@@ -23,21 +23,17 @@ from train.worlds.base import ENDLESS, Keep
 
 @dataclass(frozen=True)
 class ToyboxStream:
-    """Item i shows ``sample(seed, i)``; in a share ``recoloured`` of the pictures, in a colour that has no name.
-
-    What stays of a thing in every colour is its shape: a decoder learns that the one does not settle the other.
-    """
+    """Item i shows ``sample(seed, i)``."""
 
     modality: str
     seed: int
-    recoloured: float = 0.0
 
     def __len__(self) -> int:
         return ENDLESS
 
     @property
     def key(self) -> str:
-        return toybox_hash() + (f"-{self.recoloured}" if self.recoloured else "")
+        return toybox_hash()
 
     def scene(self, index: int) -> Scene:
         """The truth of item ``index``."""
@@ -46,7 +42,7 @@ class ToyboxStream:
     def medium(self, index: int, size: int = 64) -> np.ndarray:
         scene = self.scene(index)
         if self.modality == "image":
-            return render_image(scene, size, self._paint(index, scene))
+            return render_image(scene, size)
         if self.modality == "video":
             return render_video(scene, size=size)
         return render_audio(scene) if self.modality == "audio" else render_points(scene)
@@ -55,19 +51,11 @@ class ToyboxStream:
         return thing_mask(self.scene(index), size, frame, frames)
 
     def attributes(self, index: int) -> dict[str, Any]:
-        scene = self.scene(index)
-        shown = visible(scene, self.modality)
-        return shown if self._paint(index, scene) is None else {n: v for n, v in shown.items() if n != "colour"}
+        return visible(self.scene(index), self.modality)
 
     def caption(self, index: int, keep: Keep | None = None) -> str:
         attributes = self.attributes(index)
         return tag_caption(attributes if keep is None else keep(attributes))
-
-    def _paint(self, index: int, scene: Scene) -> tuple[int, int, int] | None:
-        """The nameless colour of a picture that has one."""
-        rng = np.random.default_rng((self.seed, index, 0xC01))
-        recoloured = self.modality == "image" and rng.random() < self.recoloured
-        return unnamed_colour(scene.thing, rng) if recoloured else None
 
 
 class ToyboxWorld:
