@@ -49,6 +49,7 @@ def base(texts, tmp_path_factory):
 
 def extension(model, texts, **settings):
     known = {"length": LONG, "rows": 4, "group": SHORT, "passkey_tokens": 640, "passkey_longest": SHORT}
+    known |= {"passkey_shortest": 0, "spread": SHORT // 2}
     recipe = read_recipe(RECIPES / "text_context_extension.yaml")
     small = recipe.task_settings | {"lora": recipe.task_settings["lora"] | {"r": 2}}
     chosen = small | known | {"texts": str(texts)} | settings
@@ -84,7 +85,8 @@ def test_the_extension_reads_all_texts_but_those_held_out(base, texts):
     assert item["input_ids"].shape == (1, LONG)
     assert item["passkey_ids"].shape[1] <= SHORT < item["passkey_positions"].max() < LONG
     losses = task.model.train()(**item)
-    torch.testing.assert_close(losses["loss"], losses["text_loss"] + losses["passkey_loss"])
+    parts = losses["text_loss"] + losses["passkey_loss"] + losses["spread_loss"]
+    torch.testing.assert_close(losses["loss"], parts)
 
 
 def test_the_command_measures_before_and_after(extended, texts, tmp_path, capsys):
