@@ -34,7 +34,7 @@ FITTING = {
     "llava_full": SIZES,
     "llava_lora": SIZES | {"lora": LORA},
     "context_extension": {"length": 64, "rows": 4, "lora": LORA},
-    "text_context_extension": {"length": 64, "rows": 4, "group": 0.25, "lora": LORA, "passkey_tokens": 0},
+    "text_context_extension": {"length": 64, "rows": 4, "group": 0.25, "lora": LORA, "passkey_tokens": 0, "spread": 16},
 }
 STAGE_TASKS = {
     "context_extension", "encoding_alignment", "decoding_alignment", "instruction_tuning", "joint_training",
