@@ -62,7 +62,7 @@ class TextLanguageModelTask(Task):
     @property
     def language_model(self) -> LlamaForCausalLM:
         """That of ``model``, for which a sharded run puts a whole one at its end."""
-        return cast(TextsAndPasskeys, self.model).language_model
+        return cast(LlamaForCausalLM, cast(TextsAndPasskeys, self.model).language_model)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         return {"language_model": list(self.model.parameters())}

@@ -177,7 +177,8 @@ class LongRows(TextsAndPasskeys):
     @property
     def _no_split_modules(self) -> list[str] | None:
         """Names of the layers that FSDP shards one by one."""
-        return self.language_model._no_split_modules
+        names = self.language_model._no_split_modules
+        return None if names is None else list(names)
 
     def activation_checkpointing_enable(self, **kwargs) -> None:
         self.language_model.activation_checkpointing_enable(**kwargs)
