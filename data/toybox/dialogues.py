@@ -133,7 +133,7 @@ def text_only(conversation: Dialogue, rng: np.random.Generator) -> list[tuple[st
     return turns
 
 
-def misdrawn(conversation: Dialogue, share: float, seed: int) -> Dialogue:
+def misdrawn(conversation: Dialogue, share: float, rng: np.random.Generator) -> Dialogue:
     """An edit in which a ``share`` of the assistant's media show another scene than its words say: decoders err.
 
     What a change is made to was said, so the next reply can go by the words. Other kinds come back as they are: there
@@ -141,7 +141,6 @@ def misdrawn(conversation: Dialogue, share: float, seed: int) -> Dialogue:
     """
     if conversation.kind != "edit" or not share:
         return conversation
-    rng = np.random.default_rng((seed, 0xE44))
 
     def shown(turn: Turn, part: str | MediaPart) -> str | MediaPart:
         if isinstance(part, str) or turn.role != "assistant" or rng.random() >= share:

@@ -174,8 +174,8 @@ def test_text_only_tells_what_a_user_shows():
 def test_misdrawn_edits_keep_their_words_and_show_something_else():
     edits = [dialogue(17, index, kind="edit") for index in range(60)]
     for index, each in enumerate(edits):
-        wrong = misdrawn(each, 1.0, index)
-        assert wrong == misdrawn(each, 1.0, index) and misdrawn(each, 0.0, index) == each
+        wrong = misdrawn(each, 1.0, np.random.default_rng(index))
+        assert misdrawn(each, 0.0, np.random.default_rng(index)) == each
         for turn, other in zip(each.turns, wrong.turns, strict=True):
             if turn.role == "user":
                 assert other == turn
@@ -185,12 +185,12 @@ def test_misdrawn_edits_keep_their_words_and_show_something_else():
             assert shown.scene != medium.scene
     media = [sum(len(media_of(turn)) for turn in each.turns if turn.role == "assistant") for each in edits]
     changed = [
-        sum(a != b for a, b in zip(each.turns, misdrawn(each, 0.5, index).turns, strict=True))
+        sum(a != b for a, b in zip(each.turns, misdrawn(each, 0.5, np.random.default_rng(index)).turns, strict=True))
         for index, each in enumerate(edits)
     ]
     assert 0.35 < sum(changed) / sum(media) < 0.65
     question = dialogue(17, 0, kind="own")
-    assert misdrawn(question, 1.0, 0) == question, "there the medium is asked about"
+    assert misdrawn(question, 1.0, np.random.default_rng(0)) == question, "there the medium is asked about"
 
 
 def test_vocabulary_corpus_holds_every_tag_and_both_languages():

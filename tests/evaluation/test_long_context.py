@@ -81,6 +81,8 @@ def test_the_extension_reads_all_texts_but_those_held_out(base, texts):
     assert len(build_task(extension(model, texts, rows=fits - 1)).dataset) == fits - 1
     with pytest.raises(RecipeError, match="too few"):
         build_task(extension(model, texts, rows=fits))
+    with pytest.raises(RecipeError, match=f"spread is {LONG + 1}"):
+        build_task(extension(model, texts, spread=LONG + 1))
     item = task.collate([task.dataset[0]])
     assert item["input_ids"].shape == (1, LONG)
     assert item["passkey_ids"].shape[1] <= SHORT < item["passkey_positions"].max() < LONG

@@ -91,7 +91,7 @@ def test_texts_are_cut_at_random_and_joined_with_documents(writer):
         RandomRows(ids, 101, 1, 1, 0)
 
 
-def test_a_spread_piece_is_text_with_a_gap_in_its_positions(writer):
+def test_a_spread_piece_is_text_with_a_gap_in_its_positions():
     rows = torch.arange(600).view(2, 300)
     pieces = SpreadPieces(seed=3, length=100, reach=5000)
     reached = []

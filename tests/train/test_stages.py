@@ -1,6 +1,7 @@
 """The three stages on the tiny model: what each trains, that it resumes, that training and use read the same states."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from nextgpt_lite.generate import signal_conditions
 from nextgpt_lite.signal_tokens import OUTPUT_MODALITIES
 from tests.tiny_model import medium
 from tests.train.short_recipes import STAGES, stage
+from train.recipe import RecipeError
 from train.run import run_recipe
 from train.stages.dialogue_task import DialogueTask
 from train.stages.sources import messages_of, toybox_dialogues
@@ -193,3 +195,20 @@ def test_a_missing_component_is_said_in_one_sentence(tiny_copy):
     shutil.rmtree(tiny_copy / "encoder")
     with pytest.raises(RecipeError, match="encoder"):
         build_task(stage("encoding_alignment", tiny_copy))
+
+
+def test_misdrawn_media_are_of_training_alone_and_nothing_to_aim_at(tiny_folder):
+    def scenes(rows):
+        return [part.scene for row in rows for parts in row.made.values() for part in parts]
+
+    def task_with(**settings):
+        recipe = stage("instruction_tuning", tiny_folder)
+        edits = {"kinds": ["edit"], "dialogues": 8, "held_out": 8}
+        return build_task(replace(recipe, task_settings=recipe.task_settings | edits | settings))
+
+    plain, wrong = task_with().loader, task_with(misdrawn=1.0).loader
+    pairs = list(zip(scenes(plain.training().rows), scenes(wrong.training().rows), strict=True))
+    assert pairs and all(one != other for one, other in pairs)
+    assert scenes(plain.held_out().rows) == scenes(wrong.held_out().rows)
+    with pytest.raises(RecipeError, match="misdrawn must be 0"):
+        task_with(misdrawn=1.0, noise_weight=0.5)

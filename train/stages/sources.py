@@ -133,7 +133,7 @@ def toybox_dialogues(
         if found == count:
             return
         kind = kinds[found % len(kinds)] if kinds else None
-        told = misdrawn(dialogue(seed, index, kind=kind), misdrawn_share, index)
+        told = misdrawn(dialogue(seed, index, kind=kind), misdrawn_share, np.random.default_rng((seed, index, 0xE44)))
         if _shown(told) <= set(modalities):
             found += 1
             yield Spoken(messages_of(told), told.kind, f"{TOYBOX} {seed}, dialogue {index}", TOYBOX)
