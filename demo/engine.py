@@ -197,9 +197,13 @@ class Engine:
         while not self._closed or self._jobs:
             if not self._serve_text() and not self._make_next():
                 with self._changed:
-                    self._changed.wait_for(lambda: self._closed or self._arrived or self._calls)
+                    self._changed.wait_for(self._has_work)
         for call in self._calls:
             call.future.cancel()
+
+    def _has_work(self) -> bool:
+        """What arrives while a round ends may be begun by that very round: what is under way is work as well."""
+        return bool(self._closed or self._arrived or self._calls or self._talks or self._asked)
 
     def _serve_text(self) -> bool:
         """One round: calls, one prompt read, one token for each reply. Says whether there was anything to do."""
