@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
@@ -248,3 +249,23 @@ def test_a_call_that_decodes_does_not_disturb_the_medium_being_made(engine):
     assert called is not None and [medium.modality for medium in called.result()] == ["video"]
     for mine, other in zip(media, undisturbed, strict=True):
         np.testing.assert_array_equal(mine.array, other.array)
+
+
+def test_a_request_that_comes_while_a_round_finds_nothing_to_do_is_served(engine, monkeypatch):
+    """It is begun by that very round, after which the thread must not wait for another request to wake it."""
+    late: Future = Future()
+    drop = engine._drop_cancelled
+
+    def comes_now() -> None:
+        if not (late.done() or engine._arrived or engine._talks or engine._calls or engine._asked):
+            late.set_result(engine.submit([user("hello")]))
+        drop()
+
+    monkeypatch.setattr(engine, "_drop_cancelled", comes_now)
+    assert engine.submit([user("hello")]).result().reply.text == HELLO
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(late.result(timeout=30).result)
+        try:
+            assert waiting.result(timeout=30).reply.text == HELLO
+        finally:
+            engine.call(lambda model: None)  # wakes a thread that sleeps, so that the test can end
