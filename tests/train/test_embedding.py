@@ -9,11 +9,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from data.manifest import read_manifest, write_manifest
+from data.media_intake import MediaError
+from data.toybox import sample
+from data.toybox.dialogues import MediaPart
 from nextgpt_lite.cli import main
 from nextgpt_lite.toybox_command import write_toybox
 from tests.train.short_recipes import stage
 from tests.train.test_manifests import rows_of
 from train.recipe import RecipeError
+from train.stages import media_embeddings
 from train.task import build_task
 
 
@@ -178,3 +182,28 @@ def test_a_folder_of_other_data_is_refused(tiny_folder, toys, stored, tmp_path, 
     other = write_toybox(tmp_path / "other", 6, 6, ("image", "audio"))
     assert main(embed(other, out, tiny_folder, "--captions", "--per-shard", "5")) == 2
     assert "holds embeddings of another data" in capsys.readouterr().err
+
+
+def test_what_could_not_be_read_is_tried_again(tiny_model, monkeypatch):
+    """The rest comes from the cache; a medium that was broken must not stay so for ever."""
+    parts = [MediaPart("image", sample(1, index)) for index in range(3)]
+    whole, broken = media_embeddings.embed_parts(tiny_model.encoder, parts)
+    assert not broken
+    shutil.rmtree(media_embeddings.CACHE)
+    read = media_embeddings.read_part
+    seen = []
+
+    def fails(part):
+        seen.append(part)
+        if part == parts[1] and len(seen) <= 3:
+            raise MediaError("cut short")
+        return read(part)
+
+    monkeypatch.setattr(media_embeddings, "read_part", fails)
+    first, broken = media_embeddings.embed_parts(tiny_model.encoder, parts)
+    assert broken == {1: "cut short"} and not first[1].any()
+    again, broken = media_embeddings.embed_parts(tiny_model.encoder, parts)
+    assert not broken and seen[3:] == [parts[1]]
+    torch.testing.assert_close(again, whole, atol=1e-5, rtol=0)
+    _, broken = media_embeddings.embed_parts(tiny_model.encoder, parts)
+    assert not broken and len(seen) == 4  # and kept now

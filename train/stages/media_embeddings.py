@@ -130,16 +130,20 @@ def device_of(encoder: Any) -> torch.device:
 def embed_parts(encoder: Any, parts: Sequence[Part], features: str = "pooled") -> tuple[Embeddings, dict[int, str]]:
     """Unit embeddings (N, E) of media parts, or their patch tokens, and why some could not be read (zeros).
 
-    From the cache where they were computed before: encoder and text encoders are frozen in every stage.
+    From the cache where they were computed before: encoder and text encoders are frozen in every stage. What could not
+    be read then is tried again, since what was wrong may have been mended.
     """
     path = _cached(encoder, parts, features)
-    if path.is_file():
-        return _load(path)
     embeddings: Any = torch.zeros(len(parts), encoder.width)
     if features == "patches":
         embeddings = [torch.zeros(0, encoder.width)] * len(parts)
+    missing = range(len(parts))
+    if path.is_file():
+        embeddings, missing = _load(path)
+        if not missing:
+            return embeddings, {}
     broken: dict[int, str] = {}
-    for batch in tqdm(_batches(parts), desc="embedding media", unit="batch"):
+    for batch in tqdm(_batches(parts, missing), desc="embedding media", unit="batch"):
         numbers, tensors = _preprocessed(encoder, parts, batch, broken)
         if not numbers:
             continue
@@ -185,19 +189,20 @@ def _save(embeddings: Embeddings, broken: dict[int, str], path: Path) -> None:
     aside.rename(path)
 
 
-def _load(path: Path) -> tuple[Embeddings, dict[int, str]]:
+def _load(path: Path) -> tuple[Embeddings, list[int]]:
+    """Embeddings, and the numbers of those that could not be read."""
     with safe_open(path, "pt") as file:
         told = file.metadata() or {}
-        broken = {int(number): reason for number, reason in json.loads(told.get("broken", "{}")).items()}
+        broken = [int(number) for number in json.loads(told.get("broken", "{}"))]
         names = set(file.keys())
         if "embeddings" in names:
             return file.get_tensor("embeddings"), broken
         return [file.get_tensor(str(number)) for number in range(len(names))], broken
 
 
-def _batches(parts: Sequence[Part]) -> list[list[int]]:
-    """Runs of one modality, at most EMBEDDING_BATCH long."""
-    return list(_runs(sorted(range(len(parts)), key=lambda number: parts[number].modality), parts))
+def _batches(parts: Sequence[Part], numbers: Sequence[int]) -> list[list[int]]:
+    """Runs of one modality among the parts of these numbers, at most EMBEDDING_BATCH long."""
+    return list(_runs(sorted(numbers, key=lambda number: parts[number].modality), parts))
 
 
 def _runs(order: list[int], parts: Sequence[Part]) -> Iterator[list[int]]:
