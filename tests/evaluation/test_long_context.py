@@ -49,7 +49,7 @@ def base(texts, tmp_path_factory):
 
 def extension(model, texts, **settings):
     known = {"length": LONG, "rows": 4, "group": SHORT, "passkey_tokens": 640, "passkey_longest": SHORT}
-    known |= {"passkey_shortest": 0, "spread": SHORT // 2}
+    known |= {"passkey_shortest": 0, "spread": SHORT // 2, "cuts": 0}
     recipe = read_recipe(RECIPES / "text_context_extension.yaml")
     small = recipe.task_settings | {"lora": recipe.task_settings["lora"] | {"r": 2}}
     chosen = small | known | {"texts": str(texts)} | settings
@@ -179,3 +179,16 @@ def test_verdicts_are_about_the_extended_model():
     assert [row[3] for row in good] == [True, True, True]
     bad = verdicts({"before": measured(900.0, 0.0), "after": measured(20.1, 0.85)})
     assert [row[3] for row in bad] == [False, False, False]
+
+
+def test_rows_cut_anew_bring_new_passkey_documents(base, texts):
+    model, _ = base
+    task = build_task(extension(model, texts, rows=4, held_out=1, cuts=9))
+    items = [task.dataset[index] for index in range(9)]
+    whole = build_task(extension(model, texts, rows=4, held_out=1, cuts=0))
+    stream = torch.cat([whole.dataset[index]["input_ids"][0] for index in range(4)])
+    windows = {tuple(row.tolist()) for row in stream.unfold(0, LONG, 1)}
+    assert len(whole.dataset) == 4 and len(task.dataset) == 9
+    assert all(tuple(item["input_ids"].squeeze(0).tolist()) in windows for item in items)
+    assert len({str(item["input_ids"].tolist()) for item in items}) > 4
+    assert len({str(item["passkey_ids"].tolist()) for item in items}) == 9

@@ -27,7 +27,7 @@ from data.texts import hashes, read_texts
 from data.toybox import dialogues
 from nextgpt_lite.long_adapter import save_adapter
 from nextgpt_lite.quantised import load_quantised
-from train.passkey_rows import PasskeyRows, SpreadPieces, WithPasskeys, joined
+from train.passkey_rows import PasskeyRows, RandomRows, SpreadPieces, WithPasskeys, joined
 from train.recipe import RecipeError
 from train.task import Task
 from train.texts_and_passkeys import TextsAndPasskeys
@@ -40,6 +40,7 @@ class ContextExtensionTask(Task):
         "seed": 31,
         "length": 4096,  # tokens of a row
         "rows": 1000,
+        "cuts": 0,  # items, each a row cut at a random place of those rows end to end; 0 = the rows as they stand
         "texts": [],  # UTF-8 files, or a folder of them, to read end to end; none = Toybox dialogues
         "scaling": "linear",
         "form": "split",
@@ -54,7 +55,7 @@ class ContextExtensionTask(Task):
         "held_out": 4,  # rows of evaluate()
         "passkey_tokens": 0,  # passkey documents beside each row, in tokens; 0 = none
         "passkey_shortest": 0,
-        "passkey_longest": 2048,  # read densely: no longer than a group
+        "passkey_longest": 2048,  # read densely, however long a group is
         "passkey_gaps": True,  # key and question up to `length` positions apart
         "spread": 0,  # tokens of a piece of each row that is read once more with its positions spread over `length`
     }
@@ -68,7 +69,8 @@ class ContextExtensionTask(Task):
         self.model = LongRows(language_model, ShiftedAttention(chosen["form"], chosen["group"]))
         rows = self._rows(chosen["seed"], chosen["rows"] + chosen["held_out"])
         self.held_out = rows[: chosen["held_out"]]
-        self.dataset: Dataset = WithPasskeys(rows[chosen["held_out"] :].unsqueeze(1), self._passkeys(), self._pieces())
+        texts = self._items(rows[chosen["held_out"] :])
+        self.dataset: Dataset = WithPasskeys(texts, self._passkeys(), self._pieces())
 
     @property
     def language_model(self) -> PreTrainedModel:
@@ -126,6 +128,11 @@ class ContextExtensionTask(Task):
             raise RecipeError(f"texts hold {len(ids)} tokens, too few for {count} rows of {length}")
         return torch.tensor(ids).view(count, length)
 
+    def _items(self, rows: torch.Tensor) -> torch.Tensor | RandomRows:
+        """Items of one row each. What lies beside a row is drawn for each item, so few rows should be cut often."""
+        cuts = self.settings["cuts"]
+        return RandomRows(rows.flatten(), rows.shape[1], 1, cuts, self.settings["seed"]) if cuts else rows.unsqueeze(1)
+
     def _texts(self, seed: int) -> Iterator[list[int]]:
         texts = self.settings["texts"]
         if texts:
@@ -163,7 +170,7 @@ class ContextExtensionTask(Task):
 class LongRows(TextsAndPasskeys):
     """A causal language model on whole rows: in groups while it trains, densely while it is evaluated.
 
-    Passkey documents are read densely: they are no longer than a group, inside which nothing is cut.
+    Passkey documents are read densely: in groups, a question could not see a key that is further away.
     """
 
     def __init__(self, language_model: PreTrainedModel, shifted: ShiftedAttention) -> None:
