@@ -308,8 +308,8 @@ class Engine:
             self._give_way(asked)
 
         [medium] = model.decode(
-            asked.modality, asked.condition[None], [asked.seed], settings.steps, settings.guidance, on_progress,
-            on_block=lambda: self._give_way(asked),
+            asked.modality, asked.wanted.condition[None], [asked.seed], settings.steps, settings.guidance, on_progress,
+            on_block=lambda: self._give_way(asked), words=[asked.wanted.words],
         )  # fmt: skip
         self.counts.media[asked.modality] += 1
         self.counts.seconds[asked.modality] += medium.seconds

@@ -11,6 +11,7 @@ import torch
 from demo.job import Finished, Job, Settings, TextDelta
 from nextgpt_lite import AnyToAny, Reply, ReplyMedium
 from nextgpt_lite.answer_language import LANGUAGES, silent_openings
+from nextgpt_lite.any_to_any import Wanted
 from nextgpt_lite.conversation import ConversationError
 from nextgpt_lite.generate import TextStream
 from nextgpt_lite.signal_tokens import OUTPUT_MODALITIES
@@ -89,13 +90,13 @@ class Talk:
         span = model.table.spans[settings.demanded] if settings.demanded else range(0)
         if span and span.start not in ids:
             ids = [*ids, *span]
-        [(self.reply, conditions)] = model.read([self.row.prepared], [ids])
+        [(self.reply, wanted)] = model.read([self.row.prepared], [ids])
         self._tell_growth()
         self.timings["text"] = self.reply.seconds["text"] = time.perf_counter() - self.job.submitted
-        wanted = [(n, *each) for n, each in enumerate(conditions) if each[0] in settings.allowed_media]
+        allowed = [(number, each) for number, each in enumerate(wanted) if each.modality in settings.allowed_media]
         return [
-            Asked(self, index, modality, condition, settings.seed + number, index == len(wanted) - 1)
-            for index, (number, modality, condition) in enumerate(wanted)
+            Asked(self, index, each, settings.seed + number, index == len(allowed) - 1)
+            for index, (number, each) in enumerate(allowed)
         ]
 
     def take(self, medium: ReplyMedium) -> None:
@@ -119,14 +120,17 @@ class Talk:
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """A medium that a reply asks for: the ``index``-th of those that it may hold, made from ``condition`` (L, C)."""
+    """A medium that a reply asks for: the ``index``-th of those that it may hold."""
 
     talk: Talk
     index: int
-    modality: str
-    condition: torch.Tensor
+    wanted: Wanted
     seed: int
     last: bool
+
+    @property
+    def modality(self) -> str:
+        return self.wanted.modality
 
     @property
     def job(self) -> Job:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ import torch
 from adapters.rope_scaling import context_length
 from adapters.visual_cache import VisualCache
 from nextgpt_lite import checkpoint, conversation
-from nextgpt_lite.candidates import agreed_on, candidate_seeds
+from nextgpt_lite.candidates import best_of, candidate_seeds
 from nextgpt_lite.experts import Experts
 from nextgpt_lite.generate import Prepared, TextStream, generate_ids, signal_conditions
 from nextgpt_lite.signal_tokens import OUTPUT_MODALITIES
@@ -56,6 +56,14 @@ class Reply:
         parts: list[dict[str, Any]] = [{"type": "text", "text": self.text}]
         parts += [{"type": m.modality, "array": m.array, "rate": m.rate} for m in self.media]
         return {"role": "assistant", "content": parts}
+
+
+class Wanted(NamedTuple):
+    """A medium that a reply asks for: the decoder's condition (L, C), and the words that go with it."""
+
+    modality: str
+    condition: torch.Tensor
+    words: str
 
 
 class Decoders(dict):
@@ -169,11 +177,13 @@ class AnyToAny:
         [ids] = generate_ids(
             self.core, self.tokenizer, [prepared], max_new_tokens, temperature=temperature, seed=seed, stream=stream
         )
-        reply, conditions = self.read([prepared], [ids])[0]
+        reply, wanted = self.read([prepared], [ids])[0]
         reply.seconds["text"] = time.perf_counter() - started
-        for number, (modality, condition) in enumerate(conditions):
+        for number, (modality, condition, words) in enumerate(wanted):
             if modality in allowed_media:
-                reply.media += self.decode(modality, condition[None], [seed + number], steps, guidance, on_progress)
+                reply.media += self.decode(
+                    modality, condition[None], [seed + number], steps, guidance, on_progress, words=[words]
+                )
                 reply.seconds[modality] = reply.media[-1].seconds
         return reply
 
@@ -186,15 +196,16 @@ class AnyToAny:
         rows = generate_ids(self.core, self.tokenizer, prepared, max_new_tokens)
         read = self.read(prepared, rows)
         seconds = (time.perf_counter() - started) / max(len(read), 1)
-        wanted: dict[str, list[tuple[int, int, torch.Tensor]]] = {}
-        for row, (reply, conditions) in enumerate(read):
+        wanted: dict[str, list[tuple[int, int, Wanted]]] = {}
+        for row, (reply, own) in enumerate(read):
             reply.seconds["text"] = seconds
-            for number, (modality, condition) in enumerate(conditions):
+            for number, each in enumerate(own):
                 reply.media.append(None)  # type: ignore[arg-type]  # its place; filled below
-                wanted.setdefault(modality, []).append((row, number, condition))
+                wanted.setdefault(each.modality, []).append((row, number, each))
         for modality, entries in wanted.items():
-            conditions = torch.stack([condition for _, _, condition in entries])
-            media = self.decode(modality, conditions, [seeds[row] + number for row, number, _ in entries])
+            conditions = torch.stack([each.condition for _, _, each in entries])
+            noise = [seeds[row] + number for row, number, _ in entries]
+            media = self.decode(modality, conditions, noise, words=[each.words for _, _, each in entries])
             for (row, number, _), medium in zip(entries, media, strict=True):
                 read[row][0].media[number] = medium
                 read[row][0].seconds[modality] = medium.seconds
@@ -259,15 +270,17 @@ class AnyToAny:
         limit = context_length(self.core.config.text_config) - 192
         return conversation.fit(list(messages), self.tokenizer, self.table, limit)
 
-    def read(self, prepared: list, rows: list[list[int]]) -> list[tuple[Reply, list[tuple[str, torch.Tensor]]]]:
-        """Generated ids -> replies without media yet, and the conditions of the media that they ask for."""
+    def read(self, prepared: list, rows: list[list[int]]) -> list[tuple[Reply, list[Wanted]]]:
+        """Generated ids -> replies without media yet, and the media that they ask for."""
         completed = [self.table.complete(ids) for ids in rows]
         conditions = signal_conditions(self.core, prepared, [ids for ids, _, _ in completed])
         read = []
         for (ids, modalities, repaired), (_, _, dropped), own in zip(completed, prepared, conditions, strict=True):
             text = self.tokenizer.decode(self.table.words(ids), skip_special_tokens=True).strip()
             reply = Reply(text, repaired=repaired, dropped_turns=dropped)
-            read.append((reply, [(modality, own[modality].pop(0)) for modality in modalities]))
+            spoken = [self.tokenizer.decode(said, skip_special_tokens=True) for said in self.table.words_of_spans(ids)]
+            wanted = [Wanted(m, own[m].pop(0), said) for m, said in zip(modalities, spoken, strict=True)]
+            read.append((reply, wanted))
         return read
 
     def decode(
@@ -279,10 +292,12 @@ class AnyToAny:
         guidance: float | None = None,
         on_progress: OnProgress | None = None,
         on_block: Callable[[], None] | None = None,
+        words: Sequence[str] | None = None,
     ) -> list[ReplyMedium]:
         """Conditions (B, L, C) -> media of a reply, each with noise from its own seed, or the best of its candidates.
 
         ``on_block`` is called between the blocks of the decoder's network: a place for other work, and to raise.
+        ``words`` are what the reply says of each medium; candidates are compared with them (nextgpt_lite.candidates).
         """
         started = time.perf_counter()
         on_step = None if on_progress is None else lambda step, total: on_progress(modality, step, total)
@@ -292,13 +307,14 @@ class AnyToAny:
         tried = [one for seed in seeds for one in candidate_seeds(seed, each)]
         made = decoder.decode(conditions.repeat_interleave(each, dim=0), seeds=tried, **settings)
         groups = [made[start : start + each] for start in range(0, len(made), each)]
-        arrays = [group[self._best(modality, group)] for group in groups]
+        told = words or [""] * len(groups)
+        arrays = [group[self._best(modality, group, said)] for group, said in zip(groups, told, strict=True)]
         seconds = (time.perf_counter() - started) / len(arrays)
         count = self.table.counts[modality]
         return [ReplyMedium(modality, array, RATES[modality], count, seconds) for array in arrays]
 
-    def _best(self, modality: str, candidates: list[np.ndarray]) -> int:
-        return agreed_on(self.encoder, modality, candidates, RATES[modality]) if len(candidates) > 1 else 0
+    def _best(self, modality: str, candidates: list[np.ndarray], words: str) -> int:
+        return best_of(self.encoder, modality, candidates, RATES[modality], words) if len(candidates) > 1 else 0
 
     def _component(self, name: str) -> Path:
         return checkpoint.component(self.folder, self.manifest, name)

@@ -141,6 +141,25 @@ class SignalTable:
             at += 1
         return result
 
+    def words_of_spans(self, ids: list[int]) -> list[list[int]]:
+        """For each signal span of a completed reply the words that go with it, in order.
+
+        Those between it and the span before it; where there are none, those of the span before.
+        """
+        starts = {span.start: span for span in self.spans.values()}
+        told: list[list[int]] = []
+        since: list[int] = []
+        at = 0
+        while at < len(ids):
+            if ids[at] in starts:
+                told.append(since or (told[-1] if told else []))
+                since = []
+                at += self._width(ids, at, starts[ids[at]])
+                continue
+            since = [*since, ids[at]] if ids[at] < self.first else since
+            at += 1
+        return told
+
     def _width(self, ids: list[int], start: int, span: range) -> int:
         """Ids that a whole span from ``start`` takes: n, or 2n - 1 with base tokens between; 0 if it is not whole."""
         if ids[start : start + len(span)] == list(span):

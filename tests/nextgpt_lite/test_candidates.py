@@ -1,6 +1,8 @@
-"""Of several candidates for a medium, the reply shows the one that the others agree with."""
+"""Of several candidates for a medium, the reply shows the one that fits its words and that the others agree with."""
 
 import json
+from dataclasses import replace
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import torch
 
 from data.toybox import render, sample
 from nextgpt_lite import AnyToAny
-from nextgpt_lite.candidates import agreed_on, candidate_seeds
+from nextgpt_lite.candidates import best_of, candidate_seeds, readings
 from nextgpt_lite.checkpoint import CheckpointError, write_manifest
 
 
@@ -24,13 +26,64 @@ def test_the_odd_one_is_not_chosen(tiny_model):
     odd = np.random.default_rng(0).integers(0, 256, picture.shape, dtype=np.uint8)
     for place in range(4):
         candidates = [*near[:place], odd, *near[place:]]
-        assert agreed_on(tiny_model.encoder, "image", candidates, None) != place
+        assert best_of(tiny_model.encoder, "image", candidates, None) != place
 
 
 def test_one_or_two_cannot_disagree(tiny_model):
     pictures = [render(sample(1, index), "image") for index in range(2)]
-    assert agreed_on(tiny_model.encoder, "image", pictures[:1], None) == 0
-    assert agreed_on(tiny_model.encoder, "image", pictures, None) == 0
+    assert best_of(tiny_model.encoder, "image", pictures[:1], None) == 0
+    assert best_of(tiny_model.encoder, "image", pictures, None) == 0
+
+
+@pytest.fixture(scope="module")
+def nano():
+    return AnyToAny.from_pretrained("nano")
+
+
+@pytest.mark.parametrize("words", ["Here is a red bell.", "画好了：一个红色的铃铛。"])
+def test_words_decide_against_the_many(nano, words):
+    """Two blue bells agree with each other; the words say red."""
+    scene = sample(1, 0)
+    drawn = [
+        render(replace(scene, thing="bell", colour=colour, count=1, jitter=jitter), "image")
+        for jitter, colour in enumerate(("blue", "blue", "red"))
+    ]
+    for order in permutations(range(3)):
+        candidates = [drawn[number] for number in order]
+        assert order[best_of(nano.encoder, "image", candidates, None, words)] == 2
+        assert order[best_of(nano.encoder, "image", candidates, None)] != 2
+        assert order[best_of(nano.encoder, "image", candidates, None, " . ")] != 2
+
+
+def test_words_decide_between_two(nano):
+    scene = sample(1, 0)
+    drawn = [render(replace(scene, thing=thing, repeats=2, jitter=3), "audio") for thing in ("dog", "bell")]
+    assert best_of(nano.encoder, "audio", drawn, 16_000, "Listen: a dog.") == 0
+    assert best_of(nano.encoder, "audio", drawn, 16_000, "Listen: a bell, twice.") == 1
+
+
+def test_readings_leave_first_words_out():
+    assert readings("Here is a bell on a meadow. ") == [
+        "Here is a bell on a meadow", "is a bell on a meadow", "a bell on a meadow", "bell on a meadow",
+    ]  # fmt: skip
+    cat = "一只红色的猫，背景是雪地"
+    assert readings(f"请看：{cat}。") == [f"请看：{cat}", cat]
+    assert readings("bell") == ["bell"]
+
+
+def test_the_reply_brings_the_words(tiny_model):
+    """Each medium goes with the words in front of it; a second one without words of its own, with those before."""
+    table, encode = tiny_model.table, lambda text: tiny_model.tokenizer(text, add_special_tokens=False)["input_ids"]
+    image, audio = (list(table.spans[m]) for m in ("image", "audio"))
+    ids = [*encode("a bell"), *image, *audio, *encode("a dog"), *audio, *encode("so it is")]
+    told = [tiny_model.tokenizer.decode(said).strip() for said in table.words_of_spans(ids)]
+    assert told == ["a bell", "a bell", "a dog"]
+    assert table.words_of_spans([*image, *encode("a bell")]) == [[]]
+    prepared = tiny_model.prepare([{"role": "user", "content": "Both, please."}])
+    [(_, wanted)] = tiny_model.read([prepared], [ids])
+    assert [(each.modality, each.words.strip()) for each in wanted] == [
+        ("image", "a bell"), ("audio", "a bell"), ("audio", "a dog"),
+    ]  # fmt: skip
 
 
 def test_a_medium_is_one_of_its_candidates_whatever_the_batch(tiny_model, conditions, monkeypatch):
