@@ -250,6 +250,8 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         is no padding; without it placeholders tell, see place_media. ``prompt_store`` keeps from step to step of one
         generation what does not change.
         """
+        if use_cache is None and self.training and past_key_values is None:
+            use_cache = False  # a whole row in one pass: nobody comes back to its keys and values
         media = self.place_media(input_ids, media_embeddings, media_mask)
         decoder = self.language_model.get_decoder()
         shifted = self._shifted_batch(input_ids, attention_mask) if past_key_values is None else None
@@ -277,6 +279,16 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         never = base.new_full((*base.shape[:-1], silent), torch.finfo(base.dtype).min)
         cap = getattr(self.config.text_config, "final_logit_softcapping", None)
         return torch.cat([capped(base, cap), never, capped(signals, cap)], dim=-1)
+
+    def language_loss(self, hidden: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """:func:`language_loss` of hidden states (B, T, D), with logits only where labels (B, T) are not -100.
+
+        Most of a dialogue is the user's, and logits over a whole vocabulary take more memory than anything else.
+        """
+        targets = labels[:, 1:]
+        told = targets != -100
+        total = functional.cross_entropy(self.logits(hidden[:, :-1][told]).float(), targets[told], reduction="sum")
+        return total / told.sum().clamp_min(1)
 
     def conditions(self, input_ids: torch.Tensor, hidden: torch.Tensor, modality: str) -> torch.Tensor:
         """All spans of ``modality`` in the batch, row by row -> conditions (spans, L, C).

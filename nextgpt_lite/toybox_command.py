@@ -19,6 +19,8 @@ from data.toybox import MODALITIES, Scene, phrase, render, sample, tag_caption, 
 ERRORS = (ValueError, OSError)
 #: Frames or samples a second of what the renderers give.
 RATES = {"image": None, "video": 4.0, "audio": 16_000.0, "points": None}
+#: Sides of pictures and films that can be asked for, in pixels.
+SMALLEST, LARGEST = 16, 2048
 _REQUESTS = {"image": "Draw {}, please.", "video": "Film {}, please.", "audio": "Let me hear {}, please."}
 
 
@@ -29,21 +31,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--modality", default=",".join(MODALITIES), help="the media of each scene, separated by commas; default all"
     )
+    parser.add_argument("--size", type=int, help="side of pictures and films in pixels; default 128")
 
 
 def run(arguments: argparse.Namespace) -> int:
     modalities = tuple(name.strip() for name in arguments.modality.split(","))
-    manifest = write_toybox(arguments.out, arguments.count, arguments.seed, modalities)
+    manifest = write_toybox(arguments.out, arguments.count, arguments.seed, modalities, arguments.size)
     print(f"{manifest}: {arguments.count} conversations")
     return 0
 
 
-def write_toybox(out: Path, count: int, seed: int = 0, modalities: Sequence[str] = MODALITIES) -> Path:
+def write_toybox(
+    out: Path, count: int, seed: int = 0, modalities: Sequence[str] = MODALITIES, size: int | None = None
+) -> Path:
     """Writes scenes 0 to ``count - 1`` of the stream ``seed`` to the folder ``out``; returns its manifest's path.
 
     Each scene is one conversation in which every modality comes once: shown by the user and described, or asked for and
     given, in turn. ``meta`` holds every attribute of the scene, its ``seed`` and ``index``. The folder is written aside
-    and renamed. ValueError for a count below 1, an unknown modality, or a folder that holds something.
+    and renamed. ``size`` is the side of pictures and films in pixels, None = the renderers' own. ValueError for a count
+    below 1, an unknown modality, a size that no medium of ours has, or a folder that holds something.
     """
     out = Path(out)
     unknown = [name for name in modalities if name not in MODALITIES]
@@ -51,6 +57,8 @@ def write_toybox(out: Path, count: int, seed: int = 0, modalities: Sequence[str]
         raise ValueError(f"unknown or repeated modality in {','.join(modalities)!r}: known are {', '.join(MODALITIES)}")
     if count < 1 or seed < 0:
         raise ValueError(f"count must be at least 1 and seed at least 0, not {count} and {seed}")
+    if size is not None and not SMALLEST <= size <= LARGEST:
+        raise ValueError(f"size must be from {SMALLEST} to {LARGEST} pixels, not {size}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} holds something already: give a new folder")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +66,7 @@ def write_toybox(out: Path, count: int, seed: int = 0, modalities: Sequence[str]
     try:
         for modality in modalities:
             (aside / modality).mkdir(parents=True)
-        records = (_record(seed, index, modalities, aside) for index in range(count))
+        records = (_record(seed, index, modalities, aside, size) for index in range(count))
         write_manifest(aside / "manifest.jsonl", tqdm(records, total=count, unit="scene"))
         os.replace(aside, out)
     finally:
@@ -66,12 +74,12 @@ def write_toybox(out: Path, count: int, seed: int = 0, modalities: Sequence[str]
     return out / "manifest.jsonl"
 
 
-def _record(seed: int, index: int, modalities: Sequence[str], folder: Path) -> dict[str, Any]:
+def _record(seed: int, index: int, modalities: Sequence[str], folder: Path, size: int | None) -> dict[str, Any]:
     scene = sample(seed, index)
     messages = []
     for position, modality in enumerate(modalities):
         path = folder / modality / f"{index:06}{SUFFIXES[modality]}"
-        save_medium(Medium(modality, render(scene, modality), RATES[modality]), path)
+        save_medium(Medium(modality, render(scene, modality, size), RATES[modality]), path)
         shown = modality not in _REQUESTS or (index + position) % 2 == 0
         messages += (_shown if shown else _asked)(scene, modality, str(path))
     return {"messages": messages, "meta": {**asdict(scene), "seed": seed, "index": index}}

@@ -3,14 +3,16 @@
     nextgpt-lite bench embed
 
 From files, media are decoded and encoded, and captions read, in every step; from embeddings they are rows of shards.
-Nothing else differs: the same records, batches and weights, and as many CPU threads as the recipe trains on. Forward
-and backward count, not the optimiser.
+Nothing else differs: the same records, batches and weights, as many CPU threads as the recipe trains on, and its
+precision. Forward and backward count, not the optimiser. Where there is a compiler, both are timed with
+``torch_compile`` as well.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,9 @@ import torch
 
 from nextgpt_lite.checkpoint import resolve_model
 from nextgpt_lite.toybox_command import write_toybox
+from train.compiling import compiled_blocks, has_compiler
 from train.embedding import Making, embed_manifest
+from train.precision import full_precision_attention
 from train.recipe import Recipe, read_recipe
 from train.stages.media_parts import IN_STEPS
 from train.task import Task, build_task
@@ -29,28 +33,32 @@ RECIPES = Path(__file__).parent / "recipes"
 #: Stage -> the recipe that it is timed with, and the folder of the model's core that it goes on from.
 STAGES = {"encoding": "encoding_alignment", "decoding": "decoding_alignment"}
 MODALITIES = ("image", "audio", "video")
+#: Sides of pictures and films: Toybox's own, and what photographs and clips of the papers' data have (COCO: 640 x 480,
+#: WebVid: 596 x 336), of which more is to be decoded and the same is to be encoded.
+SIZES = (128, 480)
 
 
-def run(scenes: int = 24, rounds: int = 3, model: str | Path = "nano") -> dict[str, Any]:
-    """Samples a second from files and from embeddings, and their ratio, by stage."""
+def run(scenes: int = 24, rounds: int = 3, model: str | Path = "nano", sizes: Sequence[int] = SIZES) -> dict[str, Any]:
+    """By the side of pictures and films: media embedded a second, and by stage samples a second and their ratio."""
     folder, threads = resolve_model(model), torch.get_num_threads()
     with tempfile.TemporaryDirectory() as scratch:
-        place = Path(scratch)
-        assembled = assemble(folder, place / "model")
-        manifest = write_toybox(place / "toys", scenes, 3, MODALITIES)
-        started = time.perf_counter()
-        done = embed_manifest(manifest, place / "embeddings", Making(assembled, captions=True))
-        seconds = time.perf_counter() - started
+        assembled = assemble(folder, Path(scratch) / "model")
         try:
-            figures = {name: of_stage(name, assembled, manifest, place / "embeddings", rounds) for name in STAGES}
+            figures = {f"{size}_pixels": of_size(size, scenes, rounds, assembled, Path(scratch)) for size in sizes}
         finally:
             torch.set_num_threads(threads)
-    return {
-        "conversations": scenes,
-        "media_embedded_a_second": done["media"] / seconds,
-        **figures,
-        "expected_ratio": EXPECTED_RATIO,
-    }
+    return {"conversations": scenes, **figures, "expected_ratio": EXPECTED_RATIO}
+
+
+def of_size(size: int, scenes: int, rounds: int, model: Path, scratch: Path) -> dict[str, Any]:
+    """Both stages on pictures and films of one size."""
+    embeddings = scratch / f"embeddings_{size}"
+    manifest = write_toybox(scratch / f"toys_{size}", scenes, 3, MODALITIES, size)
+    started = time.perf_counter()
+    done = embed_manifest(manifest, embeddings, Making(model, captions=True))
+    rate = done["media"] / (time.perf_counter() - started)
+    stages = {name: of_stage(name, model, manifest, embeddings, rounds) for name in STAGES}
+    return {"media_embedded_a_second": rate, **stages}
 
 
 def assemble(model: Path, out: Path) -> Path:
@@ -65,8 +73,8 @@ def assemble(model: Path, out: Path) -> Path:
 
 
 def of_stage(stage: str, model: Path, manifest: Path, embeddings: Path, rounds: int) -> dict[str, float]:
-    """One stage both ways."""
-    rates = {}
+    """One stage both ways, as it is and with its blocks compiled."""
+    rates: dict[str, float] = {}
     for name, source in (("from_files", IN_STEPS), ("from_embeddings", str(embeddings))):
         recipe = recipe_for(stage, model, manifest, source)
         torch.set_num_threads(recipe.threads)
@@ -74,8 +82,14 @@ def of_stage(stage: str, model: Path, manifest: Path, embeddings: Path, rounds: 
         for part, parameters in task.parts().items():  # what the stage does not train needs no gradients
             for parameter in parameters:
                 parameter.requires_grad_(recipe.learning_rates.get(part, 0) > 0)
-        rates[f"{name}_samples_per_second"] = samples_per_second(task, rounds if name == "from_embeddings" else 1)
-    return {**rates, "ratio": rates["from_embeddings_samples_per_second"] / rates["from_files_samples_per_second"]}
+        times = rounds if name == "from_embeddings" else 1
+        for form in ("", "compiled_") if has_compiler() else ("",):
+            with full_precision_attention(), compiled_blocks(task.model, bool(form)):
+                rates[f"{form}{name}"] = samples_per_second(task, recipe.bf16, times)
+    for form in ("", "compiled_"):
+        if f"{form}from_files" in rates:
+            rates[f"{form}ratio"] = rates[f"{form}from_embeddings"] / rates[f"{form}from_files"]
+    return rates
 
 
 def recipe_for(stage: str, model: Path, manifest: Path, source: str) -> Recipe:
@@ -87,22 +101,26 @@ def recipe_for(stage: str, model: Path, manifest: Path, source: str) -> Recipe:
     return replace(shipped, model=str(model), task_settings=known)
 
 
-def samples_per_second(task: Task, rounds: int) -> float:
-    """Records a second of forward and backward passes, after one that is not timed."""
+def samples_per_second(task: Task, bf16: bool, rounds: int) -> float:
+    """Records a second of forward and backward passes, after a round that is not timed."""
     bins = task.dataset
     task.model.train()
-    _pass(task, bins[0])
+    for number in range(len(bins)):  # type: ignore[arg-type]
+        _pass(task, bins[number], bf16)
     started, samples = time.perf_counter(), 0
     for _ in range(rounds):
         for number in range(len(bins)):  # type: ignore[arg-type]
-            samples += _pass(task, bins[number])
+            samples += _pass(task, bins[number], bf16)
     return samples / (time.perf_counter() - started)
 
 
-def _pass(task: Task, item: Any) -> int:
+def _pass(task: Task, item: Any, bf16: bool) -> int:
+    """As a step of training: batches are made in full precision, the model runs under autocast."""
     device = next(task.model.parameters()).device
     batch = {name: value.to(device) for name, value in task.collate([item]).items()}
-    task.model(**batch)["loss"].backward()
+    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        loss = task.model(**batch)["loss"]
+    loss.backward()
     task.model.zero_grad(set_to_none=True)
     if device.type == "cuda":
         torch.cuda.synchronize()

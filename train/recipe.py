@@ -50,7 +50,7 @@ class Recipe:
     log_every: int = 20
     threads: int = 1  #: CPU threads
     tracker: str = "tensorboard"  #: tensorboard, wandb or none
-    torch_compile: bool = False  #: compile the model: slow to start, faster from then on
+    torch_compile: bool = False  #: compile the model's blocks: slow to start, faster from then on
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:

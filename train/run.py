@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from train.checkpoints import check_recipe, checkpoints, clear_leftovers, disk_errors, remove
+from train.compiling import compiled_blocks
 from train.precision import full_precision_attention
 from train.processes import join_processes, leave_processes, main_process_first
 from train.progress import peak_memory_gib
@@ -45,7 +46,7 @@ def run_recipe(recipe: Recipe, run_dir: str | Path, resume: bool = False) -> dic
         if main:
             _prepare(run_dir, resume)
         task.begin(run_dir, resume)
-    with full_precision_attention():
+    with full_precision_attention(), compiled_blocks(task.model, recipe.torch_compile):
         trainer.train(resume_from_checkpoint=str(found[0]) if found else None)
     if not _hand_to_main_process(trainer):
         return {}

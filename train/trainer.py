@@ -178,7 +178,6 @@ def _training_arguments(recipe: Recipe, run_dir: Path) -> TrainingArguments:
         warmup_steps=int(recipe.warmup * recipe.steps),
         max_grad_norm=recipe.max_grad_norm,
         bf16=recipe.bf16,
-        torch_compile=recipe.torch_compile,
         use_cpu=not torch.cuda.is_available(),
         seed=recipe.seed,
         data_seed=recipe.seed,

@@ -35,7 +35,7 @@ from data.toybox.world import (
     visible,
 )
 
-RENDERERS: dict[str, Callable[[Scene], np.ndarray]] = {
+RENDERERS: dict[str, Callable[..., np.ndarray]] = {
     "image": render_image,
     "video": render_video,
     "audio": render_audio,
@@ -43,11 +43,15 @@ RENDERERS: dict[str, Callable[[Scene], np.ndarray]] = {
 }
 
 
-def render(scene: Scene, modality: str) -> np.ndarray:
-    """``scene`` as a medium of ``modality``, in the form of its renderer in this package."""
+def render(scene: Scene, modality: str, size: int | None = None) -> np.ndarray:
+    """``scene`` as a medium of ``modality``, in the form of its renderer in this package.
+
+    ``size`` is the side of pictures and films in pixels; None = the renderer's own.
+    """
     if modality not in RENDERERS:
         raise ValueError(f"unknown modality {modality!r}: expected one of {', '.join(RENDERERS)}")
-    return RENDERERS[modality](scene)
+    sized = {"size": size} if size is not None and modality in ("image", "video") else {}
+    return RENDERERS[modality](scene, **sized)
 
 
 __all__ = [

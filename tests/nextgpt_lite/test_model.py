@@ -188,3 +188,29 @@ def test_injection_into_the_words_at_gate_zero_equals_the_base_model_bit_for_bit
     ids = ids_with_media(core, 2)
     adapted = core(ids, media_embeddings=torch.randn(1, 2, 16)).logits
     assert torch.equal(adapted, core(ids).logits)
+
+
+def test_logits_are_needed_only_where_there_are_labels():
+    core = make_core(gate=0.1).train()
+    ids = torch.randint(0, BASE, (3, 12))
+    labels = ids.masked_fill(torch.rand(3, 12) < 0.6, -100)
+    labels[:, 0] = 5  # foretold by nothing
+    labels[1] = -100
+    gradients = []
+    for loss in (core(ids, labels=labels).loss, core.language_loss(core(ids).last_hidden_state, labels)):
+        core.zero_grad()
+        loss.backward()
+        gradients.append(
+            (loss.detach(), core.get_output_embeddings().weight.grad.clone(), core.added_output.grad.clone())
+        )
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
+    nothing = core.language_loss(core(ids).last_hidden_state, torch.full_like(labels, -100))
+    assert nothing.item() == 0 and nothing.requires_grad
+
+
+def test_training_keeps_no_cache():
+    core, ids = make_core(), torch.randint(0, BASE, (1, 6))
+    assert core(ids).past_key_values is not None
+    assert core.train()(ids).past_key_values is None
+    assert core(ids, use_cache=True).past_key_values is not None

@@ -57,6 +57,7 @@ def test_the_command_writes_only_what_is_asked(tmp_path, capsys):
         (["--count", "0"], "count must be at least 1"),
         (["--count", "1", "--modality", "image,smell"], "known are image, video, audio, points"),
         (["--count", "1", "--seed", "-1"], "seed at least 0"),
+        (["--count", "1", "--size", "4"], "size must be from 16 to 2048 pixels, not 4"),
     ],
 )
 def test_bad_input_is_one_sentence_and_writes_nothing(tmp_path, capsys, arguments, sentence):
@@ -72,3 +73,9 @@ def test_a_folder_in_use_is_left_alone(tmp_path):
     with pytest.raises(ValueError, match="holds something already"):
         write_toybox(tmp_path, count=1)
     assert [file.name for file in tmp_path.iterdir()] == ["mine"]
+
+
+def test_pictures_and_films_have_the_size_asked_for(tmp_path):
+    place = write_toybox(tmp_path / "toys", 1, 3, ("image", "video"), size=48).parent
+    assert load_medium(place / "image/000000.png").array.shape == (48, 48, 3)
+    assert load_medium(place / "video/000000.mp4").array.shape[1:] == (48, 48, 3)

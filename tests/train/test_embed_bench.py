@@ -2,14 +2,22 @@
 
 import pytest
 
+from train.compiling import has_compiler
 from train.embed_bench import run
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute:UserWarning", "ignore:Mismatch dtype:UserWarning"
+)  # torch's own
 def test_both_ways_are_timed(tiny_folder):
-    figures = run(scenes=1, rounds=1, model=tiny_folder)
-    assert figures["conversations"] == 1 and figures["media_embedded_a_second"] > 0
-    for stage in ("encoding", "decoding"):
-        found = figures[stage]
-        ratio = found["from_embeddings_samples_per_second"] / found["from_files_samples_per_second"]
-        assert found["ratio"] == pytest.approx(ratio)
+    figures = run(scenes=1, rounds=1, model=tiny_folder, sizes=(64, 96))
+    assert figures["conversations"] == 1
+    for size in (64, 96):
+        of_size = figures[f"{size}_pixels"]
+        assert of_size["media_embedded_a_second"] > 0
+        for stage in ("encoding", "decoding"):
+            found = of_size[stage]
+            for form in ("", "compiled_") if has_compiler() else ("",):
+                ratio = found[f"{form}from_embeddings"] / found[f"{form}from_files"]
+                assert found[f"{form}ratio"] == pytest.approx(ratio)

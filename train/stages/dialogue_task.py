@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from nextgpt_lite.checkpoint import load_tokenizer, save_core, trained_state
 from nextgpt_lite.media_places import batch_media
-from nextgpt_lite.model import AnyToAnyCore, caption_loss, language_loss
+from nextgpt_lite.model import AnyToAnyCore, caption_loss
 from train.bins import BinnedRows, packed, pad_rows
 from train.recipe import RecipeError
 from train.stages.dialogue_data import DialogueRows, Row
@@ -71,8 +71,9 @@ class StageModel(nn.Module):
         """
         # Without a cache, transformers tells packed rows by their positions.
         packing = {} if position_ids is None else {"position_ids": position_ids, "use_cache": False}
-        output = self.core(input_ids, media_embeddings=media_embeddings, media_mask=media_mask, **packing)
-        parts = {"language": language_loss(output.logits, labels)}
+        media = {"media_embeddings": media_embeddings, "media_mask": media_mask}
+        output = self.core(input_ids, **media, **packing, logits_to_keep=1)
+        parts = {"language": self.core.language_loss(output.last_hidden_state, labels)}
         for modality in self.core.table.spans:
             if f"target_{modality}" in targets:
                 parts |= self._span_losses(modality, input_ids, output.last_hidden_state, targets)
