@@ -48,11 +48,11 @@ def best_of(encoder: Any, modality: str, candidates: list[np.ndarray], rate: flo
 
 
 def readings(words: str) -> list[str]:
-    """A sentence, and what is left of it without its first words, as far as its middle.
+    """A sentence, and what is left of it without its first word, its first two and so on.
 
     Replies begin with words that say nothing of the medium ("Here is", "Watch:"), which blur their embedding. Which
     words those are depends on the language; the reading that is nearest to the candidates as a whole tells.
     """
     sentence = words.strip(" \n.!。！")
     starts = [0, *(gap.end() for gap in re.finditer(r"[\s:：,，]+", sentence))]
-    return [sentence[start:] for start in starts if start <= len(sentence) / 2][:MOST_READINGS]
+    return [sentence[start:] for start in starts][:MOST_READINGS]
