@@ -51,8 +51,10 @@ def readings(words: str) -> list[str]:
     """A sentence, and what is left of it without its first word, its first two and so on.
 
     Replies begin with words that say nothing of the medium ("Here is", "Watch:"), which blur their embedding. Which
-    words those are depends on the language; the reading that is nearest to the candidates as a whole tells.
+    words those are depends on the language; the reading that is nearest to the candidates as a whole tells. None begins
+    behind a comma: what is left there no longer names the thing.
     """
     sentence = words.strip(" \n.!。！")
-    starts = [0, *(gap.end() for gap in re.finditer(r"[\s:：,，]+", sentence))]
-    return [sentence[start:] for start in starts][:MOST_READINGS]
+    [clause] = re.split(r"[,，]", sentence, maxsplit=1)[:1]
+    starts = [0, *(gap.end() for gap in re.finditer(r"[\s:：]+", clause))]
+    return [sentence[start:] for start in starts if sentence[start:]][:MOST_READINGS]
