@@ -39,8 +39,9 @@ def best_of(encoder: Any, modality: str, candidates: list[np.ndarray], rate: flo
     batch = torch.stack([encoder.preprocess(modality, array, rate) for array in candidates]).to(device)
     units = F.normalize(encoder.embed(modality, batch).float(), dim=-1)  # (candidates, E)
     gain = (units @ units.T).mean(dim=1)
-    if words.strip() and "text" in encoder.config.imagebind.towers:
-        nearness = units @ encoder.embed_text(readings(words)).T  # (candidates, readings)
+    told = readings(words) if "text" in encoder.config.imagebind.towers else []
+    if told:
+        nearness = units @ encoder.embed_text(told).T  # (candidates, readings)
         gain = gain + WORDS_WEIGHT * nearness[:, nearness.mean(dim=0).argmax()]
     elif len(candidates) < 3:
         return 0  # two are as like each other either way
