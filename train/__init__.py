@@ -14,6 +14,7 @@ TASKS = {
     "image_vae": "train.foundations.image_vae:ImageVaeTask",
     "image_diffusion": "train.foundations.image_diffusion:ImageDiffusionTask",
     "image_refinement": "train.foundations.image_refinement:ImageRefinementTask",
+    "image_sharpening": "train.foundations.image_sharpening:ImageSharpeningTask",
     "image_critic": "train.foundations.image_critic:ImageCriticTask",
     "video_diffusion": "train.foundations.video_diffusion:VideoDiffusionTask",
     "audio_vae": "train.foundations.audio_vae:AudioVaeTask",

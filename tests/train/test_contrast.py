@@ -11,6 +11,8 @@ from train.foundations.contrast import ContrastTask
 from train.foundations.contrast_pools import ATTRIBUTES, decode_attributes, encode_attributes, from_storage
 from train.foundations.contrast_probe import fit_probe
 from train.foundations.contrast_words import attribute_phrases, caption, partial_attributes
+from train.foundations.image_vae import ImageVaeTask
+from train.recipe import RecipeError
 
 TINY = {
     "shared_width": 16, "image_size": 32, "vision_width": 16, "vision_depth": 1, "audio_width": 16, "audio_depth": 1,
@@ -109,3 +111,49 @@ def test_a_probe_finds_what_is_linear():
 def test_unknown_settings_are_refused(tmp_path):
     with pytest.raises(ValueError, match="vison_width"):
         ContrastTask({"vison_width": 3}, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def sturdy(task, tmp_path_factory) -> ContrastTask:
+    """A task that goes on from an encoder, with pictures by way of an image VAE that has learnt nothing yet."""
+    folder = tmp_path_factory.mktemp("sturdy")
+    torch.manual_seed(1)
+    task.export(folder)
+    sizes = {"image_size": 32, "block_out_channels": (4, 4, 4, 4), "latent_channels": 2, "pictures": 8, "held_out": 2}
+    ImageVaeTask(sizes, folder).export(folder)
+    settings = {"start": "encoder", "rough": 1.0, "shares": {"image": 0.5, "video": 0.5}}
+    settings |= {"keep_weight": 1.0, "contrast_weight": 0.0, "attribute_weight": 0.0}
+    counts = {name: TINY[name] for name in ("images", "videos", "image_size", "outsider_every", "held_out")}
+    return ContrastTask(counts | {"sounds": 0, "clouds": 0, "cache": str(folder / "cache")} | settings, folder)
+
+
+def test_rough_pictures_stand_for_their_own(sturdy):
+    items = [sturdy.dataset[index] for index in range(24)]
+    for item in items:
+        changed = not np.array_equal(item["medium"], item["undisturbed"])
+        assert changed == (item["modality"] == "image")
+        assert item["medium"].shape == item["undisturbed"].shape
+    batch = sturdy.collate(items)
+    assert batch["undisturbed_image"].shape == batch["image"].shape
+    assert batch["undisturbed_video"].shape == batch["video"].shape
+
+
+def test_an_encoder_that_keeps_to_what_it_was_comes_nearer_to_it(sturdy):
+    torch.manual_seed(0)
+    batch = sturdy.collate([sturdy.dataset[index] for index in range(24)])
+    kept = [parameter.clone() for parameter in sturdy.model.kept.parameters()]
+    optimiser = torch.optim.AdamW(sturdy.parts()["vision"], lr=3e-3)
+    away = []
+    for _ in range(6):
+        outputs = sturdy.model(**batch)
+        optimiser.zero_grad()
+        outputs["loss"].backward()
+        optimiser.step()
+        away.append(float(outputs["away"]))
+    assert away[-1] < away[0]
+    assert all(torch.equal(old, new) for old, new in zip(kept, sturdy.model.kept.parameters(), strict=True))
+
+
+def test_there_must_be_an_encoder_to_keep_to(tmp_path):
+    with pytest.raises(RecipeError, match="keep_weight must be 0"):
+        ContrastTask(TINY | {"keep_weight": 1.0, "cache": str(tmp_path)}, tmp_path)

@@ -1,14 +1,17 @@
-"""The critic of pictures and what it is used for: a perceptual loss of the VAE, and the refinement of the decoder."""
+"""The critic of pictures and what it is used for: a perceptual loss, refining the UNet, sharpening the VAE."""
 
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
+from decoders.image import encode_images
 from tests.train.test_image_foundations import VAE, with_vae_and_text_encoder
 from train.foundations.image_critic import UNKNOWN, ImageCritic, ImageCriticTask, load_critic
-from train.foundations.image_diffusion import ImageDiffusionTask
+from train.foundations.image_diffusion import ImageDiffusionTask, load_text_encoder, load_unet
 from train.foundations.image_refinement import ImageRefinementTask
+from train.foundations.image_sharpening import ImageSharpeningTask, Redrawing
 from train.foundations.image_vae import ImageVaeTask
 
 UNET = {"pool": 12, "held_out": 4, "block_out_channels": (16, 16), "norm_num_groups": 4, "attention_heads": 2}
@@ -128,3 +131,55 @@ def test_a_refined_decoder_is_exported_and_measured_like_any_other(model_dir, tm
     assert set(task.evaluate()) == {"noise_loss", "noise_loss_misled"}
     task.export(tmp_path / "model")
     refinement(tmp_path / "model")
+
+
+SHARP = {"redrawn": 6, "perceptual_weight": 0.5, "latent_noise": 0.4, "noise_up_to": True}
+
+
+def sharpening(folder, **settings):
+    return ImageSharpeningTask(VAE | SHARP | {"cache_dir": str(folder / "pools")} | settings, folder)
+
+
+def test_a_picture_that_is_hardly_noised_is_redrawn_as_it_was(model_dir):
+    task = sharpening(model_dir, least_level=0.001, most_level=0.001)
+    (picture, _, latents), _ = task.dataset[1]
+    expected = encode_images(task.model.vae, [picture])[0]
+    torch.testing.assert_close(torch.from_numpy(latents).float(), expected, atol=0.05, rtol=0)
+
+
+def test_redrawing_follows_the_caption_and_the_noise_level(model_dir):
+    task = sharpening(model_dir)
+    pictures = np.stack([task.dataset[row][0][0] for row in range(2)])
+    unet, (tokenizer, text_encoder) = load_unet(model_dir / "image_decoder/unet"), load_text_encoder(model_dir)
+
+    def redrawn(captions, level):
+        levels = {"least_level": level, "most_level": level, "guidance": 8.0}
+        redraw = Redrawing(task.model.vae, unet, tokenizer, text_encoder, task.settings | levels)
+        return redraw.redraw(pictures, captions, torch.Generator().manual_seed(0))
+
+    bells, drums = redrawn(["bell red"] * 2, 0.6), redrawn(["drum blue"] * 2, 0.6)
+    assert not torch.equal(bells, drums)
+    clean = encode_images(task.model.vae, pictures)
+    near, far = redrawn(["bell red"] * 2, 0.1), redrawn(["bell red"] * 2, 0.9)
+    assert (near - clean).norm() < (far - clean).norm()
+
+
+def test_sharpening_moves_the_decoder_and_what_it_is_given_counts(model_dir, tmp_path):
+    torch.manual_seed(0)
+    task = sharpening(model_dir)
+    batch = batch_of(task)
+    assert batch["pixels"].shape == (8, 3, 32, 32) and batch["given"].shape == (4, 4, 4, 4)
+    optimiser = torch.optim.AdamW(task.parts()["decoder"], lr=1e-3)
+    losses = []
+    for _ in range(10):
+        torch.manual_seed(1)
+        loss = task.model(**batch)["loss"]
+        loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    torch.manual_seed(1)
+    assert task.model(**batch | {"given": -batch["given"]})["loss"].item() != pytest.approx(loss.item())
+    task.export(tmp_path)
+    assert (tmp_path / "image_decoder/vae/config.json").is_file()

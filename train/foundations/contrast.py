@@ -15,6 +15,7 @@ Legend: B batch, E width of the shared space, A attributes, P phrases.
 
 from __future__ import annotations
 
+import copy
 import math
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,9 +32,13 @@ from encoders.preprocess_audio import AudioSettings
 from encoders.preprocess_image import ImageSettings
 from encoders.preprocess_video import VideoSettings
 from encoders.text_tokenizer import train_tokenizer
+from train.array_files import cached
 from train.foundations.contrast_pools import ABSENT, decode_attributes, encode_attributes, from_storage, pool
 from train.foundations.contrast_probe import probe_encoder
 from train.foundations.contrast_words import CHINESE_SHARE, ContrastWords, ManifestWords, ToyboxWords, recolour
+from train.foundations.image_critic import roughened
+from train.foundations.image_diffusion import load_vae
+from train.foundations.pools import weights_hash
 from train.recipe import RecipeError
 from train.task import Task
 from train.worlds import ManifestWorld, open_world
@@ -68,7 +73,10 @@ def nano_config(settings: dict[str, Any]) -> MediaEncoderConfig:
 
 
 class ContrastData(Dataset):
-    """Item i: a medium of a pool, and a phrase about it. ``shares`` are the modalities' shares of the items."""
+    """Item i: a medium of a pool, and a phrase about it. ``shares`` are the modalities' shares of the items.
+
+    A share ``rough`` of the pictures are those of ``rough_pictures`` instead, in the same order.
+    """
 
     def __init__(
         self,
@@ -78,9 +86,11 @@ class ContrastData(Dataset):
         seed: int,
         length: int,
         recoloured: float = 0.0,
+        rough: float = 0.0,
+        rough_pictures: np.ndarray | None = None,
     ):
         self.pools, self.shares, self.words, self.seed, self.length = pools, shares, words, seed, length
-        self.recoloured = recoloured
+        self.recoloured, self.rough, self.rough_pictures = recoloured, rough, rough_pictures
 
     def __len__(self) -> int:
         return self.length
@@ -94,11 +104,14 @@ class ContrastData(Dataset):
         medium, shown = stored[row], decode_attributes(codes[row], known)
         if modality in ("image", "video") and rng.random() < self.recoloured:
             medium, shown = recolour(medium, shown, rng)
+        elif modality == "image" and self.rough_pictures is not None and rng.random() < self.rough:
+            medium = self.rough_pictures[row]
         text, named = self.words.describe(modality, row, shown, rng)
         return {
             "index": index,
             "modality": modality,
             "medium": medium,
+            "undisturbed": stored[row],
             "codes": encode_attributes(shown, known),
             "text": text,
             "text_codes": encode_attributes(named, known),
@@ -106,7 +119,11 @@ class ContrastData(Dataset):
 
 
 class ContrastModel(nn.Module):
-    """The encoder and the two contrasts. ``thing_weight`` is that of the thing among the attributes."""
+    """The encoder and the two contrasts. ``thing_weight`` is that of the thing among the attributes.
+
+    With ``kept``, an encoder as it was, media are also to be embedded where that puts them as they are, however rough
+    they come: what was trained on its embeddings fits these too.
+    """
 
     def __init__(
         self,
@@ -115,9 +132,12 @@ class ContrastModel(nn.Module):
         attribute_weight: float,
         contrast_weight: float = 1.0,
         thing_weight: float = 1.0,
+        kept: MediaEncoder | None = None,
+        keep_weight: float = 0.0,
     ):
         super().__init__()
         self.encoder = encoder
+        self.kept, self.keep_weight = kept, keep_weight
         self.attributes, self.languages = words.attributes, words.languages
         self.attribute_weight, self.contrast_weight = attribute_weight, contrast_weight
         self.thing_weight = thing_weight
@@ -133,14 +153,21 @@ class ContrastModel(nn.Module):
         contrast = embedded.new_zeros(())
         if self.contrast_weight:
             contrast = self._contrast(embedded, codes, self.encoder.embed_ids(texts), text_codes)
+        parts = {"contrast": contrast.detach()}
+        loss = self.contrast_weight * contrast
+        if self.kept is not None:
+            with torch.no_grad():
+                wanted = torch.cat([self.kept.embed(name, media[f"undisturbed_{name}"]) for name in units])
+            away = (1 - (embedded * wanted).sum(dim=-1)).mean()
+            loss, parts["away"] = loss + self.keep_weight * away, away.detach()
         if not self.attributes:
-            return {"loss": self.contrast_weight * contrast, "contrast": contrast.detach()}
+            return {"loss": loss, **parts}
         attributes, right = self._attributes(embedded, codes)
-        parts = {"contrast": contrast.detach(), "attributes": attributes.detach()}
+        parts["attributes"] = attributes.detach()
         shares = right.split([len(unit) for unit in units.values()])
         parts |= {f"{name}_right": share.nanmean() for name, share in zip(units, shares, strict=True)}
         parts[f"{next(iter(self.attributes))}_right"] = right[:, 0].nanmean()
-        return {"loss": self.contrast_weight * contrast + self.attribute_weight * attributes, **parts}
+        return {"loss": loss + self.attribute_weight * attributes, **parts}
 
     def _contrast(self, media, codes, texts, text_codes) -> torch.Tensor:
         """Symmetric InfoNCE without false negatives."""
@@ -194,6 +221,9 @@ class ContrastTask(Task):
         "contrast_weight": 1.0,  # of the contrast with whole phrases
         "thing_weight": 1.0,  # of the thing among the attributes
         "recoloured": 0.0,  # share of pictures and clips in colours that no word fits
+        "rough": 0.0,  # share of pictures that come by way of the image VAE, from noisy latents: as decoders draw them
+        "latent_noise": 0.7,  # deviation of the noise on those latents: at most
+        "keep_weight": 0.0,  # of the distance to where the encoder that it goes on from puts the same media undisturbed
         "start": "",  # folder in the model folder of an encoder to go on from; none = a new one
         "held_out": 400,  # media of each kind in evaluate()
         "cache": ".cache/encoder",
@@ -208,12 +238,32 @@ class ContrastTask(Task):
         if not streams:
             raise RecipeError("the data hold no medium with a caption to train an encoder on")
         self.encoder = self._start("points" in streams)
+        if chosen["keep_weight"] and not chosen["start"]:
+            raise RecipeError("keep_weight must be 0 where start names no encoder: there is none to keep to")
         self.model = ContrastModel(
-            self.encoder, self.words, chosen["attribute_weight"], chosen["contrast_weight"], chosen["thing_weight"]
+            self.encoder,
+            self.words,
+            chosen["attribute_weight"],
+            chosen["contrast_weight"],
+            chosen["thing_weight"],
+            copy.deepcopy(self.encoder).eval().requires_grad_(False) if chosen["keep_weight"] else None,
+            chosen["keep_weight"],
         )
         self.pools = {modality: pool(stream, self.encoder, chosen["cache"]) for modality, stream in streams.items()}
         shares = shares_of(chosen["shares"], list(streams))
-        self.dataset = ContrastData(self.pools, shares, self.words, TRAIN_SEED, 1 << 20, chosen["recoloured"])
+        rough = self._rough_pictures(streams["image"].key) if chosen["rough"] else None
+        self.dataset = ContrastData(
+            self.pools, shares, self.words, TRAIN_SEED, 1 << 20, chosen["recoloured"], chosen["rough"], rough
+        )
+
+    def _rough_pictures(self, key: str) -> np.ndarray:
+        """The pool's pictures by way of noisy latents of the image VAE: uint8 (count, 3, H, W)."""
+        chosen, vae, [pictures, _] = self.settings, load_vae(self.model_dir), self.pools["image"]
+        made_of = f"{key}-{chosen['image_size']}-{chosen['latent_noise']}-{weights_hash(vae)}"
+        made = roughened(vae, pictures.transpose(0, 2, 3, 1), chosen["latent_noise"])
+        return cached(
+            chosen["cache"], f"rough-{made_of}", len(pictures), lambda: (one.transpose(2, 0, 1) for one in made)
+        )
 
     def _words(self) -> ContrastWords:
         chosen, world = self.settings, open_world(self.settings["data"])
@@ -249,6 +299,11 @@ class ContrastTask(Task):
             stored = [item["medium"] for item in items if item["modality"] == modality]
             if stored:
                 batch[modality] = from_storage(modality, torch.from_numpy(np.stack(stored)), self.encoder, generator)
+            if stored and self.model.kept is not None:
+                clean = [item["undisturbed"] for item in items if item["modality"] == modality]
+                batch[f"undisturbed_{modality}"] = from_storage(
+                    modality, torch.from_numpy(np.stack(clean)), self.encoder
+                )
         return batch
 
     def export(self, model_dir: Path) -> None:

@@ -27,7 +27,7 @@ from torch.utils.data import Dataset
 from decoders.image import encode_images, image_tensor
 from train.array_files import cached
 from train.foundations.image_diffusion import load_vae, pool_size
-from train.foundations.pools import HELD_OUT_SEED, TRAIN_SEED, weights_hash, write_component
+from train.foundations.pools import HELD_OUT_SEED, TRAIN_SEED, image_pictures, weights_hash, write_component
 from train.recipe import RecipeError
 from train.task import Task
 from train.worlds import MediaStream, open_world
@@ -161,13 +161,11 @@ class ImageCriticTask(Task):
 
     def _pictures(self, stream: MediaStream, count: int) -> CriticPictures:
         chosen, size = self.settings, self.settings["size"]
-        named = f"{stream.seed}-{count}-{size}-{stream.key}"
-        drawn = cached(
-            chosen["cache_dir"], f"pictures-{named}", count, lambda: (stream.medium(i, size) for i in range(count))
-        )
+        drawn = image_pictures(stream, count, size, chosen["cache_dir"])
+        made_of = f"{stream.seed}-{count}-{size}-{stream.key}-{chosen['latent_noise']}-{weights_hash(self.vae)}"
         rough = cached(
             chosen["cache_dir"],
-            f"rough-pictures-{named}-{chosen['latent_noise']}-{weights_hash(self.vae)}",
+            f"rough-pictures-{made_of}",
             count,
             lambda: roughened(self.vae, drawn, chosen["latent_noise"]),
         )

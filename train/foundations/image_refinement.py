@@ -15,6 +15,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from torch import nn
@@ -24,6 +25,7 @@ from decoders.diffusion import TRAIN_TIMESTEPS
 from decoders.image import image_tensor
 from train.foundations.image_critic import ImageCritic, load_critic
 from train.foundations.image_diffusion import CaptionedFlow, CaptionedLatents, ImageDiffusionTask
+from train.foundations.pools import image_masks, image_pictures
 
 
 class ImageRefinementTask(ImageDiffusionTask):
@@ -39,29 +41,35 @@ class ImageRefinementTask(ImageDiffusionTask):
     def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
         super().__init__(settings, model_dir)
         self.model = RefinedFlow(self.flow, self.vae, load_critic(self.model_dir), self.settings)
-        self.dataset = WithPictures(self.dataset, self.vae.config.sample_size)
+        stream, count = self.dataset.stream, len(self.dataset.latents)
+        size, cache_dir = self.vae.config.sample_size, self.settings["cache_dir"]
+        pictures = image_pictures(stream, count, size, cache_dir)
+        self.dataset = WithPictures(self.dataset, pictures, image_masks(stream, count, size, cache_dir))
 
     def collate(self, items: list[tuple]) -> dict[str, torch.Tensor]:
         """The batch of :class:`ImageDiffusionTask`, and ``pixels`` and ``mask`` of its first items."""
         looked_at = items[: self.settings["looks"]]
         return super().collate([item[:3] for item in items]) | {
             "pixels": image_tensor([item[3] for item in looked_at]),
-            "mask": torch.stack([torch.from_numpy(item[4])[None] for item in looked_at]),
+            "mask": torch.stack([torch.from_numpy(item[4])[None] / 255 for item in looked_at]),
         }
 
 
 class WithPictures(Dataset):
-    """Items of :class:`CaptionedLatents`, each with its picture (H, W, 3) and how much of each pixel things cover."""
+    """Items of :class:`CaptionedLatents`, each with its picture (H, W, 3) and how much of each pixel things cover.
 
-    def __init__(self, captioned: CaptionedLatents, size: int) -> None:
-        self.captioned, self.size = captioned, size
+    ``pictures`` and ``masks`` are uint8, in the order of the latents.
+    """
+
+    def __init__(self, captioned: CaptionedLatents, pictures: np.ndarray, masks: np.ndarray) -> None:
+        self.captioned, self.pictures, self.masks = captioned, pictures, masks
 
     def __len__(self) -> int:
         return len(self.captioned)
 
     def __getitem__(self, index: int) -> tuple:
-        stream, row = self.captioned.stream, index % len(self.captioned.latents)
-        return *self.captioned[index], stream.medium(row, self.size), stream.mask(row, self.size)
+        row = index % len(self.pictures)
+        return *self.captioned[index], self.pictures[row], self.masks[row]
 
 
 class RefinedFlow(nn.Module):

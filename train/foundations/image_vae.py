@@ -161,13 +161,20 @@ class VaeObjective(nn.Module):
         self.square_weight, self.colour_weight, self.thing_weight = square_weight, colour_weight, thing_weight
         self.gradient_weight, self.kl_weight, self.latent_noise = gradient_weight, kl_weight, latent_noise
 
-    def forward(self, pixels: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:
-        """``pixels`` (B, 3, H, W) in [-1, 1] and ``mask`` (B, 1, H, W) of things to the loss and its parts."""
+    def forward(
+        self, pixels: torch.Tensor, mask: torch.Tensor, given: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
+        """``pixels`` (B, 3, H, W) in [-1, 1] and ``mask`` (B, 1, H, W) of things to the loss and its parts.
+
+        ``given`` (G, C, h, w) are latents from elsewhere for the first G pictures, in place of the encoder's.
+        """
         posterior = self.vae.encode(pixels).latent_dist
         least = torch.full_like(posterior.std[:, :1, :1, :1], self.latent_noise)
         if self.noise_up_to:
             least = least * torch.rand_like(least)
         latents = posterior.mean + posterior.std.clamp(min=least) * torch.randn_like(posterior.mean)
+        if given is not None:
+            latents = torch.cat((given.to(latents), latents[len(given) :]))
         decoded = self.vae.decode(latents).sample.float()
         error = decoded - pixels
         weight = 1 + self.thing_weight * mask

@@ -38,6 +38,19 @@ def video_latents(vae: AutoencoderKL, stream: MediaStream, count: int, cache_dir
     return torch.from_numpy(cached(cache_dir, key, count, lambda: (_encode(vae, film) for film in films)))
 
 
+def image_pictures(stream: MediaStream, count: int, size: int, cache_dir: str | Path) -> np.ndarray:
+    """The first ``count`` pictures of a stream: uint8 (count, size, size, 3)."""
+    key = f"pictures-{stream.seed}-{count}-{size}-{stream.key}"
+    return cached(cache_dir, key, count, lambda: (stream.medium(i, size) for i in range(count)))
+
+
+def image_masks(stream: MediaStream, count: int, size: int, cache_dir: str | Path) -> np.ndarray:
+    """How much of each of their pixels captions speak of: uint8 (count, size, size), 255 = all of it."""
+    key = f"picture-masks-{stream.seed}-{count}-{size}-{stream.key}"
+    masks = ((255 * stream.mask(i, size)).round().astype(np.uint8) for i in range(count))
+    return cached(cache_dir, key, count, lambda: masks)
+
+
 def image_things(stream: MediaStream, count: int, size: int, cells: int, cache_dir: str | Path) -> torch.Tensor:
     """Which latent cells (count, 1, cells, cells) of pictures ``size`` pixels wide captions speak of: 0 or 1."""
     key = f"image-things-{stream.seed}-{count}-{size}-{cells}-{stream.key}"
