@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from encoders.media_encoder import MediaEncoder
 from nextgpt_lite.checkpoint import load_core, trained_state
 from nextgpt_lite.generate import signal_conditions
 from nextgpt_lite.signal_tokens import OUTPUT_MODALITIES
@@ -61,6 +62,21 @@ def test_a_resumed_stage_ends_with_the_same_weights(tiny_copy, tmp_path):
     again = load_file(tiny_copy / "core/model.safetensors")
     assert whole.keys() == again.keys()
     assert [name for name in whole if not torch.equal(whole[name], again[name])] == []
+
+
+def test_another_encoder_is_refused_unless_the_recipe_knows_of_it(tiny_copy):
+    core = load_core(tiny_copy / "core", tiny_copy / "language_model")
+    encoder = MediaEncoder.from_pretrained(tiny_copy / "encoder")
+    with torch.no_grad():
+        next(encoder.points.parameters()).add_(0.1)
+    encoder.save_pretrained(tiny_copy / "encoder")
+    recipe = stage("instruction_tuning", tiny_copy)
+    with pytest.raises(RecipeError, match=f"trained on encoder {core.config.encoder_identity[:12]}, this one is"):
+        build_task(recipe)
+    task = build_task(replace(recipe, task_settings=recipe.task_settings | {"new_encoder": True}))
+    task.export(tiny_copy)
+    written = load_core(tiny_copy / "core", tiny_copy / "language_model")
+    assert written.config.encoder_identity == encoder.identity != core.config.encoder_identity
 
 
 @pytest.fixture(scope="module")

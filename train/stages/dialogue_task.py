@@ -124,6 +124,7 @@ class DialogueTask(Task):
         "group_by_modality": False,  # no batch mixes dialogues with media and dialogues without
         "pack_text": False,  # dialogues in words alone lie end to end in one row, without padding; groups them too
         "held_out": 400,  # dialogues of evaluate(), of Toybox; of a manifest see train.stages.sources
+        "new_encoder": False,  # the encoder may be another than the core was trained on so far; the core notes which
         "data": [],  # where dialogues come from, see train.stages.sources; none = Toybox
         "embeddings": AT_START,  # when media of manifests are embedded: "start", "steps", or a folder that has them
         "bad_records": "refuse",  # records that cannot be used: none is allowed, or "skip" up to bad_limit
@@ -138,6 +139,7 @@ class DialogueTask(Task):
         self.encoder = self.load_encoder().to(own_device())
         self.decoders = self.load_decoders()
         chosen, core = self.settings, self.load_core()
+        self._settle_encoder(core)
         if core.config.image_size:
             self.encoder.set_image_size(core.config.image_size)
         self.tokenizer = load_tokenizer(self.model_dir / "tokenizer", core.config)
@@ -160,6 +162,16 @@ class DialogueTask(Task):
             self.dataset = self.stream()
         else:
             self.embeddings, self.dataset = data.embeddings, self.bins(data)
+
+    def _settle_encoder(self, core: AnyToAnyCore) -> None:
+        """RecipeError where the core was trained on another encoder and the recipe knows nothing of that."""
+        before, now = core.config.encoder_identity, self.encoder.identity
+        if before != now and not self.settings["new_encoder"]:
+            raise RecipeError(
+                f"the core was trained on encoder {before[:12]}, this one is {now[:12]}: put the former back, or set "
+                "new_encoder: true to train the core on with this one"
+            )
+        core.config.encoder_identity = now
 
     def load_encoder(self) -> Any:
         """What reads media: the encoder, or CLIP's tower where the settings ask for visual prompts."""
