@@ -36,9 +36,13 @@ MODALITIES = ("image", "audio", "video")
 #: Sides of pictures and films: Toybox's own, and what photographs and clips of the papers' data have (COCO: 640 x 480,
 #: WebVid: 596 x 336), of which more is to be decoded and the same is to be encoded.
 SIZES = (128, 480)
+#: Conversations: enough that all bins but one are full, as in training.
+SCENES = 80
 
 
-def run(scenes: int = 24, rounds: int = 3, model: str | Path = "nano", sizes: Sequence[int] = SIZES) -> dict[str, Any]:
+def run(
+    scenes: int = SCENES, rounds: int = 3, model: str | Path = "nano", sizes: Sequence[int] = SIZES
+) -> dict[str, Any]:
     """By the side of pictures and films: media embedded a second, and by stage samples a second and their ratio."""
     folder, threads = resolve_model(model), torch.get_num_threads()
     with tempfile.TemporaryDirectory() as scratch:
