@@ -27,7 +27,7 @@ from decoders.image import encode_images
 from train.array_files import cached
 from train.foundations.image_diffusion import load_text_encoder, load_unet, pool_size
 from train.foundations.image_vae import ImageVaeTask
-from train.foundations.pools import weights_hash
+from train.foundations.pools import image_masks, image_pictures, weights_hash
 from train.precision import full_precision_attention
 from train.worlds import MediaStream
 
@@ -52,9 +52,10 @@ class ImageSharpeningTask(ImageVaeTask):
     def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
         super().__init__(settings, model_dir)
         chosen = self.settings
-        stream = self.world.stream("image", chosen["seed"])
-        redrawn = self._redrawn(stream, pool_size(stream, chosen["redrawn"]))
-        self.dataset = RedrawnPictures(self.dataset, redrawn, stream, chosen["image_size"])
+        stream, size, cache_dir = self.world.stream("image", chosen["seed"]), chosen["image_size"], chosen["cache_dir"]
+        count = pool_size(stream, chosen["redrawn"])
+        pictures, masks = (pool(stream, count, size, cache_dir) for pool in (image_pictures, image_masks))
+        self.dataset = RedrawnPictures(self.dataset, pictures, masks, self._redrawn(stream, count))
 
     def _redrawn(self, stream: MediaStream, count: int) -> np.ndarray:
         """Latents (count, C, h, w) in half precision of the first ``count`` pictures, redrawn."""
@@ -74,18 +75,21 @@ class ImageSharpeningTask(ImageVaeTask):
 
 
 class RedrawnPictures(Dataset):
-    """Items ((picture (H, W, 3), mask (H, W), redrawn latents (C, h, w)), another of ``pictures`` with its mask)."""
+    """Items ((picture (H, W, 3), mask (H, W), redrawn latents (C, h, w)), one of ``others`` with its mask).
 
-    def __init__(self, pictures: Dataset, redrawn: np.ndarray, stream: MediaStream, size: int) -> None:
-        self.pictures, self.redrawn, self.stream, self.size = pictures, redrawn, stream, size
+    ``pictures`` and ``masks`` are uint8, in the order of the latents.
+    """
+
+    def __init__(self, others: Dataset, pictures: np.ndarray, masks: np.ndarray, redrawn: np.ndarray) -> None:
+        self.others, self.pictures, self.masks, self.redrawn = others, pictures, masks, redrawn
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.others)
 
     def __getitem__(self, index: int) -> tuple[tuple, tuple]:
-        other = self.pictures[index]  # IndexError beyond the last
+        other = self.others[index]  # IndexError beyond the last
         row = index % len(self.redrawn)
-        return (self.stream.medium(row, self.size), self.stream.mask(row, self.size), self.redrawn[row]), other
+        return (self.pictures[row], np.float32(self.masks[row] / 255), self.redrawn[row]), other
 
 
 class Redrawing:
