@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import nn
@@ -18,13 +21,19 @@ from train.recipe import RecipeError
 
 
 @contextmanager
-def compiled_blocks(model: nn.Module, wanted: bool = True) -> Iterator[int]:
+def compiled_blocks(model: nn.Module, wanted: bool | Literal["auto"] = True) -> Iterator[int]:
     """Within it each module of every list of two or more of one class runs compiled, for any shape; how many these are.
 
-    Names and weights stay as they are. RecipeError where there is nothing to compile with.
+    Names and weights stay as they are. Where there is nothing to compile with, "auto" leaves all as it is and True is
+    a RecipeError.
     """
-    if wanted and not (torch.cuda.is_available() or has_compiler()):
-        raise RecipeError("torch_compile must be false: there is no C++ compiler (g++, clang++ or what CXX names)")
+    able = torch.cuda.is_available() or has_compiler()
+    if wanted is True and not able:
+        raise RecipeError(
+            "torch_compile must be false or auto: there is no C++ compiler (g++, clang++ or what CXX names) with "
+            "Python's headers"
+        )
+    wanted = bool(wanted) and able
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)] if wanted else []
     blocks = [block for modules in lists for block in _repeated(modules)]
     for block in blocks:
@@ -41,8 +50,9 @@ def compiled_blocks(model: nn.Module, wanted: bool = True) -> Iterator[int]:
 
 
 def has_compiler() -> bool:
-    """Whether torch finds what it compiles with on a CPU."""
-    return any(shutil.which(name) for name in (os.environ.get("CXX", ""), "g++", "clang++") if name)
+    """Whether torch finds what it compiles with on a CPU: a C++ compiler, and the headers of this Python."""
+    headers = Path(sysconfig.get_path("include"), "Python.h").is_file()
+    return headers and any(shutil.which(name) for name in (os.environ.get("CXX", ""), "g++", "clang++") if name)
 
 
 def _repeated(modules: nn.ModuleList) -> list[nn.Module]:

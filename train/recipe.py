@@ -7,7 +7,7 @@ import difflib
 import importlib.util
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -50,7 +50,8 @@ class Recipe:
     log_every: int = 20
     threads: int = 1  #: CPU threads
     tracker: str = "tensorboard"  #: tensorboard, wandb or none
-    torch_compile: bool = False  #: compile the model's blocks: slow to start, faster from then on
+    torch_compile: bool | Literal["auto"] = False  #: compile the model's blocks: slow to start, faster from then on;
+    #: "auto": where there is something to compile with
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
@@ -137,6 +138,10 @@ def _convert(origin: str, known: dataclasses.Field, value: Any) -> Any:
                 return float(value)
             case "bool":
                 if not isinstance(value, bool):
+                    raise ValueError
+                return value
+            case text if text.startswith("bool | Literal"):
+                if not isinstance(value, bool) and value != "auto":
                     raise ValueError
                 return value
             case "dict[str, float]":

@@ -1,6 +1,8 @@
 """Blocks are compiled in place: nothing is renamed, the same is learnt, and a missing compiler is told."""
 
 import json
+import sysconfig
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +14,10 @@ from train.recipe import RecipeError
 from train.run import run_recipe
 
 
+def headers() -> bool:
+    return Path(sysconfig.get_path("include"), "Python.h").is_file()
+
+
 @pytest.fixture
 def model():
     return nn.ModuleDict({
@@ -21,10 +27,12 @@ def model():
     })  # fmt: skip
 
 
-def test_repeated_blocks_are_compiled_within_and_as_before_afterwards(model, monkeypatch):
+@pytest.mark.skipif(not headers(), reason="Python came without its headers")
+@pytest.mark.parametrize("wanted", [True, "auto"])
+def test_repeated_blocks_are_compiled_within_and_as_before_afterwards(model, monkeypatch, wanted):
     monkeypatch.setenv("CXX", "sh")  # to be there is all that is asked here: nothing runs
     names, limit = list(model.state_dict()), torch._dynamo.config.recompile_limit
-    with compiled_blocks(model) as count:
+    with compiled_blocks(model, wanted) as count:
         compiled = [name for name, module in model.named_modules() if module._compiled_call_impl]
         assert (count, compiled) == (2, ["blocks.0", "blocks.1"])
         assert list(model.state_dict()) == names
@@ -40,10 +48,12 @@ def test_without_a_compiler_it_is_refused(model, monkeypatch, tmp_path):
     monkeypatch.delenv("CXX", raising=False)
     assert not has_compiler()
     with (
-        pytest.raises(RecipeError, match="torch_compile must be false: there is no C\\+\\+ compiler"),
+        pytest.raises(RecipeError, match="torch_compile must be false or auto: there is no C\\+\\+ compiler"),
         compiled_blocks(model),
     ):
         pass
+    with compiled_blocks(model, "auto") as count:
+        assert count == 0
 
 
 @pytest.mark.slow

@@ -57,7 +57,7 @@ def test_overrides_reach_into_mappings(tmp_path):
         ({"schedule": "cosin"}, "schedule 'cosin' is unknown: did you mean 'cosine'"),
         ({"schedule": "steep"}, "expected one of cosine, linear"),
         ({"tracker": "tensorbord"}, "tracker 'tensorbord' is unknown: did you mean 'tensorboard'"),
-        ({"torch_compile": "fast"}, "torch_compile must be of type bool"),
+        ({"torch_compile": "fast"}, "torch_compile must be of type bool | Literal"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path, changes, said):

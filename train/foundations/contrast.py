@@ -134,6 +134,7 @@ class ContrastModel(nn.Module):
         thing_weight: float = 1.0,
         kept: MediaEncoder | None = None,
         keep_weight: float = 0.0,
+        attribute_scale: float = 12.0,
     ):
         super().__init__()
         self.encoder = encoder
@@ -141,7 +142,7 @@ class ContrastModel(nn.Module):
         self.attributes, self.languages = words.attributes, words.languages
         self.attribute_weight, self.contrast_weight = attribute_weight, contrast_weight
         self.thing_weight = thing_weight
-        self.log_attribute_scale = nn.Parameter(torch.tensor(math.log(12.0)))
+        self.log_attribute_scale = nn.Parameter(torch.tensor(math.log(attribute_scale)))
         for language in words.languages if words.attributes else ():
             ids = encoder.tokenize(words.phrases(language))
             self.register_buffer(f"phrases_{language}", ids, persistent=False)  # (P, L)
@@ -218,6 +219,7 @@ class ContrastTask(Task):
         "outsider_every": 8,  # every 8th medium is from outside the world; 0 = none
         "shares": {"image": 0.44, "video": 0.16, "audio": 0.28, "points": 0.12},  # of a batch
         "attribute_weight": 2.0,
+        "attribute_scale": 12.0,  # of the cosines of that contrast, at the start
         "contrast_weight": 1.0,  # of the contrast with whole phrases
         "thing_weight": 1.0,  # of the thing among the attributes
         "recoloured": 0.0,  # share of pictures and clips in colours that no word fits
@@ -248,6 +250,7 @@ class ContrastTask(Task):
             chosen["thing_weight"],
             copy.deepcopy(self.encoder).eval().requires_grad_(False) if chosen["keep_weight"] else None,
             chosen["keep_weight"],
+            chosen["attribute_scale"],
         )
         self.pools = {modality: pool(stream, self.encoder, chosen["cache"]) for modality, stream in streams.items()}
         shares = shares_of(chosen["shares"], list(streams))
