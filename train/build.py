@@ -183,9 +183,11 @@ def train_chosen(build: Build, args: argparse.Namespace) -> bool:
     if args.jobs < 1:
         raise RecipeError(f"--jobs must be at least 1, not {args.jobs}")
     if not args.assemble:
+        started = time.monotonic()
         failed = train_all(build, args.only or list(build.runs), args.jobs)
         if failed:
             raise RecipeError(f"failed: {', '.join(failed)}; see {build.folder / failed[0]}.log")
+        print(f"trained in {(time.monotonic() - started) / 60:.1f} min, {args.jobs} at a time", flush=True)
     return not args.only
 
 
