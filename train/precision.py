@@ -18,9 +18,9 @@ def full_precision_attention() -> Iterator[None]:
     """Within it ``F.scaled_dot_product_attention`` has its softmax in float32 on a CPU, under autocast too.
 
     The backward pass of torch's fused attention takes over ten times longer in bfloat16 than in float32 on a CPU; it
-    was a third of a training step. So long rows are attended to in float32 throughout. Short ones, as dialogues and
-    captions are, take half of that time as two matrix products in the precision that autocast gives these, with the
-    softmax between them. Tensors on other devices are left alone.
+    was a third of a training step. So rows are attended to in float32 throughout, but for short ones without a mask:
+    these, as dialogues and captions are, take half of that time as two matrix products in the precision that autocast
+    gives these, with the softmax between them. Tensors on other devices are left alone.
     """
     fused = F.scaled_dot_product_attention
 
@@ -41,25 +41,21 @@ def full_precision_attention() -> Iterator[None]:
 
 
 def _in_products(query: torch.Tensor, key: torch.Tensor, settings: dict[str, Any]) -> bool:
-    """Whether the products know all that is asked for: no dropout, and as many heads of keys as of queries."""
-    return not settings.get("dropout_p") and query.shape[:-2] == key.shape[:-2]
+    """Whether the products know all that is asked for: no mask, no dropout, as many heads of keys as of queries."""
+    asked = settings.get("attn_mask") is not None or settings.get("dropout_p")
+    return not asked and query.shape[:-2] == key.shape[:-2]
 
 
 def _attend_in_products(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    attn_mask: torch.Tensor | None = None,
     is_causal: bool = False,
     scale: float | None = None,
     **_: Any,
 ) -> torch.Tensor:
-    """Softmax(query key^T scale + mask) value, of (..., T, C), (..., S, C) and (..., S, C): (..., T, C)."""
+    """Softmax(query key^T scale) value, of (..., T, C), (..., S, C) and (..., S, C): (..., T, C)."""
     scores = (query * (query.shape[-1] ** -0.5 if scale is None else scale)) @ key.transpose(-2, -1)  # (..., T, S)
     if is_causal:
-        attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
-    if attn_mask is not None and attn_mask.dtype == torch.bool:
-        attn_mask = torch.zeros_like(attn_mask, dtype=scores.dtype).masked_fill(~attn_mask, float("-inf"))
-    if attn_mask is not None:
-        scores = scores + attn_mask
+        scores = scores + torch.full(scores.shape[-2:], float("-inf"), dtype=scores.dtype, device=scores.device).triu(1)
     return torch.softmax(scores, dim=-1, dtype=torch.float32).to(scores.dtype) @ value
