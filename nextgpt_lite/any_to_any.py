@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from nextgpt_lite.candidates import best_of, candidate_seeds
 from nextgpt_lite.experts import Experts
 from nextgpt_lite.generate import Prepared, TextStream, generate_ids, signal_conditions
 from nextgpt_lite.signal_tokens import OUTPUT_MODALITIES
+
+if TYPE_CHECKING:
+    from decoders.image_critic import ImageCritic
 
 #: Called with (modality, step, steps) while a medium is made. May raise to cancel.
 OnProgress = Callable[[str, int, int], None]
@@ -135,6 +138,15 @@ class AnyToAny:
         if "cache" not in self.manifest["components"]:
             return None
         return VisualCache.load(self._component("cache"), self.encoder.identity).to(self.device)
+
+    @cached_property
+    def critic(self) -> ImageCritic | None:
+        """The critic that helps to choose among candidates of pictures and films, where the model has one."""
+        if "image_critic" not in self.manifest["components"]:
+            return None
+        from decoders.image_critic import ImageCritic
+
+        return ImageCritic.from_pretrained(self._component("image_critic")).to(self.device)
 
     def use_cache(self, folder: str | Path) -> None:
         """Retrieve from the visual cache in ``folder`` (``nextgpt-lite cache``) instead of the model's own.
@@ -314,7 +326,9 @@ class AnyToAny:
         return [ReplyMedium(modality, array, RATES[modality], count, seconds) for array in arrays]
 
     def _best(self, modality: str, candidates: list[np.ndarray], words: str) -> int:
-        return best_of(self.encoder, modality, candidates, RATES[modality], words) if len(candidates) > 1 else 0
+        if len(candidates) < 2:
+            return 0
+        return best_of(self.encoder, modality, candidates, RATES[modality], words, self.critic)
 
     def _component(self, name: str) -> Path:
         return checkpoint.component(self.folder, self.manifest, name)

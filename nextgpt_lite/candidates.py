@@ -4,22 +4,29 @@ A decoder's sample that went wrong goes wrong in a way of its own; those that ar
 candidate gains by how near its embedding lies to all others: minimum Bayes risk with the cosine as gain, as machine
 translation chooses among its samples (2108.04718). Where most go wrong alike, agreement misleads. So a candidate gains
 also by how near it lies to the reply's own words, in the space that ImageBind has for media and text alike
-(2305.05665, Sec. 3): CLIP's reranking of generated pictures (2102.12092, Sec. 2.6).
+(2305.05665, Sec. 3): CLIP's reranking of generated pictures (2102.12092, Sec. 2.6). The encoder was made for media as
+they are, and can be wrong about rough ones; where the model has a critic, which has seen rough pictures, a picture or a
+film gains by how probable the critic holds what the words name (a verifier that chooses among samples: 2110.14168).
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+if TYPE_CHECKING:  # decoders take seconds to import, and text needs none
+    from decoders.image_critic import ImageCritic
+
 #: Between the seeds of a medium's candidates; the first candidate has the seed of the medium itself.
 SEED_STEP = 1_000_003
 #: What nearness to the words counts beside the mean nearness to all candidates.
 WORDS_WEIGHT = 2.0
+#: What a nat of the critic's log-probability counts beside these.
+CRITIC_WEIGHT = 0.4
 #: Readings of the words that are compared, the whole sentence first.
 MOST_READINGS = 4
 
@@ -30,10 +37,17 @@ def candidate_seeds(seed: int, count: int) -> list[int]:
 
 
 @torch.no_grad()
-def best_of(encoder: Any, modality: str, candidates: list[np.ndarray], rate: float | None, words: str = "") -> int:
+def best_of(
+    encoder: Any,
+    modality: str,
+    candidates: list[np.ndarray],
+    rate: float | None,
+    words: str = "",
+    critic: ImageCritic | None = None,
+) -> int:
     """The number of the candidate that is most like the others and, where there are words, like those.
 
-    The first of equals. Encoders without a text tower compare candidates only.
+    The first of equals. Encoders without a text tower compare candidates only. The ``critic`` reads pictures and films.
     """
     device = next(encoder.parameters()).device
     batch = torch.stack([encoder.preprocess(modality, array, rate) for array in candidates]).to(device)
@@ -43,8 +57,10 @@ def best_of(encoder: Any, modality: str, candidates: list[np.ndarray], rate: flo
     if told:
         nearness = units @ encoder.embed_text(told).T  # (candidates, readings)
         gain = gain + WORDS_WEIGHT * nearness[:, nearness.mean(dim=0).argmax()]
-    elif len(candidates) < 3:
+    if len(candidates) < 3 and not told and (critic is None or not critic.named(words)):
         return 0  # two are as like each other either way
+    if critic is not None and modality in ("image", "video"):
+        gain = gain + CRITIC_WEIGHT * critic.fit(candidates, words).to(device)
     return int(gain.argmax())
 
 

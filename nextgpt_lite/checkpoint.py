@@ -1,7 +1,8 @@
 """Model folders: one manifest, a subfolder per component, safetensors only. What does not fit is refused by name.
 
     manifest.json            components with class, path, sha256; signal tokens; conditions
-    tokenizer/  language_model/  encoder/  core/  image_decoder/  video_decoder/  audio_decoder/  cache/
+    tokenizer/  language_model/  encoder/  core/  image_decoder/  video_decoder/  audio_decoder/  image_critic/
+    cache/
 
 ``core/`` holds what the stages trained (adapters, projections, added rows, LoRA). The language model below it is
 referred to by hash, not copied: loading another base is an error, not babble.
@@ -45,6 +46,7 @@ COMPONENTS = {
     "image_decoder": "diffusers.StableDiffusionPipeline",
     "video_decoder": "diffusers.AnimateDiffPipeline",
     "audio_decoder": "diffusers.AudioLDMPipeline",
+    "image_critic": "decoders.image_critic.ImageCritic",
     "cache": "adapters.visual_cache.VisualCache",
 }
 

@@ -31,7 +31,7 @@ from nextgpt_lite.model_card import model_card, read_runs, read_scores
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 #: Components that are handed over as they are.
-COPIED = ("encoder", "vision_tower", "core", "image_decoder", "video_decoder", "audio_decoder", "cache")
+COPIED = ("encoder", "vision_tower", "core", "image_decoder", "video_decoder", "audio_decoder", "image_critic", "cache")
 
 
 @dataclass

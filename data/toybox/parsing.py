@@ -42,6 +42,15 @@ def parse_reply(text: str) -> dict:
     return found | {"answer": answers[0]} if answers else found
 
 
+def names() -> dict[str, dict[str | int, tuple[str, ...]]]:
+    """Attribute -> value -> what it is called, in English and Chinese."""
+    found: dict[str, dict[str | int, tuple[str, ...]]] = {}
+    for words, (name, value) in _MEANING.items():
+        values = found.setdefault(name, {})
+        values[value] = (*values.get(value, ()), words)
+    return found
+
+
 def _scan(text: str):
     """Longest match first, left to right."""
     position = 0

@@ -62,6 +62,18 @@ def test_words_decide_between_two(nano):
     assert best_of(nano.encoder, "audio", drawn, 16_000, "Listen: a bell, twice.") == 1
 
 
+@pytest.mark.parametrize("modality", ["image", "video"])
+def test_the_critic_decides_where_the_encoder_knows_nothing(nano, tiny_model, modality):
+    drawn = [render(replace(sample(1, 0), thing=thing), modality) for thing in ("bird", "dog")]
+    for order in permutations(range(2)):
+        candidates = [drawn[number] for number in order]
+        for number, thing in enumerate(("bird", "dog")):
+            chosen = best_of(tiny_model.encoder, modality, candidates, 4.0, f"Here is a {thing}.", nano.critic)
+            assert order[chosen] == number
+        assert best_of(tiny_model.encoder, modality, candidates, 4.0, "", nano.critic) == 0
+    assert tiny_model.critic is None
+
+
 def test_readings_leave_first_words_out():
     assert readings("Here is a bell on a meadow. ") == [
         "Here is a bell on a meadow", "is a bell on a meadow", "a bell on a meadow", "bell on a meadow",

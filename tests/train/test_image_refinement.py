@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from decoders.image import encode_images
+from decoders.image_critic import UNKNOWN, ImageCritic, load_critic
 from tests.train.test_image_foundations import VAE, with_vae_and_text_encoder
-from train.foundations.image_critic import UNKNOWN, ImageCritic, ImageCriticTask, load_critic
+from train.foundations.image_critic import ImageCriticTask
 from train.foundations.image_diffusion import ImageDiffusionTask, load_text_encoder, load_unet
 from train.foundations.image_refinement import ImageRefinementTask
 from train.foundations.image_sharpening import ImageSharpeningTask, Redrawing

@@ -1,134 +1,32 @@
-"""The critic of pictures: a small network whose features say when two pictures look alike.
+"""Trains the critic of pictures (decoders.image_critic): to read attributes, of clean pictures and of rough ones.
 
     nextgpt-lite train train/recipes/image_critic.yaml
 
-Pixels hardly tell a blurred bird from a blurred frog; features that were trained to tell things apart do. By them the
-image VAE compares its reconstructions (a perceptual loss: 1801.03924) and the image decoder its guesses (2401.00110).
-It is a training tool: no model ships it, no evaluation uses it, and it shares neither code nor weights with the
-oracles.
+By its features the image VAE compares its reconstructions (a perceptual loss: 1801.03924) and the image decoder its
+guesses (2401.00110); by its readings a reply chooses among candidates. No evaluation uses it, and it shares neither
+code nor weights with the oracles.
 
-Shapes: B pictures, C channels, H x W pixels, A attributes.
+Shapes: B pictures, H x W pixels, A attributes.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.data import Dataset
 
 from decoders.image import encode_images, image_tensor
+from decoders.image_critic import FOLDER, ImageCritic
 from train.array_files import cached
 from train.foundations.image_diffusion import load_vae, pool_size
 from train.foundations.pools import HELD_OUT_SEED, TRAIN_SEED, image_pictures, weights_hash, write_component
 from train.recipe import RecipeError
 from train.task import Task
 from train.worlds import MediaStream, open_world
-
-FOLDER = "image_critic"
-UNKNOWN = -100  # the class of an attribute that a picture is not known to have; cross-entropy passes it over
-
-
-class ImageCritic(nn.Module):
-    """Convolutions at 1, 1/2, 1/4 and 1/8 of the picture's side, and a score for each value of each attribute."""
-
-    def __init__(self, attributes: Mapping[str, tuple], size: int, widths: tuple[int, ...] = (24, 48, 96, 128)) -> None:
-        super().__init__()
-        self.attributes = {name: tuple(values) for name, values in attributes.items()}
-        self.size, self.widths = size, tuple(widths)
-        inputs = (3, *widths[:-1])
-        self.levels = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(before, width, 3, stride=1 if level == 0 else 2, padding=1),
-                nn.GroupNorm(1, width),
-                nn.SiLU(),
-                *([Mixed(width)] if level > 1 else []),
-            )
-            for level, (before, width) in enumerate(zip(inputs, widths, strict=True))
-        )
-        # Mean and maximum say what is there; a thin copy of the map says where.
-        self.thin = nn.Conv2d(widths[-1], 8, 1)
-        read = 2 * widths[-1] + 8 * (-(-size // 2 ** (len(widths) - 1))) ** 2
-        self.heads = nn.ModuleDict({name: nn.Linear(read, len(values)) for name, values in self.attributes.items()})
-
-    def features(self, pixels: torch.Tensor) -> list[torch.Tensor]:
-        """Maps (B, C, h, w) of ``pixels`` (B, 3, H, W) in [-1, 1], one a level."""
-        maps = [pixels.contiguous(memory_format=torch.channels_last)]
-        for level in self.levels:
-            maps.append(level(maps[-1]))
-        return maps[1:]
-
-    def scores(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Attribute -> (B, values)."""
-        last = self.features(pixels)[-1]
-        read = torch.cat((last.mean((2, 3)), last.amax((2, 3)), self.thin(last).flatten(1)), dim=1)
-        return {name: head(read) for name, head in self.heads.items()}
-
-    def classes(self, shown: Mapping[str, Any]) -> list[int]:
-        """Numbers of the values that ``shown`` names, UNKNOWN for the others."""
-        return [values.index(shown[name]) if name in shown else UNKNOWN for name, values in self.attributes.items()]
-
-    def misread(self, pixels: torch.Tensor, classes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean cross-entropy of what is known, and the shares read rightly (A,): ``classes`` (B, A)."""
-        losses, right = [], []
-        for scores, wanted in zip(self.scores(pixels).values(), classes.T, strict=True):
-            known = wanted != UNKNOWN
-            losses.append(F.cross_entropy(scores, wanted, reduction="sum", label_smoothing=0.02) / known.sum().clamp(1))
-            right.append(((scores.argmax(1) == wanted) & known).sum() / known.sum())
-        return torch.stack(losses).mean(), torch.stack(right).detach()
-
-    def distance(self, pixels: torch.Tensor, real: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
-        """How differently two batches (B, 3, H, W) look: squared error of unit features, weighted by (B, 1, H, W)."""
-        with torch.no_grad():
-            wanted = self.features(real)
-        total = pixels.new_zeros(())
-        for found, target in zip(self.features(pixels), wanted, strict=True):
-            error = (F.normalize(found, dim=1) - F.normalize(target, dim=1)).square().sum(dim=1, keepdim=True)
-            if weight is not None:
-                error = error * F.adaptive_avg_pool2d(weight, error.shape[-2:])
-            total = total + error.mean()
-        return total / len(wanted)
-
-    def save_pretrained(self, folder: Path) -> None:
-        """Write ``config.json`` and ``model.safetensors``."""
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        save_file({name: value.contiguous() for name, value in self.state_dict().items()}, folder / "model.safetensors")
-        config = {"attributes": self.attributes, "size": self.size, "widths": self.widths}
-        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-
-
-class Mixed(nn.Module):
-    """x + two convolutions of x."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1),
-            nn.GroupNorm(1, width),
-            nn.SiLU(),
-            nn.Conv2d(width, width, 3, padding=1),
-        )
-
-    def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        return maps + self.body(maps)
-
-
-def load_critic(model_dir: Path) -> ImageCritic:
-    """The trained critic of the model folder, frozen. ValueError where there is none."""
-    folder = Path(model_dir) / FOLDER
-    if not (folder / "config.json").is_file():
-        raise ValueError(f"no critic of pictures in {folder}: train the recipe image_critic first")
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    critic = ImageCritic(config["attributes"], config["size"], config["widths"])
-    critic.load_state_dict(load_file(folder / "model.safetensors"))
-    return critic.to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
 class ImageCriticTask(Task):
@@ -139,6 +37,7 @@ class ImageCriticTask(Task):
         "pool": 16384,  # pictures, drawn once; at most
         "held_out": 512,
         "size": 64,
+        "widths": (24, 48, 96, 128),  # channels of the critic, level by level
         "latent_noise": 0.35,  # deviation of the noise on the latents of every second picture: at most
         "pixel_noise": 0.1,
         "seed": TRAIN_SEED,
@@ -153,7 +52,7 @@ class ImageCriticTask(Task):
         attributes = values_of(stream)
         if not attributes:
             raise RecipeError("a critic needs pictures that are known to have attributes: the data name none")
-        self.model = CriticTraining(ImageCritic(attributes, chosen["size"]))
+        self.model = CriticTraining(ImageCritic(attributes, chosen["size"], tuple(chosen["widths"]), world.names))
         self.vae = load_vae(self.model_dir)
         self.dataset = self._pictures(stream, pool_size(stream, chosen["pool"]))
         held_out = world.stream("image", HELD_OUT_SEED, held_out=True)

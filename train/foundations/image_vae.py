@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from decoders.image import image_tensor
-from train.foundations.image_critic import ImageCritic, load_critic
+from decoders.image_critic import ImageCritic, load_critic
 from train.foundations.pools import HELD_OUT_SEED, TRAIN_SEED, write_component
 from train.recipe import RecipeError
 from train.task import Task

@@ -71,6 +71,11 @@ class World(Protocol):
         """What can be read back from a caption: name -> values."""
         ...
 
+    @property
+    def names(self) -> dict[str, dict[Any, tuple[str, ...]]]:
+        """What people call values: attribute -> value -> words. A value that is not here goes by its own name."""
+        ...
+
     def stream(self, modality: str, seed: int, held_out: bool = False, variations: int = 1) -> MediaStream:
         """Media of a modality in an order drawn from ``seed``.
 

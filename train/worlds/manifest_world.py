@@ -106,6 +106,7 @@ class ManifestWorld:
         self.captions = sorted(made or {item.caption for items in self.items.values() for item in items})
         self.caption_words = caption_words(self.captions)
         self.readings = readings(self.captions, frozenset(self.caption_words))
+        self.names: dict[str, dict[Any, tuple[str, ...]]] = {}  # values are words already
         self._split = split(self.records)
 
     def stream(self, modality: str, seed: int, held_out: bool = False, variations: int = 1) -> ManifestStream:

@@ -15,6 +15,7 @@ from data import toybox
 from data.toybox import dialogues
 from data.toybox.draw import render_image, render_video, thing_mask
 from data.toybox.grammar import TAG_WORDS, tag_caption
+from data.toybox.parsing import names
 from data.toybox.points import render_points
 from data.toybox.sound import render_audio
 from data.toybox.world import VALUES, Scene, sample, visible
@@ -63,6 +64,7 @@ class ToyboxWorld:
 
     caption_words: tuple[str, ...] = TAG_WORDS
     readings: dict[str, tuple] = VALUES
+    names = names()
 
     def stream(self, modality: str, seed: int, held_out: bool = False, variations: int = 1) -> ToyboxStream:
         return ToyboxStream(modality, seed)
