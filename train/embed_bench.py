@@ -3,8 +3,8 @@
     nextgpt-lite bench embed
 
 From files, media are decoded and encoded, and captions read, in every step; from embeddings they are rows of shards.
-Nothing else differs: the same records, batches and weights, as many CPU threads as the recipe trains on, and its
-precision. Forward and backward count, not the optimiser. Where there is a compiler, both are timed with
+Nothing else differs: the same records, batches and weights, on the GPU where there is one, as many CPU threads as the
+recipe trains on, and its precision. Forward and backward count, not the optimiser. Where there is a compiler, both are timed with
 ``torch_compile`` as well.
 """
 
@@ -25,6 +25,7 @@ from train.compiling import compiled_blocks, has_compiler
 from train.embedding import Making, embed_manifest
 from train.precision import full_precision_attention
 from train.recipe import Recipe, read_recipe
+from train.stages.media_embeddings import own_device
 from train.stages.media_parts import IN_STEPS
 from train.task import Task, build_task
 
@@ -83,6 +84,7 @@ def of_stage(stage: str, model: Path, manifest: Path, embeddings: Path, rounds: 
         recipe = recipe_for(stage, model, manifest, source)
         torch.set_num_threads(recipe.threads)
         task = build_task(recipe)
+        task.model.to(own_device())
         for part, parameters in task.parts().items():  # what the stage does not train needs no gradients
             for parameter in parameters:
                 parameter.requires_grad_(recipe.learning_rates.get(part, 0) > 0)

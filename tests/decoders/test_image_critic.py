@@ -18,7 +18,7 @@ def critic(**settings):
 
 
 @pytest.mark.parametrize(
-    "words, named",
+    ("words", "named"),
     [
         ("Here is a red bell.", {"thing": 0, "colour": 1}),
         ("画好了：一只蓝色的狗。", {"thing": 1, "colour": 0}),
