@@ -4,8 +4,8 @@
 
 From files, media are decoded and encoded, and captions read, in every step; from embeddings they are rows of shards.
 Nothing else differs: the same records, batches and weights, on the GPU where there is one, as many CPU threads as the
-recipe trains on, and its precision. Forward and backward count, not the optimiser. Where there is a compiler, both are timed with
-``torch_compile`` as well.
+recipe trains on, and its precision. Forward and backward count, not the optimiser. Where there is a compiler, both are
+timed with ``torch_compile`` as well.
 """
 
 from __future__ import annotations

@@ -166,6 +166,12 @@ def _stream(task: Task, recipe: Recipe, processes: int) -> ResumableStream | Non
     return ResumableStream(task.dataset, recipe.batch_size * recipe.accumulate * processes)
 
 
+#: transformers has renamed the argument; both names are in the range that pyproject.toml admits.
+CHECKPOINTING = ("gradient_checkpointing", "activation_checkpointing")[
+    "activation_checkpointing" in TrainingArguments.__dataclass_fields__
+]
+
+
 def _training_arguments(recipe: Recipe, run_dir: Path) -> TrainingArguments:
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(run_dir / "tensorboard")
     return TrainingArguments(
@@ -173,7 +179,7 @@ def _training_arguments(recipe: Recipe, run_dir: Path) -> TrainingArguments:
         max_steps=recipe.steps,
         per_device_train_batch_size=recipe.batch_size,
         gradient_accumulation_steps=recipe.accumulate,
-        activation_checkpointing=recipe.gradient_checkpointing,
+        **{CHECKPOINTING: recipe.gradient_checkpointing},
         lr_scheduler_type=recipe.schedule,
         warmup_steps=int(recipe.warmup * recipe.steps),
         max_grad_norm=recipe.max_grad_norm,

@@ -190,6 +190,10 @@ class LongRows(TextsAndPasskeys):
     def activation_checkpointing_enable(self, **kwargs) -> None:
         self.language_model.activation_checkpointing_enable(**kwargs)
 
+    def gradient_checkpointing_enable(self, **kwargs) -> None:
+        """What older transformers call it."""
+        self.language_model.gradient_checkpointing_enable(**kwargs)
+
 
 def _until(wanted: int, texts: Iterator[list[int]]) -> Iterator[list[int]]:
     """Texts until they hold ``wanted`` tokens."""

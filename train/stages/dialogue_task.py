@@ -91,6 +91,10 @@ class StageModel(nn.Module):
     def activation_checkpointing_enable(self, **kwargs) -> None:
         self.core.language_model.activation_checkpointing_enable(**kwargs)
 
+    def gradient_checkpointing_enable(self, **kwargs) -> None:
+        """What older transformers call it."""
+        self.core.language_model.gradient_checkpointing_enable(**kwargs)
+
     def _span_losses(
         self, modality: str, input_ids: torch.Tensor, hidden: torch.Tensor, targets: dict[str, torch.Tensor]
     ) -> dict[str, torch.Tensor]:
