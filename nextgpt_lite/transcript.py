@@ -28,7 +28,7 @@ TALKS: tuple[tuple[tuple[str | tuple[str, int], ...], ...], ...] = (
     (
         (("audio", 11), "Draw what you hear."),
         ("Make a video of a green frog moving left.",),
-        ("画一只红色的鸟。",),
+        ("画一只红色的鸟，背景是雪地。",),
     ),
 )
 SCENES = 90  #: stream of the scenes above
