@@ -93,7 +93,7 @@ class ImageCritic(nn.Module):
         return torch.stack(losses).mean(), torch.stack(right).detach()
 
     def named(self, words: str) -> dict[str, int]:
-        """Attribute -> number of the value that ``words`` name; none of which they name two."""
+        """Attribute -> number of the value that ``words`` name. An attribute of which they name two is left out."""
         found: dict[str, set[int]] = {}
         for match in self._called.finditer(words.lower()):
             name, number = self._meanings[match.group()]
@@ -129,10 +129,8 @@ class ImageCritic(nn.Module):
     def _called(self) -> re.Pattern:
         """Longest first. Words of scripts with spaces are met whole only; Chinese has none between words."""
         longest = sorted(self._meanings, key=len, reverse=True)
-        spaced = [re.escape(called) for called in longest if called.isascii()]
-        others = [re.escape(called) for called in longest if not called.isascii()]
-        either = [rf"\b(?:{'|'.join(spaced)})\b"] * bool(spaced) + others
-        return re.compile("|".join(either) or r"(?!)")
+        whole = (rf"\b{re.escape(called)}\b" if called.isascii() else re.escape(called) for called in longest)
+        return re.compile("|".join(whole))
 
     def distance(self, pixels: torch.Tensor, real: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
         """How differently two batches (B, 3, H, W) look: squared error of unit features, weighted by (B, 1, H, W)."""
