@@ -111,7 +111,7 @@ class ImageCritic(nn.Module):
             return torch.zeros(len(media))
         films = np.stack([medium if medium.ndim == 4 else medium[None] for medium in media])
         device = next(self.parameters()).device
-        pixels = image_tensor(films.reshape(-1, *films.shape[2:])).to(device)
+        pixels = image_tensor(np.concatenate(list(films))).to(device)
         read = self.scores(F.interpolate(pixels, (self.size, self.size), mode="area"))
         told = [F.log_softmax(read[name].float(), dim=1)[:, number] for name, number in named.items()]
         return torch.stack(told).sum(dim=0).reshape(len(films), -1).mean(dim=1).cpu()
@@ -140,7 +140,7 @@ class ImageCritic(nn.Module):
         for found, target in zip(self.features(pixels), wanted, strict=True):
             error = (F.normalize(found, dim=1) - F.normalize(target, dim=1)).square().sum(dim=1, keepdim=True)
             if weight is not None:
-                error = error * F.adaptive_avg_pool2d(weight, error.shape[-2:])
+                error = error * F.adaptive_avg_pool2d(weight, (error.shape[-2], error.shape[-1]))
             total = total + error.mean()
         return total / len(wanted)
 

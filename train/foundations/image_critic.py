@@ -32,6 +32,8 @@ from train.worlds import MediaStream, open_world
 class ImageCriticTask(Task):
     """Cross-entropy of the attributes of pictures, as drawn and as the VAE gives them back from noisy latents."""
 
+    model: CriticTraining
+
     DEFAULTS: ClassVar[dict[str, Any]] = {
         "data": [],  # manifests whose records name attributes, see train.worlds; none = Toybox
         "pool": 16384,  # pictures, drawn once; at most
@@ -98,6 +100,8 @@ class ImageCriticTask(Task):
 
 class CriticTraining(nn.Module):
     """The critic under its loss."""
+
+    critic: ImageCritic
 
     def __init__(self, critic: ImageCritic) -> None:
         super().__init__()
