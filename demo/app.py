@@ -97,7 +97,10 @@ class Page:
             js="(browser, wide) => [browser, window.innerWidth > 1000]", **QUIET,
         )  # fmt: skip
         inputs = [self.visitor, *self.drawer.components]
-        entered.then(self._resume, inputs, self.tab.shown, concurrency_limit=32, concurrency_id="reply", **QUIET)
+        resumed = entered.then(
+            self._resume, inputs, self.tab.shown, concurrency_limit=32, concurrency_id="reply", **QUIET
+        )
+        resumed.then(None, js="() => document.querySelector('#box textarea')?.focus()", **QUIET)
         changed = self.language.input(self._speak, [self.visitor, self.language], words, **QUIET)
         changed.then(self._resume, inputs, self.tab.shown, concurrency_limit=32, concurrency_id="reply", **QUIET)
         self.open_drawer.click(lambda: gr.Sidebar(open=True), None, self.drawn, **QUIET)

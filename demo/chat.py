@@ -94,7 +94,8 @@ class Chat:
         """The page as the visitor's current conversation has it."""
         bubbles = visitor.current.bubbles(visitor.language, self._waiting(visitor, model))
         running = visitor.current.running is not None
-        return bubbles, gr.MultimodalTextbox(submit_btn=not running, stop_btn=running), conversation_list(visitor)
+        box = gr.MultimodalTextbox(submit_btn=not running, stop_btn=running, interactive=True)
+        return bubbles, box, conversation_list(visitor)
 
     def refuse(self, visitor: Visitor, reason: Exception | str) -> Shown:
         """Say why in a toast and leave the page as it is. Names of files are not read as HTML."""

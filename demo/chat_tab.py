@@ -62,7 +62,7 @@ class ChatTab:
                 gr.MultimodalTextbox(
                     file_count="multiple", file_types=list(ACCEPTED), sources=["upload", "microphone"],
                     show_label=False, autofocus=True, max_plain_text_length=4000, elem_id="box", scale=1,
-                    container=False,
+                    container=False, interactive=False,  # until the page knows its visitor: Chat.shown
                 )
             )  # fmt: skip
             self.camera_button = gr.Button("", elem_id="camera-button", scale=0, min_width=44, size="sm")

@@ -137,6 +137,25 @@ def test_a_picture_is_uploaded_and_the_answer_streams(page, tmp_path):
     assert page.locator("#chat .user.message img").first.evaluate("image => image.naturalWidth") == 128
 
 
+def test_nothing_is_said_before_the_page_knows_who_speaks(browser, address):
+    """A message that came before its visitor was lost to an error."""
+    page, held, shut = browser.new_context().new_page(), [], [True]
+    page.set_default_timeout(PATIENCE)
+    page.route("**/queue/join*", lambda route: held.append(route) if shut else route.continue_())
+    page.goto(address)
+    box = page.locator("#box textarea")
+    expect(box).to_be_disabled()
+    while not held:
+        page.wait_for_timeout(50)
+    shut.clear()
+    for route in held:
+        route.continue_()
+    expect(box).to_be_focused()
+    send(page, "what is this?")
+    expect(page.locator("#chat .bot.message").last).to_be_visible()
+    page.context.close()
+
+
 def test_each_medium_shows_its_progress_and_comes(page, decoders):
     set_steps(page, 10)
     page.evaluate(NOTE_PROGRESS)
