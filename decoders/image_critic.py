@@ -109,9 +109,9 @@ class ImageCritic(nn.Module):
         named = self.named(words)
         if not named:
             return torch.zeros(len(media))
-        films = np.stack([medium if medium.ndim == 4 else medium[None] for medium in media])
+        films = [medium if medium.ndim == 4 else medium[None] for medium in media]
         device = next(self.parameters()).device
-        pixels = image_tensor(np.concatenate(list(films))).to(device)
+        pixels = image_tensor(np.concatenate(films)).to(device)
         read = self.scores(F.interpolate(pixels, (self.size, self.size), mode="area"))
         told = [F.log_softmax(read[name].float(), dim=1)[:, number] for name, number in named.items()]
         return torch.stack(told).sum(dim=0).reshape(len(films), -1).mean(dim=1).cpu()
