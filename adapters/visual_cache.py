@@ -46,7 +46,7 @@ class VisualCache(nn.Module):
     ):
         """``prototypes`` (N, E) of any length; ``index`` only for a cache whose index is there already.
 
-        ``source`` says what they are of, where that can be shown again (nextgpt_lite.prototype_pictures).
+        ``source`` says what they are of, where that can be shown again (nextgpt_lite.inspection.prototypes).
         """
         super().__init__()
         self.source = source

@@ -27,8 +27,8 @@ from data.texts import SPLIT, Text, hashes, read_texts
 from evaluation.long_context_report import report_html
 from evaluation.report import write_aside, write_results
 from nextgpt_lite.checkpoint import component_hash
-from nextgpt_lite.long_reading import final_losses, tells_passkey
-from nextgpt_lite.merge import merged_model
+from nextgpt_lite.long_context.merge import merged_model
+from nextgpt_lite.long_context.reading import final_losses, tells_passkey
 
 LENGTHS = (512, 1024, 2048, 4096, 8192)
 COUNT = 20

@@ -9,7 +9,7 @@ import numpy as np
 
 from data.media_formats import EXTENSIONS
 from data.media_intake import SUFFIXES, VISITORS, Medium, load_medium, save_medium
-from nextgpt_lite.chat_command import VIDEO_REPEAT, VIDEO_UPSCALE, media_part
+from nextgpt_lite.commands.chat import VIDEO_REPEAT, VIDEO_UPSCALE, media_part
 
 if TYPE_CHECKING:
     from nextgpt_lite.any_to_any import ReplyMedium

@@ -10,18 +10,18 @@ import sys
 #: Subcommand -> (module with ``add_arguments(parser)``, ``run(args) -> int`` and ``ERRORS``; what it does).
 #: Modules are imported only when called: ``chat`` must not wait for what ``train`` needs.
 COMMANDS = {
-    "chat": ("nextgpt_lite.chat_command", "talk to a model, with media in and out"),
-    "demo": ("demo.command", "open the chat in a browser"),
-    "serve": ("demo.serve_command", "serve a model to other programs, as OpenAI's clients speak to one"),
+    "chat": ("nextgpt_lite.commands.chat", "talk to a model, with media in and out"),
+    "demo": ("demo.commands.demo", "open the chat in a browser"),
+    "serve": ("demo.commands.serve", "serve a model to other programs, as OpenAI's clients speak to one"),
     "train": ("train.command", "run a training recipe"),
     "evaluate": ("evaluation.command", "measure a model"),
-    "merge": ("nextgpt_lite.merge_command", "merge an adapter into its language model, positions included"),
-    "export": ("nextgpt_lite.export_command", "hand a model over as plain folders, with a model card"),
-    "bench": ("nextgpt_lite.bench_command", "measure speed and memory"),
-    "cache": ("nextgpt_lite.cache_command", "collect image prototypes for the visual cache"),
+    "merge": ("nextgpt_lite.commands.merge", "merge an adapter into its language model, positions included"),
+    "export": ("nextgpt_lite.commands.export", "hand a model over as plain folders, with a model card"),
+    "bench": ("nextgpt_lite.commands.bench", "measure speed and memory"),
+    "cache": ("nextgpt_lite.commands.cache", "collect image prototypes for the visual cache"),
     "toybox": ("nextgpt_lite.toybox_command", "write samples of the embedded world"),
     "embed": ("train.embed_command", "precompute the embeddings of a manifest for training"),
-    "import": ("nextgpt_lite.import_command", "turn a published data set into a manifest"),
+    "import": ("nextgpt_lite.commands.import_dataset", "turn a published data set into a manifest"),
 }
 
 

@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 from transformers.generation.streamers import BaseStreamer
 
-from nextgpt_lite.media_places import batch_media
+from nextgpt_lite.media_slots import batch_media
 from nextgpt_lite.model import AnyToAnyCore
 from nextgpt_lite.signal_tokens import SignalTable
 

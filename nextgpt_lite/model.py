@@ -37,7 +37,7 @@ from adapters.gated_prompts import ProjectionStore
 from adapters.long_context import ShiftedAttention, ShiftedBatch
 from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.language_models import capped, check_language_model, embedding_scale
-from nextgpt_lite.media_places import MediaPlaces, place_media
+from nextgpt_lite.media_slots import MediaSlots, find_media_slots
 
 #: Input projections by what they read of a medium.
 FEATURES = {"pooled": INPUT_PROJECTIONS, "patches": PATCH_PROJECTIONS}
@@ -145,7 +145,7 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         prefill = past_key_values is None or past_key_values.get_seq_length() == 0
         everywhere = self.gated_prompts.reach == "row" and media_embeddings is not None
         if everywhere and media_mask is None:
-            media_mask = self.place_media(input_ids, media_embeddings).there
+            media_mask = self.find_media_slots(input_ids, media_embeddings).present
         inputs["media_embeddings"] = media_embeddings if prefill or everywhere else None
         inputs["media_mask"] = media_mask if prefill or everywhere else None
         return inputs
@@ -171,15 +171,15 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         own = functional.embedding((input_ids - self.table.first).clamp_min(0), self.added_embedding).to(base)
         return torch.where(added[..., None], own * embedding_scale(self.get_input_embeddings()), base)
 
-    def place_media(
+    def find_media_slots(
         self, input_ids: torch.Tensor, media_embeddings: torch.Tensor | None, media_mask: torch.Tensor | None = None
-    ) -> MediaPlaces | None:
+    ) -> MediaSlots | None:
         """Check media (B, M, E), or patches (B, M, P, E), and tell which placeholder reads which."""
         if media_embeddings is None:
             return None
         width = self.config.embedding_width
         shape = (-1, width) if self.config.reads_patches else (width,)
-        return place_media(self.table, input_ids, media_embeddings, media_mask, self._tokens_each(), shape)
+        return find_media_slots(self.table, input_ids, media_embeddings, media_mask, self._tokens_each(), shape)
 
     def _tokens_each(self) -> int | None:
         """Placeholders of a medium; None = one a patch."""
@@ -187,32 +187,32 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
             return self.input_projection.tokens
         return None if self.config.input_features == "patches" else self.table.input_tokens
 
-    def embed(self, input_ids: torch.Tensor, media: MediaPlaces | None) -> torch.Tensor:
+    def embed(self, input_ids: torch.Tensor, media: MediaSlots | None) -> torch.Tensor:
         """Input embeddings (B, T, D): those of the ids, and at placeholders what is projected of their media."""
         embedded = self.embed_tokens(input_ids)
         if media is None or self.input_projection is None:
             return embedded
         projected = self._projected(media).to(embedded)  # (B, S, D)
         own = projected.gather(1, media.token[..., None].expand(-1, -1, projected.shape[-1]))
-        return torch.where(media.here[..., None], embedded + own, embedded)
+        return torch.where(media.is_placeholder[..., None], embedded + own, embedded)
 
-    def _projected(self, media: MediaPlaces) -> torch.Tensor:
+    def _projected(self, media: MediaSlots) -> torch.Tensor:
         """Media tokens (B, S, D). Of patches, media that are padding are not projected at all."""
         if media.features.ndim == 3:
             return self.input_projection(media.features).flatten(1, 2)
-        tokens = self.input_projection(media.features[media.there], media.mask[media.there])
-        projected = tokens.new_zeros(*media.there.shape, *tokens.shape[1:])
-        projected[media.there] = tokens
+        tokens = self.input_projection(media.features[media.present], media.mask[media.present])
+        projected = tokens.new_zeros(*media.present.shape, *tokens.shape[1:])
+        projected[media.present] = tokens
         return projected.flatten(1, 2)
 
-    def prompt_batch(self, media: MediaPlaces | None, store: PromptStore | None = None) -> PromptBatch | None:
+    def prompt_batch(self, media: MediaSlots | None, store: PromptStore | None = None) -> PromptBatch | None:
         """Media -> prompts that their placeholders see, or all tokens of their row; None where no layer has any."""
         prompts, projections = self.gated_prompts, None if store is None else store.projections
         if media is not None and prompts.reads_media:
             return PromptBatch(prompts, self._media_prompts(media, store), media.visibility(prompts.reach), projections)
         return PromptBatch(prompts, None, None, projections) if prompts.static_tokens else None
 
-    def _media_prompts(self, media: MediaPlaces, store: PromptStore | None) -> torch.Tensor:
+    def _media_prompts(self, media: MediaSlots, store: PromptStore | None) -> torch.Tensor:
         """Prompts of the media (B, M, D), or (B, M, K, D) of tokens of a vision tower; made once where stored."""
         if store is not None and store.media is not None:
             return store.media
@@ -247,12 +247,12 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         """Ids (B, T) and media (B, M, E), padded with anything, -> logits, cache, hidden states, loss.
 
         Patches, or tokens of a vision tower, are (B, M, P, E). ``media_mask`` (B, M) or (B, M, P) is true where there
-        is no padding; without it placeholders tell, see place_media. ``prompt_store`` keeps from step to step of one
+        is no padding; without it placeholders tell, see find_media_slots. ``prompt_store`` keeps from step to step of one
         generation what does not change.
         """
         if use_cache is None and self.training and past_key_values is None:
             use_cache = False  # a whole row in one pass: nobody comes back to its keys and values
-        media = self.place_media(input_ids, media_embeddings, media_mask)
+        media = self.find_media_slots(input_ids, media_embeddings, media_mask)
         decoder = self.language_model.get_decoder()
         shifted = self._shifted_batch(input_ids, attention_mask) if past_key_values is None else None
         if shifted is not None and not getattr(self.config.text_config, "sliding_window", None):

@@ -17,7 +17,7 @@ from transformers import DynamicCache
 
 from nextgpt_lite.answer_language import prefer
 from nextgpt_lite.generate import Prepared
-from nextgpt_lite.media_places import batch_media
+from nextgpt_lite.media_slots import batch_media
 from nextgpt_lite.model import AnyToAnyCore, PromptStore
 
 

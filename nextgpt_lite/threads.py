@@ -16,7 +16,7 @@ SMALL = 50_000_000
 ALL = torch.get_num_threads()
 
 
-def suit_threads(model: AnyToAny) -> AnyToAny:
+def set_num_threads(model: AnyToAny) -> AnyToAny:
     """``model``; this thread of Python computes on one thread where it is small and on the CPU, else on all.
 
     OMP_NUM_THREADS goes before. A larger model beside a small one has an engine, and so a setting, of its own.

@@ -11,7 +11,7 @@ from data.decoding_pool import DecodingPool
 from data.media_formats import EXTENSIONS
 from data.media_intake import SUFFIXES, VISITORS, Limits, MediaError, Medium, load_medium, save_medium
 from nextgpt_lite.any_to_any import ReplyMedium
-from nextgpt_lite.chat_command import VIDEO_REPEAT, VIDEO_UPSCALE, media_part
+from nextgpt_lite.commands.chat import VIDEO_REPEAT, VIDEO_UPSCALE, media_part
 
 #: MIME types of what replies hold.
 TYPES = {"image": "image/png", "video": "video/mp4", "audio": "audio/wav"}

@@ -29,7 +29,7 @@ from encoders.media_encoder import MediaEncoder, MediaEncoderConfig
 from encoders.text_tokenizer import train_tokenizer as train_encoder_tokenizer
 from nextgpt_lite.checkpoint import load_tokenizer, new_core, save_core, write_manifest
 from nextgpt_lite.config import CoreConfig
-from nextgpt_lite.media_places import batch_media
+from nextgpt_lite.media_slots import batch_media
 from nextgpt_lite.model import AnyToAnyCore
 from train.foundations import audio_vae, image_vae
 from train.foundations.audio_diffusion import build_text_encoder, build_tokenizer, build_unet

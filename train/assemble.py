@@ -48,7 +48,7 @@ def build_cache(folder: Path, prototypes: int, blend: float) -> None:
     from adapters.visual_cache import VisualCache
     from data.toybox import render, sample
     from encoders.media_encoder import MediaEncoder
-    from nextgpt_lite.prototype_pictures import toybox_source
+    from nextgpt_lite.inspection.prototypes import toybox_source
 
     encoder = MediaEncoder.from_pretrained(folder / "encoder").eval()
     embedded = []

@@ -7,5 +7,5 @@ BENCHMARKS = {
     "encode": ("nextgpt_lite.bench.encode", "ImageBind at full size, bf16 weights against fp32"),
     "embed": ("train.embed_bench", "stages 1 and 2 from precomputed embeddings against from files: samples a second"),
     "cache": ("nextgpt_lite.bench.cache", "the visual cache, exact and compressed: recall, time, bytes"),
-    "serve": ("demo.bench", "the engine: tokens a second alone and together, first token, cancelling"),
+    "serve": ("demo.commands.bench", "the engine: tokens a second alone and together, first token, cancelling"),
 }

@@ -14,8 +14,8 @@ from data.texts import read_texts
 from evaluation.long_context import SCORED, windows_of
 from evaluation.long_context_report import table_text, verdicts
 from nextgpt_lite.cli import main
-from nextgpt_lite.long_reading import final_losses, tells_passkey
-from nextgpt_lite.merge import merged_model
+from nextgpt_lite.long_context.merge import merged_model
+from nextgpt_lite.long_context.reading import final_losses, tells_passkey
 from train.recipe import RecipeError, read_recipe
 from train.run import run_recipe
 from train.task import build_task

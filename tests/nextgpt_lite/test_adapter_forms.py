@@ -6,7 +6,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from nextgpt_lite.checkpoint import CheckpointError, load_core, new_core, save_core, trained_state
 from nextgpt_lite.config import CoreConfig
-from nextgpt_lite.media_places import batch_media
+from nextgpt_lite.media_slots import batch_media
 from nextgpt_lite.model import AnyToAnyCore
 
 BASE, WIDTH, FEATURES = 64, 32, 6

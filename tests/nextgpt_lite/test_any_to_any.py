@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nextgpt_lite.conversation import ConversationError
-from nextgpt_lite.media_places import batch_media
+from nextgpt_lite.media_slots import batch_media
 from tests.tiny_model import medium, saying
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nextgpt_lite.media_places import batch_media
+from nextgpt_lite.media_slots import batch_media
 from tests.nextgpt_lite.test_model import BASE
 from tests.nextgpt_lite.test_paper_forms import FORMS, base, make
 

@@ -6,8 +6,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from nextgpt_lite.checkpoint import load_core, new_core, save_core, save_language_model, trained_state
 from nextgpt_lite.config import CoreConfig
-from nextgpt_lite.long_adapter import AdapterError
-from nextgpt_lite.merge import merge_core
+from nextgpt_lite.long_context.adapter import AdapterError
+from nextgpt_lite.long_context.merge import merge_core
 from tests.nextgpt_lite.test_model import BASE, SIZES
 
 LORA = {"r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj"]}

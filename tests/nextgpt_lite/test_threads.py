@@ -23,5 +23,5 @@ def test_threads_suit_the_model(tiny_model, monkeypatch, three_threads, environm
     monkeypatch.setattr(threads, "ALL", 2)  # a small model before it does not keep a large one on its one thread
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert threads.suit_threads(tiny_model) is tiny_model
+    assert threads.set_num_threads(tiny_model) is tiny_model
     assert torch.get_num_threads() == expected

@@ -13,8 +13,8 @@ from nextgpt_lite.checkpoint import CheckpointError, new_core, save_core, write_
 from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.conversation import ConversationError
 from nextgpt_lite.generate import generate_ids
-from nextgpt_lite.media_places import batch_media
-from nextgpt_lite.mixtures import mixture
+from nextgpt_lite.inspection.mixtures import mixture
+from nextgpt_lite.media_slots import batch_media
 from tests.tiny_model import medium
 
 

@@ -1,7 +1,7 @@
 """Golden cases: what a reference implementation gave for recorded weights and inputs, and how ours is held against it.
 
 A case is a json (system, configuration, meaning of its tensors) with a safetensors file beside it. Cases lie in
-``tests/golden/<system>/``, or in the folder of the same layout that the environment variable ``NEXTGPT_GOLDEN`` names.
+``tests/golden/<system>/`` or a folder in it, or in the folder of the same layout that the environment variable ``NEXTGPT_GOLDEN`` names.
 """
 
 from __future__ import annotations
@@ -67,12 +67,12 @@ class Case:
 
 
 def find_cases() -> list[Case]:
-    """Every ``<system>/<case>.json`` of the golden folder. Raises ValueError where there is none."""
+    """Every ``<system>/**/<case>.json`` of the golden folder. Raises ValueError where there is none."""
     folder = Path(os.environ.get(FOLDER_VARIABLE) or GOLDEN)
-    paths = sorted(folder.glob("*/*.json"))
+    paths = sorted(folder.glob("*/**/*.json"))
     if not paths:
         raise ValueError(f"no golden cases: expected <system>/<case>.json under {folder}")
-    return [_read(path) for path in paths]
+    return [_read(path, system=path.relative_to(folder).parts[0]) for path in paths]
 
 
 def helper(case: Case) -> str | None:
@@ -112,9 +112,9 @@ def _fault(comparison: Comparison) -> str | None:
     return None if error <= tolerance else f"{name}: {error:.2e} of the largest value {scale:.3g}, allowed {tolerance}"
 
 
-def _read(path: Path) -> Case:
+def _read(path: Path, system: str) -> Case:
     record = json.loads(path.read_text(encoding="utf-8"))
-    return Case(path, record.get("system", path.parent.name), record)
+    return Case(path, record.get("system", system), record)
 
 
 def _cut(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

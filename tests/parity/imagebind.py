@@ -17,7 +17,7 @@ from encoders.imagebind import MODALITIES, ImageBind, ImageBindConfig, TowerConf
 from encoders.preprocess_audio import AudioSettings, clip_starts, preprocess_audio, resample
 from encoders.preprocess_image import ImageSettings, normalise, preprocess_image
 from encoders.preprocess_video import three_crops
-from tests.parity.cases import Case, Comparison
+from tests.parity.cases import GOLDEN, Case, Comparison
 
 OUTPUT, STAGE, DOUBLE = 2e-6, 2e-5, 1e-9
 MEDIA_VARIABLE = "NEXTGPT_MEDIA"
@@ -157,7 +157,7 @@ def video(case: Case) -> Iterator[Comparison]:
 
 def media(case: Case) -> Iterator[Comparison]:
     """Real files through image and audio preprocessing. They may not be shipped: skipped where they are not."""
-    beside = case.path.parents[2] / "media"
+    beside = GOLDEN.parent / "media"
     folder = Path(os.environ.get(MEDIA_VARIABLE) or beside)
     if not folder.is_dir():
         pytest.skip(f"the media files of this case are not here: expected {beside} or the folder in {MEDIA_VARIABLE}")

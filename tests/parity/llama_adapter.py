@@ -1,6 +1,6 @@
 """Cases of LLaMA-Adapter V1 and V2, run through the core; ImageBind-LLM and Point-BERT have a module of their own.
 
-The reference's state dict is translated by nextgpt_lite.meta_layout, as a released checkpoint would be, and so are its
+The reference's state dict is translated by nextgpt_lite.released_weights.meta_llama, as a released checkpoint would be, and so are its
 gradients: a gradient's rows change places as those of its parameter do.
 """
 
@@ -17,8 +17,8 @@ from transformers import LlamaConfig
 from encoders.open_clip import OpenClipConfig, OpenClipVision
 from nextgpt_lite.checkpoint import add_bias_tuning, add_lora
 from nextgpt_lite.config import CoreConfig
-from nextgpt_lite.meta_layout import clip_weights, load, translate
 from nextgpt_lite.model import AnyToAnyCore, PromptStore
+from nextgpt_lite.released_weights.meta_llama import clip_weights, load, translate
 from tests.parity import imagebind_llm
 from tests.parity.cases import Case, Comparison
 

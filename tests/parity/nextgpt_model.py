@@ -15,7 +15,7 @@ from adapters.output_projection import LEGACY_NAMES
 from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.generate import signal_conditions
 from nextgpt_lite.model import AnyToAnyCore, caption_loss, language_loss
-from nextgpt_lite.published_prompts import legacy
+from nextgpt_lite.released_weights.prompts import legacy
 from nextgpt_lite.signal_tokens import SignalTable
 from tests.parity.cases import GOLDEN, Case, Comparison
 from tests.parity.nextgpt_formula import by_formula, fill, noise
@@ -186,7 +186,7 @@ def legacy_projection(model_width: int, shape: list[int]) -> TransformerProjecti
 
 def legacy_vocabulary(case: Case) -> dict[str, int]:
     """The vocabulary of the prompt cases, which the losses share; ours where the case's folder has none."""
-    files = [*case.path.parent.glob("*.json"), *(GOLDEN / case.system).glob("*.json")]
+    files = [*case.path.parent.glob("*.json"), *(GOLDEN / case.system).rglob("*.json")]
     records = (json.loads(file.read_text(encoding="utf-8")) for file in files)
     return next(record["vocab"] for record in records if "vocab" in record)
 

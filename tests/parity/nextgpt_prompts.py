@@ -11,7 +11,7 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import Metaspace
 from transformers import PreTrainedTokenizerFast
 
-from nextgpt_lite.published_prompts import legacy, vicuna
+from nextgpt_lite.released_weights.prompts import legacy, vicuna
 from nextgpt_lite.signal_tokens import OUTPUT_MODALITIES, SignalTable, add_to_tokenizer
 from tests.parity.cases import Case, Comparison
 

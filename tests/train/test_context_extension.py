@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 from adapters import attention as gated_attention
 from adapters.rope_scaling import context_length
 from nextgpt_lite.cli import main
-from nextgpt_lite.merge import merge_adapter
+from nextgpt_lite.long_context.merge import merge_adapter
 from train.foundations.language_model import train_tokenizer
 from train.recipe import RecipeError, read_recipe
 from train.run import run_recipe

@@ -25,7 +25,7 @@ from adapters.rope_scaling import scale_positions
 from data.passkey import PasskeyWriter
 from data.texts import hashes, read_texts
 from data.toybox import dialogues
-from nextgpt_lite.long_adapter import save_adapter
+from nextgpt_lite.long_context.adapter import save_adapter
 from nextgpt_lite.quantised import load_quantised
 from train.passkey_rows import PasskeyRows, RandomRows, SpreadPieces, WithPasskeys, joined
 from train.recipe import RecipeError

@@ -12,7 +12,7 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from nextgpt_lite.checkpoint import load_tokenizer, save_core, trained_state
-from nextgpt_lite.media_places import batch_media
+from nextgpt_lite.media_slots import batch_media
 from nextgpt_lite.model import AnyToAnyCore, caption_loss
 from train.bins import BinnedRows, packed, pad_rows
 from train.recipe import RecipeError

@@ -15,18 +15,18 @@ from nextgpt_lite.signal_tokens import SignalTable
 
 
 @dataclass(frozen=True)
-class MediaPlaces:
+class MediaSlots:
     """Media of a batch and where they belong.
 
     ``features`` are pooled embeddings (B, M, E) or patch tokens (B, M, P, E) and zero where ``mask``, (B, M) or
-    (B, M, P), is false; ``there`` (B, M) says which media a row has. ``here`` (B, T) says where placeholders stand and
-    ``token`` (B, T) which of the row's M x K media tokens each of them reads: those that are there, in order.
+    (B, M, P), is false; ``present`` (B, M) says which media a row has. ``is_placeholder`` (B, T) says where placeholders stand and
+    ``token`` (B, T) which of the row's M x K media tokens each of them reads: those that are present, in order.
     """
 
     features: torch.Tensor
     mask: torch.Tensor
-    there: torch.Tensor
-    here: torch.Tensor
+    present: torch.Tensor
+    is_placeholder: torch.Tensor
     token: torch.Tensor
     tokens_each: int
 
@@ -39,9 +39,9 @@ class MediaPlaces:
     def visibility(self, reach: str) -> torch.Tensor:
         """Which token sees which medium: its placeholders (B, T, M), or with ``reach`` "row" all tokens (B, 1, M)."""
         if reach == "row":
-            return self.there[:, None]
-        slots = torch.arange(self.features.shape[1], device=self.here.device)
-        return self.here[..., None] & ((self.token // self.tokens_each)[..., None] == slots)
+            return self.present[:, None]
+        slots = torch.arange(self.features.shape[1], device=self.is_placeholder.device)
+        return self.is_placeholder[..., None] & ((self.token // self.tokens_each)[..., None] == slots)
 
 
 def batch_media(rows: Sequence[Sequence[torch.Tensor]]) -> dict[str, torch.Tensor]:
@@ -61,14 +61,14 @@ def batch_media(rows: Sequence[Sequence[torch.Tensor]]) -> dict[str, torch.Tenso
     return {"media_embeddings": features, "media_mask": mask}
 
 
-def place_media(
+def find_media_slots(
     table: SignalTable,
     input_ids: torch.Tensor,
     features: torch.Tensor,
     mask: torch.Tensor | None,
     tokens: int | None,
     shape: tuple[int, ...],
-) -> MediaPlaces:
+) -> MediaSlots:
     """Ids (B, T) and media -> their places.
 
     Args:
@@ -81,23 +81,23 @@ def place_media(
     Raises ValueError for media of another shape, placeholders without a medium, and values that are not finite.
     """
     _check_shape(features, shape)
-    here = table.placeholder_mask(input_ids)
-    wanted = here.sum(1)  # (B,)
+    is_placeholder = table.placeholder_mask(input_ids)
+    wanted = is_placeholder.sum(1)  # (B,)
     mask = _full_mask(mask, features, wanted, tokens)
     features = features.masked_fill(~mask[..., None], 0.0)
     _check_finite(features)
-    there = mask if mask.ndim == 2 else mask.any(-1)
-    given = mask if tokens is None else there[..., None].expand(-1, -1, tokens)  # (B, M, K)
+    present = mask if mask.ndim == 2 else mask.any(-1)
+    given = mask if tokens is None else present[..., None].expand(-1, -1, tokens)  # (B, M, K)
     _check_count(wanted, given.flatten(1).sum(1))
-    in_order = (~given.flatten(1)).int().argsort(dim=1, stable=True)  # those that are there come first
-    token = in_order.gather(1, (here.cumsum(1) - 1).clamp(0, in_order.shape[1] - 1))
-    return MediaPlaces(features, mask, there, here, token, given.shape[2])
+    in_order = (~given.flatten(1)).int().argsort(dim=1, stable=True)  # those that are present come first
+    token = in_order.gather(1, (is_placeholder.cumsum(1) - 1).clamp(0, in_order.shape[1] - 1))
+    return MediaSlots(features, mask, present, is_placeholder, token, given.shape[2])
 
 
 def _full_mask(
     mask: torch.Tensor | None, features: torch.Tensor, wanted: torch.Tensor, tokens: int | None
 ) -> torch.Tensor:
-    """What of the features is there: (B, M), or of patches (B, M, P). Where nothing says it, ``wanted`` (B,) does."""
+    """What of the features is present: (B, M), or of patches (B, M, P). Where nothing says it, ``wanted`` (B,) does."""
     if mask is None and tokens is None:
         mask = features.new_ones(features.shape[:2], dtype=torch.bool)
     elif mask is None:
@@ -107,7 +107,7 @@ def _full_mask(
 
 def _check_shape(features: torch.Tensor, shape: tuple[int, ...]) -> None:
     found = tuple(features.shape[2:])
-    if len(found) != len(shape) or any(size not in (-1, there) for size, there in zip(shape, found, strict=True)):
+    if len(found) != len(shape) or any(size not in (-1, own) for size, own in zip(shape, found, strict=True)):
         raise ValueError(f"media of shape {found}: this model's encoder gives {shape}, where -1 is any number")
 
 

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from data.media_intake import Medium, load_medium, save_medium
-from nextgpt_lite.chat_command import write_media
+from nextgpt_lite.commands.chat import write_media
 from tests.tiny_model import medium, saying
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RECIPE = "task: audio_vae\nsteps: 2\nbatch_size: 1\nlearning_rates: {vae: 1.0e-3}\n"
 BAD = {
     "an unknown model folder": (["chat", "hello", "--model", "nowhere"], "no model 'nowhere': expected 'nano'"),

@@ -9,8 +9,8 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from adapters.rope_scaling import scale_positions
 from nextgpt_lite.config import CoreConfig
+from nextgpt_lite.long_context.streaming import stream, stream_tokens, streaming_cache
 from nextgpt_lite.model import AnyToAnyCore
-from nextgpt_lite.streaming import stream, stream_tokens, streaming_cache
 
 IDS = torch.randint(0, 64, (2, 30), generator=torch.Generator().manual_seed(1))
 

@@ -20,7 +20,7 @@ def run(arguments: argparse.Namespace) -> int:
     from transformers import AutoConfig  # takes seconds to import: --help should not wait
 
     from adapters.rope_scaling import context_length
-    from nextgpt_lite.merge import merge_adapter
+    from nextgpt_lite.long_context.merge import merge_adapter
 
     out = merge_adapter(arguments.base, arguments.adapter, arguments.out, arguments.length, arguments.scaling)
     print(f"{out}: {context_length(AutoConfig.from_pretrained(out))} positions")

@@ -20,8 +20,8 @@ import torch
 from torch.nn import functional
 
 from data.toybox import CARRIES, parse_reply, tag_caption
-from nextgpt_lite.attention_record import AttentionRecord
-from nextgpt_lite.media_places import MediaPlaces, batch_media
+from nextgpt_lite.inspection.attention_record import AttentionRecord
+from nextgpt_lite.media_slots import MediaSlots, batch_media
 
 if TYPE_CHECKING:
     from nextgpt_lite.any_to_any import AnyToAny, Reply
@@ -182,13 +182,13 @@ def _reply_ids(model: AnyToAny, text: str, modalities: Sequence[str]) -> list[in
 
 def _observed_pass(
     model: AnyToAny, ids: torch.Tensor, media: Sequence[torch.Tensor]
-) -> tuple[MediaPlaces | None, torch.Tensor, AttentionRecord]:
+) -> tuple[MediaSlots | None, torch.Tensor, AttentionRecord]:
     """Where the media stand, the last hidden states (1, T, D), and what every layer attended to."""
     core, record = model.core, AttentionRecord()
     base: Any = core.language_model
     decoder = base.get_decoder()
     batch = batch_media([list(media)])
-    places = core.place_media(ids, batch.get("media_embeddings"), batch.get("media_mask"))
+    places = core.find_media_slots(ids, batch.get("media_embeddings"), batch.get("media_mask"))
     outputs = decoder(
         inputs_embeds=core.embed(ids, places),
         prompt_batch=core.prompt_batch(places),
@@ -198,10 +198,10 @@ def _observed_pass(
     return places, outputs.last_hidden_state, record
 
 
-def _positions(places: MediaPlaces | None, number: int) -> list[int]:
+def _positions(places: MediaSlots | None, number: int) -> list[int]:
     """The positions of the placeholders that read medium ``number`` of the only row."""
     assert places is not None
-    mine = places.here[0] & (places.token[0] // places.tokens_each == number)
+    mine = places.is_placeholder[0] & (places.token[0] // places.tokens_each == number)
     return mine.nonzero()[:, 0].tolist()
 
 

@@ -22,7 +22,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, Pre
 
 from adapters.bias_tuning import fold
 from adapters.rope_scaling import scale_positions
-from nextgpt_lite.long_adapter import LORA, WHOLE, AdapterError, read_tensors, stored_positions
+from nextgpt_lite.long_context.adapter import LORA, WHOLE, AdapterError, read_tensors, stored_positions
 from nextgpt_lite.model import AnyToAnyCore
 
 #: What a language model's folder holds besides weights and configuration.

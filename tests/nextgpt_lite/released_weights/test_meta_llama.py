@@ -10,8 +10,8 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from nextgpt_lite.checkpoint import CheckpointError, add_bias_tuning
 from nextgpt_lite.config import CoreConfig
-from nextgpt_lite.meta_layout import LINEARS, clip_weights, half_split, load, read_shards, translate
 from nextgpt_lite.model import AnyToAnyCore
+from nextgpt_lite.released_weights.meta_llama import LINEARS, clip_weights, half_split, load, read_shards, translate
 
 LAYERS, HEADS, WIDTH, INNER, VOCABULARY, ADAPTED, PROMPTS = 3, 4, 16, 24, 40, 2, 5
 

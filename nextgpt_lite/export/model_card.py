@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from nextgpt_lite.checkpoint import CheckpointError
-
-if TYPE_CHECKING:
-    from nextgpt_lite.export import Exported
 
 #: How each kind of component is loaded.
 LOADING = {
@@ -22,6 +20,19 @@ LOADING = {
     "encoder": 'encoders.media_encoder.MediaEncoder.from_pretrained("encoder")',
     "vision_tower": 'encoders.open_clip.OpenClipVision.from_pretrained("vision_tower")',
 }
+
+
+@dataclass
+class Exported:
+    """What was handed over: components, where LoRA was merged, what the reader must know."""
+
+    name: str
+    hash: str
+    dtype: str
+    components: dict[str, str] = field(default_factory=dict)  #: name -> class
+    sha256: dict[str, str] = field(default_factory=dict)  #: of the components that it was made from
+    merged: list[str] = field(default_factory=list)  #: last names of the layers whose LoRA was merged
+    notes: list[str] = field(default_factory=list)
 
 
 def read_runs(folder: Path | None) -> dict[str, dict[str, Any]]:

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from nextgpt_lite.checkpoint import resolve_model  # takes seconds to import: --help should not wait
-    from nextgpt_lite.export import export_model
+    from nextgpt_lite.export.folders import export_model
 
     folder = resolve_model(arguments.model)
     exported = export_model(folder, arguments.out, arguments.dtype, arguments.runs, arguments.scores)

@@ -6,8 +6,8 @@ import torch
 from torch.nn import functional
 
 from nextgpt_lite.any_to_any import Reply, ReplyMedium
-from nextgpt_lite.explain import _observed_pass, caption_of, explain, gates, neighbours
 from nextgpt_lite.generate import signal_conditions
+from nextgpt_lite.inspection.explain import _observed_pass, caption_of, explain, gates, neighbours
 from tests.tiny_model import medium
 
 ASKED = [

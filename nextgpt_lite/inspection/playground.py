@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
-from nextgpt_lite.explain import Neighbour, nearest
-from nextgpt_lite.mixtures import mixture
+from nextgpt_lite.inspection.explain import Neighbour, nearest
+from nextgpt_lite.inspection.mixtures import mixture
 
 if TYPE_CHECKING:
     from nextgpt_lite.any_to_any import AnyToAny

@@ -58,10 +58,10 @@ def load_model(name: str) -> Any:
     from transformers.utils import logging
 
     from nextgpt_lite.any_to_any import AnyToAny
-    from nextgpt_lite.threads import suit_threads
+    from nextgpt_lite.threads import set_num_threads
 
     logging.disable_progress_bar()
-    return suit_threads(AnyToAny.from_pretrained(name))
+    return set_num_threads(AnyToAny.from_pretrained(name))
 
 
 def answer(

@@ -10,8 +10,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaFor
 
 from nextgpt_lite.checkpoint import add_lora
 from nextgpt_lite.config import CoreConfig
-from nextgpt_lite.long_adapter import AdapterError
-from nextgpt_lite.merge import merge_adapter, merge_core, merge_lora
+from nextgpt_lite.long_context.adapter import AdapterError
+from nextgpt_lite.long_context.merge import merge_adapter, merge_core, merge_lora
 from nextgpt_lite.model import AnyToAnyCore
 
 IDS = torch.arange(12)[None]

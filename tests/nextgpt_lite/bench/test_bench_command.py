@@ -8,8 +8,8 @@ import torch
 
 from nextgpt_lite.bench import BENCHMARKS, s2
 from nextgpt_lite.bench.measure import fastest, peak_bytes, threads
-from nextgpt_lite.bench_command import flat
 from nextgpt_lite.cli import main
+from nextgpt_lite.commands.bench import flat
 
 MEBIBYTE = 2**20
 

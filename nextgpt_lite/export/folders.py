@@ -7,7 +7,7 @@
     README.md          model card;  export.json   hashes, and what was merged
 
 The language model answers to text as the model does. Media it does not know: gated prompts pass through the key and
-value projections without LoRA (:func:`nextgpt_lite.merge.merge_core`), so a merge of LoRA on these two is exact for
+value projections without LoRA (:func:`nextgpt_lite.long_context.merge.merge_core`), so a merge of LoRA on these two is exact for
 text alone. Static prompts, which text sees as well, have no place in a plain language model and are left out.
 """
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,26 +25,13 @@ from transformers import AutoTokenizer
 
 from adapters import bias_tuning
 from nextgpt_lite.checkpoint import CheckpointError, component, load_core, model_hash, read_manifest
-from nextgpt_lite.merge import PROMPT_PROJECTIONS, merge_lora
+from nextgpt_lite.export.model_card import Exported, model_card, read_runs, read_scores
+from nextgpt_lite.long_context.merge import PROMPT_PROJECTIONS, merge_lora
 from nextgpt_lite.model import AnyToAnyCore
-from nextgpt_lite.model_card import model_card, read_runs, read_scores
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 #: Components that are handed over as they are.
 COPIED = ("encoder", "vision_tower", "core", "image_decoder", "video_decoder", "audio_decoder", "image_critic", "cache")
-
-
-@dataclass
-class Exported:
-    """What was handed over: components, where LoRA was merged, what the reader must know."""
-
-    name: str
-    hash: str
-    dtype: str
-    components: dict[str, str] = field(default_factory=dict)  #: name -> class
-    sha256: dict[str, str] = field(default_factory=dict)  #: of the components that it was made from
-    merged: list[str] = field(default_factory=list)  #: last names of the layers whose LoRA was merged
-    notes: list[str] = field(default_factory=list)
 
 
 def export_model(

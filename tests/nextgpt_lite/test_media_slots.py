@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nextgpt_lite.media_places import batch_media
+from nextgpt_lite.media_slots import batch_media
 from tests.nextgpt_lite.test_model import BASE, make_core
 
 GROUP = {"inner_width": 16, "depths": [1, 1], "heads": 2, "group_tokens": [4, 0], "groups": [3]}
@@ -55,7 +55,7 @@ def test_each_patch_is_read_at_its_own_placeholder():
     core = patch_core(media_tokens=0)
     media, row = media_of("image", "audio"), ids_of(core, "image", "audio")
     ids, given = torch.tensor([row]), batch_media([media])
-    embedded = core.embed(ids, core.place_media(ids, **given)) - core.embed_tokens(ids)
+    embedded = core.embed(ids, core.find_media_slots(ids, **given)) - core.embed_tokens(ids)
     here = core.table.placeholder_mask(ids)[0]
     torch.testing.assert_close(embedded[0, here], core.input_projection(torch.cat(media)[None])[0])
     assert not embedded[0, ~here].any()

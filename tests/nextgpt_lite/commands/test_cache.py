@@ -6,8 +6,8 @@ import torch
 from adapters.visual_cache import VisualCache
 from data.media_intake import load_medium
 from nextgpt_lite import AnyToAny
-from nextgpt_lite.cache_command import image_paths
 from nextgpt_lite.cli import main
+from nextgpt_lite.commands.cache import image_paths
 from nextgpt_lite.toybox_command import write_toybox
 
 
