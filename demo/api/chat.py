@@ -18,7 +18,7 @@ from demo.api.content import read_messages
 from demo.api.errors import ApiError, error_body
 from demo.api.service import Here, Service, events, failure
 from demo.api.sessions import Session
-from demo.job import Finished, Job, MediumProgress, MediumReady, MediumStarted, TextDelta
+from demo.engine.job import Finished, Job, MediumProgress, MediumReady, MediumStarted, TextDelta
 from nextgpt_lite import ReplyMedium
 from nextgpt_lite.visitors_media import as_file
 

@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from demo.engine import QueueFull
+from demo.engine.engine import QueueFull
 from nextgpt_lite.visitors_media import MediaError
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 
 from demo.api.errors import ApiError
 from demo.api.service import Here, Service
-from demo.job import Finished, Job
+from demo.engine.job import Finished, Job
 from nextgpt_lite import ReplyMedium
 from nextgpt_lite.visitors_media import as_file
 

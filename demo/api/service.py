@@ -12,14 +12,14 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 
+from data.modalities import MODALITIES
 from demo.api.errors import ApiError
 from demo.api.sessions import Session, Sessions, Stored
-from demo.engine import Engine
-from demo.job import Event, Failed, Finished, Job
+from demo.engine.engine import Engine
+from demo.engine.job import Event, Failed, Finished, Job
 from nextgpt_lite import ReplyMedium
-from nextgpt_lite.visitors_media import TYPES, VisitorsMedia, as_file
+from nextgpt_lite.visitors_media import VisitorsMedia, as_file
 
-SUFFIXES = {"image": ".png", "video": ".mp4", "audio": ".wav"}
 #: How often it is looked whether a client is still there, in seconds.
 LOOK = 0.1
 
@@ -57,9 +57,9 @@ class Service:
     async def store(self, session: Session, medium: ReplyMedium) -> Stored:
         """A medium of a reply as a file of the session."""
         content = await run_in_threadpool(as_file, medium)
-        suffix = SUFFIXES[medium.modality]
+        kind = MODALITIES[medium.modality]
         return self.sessions.add(
-            session, content, medium.modality + suffix, suffix, TYPES[medium.modality], medium.modality, "output"
+            session, content, kind.name + kind.suffix, kind.suffix, kind.mime, kind.name, "output"
         )
 
     async def read(self, path: Path, name: str, wanted: str | None = None) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from demo.api.errors import ApiError
 from demo.api.media import MediumRequest, ask_for, made, new_id
 from demo.api.service import Here, failure
 from demo.api.sessions import Session
-from demo.job import Finished, Job, MediumProgress, MediumStarted
+from demo.engine.job import Finished, Job, MediumProgress, MediumStarted
 from nextgpt_lite.visitors_media import as_file
 
 router = APIRouter(prefix="/v1/videos")

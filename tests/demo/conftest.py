@@ -21,7 +21,7 @@ def taught(tiny_folder):
 @pytest.fixture(scope="module")
 def engine(taught):
     """An engine around the taught model."""
-    from demo.engine import Engine
+    from demo.engine.engine import Engine
 
     engine = Engine(taught, queue_limit=24, batch=4)
     engine.warm_up().result()
@@ -51,7 +51,7 @@ def cache(tmp_path_factory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def shelf(cache, taught, tiny_folder):
     """A shelf with the taught model, which answers as soon as it is asked."""
-    from demo import shelf as module
+    from demo.engine import model_pool as module
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "load", lambda folder: taught)
@@ -64,7 +64,7 @@ def shelf(cache, taught, tiny_folder):
 @pytest.fixture
 def visitor(cache):
     """A new visitor, whose files go in the end."""
-    from demo.history import Visitor
+    from demo.page.conversations import Visitor
 
     visitor = Visitor("en")
     yield visitor

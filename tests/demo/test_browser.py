@@ -46,8 +46,8 @@ def chromium() -> str:
 
 @pytest.fixture(scope="module")
 def address(shelf, cache) -> Iterator[str]:
-    from demo.app import Page, launch
-    from demo.history import Visitors
+    from demo.page.app import Page, launch
+    from demo.page.conversations import Visitors
     from nextgpt_lite.showcase import write_examples
 
     visitors = Visitors()

@@ -21,7 +21,7 @@ PLAIN: dict[str, Any] = {
 
 @pytest.fixture
 def chat(shelf):
-    from demo.chat import Chat
+    from demo.page.chat import Chat
 
     return Chat(shelf)
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from demo.engine import Engine, QueueFull
-from demo.job import (
+from demo.engine.engine import Engine, QueueFull
+from demo.engine.job import (
     Failed,
     Finished,
     MediumCancelled,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data.media_intake import Medium, load_medium, save_medium
-from nextgpt_lite.chat_command import read_conversation
+from nextgpt_lite.commands.chat import read_conversation
 from tests.demo.taught import SEEN
 from tests.tiny_model import medium
 
@@ -24,7 +24,7 @@ def held(shelf, visitor, tmp_path):
 
 
 def test_the_folder_can_be_taken_up_by_the_command_line(held, tmp_path):
-    from demo.export import write_folder
+    from demo.page.export import write_folder
 
     with zipfile.ZipFile(write_folder(held, tmp_path / "c.zip")) as archive:
         names = set(archive.namelist())
@@ -38,7 +38,7 @@ def test_the_folder_can_be_taken_up_by_the_command_line(held, tmp_path):
 
 
 def test_the_page_holds_its_media_and_names_no_other_file(held, tmp_path):
-    from demo.export import write_page
+    from demo.page.export import write_page
 
     page = write_page(held, tmp_path / "c.html", "en").read_text()
     assert page.count('src="data:image/png;base64,') == 2 and page.count("src=") == 2

@@ -10,7 +10,7 @@ from tests.tiny_model import medium
 
 @pytest.fixture
 def visitors(cache):
-    from demo.history import Visitors
+    from demo.page.conversations import Visitors
 
     visitors = Visitors(lifetime=1000)
     yield visitors
@@ -26,7 +26,7 @@ def test_who_has_the_key_gets_the_conversations(visitors):
 
 
 def test_visitors_expire_with_their_files(visitors, monkeypatch):
-    from demo import history
+    from demo.page import conversations as history
 
     visitor = visitors.enter(None, "en")
     monkeypatch.setattr(history.time, "monotonic", lambda: visitor.seen + 1001)
@@ -35,7 +35,7 @@ def test_visitors_expire_with_their_files(visitors, monkeypatch):
 
 
 def test_the_oldest_visitor_goes_when_there_are_too_many(visitors, monkeypatch):
-    monkeypatch.setattr("demo.history.MOST_VISITORS", 2)
+    monkeypatch.setattr("demo.page.conversations.MOST_VISITORS", 2)
     first, *others = [visitors.enter(None, "en") for _ in range(4)]
     assert not first.folder.exists() and all(visitor.folder.exists() for visitor in others[-2:])
 
@@ -51,7 +51,7 @@ def test_a_visitors_files_lie_in_their_folder_and_go_with_it(visitors, cache, tm
 
 
 def test_only_so_many_conversations_are_kept(visitors, monkeypatch):
-    monkeypatch.setattr("demo.history.MOST_CONVERSATIONS", 2)
+    monkeypatch.setattr("demo.page.conversations.MOST_CONVERSATIONS", 2)
     visitor = visitors.enter(None, "en")
     for _ in range(4):
         visitor.current.turns.append(visitor.current.take_in("hello", []))

@@ -106,7 +106,7 @@ def test_many_clients_each_get_their_own_answers_and_memory_stays(engine_of_load
 
 @pytest.fixture
 def engine_of_load(taught):
-    from demo.engine import Engine
+    from demo.engine.engine import Engine
 
     engine = Engine(taught, queue_limit=64, batch=8)
     engine.warm_up().result()

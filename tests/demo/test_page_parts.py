@@ -6,10 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-import demo.command
+import demo.commands.demo
 from data.media_intake import MediaError, load_medium
-from demo.words import LANGUAGES, WORDS, say
-from nextgpt_lite.chat_files import attach, draw_points
+from demo.page.words import LANGUAGES, WORDS, say
+from data.modalities import MODALITIES
+from nextgpt_lite.chat_files import attach
 from nextgpt_lite.showcase import EXAMPLES, INGREDIENTS, ingredient, portraits, write_examples
 from tests.demo.ports import free_port
 
@@ -39,7 +40,7 @@ def test_examples_cover_every_pair_of_media(tmp_path):
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_matrix_shows_every_example_once(cache, language):
-    from demo.gallery import FIRST, chips, matrix
+    from demo.page.gallery import FIRST, chips, matrix
 
     shown = [int(number) for number in re.findall(r'data-example="(\d+)"', matrix(language))]
     assert sorted(shown) == list(range(len(EXAMPLES)))
@@ -56,7 +57,7 @@ def test_ingredients_are_media(name):
 def test_labels_change_every_component_at_once(cache):
     import gradio as gr
 
-    from demo.labels import Labels
+    from demo.page.labels import Labels
 
     labels = Labels()
     with gr.Blocks(analytics_enabled=False):
@@ -68,7 +69,7 @@ def test_labels_change_every_component_at_once(cache):
 
 
 def test_points_are_drawn_and_odd_formats_written_anew(tmp_path):
-    drawn = draw_points(np.random.default_rng(0).normal(size=(300, 3)))
+    drawn = MODALITIES["points"].preview(np.random.default_rng(0).normal(size=(300, 3)))
     assert drawn.shape == (288, 288, 3) and 0.005 < (drawn < 200).any(-1).mean() < 0.2
     from PIL import Image
 
@@ -81,16 +82,16 @@ def test_an_unknown_model_is_said_before_the_page_opens(tmp_path):
     arguments = SimpleNamespace(
         model=[str(tmp_path / "nothing")], models_dir=None, host="127.0.0.1", port=free_port(), time=False
     )
-    with pytest.raises(demo.command.ERRORS, match="no model"):
-        demo.command.serve(arguments, tmp_path)
+    with pytest.raises(demo.commands.demo.ERRORS, match="no model"):
+        demo.commands.demo.serve(arguments, tmp_path)
 
 
 def test_media_errors_are_among_those_that_are_shown():
-    assert issubclass(MediaError, demo.command.ERRORS)
+    assert issubclass(MediaError, demo.commands.demo.ERRORS)
 
 
 def test_a_model_is_described_by_its_weights(shelf, tiny_folder, taught):
-    from demo.shelf import models_in, weigh
+    from demo.engine.model_pool import models_in, weigh
 
     parameters, size = weigh(tiny_folder)
     assert parameters > sum(value.numel() for value in taught.core.language_model.parameters())
@@ -101,7 +102,7 @@ def test_a_model_is_described_by_its_weights(shelf, tiny_folder, taught):
 
 
 def test_models_of_one_name_are_told_apart(cache, tiny_folder, tiny_copy, monkeypatch):
-    from demo import shelf as module
+    from demo.engine import model_pool as module
 
     monkeypatch.setattr(module.Shelf, "_begin", lambda self, name: None)  # what is loaded does not matter here
     assert list(module.Shelf([str(tiny_folder), str(tiny_copy)]).folders) == [str(tiny_folder), str(tiny_copy)]
@@ -109,7 +110,7 @@ def test_models_of_one_name_are_told_apart(cache, tiny_folder, tiny_copy, monkey
 
 
 def test_a_folder_without_models_is_said(cache, tmp_path):
-    from demo.shelf import models_in
+    from demo.engine.model_pool import models_in
 
-    with pytest.raises(demo.command.ERRORS, match="no model in"):
+    with pytest.raises(demo.commands.demo.ERRORS, match="no model in"):
         models_in(tmp_path)

@@ -9,8 +9,8 @@ import pytest
 @pytest.fixture(scope="module")
 def page_address(shelf, cache):
     """The whole page, served."""
-    from demo.app import Page, launch
-    from demo.history import Visitors
+    from demo.page.app import Page, launch
+    from demo.page.conversations import Visitors
     from nextgpt_lite.showcase import write_examples
     from tests.demo.ports import free_port
 
@@ -24,7 +24,7 @@ def page_address(shelf, cache):
 def test_addresses_given_as_files_are_not_fetched(cache):
     import gradio as gr
 
-    from demo.safe_files import own_files_only
+    from demo.page.local_files import own_files_only
 
     with gr.Blocks(analytics_enabled=False):
         box = own_files_only(gr.MultimodalTextbox())

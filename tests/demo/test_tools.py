@@ -31,7 +31,7 @@ def address_of(array: np.ndarray) -> str:
 
 @pytest.fixture(scope="module")
 def tools(shelf):
-    from demo.tools import Tools
+    from demo.page.mcp_tools import Tools
 
     return Tools(shelf)
 

@@ -185,7 +185,7 @@ def test_a_session_keeps_its_newest_files_and_the_server_has_an_end(service):
 
 def test_a_full_queue_says_when_to_come_back(taught, service):
     from demo.api.service import Service
-    from demo.engine import Engine
+    from demo.engine.engine import Engine
 
     small = Engine(taught, queue_limit=1)
     film = HELLO | {"messages": [{"role": "user", "content": "film it"}], "steps": 100}

@@ -10,18 +10,18 @@ from typing import Any
 
 import gradio as gr
 
-from demo.chat import Chat
-from demo.chat_tab import ChatTab
-from demo.drawer import Drawer
-from demo.explain_tab import ExplainTab
-from demo.history import DAY, Visitor, Visitors
-from demo.labels import Labels
-from demo.look import STYLE, TITLE, head, heading, theme
-from demo.playground_tab import PlaygroundTab
-from demo.safe_files import MIDDLEWARE
-from demo.shelf import Shelf
-from demo.tools import Tools
-from demo.words import LANGUAGES, say
+from demo.engine.model_pool import Shelf
+from demo.page.appearance import STYLE, TITLE, head, heading, theme
+from demo.page.chat import Chat
+from demo.page.chat_tab import ChatTab
+from demo.page.conversations import DAY, Visitor, Visitors
+from demo.page.explain_tab import ExplainTab
+from demo.page.labels import Labels
+from demo.page.local_files import MIDDLEWARE
+from demo.page.mcp_tools import Tools
+from demo.page.playground_tab import PlaygroundTab
+from demo.page.settings_drawer import Drawer
+from demo.page.words import LANGUAGES, say
 from nextgpt_lite.chat_files import MAX_BYTES
 from nextgpt_lite.showcase import Example
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from demo.history import Conversation, Turn
-from demo.inline import file_html
-from demo.words import say
+from demo.page.conversations import Conversation, Turn
+from demo.page.data_urls import file_html
+from demo.page.words import say
 
 _PAGE = """<!doctype html>
 <html lang="{language}"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">

@@ -6,9 +6,9 @@ import statistics
 import time
 from typing import Any
 
-from demo.engine import Engine
-from demo.job import MediumProgress
-from demo.shelf import load
+from demo.engine.engine import Engine
+from demo.engine.job import MediumProgress
+from demo.engine.model_pool import load
 
 QUESTION = [{"role": "user", "content": "Describe a large yellow car on a meadow."}]
 FILM = [{"role": "user", "content": "Make a video of a green car moving left."}]

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from demo.inline import picture_address
-from demo.words import say
+from demo.page.data_urls import picture_address
+from demo.page.words import say
 
 if TYPE_CHECKING:
-    from nextgpt_lite.explain import ConditionCheck, Explanation, LayerGate, MediumSeen
+    from nextgpt_lite.inspection.explain import ConditionCheck, Explanation, LayerGate, MediumSeen
 
 #: Of each condition: what the decoder made of the model's, and of the caption's, as HTML.
 Pair = tuple[str, str]

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from demo.inline import picture_address
-from demo.words import say
+from demo.page.data_urls import picture_address
+from demo.page.words import say
 
 if TYPE_CHECKING:
-    from demo.job import Event, Failed, Finished, Job
+    from demo.engine.job import Event, Failed, Finished, Job
     from nextgpt_lite import ReplyMedium
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class GrowingReply:
             time.sleep(PACE)
 
     def _read(self) -> None:
-        from demo.job import Failed  # not at the top: the page is up before torch is imported
+        from demo.engine.job import Failed  # not at the top: the page is up before torch is imported
 
         try:
             for event in self.job:
@@ -105,7 +105,7 @@ class GrowingReply:
             self._changed.notify_all()
 
     def _take(self, event: Event) -> None:
-        from demo import job as events  # not at the top, see above
+        from demo.engine import job as events  # not at the top, see above
 
         if isinstance(event, events.TextDelta):
             self.text += event.text

@@ -14,10 +14,10 @@ from typing import Any
 
 import gradio as gr
 
-from demo.history import secret_folder
-from demo.shelf import Shelf
-from nextgpt_lite.chat_command import ERRORS
+from demo.engine.model_pool import Shelf
+from demo.page.conversations import secret_folder
 from nextgpt_lite.chat_files import MAX_BYTES, attach, save_reply_medium
+from nextgpt_lite.commands.chat import ERRORS
 
 Files = tuple[str | None, str | None, str | None]
 #: The files that one message may bring.

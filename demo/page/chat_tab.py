@@ -7,14 +7,14 @@ from typing import Any
 
 import gradio as gr
 
-from demo.chat import Chat
-from demo.drawer import Drawer
-from demo.export import write_folder, write_page
-from demo.gallery import CLICK, chips, matrix
-from demo.history import Visitor
-from demo.labels import Labels
-from demo.look import empty_chat
-from demo.safe_files import own_files_only
+from demo.page.appearance import empty_chat
+from demo.page.chat import Chat
+from demo.page.conversations import Visitor
+from demo.page.export import write_folder, write_page
+from demo.page.gallery import CLICK, chips, matrix
+from demo.page.labels import Labels
+from demo.page.local_files import own_files_only
+from demo.page.settings_drawer import Drawer
 from nextgpt_lite.chat_files import ACCEPTED
 from nextgpt_lite.showcase import Example
 

@@ -19,8 +19,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
-from demo.job import Failed, Finished, Job, MediumCancelled, MediumProgress, MediumReady, MediumStarted, Settings
-from demo.talk import Asked, Talk, check, refused
+from demo.engine.job import Failed, Finished, Job, MediumCancelled, MediumProgress, MediumReady, MediumStarted, Settings
+from demo.engine.reply_in_progress import Asked, Talk, check, refused
 from nextgpt_lite import AnyToAny, Reply
 from nextgpt_lite.signal_tokens import OUTPUT_MODALITIES
 from nextgpt_lite.text_batch import TextBatch

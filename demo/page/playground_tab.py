@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from demo.explain_tab import neighbour_pictures
-from demo.explain_view import neighbour_row
-from demo.history import Visitor
-from demo.inline import file_html
-from demo.labels import Labels
-from demo.safe_files import own_files_only
-from demo.shelf import Shelf
-from demo.words import say
-from nextgpt_lite.chat_command import ERRORS
+from demo.engine.model_pool import Shelf
+from demo.page.conversations import Visitor
+from demo.page.data_urls import file_html
+from demo.page.explain_tab import neighbour_pictures
+from demo.page.explain_view import neighbour_row
+from demo.page.labels import Labels
+from demo.page.local_files import own_files_only
+from demo.page.words import say
 from nextgpt_lite.chat_files import ACCEPTED, attach, save_reply_medium
-from nextgpt_lite.playground import REQUESTS, Sum, add
+from nextgpt_lite.commands.chat import ERRORS
+from nextgpt_lite.inspection.playground import REQUESTS, Sum, add
 from nextgpt_lite.showcase import INGREDIENTS, ingredient, ingredient_name
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import html
 
-from demo.inline import picture_address
-from demo.words import say
-from nextgpt_lite.chat_files import draw_points
+from data.modalities import MODALITIES
+from demo.page.data_urls import picture_address
+from demo.page.words import say
 from nextgpt_lite.showcase import EXAMPLES, GIVEN, Example, ingredient, picture_of
 
 #: A click on anything that names an example tells its number.
@@ -68,7 +68,7 @@ def _icon(given: str | None) -> str:
     if given in ("image", "video"):
         return f'<img src="{picture_address(picture_of(GIVEN[given], 48))}" alt="">'
     if given == "points":
-        return f'<img src="{picture_address(draw_points(_drum())[::6, ::6])}" alt="">'
+        return f'<img src="{picture_address(MODALITIES["points"].preview(_drum())[::6, ::6])}" alt="">'
     return f"<i>{MARKS[given or 'text']}</i>"
 
 

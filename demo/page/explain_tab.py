@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 import torch
 
-from demo.explain_view import draw
-from demo.history import Turn, Visitor
-from demo.inline import file_html
-from demo.labels import Labels
-from demo.shelf import Shelf
-from demo.words import say
+from demo.engine.model_pool import Shelf
+from demo.page.conversations import Turn, Visitor
+from demo.page.data_urls import file_html
+from demo.page.explain_view import draw
+from demo.page.labels import Labels
+from demo.page.words import say
 from nextgpt_lite.chat_files import save_reply_medium
-from nextgpt_lite.explain import explain
-from nextgpt_lite.prototype_pictures import names, pictures
+from nextgpt_lite.inspection.explain import explain
+from nextgpt_lite.inspection.prototypes import names, pictures
 
 if TYPE_CHECKING:
     from nextgpt_lite import AnyToAny
-    from nextgpt_lite.explain import ConditionCheck, Neighbour
+    from nextgpt_lite.inspection.explain import ConditionCheck, Neighbour
 
 QUIET: dict[str, Any] = {"api_visibility": "private"}
 

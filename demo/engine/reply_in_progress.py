@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import torch
 
-from demo.job import Finished, Job, Settings, TextDelta
+from demo.engine.job import Finished, Job, Settings, TextDelta
 from nextgpt_lite import AnyToAny, Reply, ReplyMedium
 from nextgpt_lite.answer_language import LANGUAGES, silent_openings
 from nextgpt_lite.any_to_any import Wanted

@@ -16,7 +16,7 @@ import psutil
 from nextgpt_lite.checkpoint import EMBEDDED, MANIFEST, CheckpointError, read_manifest, resolve_model
 
 if TYPE_CHECKING:
-    from demo.engine import Engine
+    from demo.engine.engine import Engine
     from nextgpt_lite import AnyToAny
 
 
@@ -83,7 +83,7 @@ class Shelf:
 def _open(folder: Path, future: Future[Engine]) -> None:
     """Import what a model needs, begin to load it, and warm it up: all beside the page."""
     try:
-        from demo.engine import Engine
+        from demo.engine.engine import Engine
 
         engine = Engine(lambda: load(folder))
         future.set_result(engine)
@@ -99,11 +99,11 @@ def load(model: str | Path) -> AnyToAny:
     import transformers
 
     from nextgpt_lite import AnyToAny
-    from nextgpt_lite.threads import suit_threads
+    from nextgpt_lite.threads import set_num_threads
 
     for library in (diffusers, transformers):
         library.utils.logging.disable_progress_bar()
-    return suit_threads(AnyToAny.from_pretrained(model))
+    return set_num_threads(AnyToAny.from_pretrained(model))
 
 
 def models_in(folder: Path) -> list[str]:

@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from nextgpt_lite.chat_command import ERRORS as CHAT_ERRORS
+from nextgpt_lite.commands.chat import ERRORS as CHAT_ERRORS
 
 ERRORS = (*CHAT_ERRORS, OSError)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -36,14 +36,14 @@ def run(args: argparse.Namespace) -> int:
 
 def serve(args: argparse.Namespace, folder: Path) -> None:
     """The page first, the model beside it; returns when interrupted. What keeps the model from loading is raised."""
-    from demo.shelf import Shelf, models_in
+    from demo.engine.model_pool import Shelf, models_in
 
     started = time.perf_counter()
     found = models_in(args.models_dir) if args.models_dir else []
     shelf = Shelf([*(args.model or ([] if found else ["nano"])), *found])  # a wrong name is said before anything starts
 
-    from demo.app import Page, launch
-    from demo.history import Visitors
+    from demo.page.app import Page, launch
+    from demo.page.conversations import Visitors
     from nextgpt_lite.showcase import write_examples
 
     visitors = Visitors()

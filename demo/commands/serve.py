@@ -6,8 +6,8 @@ import argparse
 import socket
 from pathlib import Path
 
-from demo.command import ERRORS as DEMO_ERRORS
-from demo.shelf import load
+from demo.commands.demo import ERRORS as DEMO_ERRORS
+from demo.engine.model_pool import load
 
 ERRORS = (*DEMO_ERRORS, ValueError)
 
@@ -44,7 +44,7 @@ def serve(args: argparse.Namespace, listener: socket.socket) -> None:
     from demo.api.guards import LOOPBACK
     from demo.api.service import Service
     from demo.api.sessions import Sessions
-    from demo.engine import Engine
+    from demo.engine.engine import Engine
 
     engine = Engine(lambda: load(args.model), queue_limit=args.queue, batch=args.batch)
     engine.warm_up()

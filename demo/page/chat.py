@@ -1,6 +1,6 @@
 """The chat: a message goes in, its reply is watched while it grows, and can be stopped, edited, asked for again.
 
-Handlers are plain functions of a visitor; demo.chat_tab puts them behind components.
+Handlers are plain functions of a visitor; demo.page.chat_tab puts them behind components.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Any
 
 import gradio as gr
 
-from demo.history import Conversation, Turn, Visitor
-from demo.shelf import Shelf
-from demo.words import say
-from nextgpt_lite.chat_command import ERRORS
+from demo.engine.model_pool import Shelf
+from demo.page.conversations import Conversation, Turn, Visitor
+from demo.page.words import say
+from nextgpt_lite.commands.chat import ERRORS
 from nextgpt_lite.showcase import Example
 
 #: What a handler gives the page: the chat's bubbles, the text box, the list of conversations.

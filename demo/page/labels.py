@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from demo.words import say
+from demo.page.words import say
 
 Words = str | Callable[[str], Any]
 
@@ -19,7 +19,7 @@ class Labels:
         self._entries: list[tuple[Any, dict[str, Words]]] = []
 
     def add(self, component: Any, **words: Words) -> Any:
-        """Have properties of ``component`` say words: keys of demo.words, or functions of the language."""
+        """Have properties of ``component`` say words: keys of demo.page.words, or functions of the language."""
         self._entries.append((component, words))
         return component
 

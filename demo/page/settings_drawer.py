@@ -7,9 +7,9 @@ from typing import Any
 
 import gradio as gr
 
-from demo.labels import Labels
-from demo.shelf import Shelf
-from demo.words import LANGUAGES, say
+from demo.engine.model_pool import Shelf
+from demo.page.labels import Labels
+from demo.page.words import LANGUAGES, say
 from nextgpt_lite.signal_tokens import OUTPUT_MODALITIES
 
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from demo.reply_card import GrowingReply, Part
-from demo.words import say
+from demo.page.reply_card import GrowingReply, Part
+from demo.page.words import say
 from nextgpt_lite.chat_files import attach, save_reply_medium
 
 if TYPE_CHECKING:
-    from demo.engine import Engine
-    from demo.job import Failed, Finished
+    from demo.engine.engine import Engine
+    from demo.engine.job import Failed, Finished
     from nextgpt_lite import Reply, ReplyMedium
 
 DAY = 86_400  # seconds
@@ -120,7 +120,7 @@ class Conversation:
         return save_reply_medium(medium, self.folder / f"{self.written}-{medium.modality}")
 
     def _end(self, turn: Turn, event: Finished | Failed) -> None:
-        from demo.job import Finished  # not at the top, see demo.reply_card
+        from demo.engine.job import Finished  # not at the top, see demo.page.reply_card
 
         if isinstance(event, Finished):
             turn.reply, turn.timings, turn.stopped = event.reply, event.timings, event.cancelled

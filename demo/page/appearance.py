@@ -7,12 +7,12 @@ from pathlib import Path
 
 from gradio.themes import Base, Soft, colors, sizes
 
-from demo.inline import picture_address
-from demo.words import say
+from demo.page.data_urls import picture_address
+from demo.page.words import say
 from nextgpt_lite.showcase import portraits
 
 TITLE = "nextgpt_lite"
-ASSETS = Path(__file__).parent / "assets"
+ASSETS = Path(__file__).parents[1] / "assets"
 #: Of the components, and of the frame around them: gradio confines the one to its components.
 STYLE = ASSETS / "page.css"
 FRAME = ASSETS / "frame.css"

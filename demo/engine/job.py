@@ -93,7 +93,7 @@ Event = TextDelta | MediumStarted | MediumProgress | MediumReady | MediumCancell
 
 @dataclass(frozen=True)
 class Settings:
-    """How a request is to be answered; see :meth:`demo.engine.Engine.submit`."""
+    """How a request is to be answered; see :meth:`demo.engine.engine.Engine.submit`."""
 
     seed: int = 0
     steps: int | None = None

@@ -1,0 +1,1 @@
+"""The commands ``nextgpt-lite demo``, ``nextgpt-lite serve`` and ``nextgpt-lite bench serve``."""

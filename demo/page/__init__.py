@@ -1,0 +1,1 @@
+"""The web page: :class:`demo.page.app.Page` puts its parts together."""
