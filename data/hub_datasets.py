@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from data.formats.captions import captioned, check_task
-from data.manifest import MEDIA, FormatError, Record, read_line
+from data.manifest import FormatError, Record, read_line
+from data.modalities import MODALITIES
 from data.records import BadRecord, Located
 from data.shards import with_contents
 
@@ -30,9 +31,9 @@ class DatasetRecords:
         self, dataset: Any, name: str, *, columns: Mapping[str, str] | None = None, seed: int = 0, task: str = "tell"
     ) -> None:
         self.columns, self.task, self.name = dict(columns or {}), check_task(task), name
-        media = [key for key in self.columns if key in MEDIA]
+        media = [key for key in self.columns if key in MODALITIES]
         if self.columns and (len(media) != 1 or set(self.columns) != {*media, "caption"}):
-            raise ValueError(f"columns {self.columns}: expected one of {', '.join(MEDIA)}, and caption")
+            raise ValueError(f"columns {self.columns}: expected one of {', '.join(MODALITIES)}, and caption")
         self.dataset, self.seed = dataset, seed
         self.epoch = self.file = self.row = 0
         self._reading: Any = None  # the file that it is in, as a data set of its own

@@ -14,8 +14,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from data.modalities import MODALITIES
+
 ROLES = ("system", "user", "assistant")
-MEDIA = ("image", "video", "audio", "points")
 Record = dict[str, Any]
 
 
@@ -100,8 +101,8 @@ def _read_part(part: Any, role: str, folder: Path | None, where: str) -> dict[st
         if not isinstance(part.get("text"), str):
             raise FormatError(f'{where}: a text part needs a string "text"')
         return part
-    if kind not in MEDIA:
-        raise FormatError(f"{where}: unknown content {_shown(part)}; known types are text, {', '.join(MEDIA)}")
+    if kind not in MODALITIES:
+        raise FormatError(f"{where}: unknown content {_shown(part)}; known types are text, {', '.join(MODALITIES)}")
     if role == "system":
         raise FormatError(f"{where}: a system message holds text only, not {kind}")
     caption = part.get("caption")

@@ -23,6 +23,8 @@ _STREAMS = {
     **{"MP4": "mov", "Matroska": "matroska", "AVI": "avi", "GIF": "gif"},
     **{"WAV": "wav", "FLAC": "flac", "AIFF": "aiff", "Ogg": "ogg", "MP3": "mp3", "AAC": "aac"},
 }
+#: The modality of an array whose medium is determined by its shape and type (data.modalities.modality_of_array).
+ARRAY = "array"
 _UNSTATED = ("MP3", "AAC")  # their length is no more than a guess from the size of the file
 
 
@@ -42,7 +44,12 @@ def decode(file: BinaryIO, form: str, limits: dict[str, Any]) -> Decoded:
     _check_whole(file, form)
     if form in ("PNG", "JPEG", "GIF", "WebP", "BMP", "TIFF"):
         return decode_picture(file, form, limits)
-    if form in ("NPY", "PLY", "text"):
+    if form == "NPY":
+        from data.point_files import read_array
+
+        array = read_array(file, limits["points"])
+        return Decoded(ARRAY, None, array.dtype.str, array.shape, array.tobytes())
+    if form in ("PLY", "text"):
         from data.point_files import read_points
 
         points = read_points(file, form, limits["points"])  # (N, 3)

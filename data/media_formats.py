@@ -89,17 +89,6 @@ def promised(path: Path) -> str | None:
     return EXTENSIONS.get(suffix)
 
 
-def modality_of(name: str) -> str | None:
-    """The modality that a file's name promises, None where it promises none."""
-    suffix = "." + name.lower().rpartition(".")[2]
-    form = EXTENSIONS.get(suffix)
-    if suffix in (".m4a", ".mka") or form in ("WAV", "FLAC", "AIFF", "Ogg", "MP3", "AAC"):
-        return "audio"
-    if form in ("MP4", "Matroska", "AVI"):
-        return "video"
-    return {None: None, "NPY": "points", "PLY": "points", "text": "points"}.get(form, "image")
-
-
 def _mpeg_audio(head: bytes) -> str | None:
     """MP3 or AAC by the sync word of their first frame."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:

@@ -22,11 +22,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from data.media_decoding import environment
+from data.media_decoding import ARRAY, environment
 from data.media_formats import EXTENSIONS, SNIFFED_BYTES, promised, sniff
-
-#: The extension of a saved medium.
-SUFFIXES = {"image": ".png", "video": ".mp4", "audio": ".wav", "points": ".npy"}
+from data.modalities import get_modality, modality_of_array
 
 
 class MediaError(ValueError):
@@ -57,11 +55,11 @@ VISITORS = Limits(
 
 @dataclass(frozen=True, eq=False)
 class Medium:
-    """One picture, sound, video or point cloud.
+    """One image, video, audio clip, point cloud, or medium of another entry of ``data.modalities.MODALITIES``.
 
-    ``array`` by ``modality``: image uint8 (H, W, 3); video uint8 (F, H, W, 3); audio float32 (N,) mono in [-1, 1];
-    points float32 (N, 3) in the file's own units. ``rate`` is frames or samples a second, None for image and points.
-    ``source`` is where it came from, for people to read.
+    ``array`` has the shape and type that the entry of ``modality`` states: image uint8 (H, W, 3); video uint8
+    (F, H, W, 3); audio float32 (N,) mono in [-1, 1]; points float32 (N, 3) in the file's own units. ``rate`` is frames
+    or samples a second, None for media without time. ``source`` is where it came from, for people to read.
     """
 
     modality: str
@@ -116,11 +114,17 @@ def _load(path: Path, file: BinaryIO, limits: Limits, decode: Decode) -> Medium:
         array = array.mean(axis=1, dtype=np.float32)  # (N, channels) -> (N,)
     turned = np.rot90(array, k=header["turns"], axes=(1, 2)) if header["turns"] else array.copy()
     array = np.ascontiguousarray(turned)
+    modality = header["modality"]
+    if modality == ARRAY:
+        try:
+            modality, array = modality_of_array(array)
+        except ValueError as error:
+            raise MediaError(f"{path.name} holds {error}") from None
     if array.size == 0:
-        raise MediaError(f"{path.name} holds no {'points' if header['modality'] == 'points' else 'samples'}")
+        raise MediaError(f"{path.name} holds no {'points' if modality == 'points' else 'samples'}")
     if not np.isfinite(array).all():
         raise MediaError(f"{path.name} holds values that are not finite numbers")
-    return Medium(header["modality"], array, header["rate"], str(path))
+    return Medium(modality, array, header["rate"], str(path))
 
 
 def _open(path: Path, limits: Limits) -> BinaryIO:
@@ -221,16 +225,18 @@ def save_medium(medium: Medium, path: str | os.PathLike[str], *, upscale: int = 
     times the rate: small, slow videos look better so in a player. MediaError if the extension is not the medium's.
     """
     path = Path(path)
-    if medium.modality not in SUFFIXES:
-        raise MediaError(f"unknown modality {medium.modality!r}: expected one of {', '.join(SUFFIXES)}")
-    if path.suffix.lower() != SUFFIXES[medium.modality]:
-        raise MediaError(f"{path.name}: {medium.modality} is written as {SUFFIXES[medium.modality]} only")
+    try:
+        suffix = get_modality(medium.modality).suffix
+    except ValueError as error:
+        raise MediaError(str(error)) from None
+    if path.suffix.lower() != suffix:
+        raise MediaError(f"{path.name}: {medium.modality} is written as {suffix} only")
     aside = path.with_name(f".{os.getpid()}.{path.name}")
     try:
-        if medium.modality == "video":
+        if suffix == ".mp4":
             _write_video(medium, aside, upscale, repeat)
         else:
-            {"image": _write_image, "audio": _write_audio, "points": _write_points}[medium.modality](medium, aside)
+            {".png": _write_image, ".wav": _write_audio, ".npy": _write_array}[suffix](medium, aside)
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
@@ -250,8 +256,8 @@ def _write_audio(medium: Medium, path: Path) -> None:
     soundfile.write(path, samples, int(medium.rate or 16_000), format="WAV", subtype="PCM_16")
 
 
-def _write_points(medium: Medium, path: Path) -> None:
-    np.save(path, medium.array.astype(np.float32), allow_pickle=False)
+def _write_array(medium: Medium, path: Path) -> None:
+    np.save(path, medium.array.astype(get_modality(medium.modality).dtype), allow_pickle=False)
 
 
 def _write_video(medium: Medium, path: Path, upscale: int, repeat: int) -> None:

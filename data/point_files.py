@@ -1,4 +1,4 @@
-"""Point clouds from files: NPY, PLY (ASCII and binary), and tables of numbers (XYZ, CSV)."""
+"""Arrays from NPY files; point clouds from PLY (ASCII and binary) and tables of numbers (XYZ, CSV)."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ _PLY_TYPES = {
 def read_points(file: BinaryIO, form: str, most: int) -> np.ndarray:
     """float32 (N, 3): x, y and z as the file gives them, further columns left out.
 
-    ``form`` is NPY, PLY or text. Refused for more than ``most`` points and for anything that is no point cloud.
+    ``form`` is PLY or text. Refused for more than ``most`` points and for anything that is no point cloud.
     """
-    return {"NPY": _read_npy, "PLY": _read_ply, "text": _read_text}[form](file, most)
+    return {"PLY": _read_ply, "text": _read_text}[form](file, most)
+
+
+def read_array(file: BinaryIO, most: int) -> np.ndarray:
+    """The numbers of an NPY file. Refused for more than ``most`` along the first axis, and for other types."""
+    version = np.lib.format.read_magic(file)
+    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = header(file)
+    if not shape or dtype.kind not in "fiu":
+        raise Refused(f"holds an array of shape {shape} and type {dtype}, not of numbers")
+    _check_points(shape[0], most)
+    file.seek(0)
+    return np.load(file, allow_pickle=False)
 
 
 def _check_points(count: int, most: int) -> None:
     if count > most:
         raise Refused(f"holds {count:,} points, more than the {most:,} allowed: thin it out first")
-
-
-def _read_npy(file: BinaryIO, most: int) -> np.ndarray:
-    version = np.lib.format.read_magic(file)
-    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = header(file)
-    if len(shape) != 2 or shape[1] < 3 or dtype.kind not in "fiu":
-        raise Refused(f"holds an array of shape {shape} and type {dtype}, not points: numbers of shape (count, 3)")
-    _check_points(shape[0], most)
-    file.seek(0)
-    return np.load(file, allow_pickle=False)[:, :3].astype(np.float32)
 
 
 def _read_text(file: BinaryIO, most: int) -> np.ndarray:

@@ -22,7 +22,7 @@ import numpy as np
 
 from data.formats.captions import captioned, check_task
 from data.manifest import FormatError, Record, read_line, read_manifest
-from data.media_formats import modality_of
+from data.modalities import modality_of_name
 from data.records import BadRecord, Located, check_replies
 
 
@@ -119,7 +119,7 @@ def record_of_files(files: dict[str, bytes], task: str, where: str) -> Record:
         return with_contents(read_line(json.dumps(told), None, where), files)
     texts = [content.decode("utf-8", "replace") for name, content in files.items() if name.endswith(".txt")]
     caption = texts[0] if texts else told.get("caption")
-    media = [(name, modality) for name in files if (modality := modality_of(name)) is not None]
+    media = [(name, modality) for name in files if (modality := modality_of_name(name)) is not None]
     if len(media) != 1 or not isinstance(caption, str):
         raise BadRecord(f"expected messages, or one medium and its caption, not {', '.join(sorted(files))}")
     [(name, modality)] = media

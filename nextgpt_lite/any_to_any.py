@@ -18,6 +18,7 @@ import torch
 
 from adapters.rope_scaling import context_length
 from adapters.visual_cache import VisualCache
+from data.modalities import MODALITIES
 from nextgpt_lite import checkpoint, conversation
 from nextgpt_lite.candidates import best_of, candidate_seeds
 from nextgpt_lite.experts import Experts
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 #: Called with (modality, step, steps) while a medium is made. May raise to cancel.
 OnProgress = Callable[[str, int, int], None]
 #: Media rates that decoders give: frames a second, hertz.
-RATES = {"image": None, "video": 4.0, "audio": 16_000.0}
 
 
 @dataclass
@@ -323,12 +323,12 @@ class AnyToAny:
         arrays = [group[self._best(modality, group, said)] for group, said in zip(groups, told, strict=True)]
         seconds = (time.perf_counter() - started) / len(arrays)
         count = self.table.counts[modality]
-        return [ReplyMedium(modality, array, RATES[modality], count, seconds) for array in arrays]
+        return [ReplyMedium(modality, array, MODALITIES[modality].rate, count, seconds) for array in arrays]
 
     def _best(self, modality: str, candidates: list[np.ndarray], words: str) -> int:
         if len(candidates) < 2:
             return 0
-        return best_of(self.encoder, modality, candidates, RATES[modality], words, self.critic)
+        return best_of(self.encoder, modality, candidates, MODALITIES[modality].rate, words, self.critic)
 
     def _component(self, name: str) -> Path:
         return checkpoint.component(self.folder, self.manifest, name)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from data.media_intake import SUFFIXES, Medium, save_medium
+from data.media_intake import Medium, save_medium
+from data.modalities import MODALITIES
 from data.toybox import COLOURS, THINGS, Scene, phrase, render, render_image
-from nextgpt_lite.toybox_command import RATES
 
 #: The scene that portraits and attached examples are varied from.
 _PLAIN = Scene(
@@ -83,14 +83,14 @@ def write_examples(folder: Path) -> list[tuple[Example, list[Path]]]:
 
 def write_scene(scene: Scene, modality: str, path: Path) -> Path:
     """Render ``scene`` as ``modality``; ``path`` gets the suffix."""
-    medium = Medium(modality, render(scene, modality), RATES[modality])
-    return save_medium(medium, path.with_suffix(SUFFIXES[modality]))
+    medium = Medium(modality, render(scene, modality), MODALITIES[modality].rate)
+    return save_medium(medium, path.with_suffix(MODALITIES[modality].suffix))
 
 
 def ingredient(name: str) -> dict:
     """One of :data:`INGREDIENTS` as a content part."""
     modality, scene = INGREDIENTS[name]
-    return {"type": modality, "array": np.asarray(render(scene, modality)), "rate": RATES[modality]}
+    return {"type": modality, "array": np.asarray(render(scene, modality)), "rate": MODALITIES[modality].rate}
 
 
 def ingredient_name(name: str, language: str) -> str:

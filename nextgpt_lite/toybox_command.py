@@ -12,13 +12,12 @@ from typing import Any
 
 from tqdm import tqdm
 
+from data import modalities as media
 from data.manifest import write_manifest
-from data.media_intake import SUFFIXES, Medium, save_medium
+from data.media_intake import Medium, save_medium
 from data.toybox import MODALITIES, Scene, phrase, render, sample, tag_caption, visible
 
 ERRORS = (ValueError, OSError)
-#: Frames or samples a second of what the renderers give.
-RATES = {"image": None, "video": 4.0, "audio": 16_000.0, "points": None}
 #: Sides of pictures and films that can be asked for, in pixels.
 SMALLEST, LARGEST = 16, 2048
 _REQUESTS = {"image": "Draw {}, please.", "video": "Film {}, please.", "audio": "Let me hear {}, please."}
@@ -78,8 +77,8 @@ def _record(seed: int, index: int, modalities: Sequence[str], folder: Path, size
     scene = sample(seed, index)
     messages = []
     for position, modality in enumerate(modalities):
-        path = folder / modality / f"{index:06}{SUFFIXES[modality]}"
-        save_medium(Medium(modality, render(scene, modality, size), RATES[modality]), path)
+        path = folder / modality / f"{index:06}{media.MODALITIES[modality].suffix}"
+        save_medium(Medium(modality, render(scene, modality, size), media.MODALITIES[modality].rate), path)
         shown = modality not in _REQUESTS or (index + position) % 2 == 0
         messages += (_shown if shown else _asked)(scene, modality, str(path))
     return {"messages": messages, "meta": {**asdict(scene), "seed": seed, "index": index}}

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from data.media_intake import Medium, save_medium
+from data.modalities import MODALITIES
 from data.toybox import render, sample
 from nextgpt_lite.any_to_any import AnyToAny, Reply
 
@@ -69,7 +70,7 @@ def _content(turn: tuple, folder: Path, number: str) -> tuple[list[dict[str, Any
         else:
             modality, index = part
             array = render(sample(SCENES, index), modality)
-            rate = {"image": None, "audio": 16_000.0, "video": 4.0}[modality]
+            rate = MODALITIES[modality].rate
             content.append({"type": modality, "array": array, "rate": rate})
             shown += _written(modality, array, rate, folder, f"{number}-user")
     return content, shown.strip()

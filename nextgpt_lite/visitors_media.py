@@ -9,12 +9,10 @@ from typing import Any
 
 from data.decoding_pool import DecodingPool
 from data.media_formats import EXTENSIONS
-from data.media_intake import SUFFIXES, VISITORS, Limits, MediaError, Medium, load_medium, save_medium
+from data.media_intake import VISITORS, Limits, MediaError, Medium, load_medium, save_medium
+from data.modalities import MODALITIES
 from nextgpt_lite.any_to_any import ReplyMedium
 from nextgpt_lite.commands.chat import VIDEO_REPEAT, VIDEO_UPSCALE, media_part
-
-#: MIME types of what replies hold.
-TYPES = {"image": "image/png", "video": "video/mp4", "audio": "audio/wav"}
 
 
 class VisitorsMedia:
@@ -54,11 +52,11 @@ def suffix_of(name: str) -> str:
 
 
 def as_file(medium: ReplyMedium) -> bytes:
-    """A medium of a reply as the bytes of a PNG, MP4 or WAV file (:data:`TYPES`)."""
+    """A medium of a reply as the bytes of a file of its modality's type (``data.modalities``)."""
     scale = {"upscale": VIDEO_UPSCALE, "repeat": VIDEO_REPEAT} if medium.modality == "video" else {}
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"medium{SUFFIXES[medium.modality]}"
+        path = Path(folder) / f"medium{MODALITIES[medium.modality].suffix}"
         return save_medium(Medium(medium.modality, medium.array, medium.rate), path, **scale).read_bytes()
 
 
-__all__ = ["TYPES", "VISITORS", "Limits", "MediaError", "VisitorsMedia", "as_file", "suffix_of"]
+__all__ = ["VISITORS", "Limits", "MediaError", "VisitorsMedia", "as_file", "suffix_of"]

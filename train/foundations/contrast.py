@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import Dataset
 
-from data.manifest import MEDIA
+from data.modalities import MODALITIES
 from encoders import ImageBindConfig, MediaEncoder, MediaEncoderConfig, PointConfig, TowerConfig
 from encoders.preprocess_audio import AudioSettings
 from encoders.preprocess_image import ImageSettings
@@ -149,7 +149,7 @@ class ContrastModel(nn.Module):
 
     def forward(self, texts, text_codes, codes, **media) -> dict[str, torch.Tensor]:
         """texts (B, L) ids; codes and text_codes (B, A), of media in the order image, video, audio, points."""
-        units = {name: self.encoder.embed(name, media[name]) for name in MEDIA if name in media}
+        units = {name: self.encoder.embed(name, media[name]) for name in MODALITIES if name in media}
         embedded = torch.cat(list(units.values()))  # (B, E)
         contrast = embedded.new_zeros(())
         if self.contrast_weight:
@@ -291,14 +291,14 @@ class ContrastTask(Task):
 
     def collate(self, items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Media by kind, their codes, and the phrases, all in the order image, video, audio, points."""
-        items = sorted(items, key=lambda item: MEDIA.index(item["modality"]))
+        items = sorted(items, key=lambda item: list(MODALITIES).index(item["modality"]))
         generator = torch.Generator().manual_seed(sum(item["index"] for item in items))
         batch = {
             "texts": self.encoder.tokenize([item["text"] for item in items]),
             "text_codes": torch.from_numpy(np.stack([item["text_codes"] for item in items])),
             "codes": torch.from_numpy(np.stack([item["codes"] for item in items])),
         }
-        for modality in MEDIA:
+        for modality in MODALITIES:
             stored = [item["medium"] for item in items if item["modality"] == modality]
             if stored:
                 batch[modality] = from_storage(modality, torch.from_numpy(np.stack(stored)), self.encoder, generator)

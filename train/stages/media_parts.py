@@ -11,12 +11,11 @@ import numpy as np
 
 from data.decoding_pool import decode_in_pool
 from data.media_intake import MediaError, load_bytes, load_medium
+from data.modalities import MODALITIES
 from data.toybox import render
 from data.toybox.dialogues import MediaPart
 from data.toybox.outsiders import outsider
 
-#: Frames or samples a second of Toybox's renders.
-RATES = {"video": 4.0, "audio": 16_000.0}
 #: When media of a manifest are embedded: before training (and kept), or in each step. Else a folder of embeddings.
 AT_START, IN_STEPS = "start", "steps"
 
@@ -62,7 +61,7 @@ def read_part(part: Part) -> tuple[np.ndarray, float | None]:
     """
     if isinstance(part, MediaPart):
         array = render(part.scene, part.modality) if part.scene is not None else _from_outside(part)
-        return array, RATES.get(part.modality)
+        return array, MODALITIES[part.modality].rate
     if part.content is None:
         medium = load_medium(part.path, decode=decode_in_pool)
     else:

@@ -23,8 +23,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data.manifest import MEDIA, FormatError, Record
+from data.manifest import FormatError, Record
 from data.mixture import RecordStream
+from data.modalities import MODALITIES
 from data.records import Located, scan_manifest
 from data.shards import Shards
 from data.toybox.dialogues import Dialogue, MediaPart, dialogue, misdrawn
@@ -121,7 +122,7 @@ def _source(entry: Any, embeddings: str) -> Source:
 
 
 def toybox_dialogues(
-    seed: int, count: int, kinds: list[str], modalities: Sequence[str] = MEDIA, misdrawn_share: float = 0.0
+    seed: int, count: int, kinds: list[str], modalities: Sequence[str] = tuple(MODALITIES), misdrawn_share: float = 0.0
 ) -> Iterator[Spoken]:
     """Dialogues of Toybox; ``kinds`` are taken in turn, none = all, by their own weights.
 

@@ -1,6 +1,6 @@
 """What a foundation asks of the data that it learns from.
 
-A medium is one of ``data.manifest.MEDIA``; what is known of it are attributes (name to one value of a closed set, say
+A medium is one of ``data.modalities.MODALITIES``; what is known of it are attributes (name to one value of a closed set, say
 ``{"colour": "red"}``, perhaps none) and a caption, the words that a decoder is to follow.
 """
 
@@ -22,7 +22,7 @@ class MediaStream(Protocol):
 
     @property
     def modality(self) -> str:
-        """One of ``data.manifest.MEDIA``."""
+        """One of ``data.modalities.MODALITIES``."""
         ...
 
     @property

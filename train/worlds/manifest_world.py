@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from data.manifest import MEDIA, Record, read_manifest
+from data.manifest import Record, read_manifest
+from data.modalities import MODALITIES
 from train.recipe import RecipeError
 from train.worlds.base import Keep
 from train.worlds.decoded import decoded, files_hash, sound
@@ -170,7 +171,7 @@ def items_of(records: Iterable[Record]) -> dict[str, list[Item]]:
         for modality, item in _items(record):
             known = found.setdefault((modality, item.path, item.caption), item)
             known.attributes.update(item.attributes)
-    return {modality: [item for (kind, _, _), item in found.items() if kind == modality] for modality in MEDIA}
+    return {modality: [item for (kind, _, _), item in found.items() if kind == modality] for modality in MODALITIES}
 
 
 def _items(record: Record) -> Iterator[tuple[str, Item]]:
