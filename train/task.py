@@ -6,15 +6,17 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.data import Dataset
 
 from train import TASKS
-from train.recipe import Recipe, RecipeError, check_settings, nearest
+from train.recipe import Recipe, RecipeError, nearest
+from train.settings import read_settings
 
 
 class Task(ABC):
@@ -25,12 +27,24 @@ class Task(ABC):
     :class:`train.streams.ResumableStream`.
     """
 
-    DEFAULTS: ClassVar[dict[str, Any]] = {}
+    @dataclass(frozen=True)
+    class Settings:
+        """The keys that ``task_settings`` of a recipe may have; see :mod:`train.settings`."""
+
+    settings: Any  # an instance of Settings; tasks declare its own type
     model: nn.Module
     dataset: Dataset
 
     def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
-        self.settings = check_settings(settings, self.DEFAULTS, type(self).__name__)
+        defaults = getattr(self, "DEFAULTS", None)  # of tasks that have no Settings yet
+        where = f"task {type(self).__name__}"
+        if defaults is not None:
+            for key in settings:
+                if key not in defaults:
+                    raise RecipeError(f"{where}: unknown setting {key!r}{nearest(key, defaults)}")
+            self.settings = {**defaults, **settings}
+        else:
+            self.settings = read_settings(self.Settings, settings, where)
         self.model_dir = Path(model_dir)
 
     @abstractmethod
