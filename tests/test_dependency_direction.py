@@ -21,7 +21,7 @@ MAY_IMPORT = {
 }
 #: Files with one arrow more, and why: oracles and judges that evaluation scores with are trained by the common trainer.
 #: (nextgpt_lite/cli.py names the modules of its subcommands as text and imports the one that was called.)
-EXCEPTIONS = {f"train/foundations/{name}.py": {"evaluation"} for name in ("oracles", "judges")}
+EXCEPTIONS = {f"train/foundations/classifiers/{name}.py": {"evaluation"} for name in ("oracles", "judges")}
 
 
 def imported_rooms(source: str, room: str) -> Iterator[tuple[int, str]]:

@@ -22,7 +22,7 @@ from transformers import AutoConfig, CLIPTextConfig, CLIPTextModel, CLIPTokenize
 
 from adapters.visual_cache import VisualCache
 from data.toybox import render, sample
-from data.toybox.grammar import TAG_WORDS
+from data.toybox.language.grammar import TAG_WORDS
 from decoders.audio import deprecation_note_hidden
 from decoders.diffusion import flow_scheduler
 from encoders.media_encoder import MediaEncoder, MediaEncoderConfig
@@ -31,10 +31,10 @@ from nextgpt_lite.checkpoint import load_tokenizer, new_core, save_core, write_m
 from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.media_slots import batch_media
 from nextgpt_lite.model import AnyToAnyCore
-from train.foundations import audio_vae, image_vae
-from train.foundations.audio_diffusion import build_text_encoder, build_tokenizer, build_unet
-from train.foundations.language_model import small_llama, train_tokenizer
-from train.foundations.vocoder import build_vocoder
+from train.foundations.autoencoders import audio_vae, image_vae
+from train.foundations.autoencoders.vocoder import build_vocoder
+from train.foundations.diffusion.audio_diffusion import build_text_encoder, build_tokenizer, build_unet
+from train.foundations.language.language_model import small_llama, train_tokenizer
 
 CONDITION_LENGTH, CONDITION_WIDTH = 6, 16
 #: The core's own settings, as the stages take them.

@@ -7,8 +7,8 @@ from diffusers import DDIMScheduler, DDPMScheduler, StableUnCLIPImg2ImgPipeline,
 from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
 from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from train.foundations.captions import build_text_encoder, build_tokenizer
-from train.foundations.image_vae import build_vae
+from train.foundations.autoencoders.image_vae import build_vae
+from train.foundations.language.captions import build_text_encoder, build_tokenizer
 
 WIDTH = 32
 VAE = {

@@ -8,12 +8,12 @@ import torch
 from diffusers import AudioLDMPipeline
 from torch.nn import functional
 
-from data.toybox.grammar import TAG_WORDS
+from data.toybox.language.grammar import TAG_WORDS
 from decoders.audio import AudioDecoder, deprecation_note_hidden
 from decoders.diffusion import flow_scheduler
-from train.foundations.audio_diffusion import build_text_encoder, build_tokenizer, build_unet
-from train.foundations.audio_vae import build_vae
-from train.foundations.vocoder import build_vocoder
+from train.foundations.autoencoders.audio_vae import build_vae
+from train.foundations.autoencoders.vocoder import build_vocoder
+from train.foundations.diffusion.audio_diffusion import build_text_encoder, build_tokenizer, build_unet
 
 WIDTH = 32
 

@@ -7,8 +7,8 @@ from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 
 from decoders.diffusion import TRAIN_TIMESTEPS, flow_loss, flow_scheduler, noise_levels
 from decoders.image import ImageDecoder
-from train.foundations.captions import build_text_encoder, build_tokenizer
-from train.foundations.image_vae import build_vae
+from train.foundations.autoencoders.image_vae import build_vae
+from train.foundations.language.captions import build_text_encoder, build_tokenizer
 
 LENGTH, WIDTH = 8, 32
 VAE = {

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from data.toybox import THINGS, render, sample
-from data.toybox.parsing import names
+from data.toybox.language.parsing import names
 from decoders.image_critic import ImageCritic
 from nextgpt_lite import AnyToAny
 

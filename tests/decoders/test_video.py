@@ -7,9 +7,9 @@ from diffusers import AnimateDiffPipeline, UNet2DConditionModel
 
 from decoders.diffusion import flow_scheduler
 from decoders.video import VideoDecoder
-from train.foundations.captions import build_text_encoder, build_tokenizer
-from train.foundations.image_vae import build_vae
-from train.foundations.video_diffusion import grow_in_time
+from train.foundations.autoencoders.image_vae import build_vae
+from train.foundations.diffusion.video_diffusion import grow_in_time
+from train.foundations.language.captions import build_text_encoder, build_tokenizer
 
 LENGTH, WIDTH, FRAMES = 8, 32, 4
 VAE = {

@@ -21,7 +21,7 @@ from nextgpt_lite.checkpoint import (
     write_manifest,
 )
 from tests.tiny_model import medium
-from train.foundations.language_model import train_tokenizer
+from train.foundations.language.language_model import train_tokenizer
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 
 from nextgpt_lite.conversation import SEPARATOR_TEMPLATE, ConversationError, encode, fit, flatten
 from nextgpt_lite.signal_tokens import add_to_tokenizer
-from train.foundations.language_model import train_tokenizer
+from train.foundations.language.language_model import train_tokenizer
 
 COUNTS = {"image": 2, "video": 3, "audio": 2}
 TURN = "{{ message['content'] + '<|end|>' }}"

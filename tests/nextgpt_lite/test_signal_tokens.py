@@ -13,7 +13,7 @@ from nextgpt_lite.signal_tokens import (
     placeholder,
     signal_span,
 )
-from train.foundations.language_model import train_tokenizer
+from train.foundations.language.language_model import train_tokenizer
 
 COUNTS = {"image": 2, "video": 3, "audio": 2}
 TABLE = SignalTable(100, COUNTS)

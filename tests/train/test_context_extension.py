@@ -12,7 +12,7 @@ from adapters import attention as gated_attention
 from adapters.rope_scaling import context_length
 from nextgpt_lite.cli import main
 from nextgpt_lite.long_context.merge import merge_adapter
-from train.foundations.language_model import train_tokenizer
+from train.foundations.language.language_model import train_tokenizer
 from train.recipe import RecipeError, read_recipe
 from train.run import run_recipe
 from train.task import build_task

@@ -8,14 +8,14 @@ from data.manifest import write_manifest
 from data.media_intake import Medium, save_medium
 from nextgpt_lite.cli import main
 from tests.digits import WORDS, picture, tone, write_digits
-from train.foundations.audio_vae import AudioVaeTask
-from train.foundations.contrast import ContrastTask
-from train.foundations.image_critic import ImageCriticTask
-from train.foundations.image_vae import ImageVaeTask
-from train.foundations.judges import AudioJudgeTask, ImageJudgeTask
-from train.foundations.language_model import LanguageModelTask
-from train.foundations.sounds import waveforms
-from train.foundations.text_encoders import TextEncodersTask
+from train.foundations.audio_clips import waveforms
+from train.foundations.autoencoders.audio_vae import AudioVaeTask
+from train.foundations.autoencoders.image_vae import ImageVaeTask
+from train.foundations.classifiers.image_critic import ImageCriticTask
+from train.foundations.classifiers.judges import AudioJudgeTask, ImageJudgeTask
+from train.foundations.encoder.contrast import ContrastTask
+from train.foundations.language.language_model import LanguageModelTask
+from train.foundations.language.text_encoders import TextEncodersTask
 from train.recipe import RecipeError
 from train.worlds import ManifestWorld, ToyboxWorld, open_world
 from train.worlds.variations import in_a_room, varied

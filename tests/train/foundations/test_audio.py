@@ -5,12 +5,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from data.toybox.grammar import TAG_WORDS
+from data.toybox.language.grammar import TAG_WORDS
 from decoders.audio import AudioDecoder
-from train.foundations.audio_diffusion import AudioDiffusionTask, build_text_encoder, build_tokenizer, some_of_caption
-from train.foundations.audio_vae import AudioVaeTask
-from train.foundations.sounds import MelStream
-from train.foundations.vocoder import VocoderTask
+from train.foundations.audio_clips import MelStream
+from train.foundations.autoencoders.audio_vae import AudioVaeTask
+from train.foundations.autoencoders.vocoder import VocoderTask
+from train.foundations.diffusion.audio_diffusion import (
+    AudioDiffusionTask,
+    build_text_encoder,
+    build_tokenizer,
+    some_of_caption,
+)
 from train.worlds import ToyboxWorld
 
 VAE = {"channels": [8, 8, 8, 8], "latent_channels": 4, "groups": 4, "held_out": 3}

@@ -25,8 +25,8 @@ from torch.utils.data import Dataset
 from decoders.diffusion import TRAIN_TIMESTEPS, caption_ids
 from decoders.image import encode_images
 from train.array_files import cached
-from train.foundations.image_diffusion import load_text_encoder, load_unet, pool_size
-from train.foundations.image_vae import ImageVaeTask
+from train.foundations.autoencoders.image_vae import ImageVaeTask
+from train.foundations.diffusion.image_diffusion import load_text_encoder, load_unet, pool_size
 from train.foundations.pools import image_masks, image_pictures, weights_hash
 from train.precision import full_precision_attention
 from train.worlds import MediaStream

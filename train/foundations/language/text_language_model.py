@@ -19,7 +19,7 @@ from data.passkey import PasskeyWriter, draw_key
 from data.texts import Text, TextsError, read_texts, split_texts, write_split
 from nextgpt_lite.long_context.reading import tells_passkey
 from nextgpt_lite.model import language_loss
-from train.foundations.language_model import byte_level_bpe, export_language_model, small_llama
+from train.foundations.language.language_model import byte_level_bpe, export_language_model, small_llama
 from train.passkey_rows import PasskeyRows, RandomRows, WithPasskeys, joined
 from train.task import Task
 from train.texts_and_passkeys import TextsAndPasskeys

@@ -10,7 +10,7 @@ import numpy as np
 from tokenizers import AddedToken
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from data.toybox.grammar import TAG_WORDS
+from data.toybox.language.grammar import TAG_WORDS
 from train.worlds.base import MediaStream
 
 START, END = "<|startoftext|>", "<|endoftext|>"

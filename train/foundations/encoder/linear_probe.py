@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from encoders import MediaEncoder
-from train.foundations.contrast_pools import ATTRIBUTES, from_storage, pool
-from train.foundations.contrast_words import ContrastWords
+from train.foundations.encoder.media_pools import ATTRIBUTES, from_storage, pool
+from train.foundations.encoder.phrases import ContrastWords
 
 FIT_COUNT = 4000
 UNKNOWN_CODE = len(ATTRIBUTES["thing"]) - 1

@@ -18,9 +18,9 @@ from diffusers import AutoencoderKL
 from torch import nn
 
 from decoders.mel import MIDDLE, QUIET, SPREAD
-from train.foundations.image_vae import standardise_latents
+from train.foundations.audio_clips import HELD_OUT_SEED, MelStream, sounds_of
+from train.foundations.autoencoders.image_vae import standardise_latents
 from train.foundations.pools import write_component
-from train.foundations.sounds import HELD_OUT_SEED, MelStream, sounds_of
 from train.task import Task
 from train.worlds import open_world
 

@@ -13,7 +13,7 @@ import torch
 
 from data import toybox
 from data.toybox import world
-from data.toybox.outsiders import outsider
+from data.toybox.out_of_distribution.kinds import outsider
 from encoders import MediaEncoder
 from encoders.preprocess_image import ImageSettings
 from train.array_files import cached

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from data.toybox import world
-from data.toybox.grammar import phrase
-from train.foundations.contrast_pools import ATTRIBUTES, UNKNOWN, ContrastStream, Stream, encode_attributes
+from data.toybox.language.grammar import phrase
+from train.foundations.encoder.media_pools import ATTRIBUTES, UNKNOWN, ContrastStream, Stream, encode_attributes
 from train.worlds import ManifestWorld
 from train.worlds.manifest_world import ManifestStream
 

@@ -18,7 +18,8 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from decoders.diffusion import caption_ids
-from train.foundations import audio_diffusion, captions
+from train.foundations.diffusion import audio_diffusion
+from train.foundations.language import captions
 from train.foundations.pools import HELD_OUT_SEED, write_component
 from train.task import Task
 from train.worlds import World, open_world

@@ -7,11 +7,11 @@ import torch
 from data import toybox
 from data.toybox import world
 from encoders import MediaEncoder
-from train.foundations.contrast import ContrastTask
-from train.foundations.contrast_pools import ATTRIBUTES, decode_attributes, encode_attributes, from_storage
-from train.foundations.contrast_probe import fit_probe
-from train.foundations.contrast_words import attribute_phrases, caption, partial_attributes
-from train.foundations.image_vae import ImageVaeTask
+from train.foundations.autoencoders.image_vae import ImageVaeTask
+from train.foundations.encoder.contrast import ContrastTask
+from train.foundations.encoder.linear_probe import fit_probe
+from train.foundations.encoder.media_pools import ATTRIBUTES, decode_attributes, encode_attributes, from_storage
+from train.foundations.encoder.phrases import attribute_phrases, caption, partial_attributes
 from train.recipe import RecipeError
 
 TINY = {

@@ -6,16 +6,16 @@ import torch
 from diffusers import AutoencoderKL
 from transformers import CLIPTokenizer
 
-from data.toybox.draw import render_image, thing_mask
-from data.toybox.grammar import TAG_WORDS, parse_tags
+from data.toybox.drawing.render import render_image, thing_mask
+from data.toybox.language.grammar import TAG_WORDS, parse_tags
 from data.toybox.world import HELD_OUT_PAIRS, sample
 from decoders.image import ImageDecoder, image_tensor
 from decoders.video import VideoDecoder
-from train.foundations.captions import build_text_encoder, build_tokenizer, random_caption
-from train.foundations.image_diffusion import ImageDiffusionTask
-from train.foundations.image_vae import ImageVaeTask, standardise_latents
+from train.foundations.autoencoders.image_vae import ImageVaeTask, standardise_latents
+from train.foundations.diffusion.image_diffusion import ImageDiffusionTask
+from train.foundations.diffusion.video_diffusion import VideoDiffusionTask
+from train.foundations.language.captions import build_text_encoder, build_tokenizer, random_caption
 from train.foundations.pools import _touched
-from train.foundations.video_diffusion import VideoDiffusionTask
 from train.worlds import ToyboxWorld
 
 VAE = {"image_size": 32, "block_out_channels": (8, 8, 8, 8), "latent_channels": 4, "pictures": 64, "held_out": 4}

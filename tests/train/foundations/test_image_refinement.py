@@ -8,12 +8,12 @@ import torch
 
 from decoders.image import encode_images
 from decoders.image_critic import UNKNOWN, ImageCritic, load_critic
-from tests.train.test_image_foundations import VAE, with_vae_and_text_encoder
-from train.foundations.image_critic import ImageCriticTask
-from train.foundations.image_diffusion import ImageDiffusionTask, load_text_encoder, load_unet
-from train.foundations.image_refinement import ImageRefinementTask
-from train.foundations.image_sharpening import ImageSharpeningTask, Redrawing
-from train.foundations.image_vae import ImageVaeTask
+from tests.train.foundations.test_image import VAE, with_vae_and_text_encoder
+from train.foundations.autoencoders.image_sharpening import ImageSharpeningTask, Redrawing
+from train.foundations.autoencoders.image_vae import ImageVaeTask
+from train.foundations.classifiers.image_critic import ImageCriticTask
+from train.foundations.diffusion.image_diffusion import ImageDiffusionTask, load_text_encoder, load_unet
+from train.foundations.diffusion.image_refinement import ImageRefinementTask
 
 UNET = {"pool": 12, "held_out": 4, "block_out_channels": (16, 16), "norm_num_groups": 4, "attention_heads": 2}
 

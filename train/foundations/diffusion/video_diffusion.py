@@ -19,7 +19,7 @@ from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 from torch import nn
 
 from decoders.diffusion import flow_scheduler
-from train.foundations.image_diffusion import (
+from train.foundations.diffusion.image_diffusion import (
     CaptionedFlow,
     CaptionedLatents,
     collate_captioned,

@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from decoders.diffusion import caption_ids, flow_loss, flow_scheduler
-from train.foundations.captions import random_caption
+from train.foundations.language.captions import random_caption
 from train.foundations.pools import HELD_OUT_SEED, TRAIN_SEED, image_latents, image_things, write_component
 from train.recipe import RecipeError
 from train.task import Task

@@ -22,7 +22,7 @@ from torch.utils.data import Dataset
 from decoders.image import encode_images, image_tensor
 from decoders.image_critic import FOLDER, ImageCritic
 from train.array_files import cached
-from train.foundations.image_diffusion import load_vae, pool_size
+from train.foundations.diffusion.image_diffusion import load_vae, pool_size
 from train.foundations.pools import HELD_OUT_SEED, TRAIN_SEED, image_pictures, weights_hash, write_component
 from train.recipe import RecipeError
 from train.task import Task

@@ -24,7 +24,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from data import toybox
-from evaluation.oracles import (
+from evaluation.toybox.oracles import (
     Oracle,
     OracleNetwork,
     accuracy,

@@ -19,8 +19,7 @@ from torch.utils.data import Dataset
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 from decoders.mel import BANDS, HOP, QUIET, SAMPLING_RATE, SPREAD, log_mel
-from train.foundations.pools import write_component
-from train.foundations.sounds import (
+from train.foundations.audio_clips import (
     HELD_OUT_SEED,
     cached_pool,
     fingerprint,
@@ -29,7 +28,8 @@ from train.foundations.sounds import (
     waveform_chunks,
     waveforms,
 )
-from train.foundations.spectral_loss import spectral_loss
+from train.foundations.autoencoders.spectral_loss import spectral_loss
+from train.foundations.pools import write_component
 from train.task import Task
 from train.worlds import MediaStream, open_world
 

@@ -33,11 +33,11 @@ from encoders.preprocess_image import ImageSettings
 from encoders.preprocess_video import VideoSettings
 from encoders.text_tokenizer import train_tokenizer
 from train.array_files import cached
-from train.foundations.contrast_pools import ABSENT, decode_attributes, encode_attributes, from_storage, pool
-from train.foundations.contrast_probe import probe_encoder
-from train.foundations.contrast_words import CHINESE_SHARE, ContrastWords, ManifestWords, ToyboxWords, recolour
-from train.foundations.image_critic import roughened
-from train.foundations.image_diffusion import load_vae
+from train.foundations.classifiers.image_critic import roughened
+from train.foundations.diffusion.image_diffusion import load_vae
+from train.foundations.encoder.linear_probe import probe_encoder
+from train.foundations.encoder.media_pools import ABSENT, decode_attributes, encode_attributes, from_storage, pool
+from train.foundations.encoder.phrases import CHINESE_SHARE, ContrastWords, ManifestWords, ToyboxWords, recolour
 from train.foundations.pools import weights_hash
 from train.recipe import RecipeError
 from train.task import Task

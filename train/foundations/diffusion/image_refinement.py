@@ -24,7 +24,7 @@ from torch.utils.data import Dataset
 from decoders.diffusion import TRAIN_TIMESTEPS
 from decoders.image import image_tensor
 from decoders.image_critic import ImageCritic, load_critic
-from train.foundations.image_diffusion import CaptionedFlow, CaptionedLatents, ImageDiffusionTask
+from train.foundations.diffusion.image_diffusion import CaptionedFlow, CaptionedLatents, ImageDiffusionTask
 from train.foundations.pools import image_masks, image_pictures
 
 

@@ -29,8 +29,7 @@ from transformers import ClapTextConfig, ClapTextModelWithProjection, RobertaTok
 from decoders.audio import AudioDecoder, deprecation_note_hidden, encode_mel
 from decoders.diffusion import flow_loss, flow_scheduler
 from decoders.mel import log_mel
-from train.foundations.pools import write_component
-from train.foundations.sounds import (
+from train.foundations.audio_clips import (
     HELD_OUT_SEED,
     cached_pool,
     fingerprint,
@@ -38,6 +37,7 @@ from train.foundations.sounds import (
     sounds_of,
     waveform_chunks,
 )
+from train.foundations.pools import write_component
 from train.recipe import RecipeError
 from train.task import Task
 from train.worlds import MediaStream, open_world
