@@ -20,7 +20,7 @@ COMMANDS = {
     "bench": ("nextgpt_lite.commands.bench", "measure speed and memory"),
     "cache": ("nextgpt_lite.commands.cache", "collect image prototypes for the visual cache"),
     "toybox": ("nextgpt_lite.toybox_command", "write samples of the embedded world"),
-    "embed": ("train.embed_command", "precompute the embeddings of a manifest for training"),
+    "embed": ("train.embeddings.command", "precompute the embeddings of a manifest for training"),
     "import": ("nextgpt_lite.commands.import_dataset", "turn a published data set into a manifest"),
 }
 

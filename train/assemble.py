@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from data.atomic import atomic_folder
 from nextgpt_lite.checkpoint import COMPONENTS, write_manifest
 
 CACHE_SEED = 41
@@ -23,16 +24,12 @@ def finish(folder: Path, name: str, cache: dict[str, Any], candidates: dict[str,
 
 
 def install(build: Path, target: Path, cache: dict[str, Any], candidates: dict[str, int] | None = None) -> None:
-    """Put the components of ``build`` as a model in the place of ``target``; written aside and renamed."""
-    aside = target.with_name(f"writing-{target.name}")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    for name in COMPONENTS:
-        if (build / name).is_dir():
-            shutil.copytree(build / name, aside / name)
-    finish(aside, target.name, cache, candidates)
-    shutil.rmtree(target, ignore_errors=True)
-    aside.rename(target)
+    """Put the components of ``build`` as a model in the place of ``target``, atomically."""
+    with atomic_folder(target) as temporary:
+        for name in COMPONENTS:
+            if (build / name).is_dir():
+                shutil.copytree(build / name, temporary / name)
+        finish(temporary, target.name, cache, candidates)
 
 
 def share_vae(folder: Path) -> None:

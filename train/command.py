@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from train.checkpoints import DiskError
+from train.engine.checkpoints import DiskError
 from train.recipe import NonFiniteLossError, RecipeError, read_recipe
 
 ERRORS = (RecipeError, NonFiniteLossError, DiskError)

@@ -20,11 +20,11 @@ from torch.autograd.graph import saved_tensors_hooks
 from transformers import TrainerCallback
 from transformers.trainer_utils import SaveStrategy
 
-from train.precision import full_precision_attention
-from train.progress import ThroughputBar
+from train.engine.precision import full_precision_attention
+from train.engine.progress import ThroughputBar
+from train.engine.trainer import TaskTrainer
 from train.recipe import Recipe
 from train.task import Task, build_task
-from train.trainer import TaskTrainer
 
 #: Batches that are timed, after one that warms up.
 TIMED = 3

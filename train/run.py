@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from pathlib import Path
 
 import torch
 
-from train.checkpoints import check_recipe, checkpoints, clear_leftovers, disk_errors, remove
-from train.compiling import compiled_blocks
-from train.precision import full_precision_attention
-from train.processes import join_processes, leave_processes, main_process_first
-from train.progress import peak_memory_gib
+from data.atomic import write_json
+from train.engine.checkpoints import check_recipe, checkpoints, clear_leftovers, disk_errors, remove
+from train.engine.compiling import compiled_blocks
+from train.engine.precision import full_precision_attention
+from train.engine.processes import join_processes, leave_processes, main_process_first
+from train.engine.progress import peak_memory_gib
+from train.engine.trainer import TaskTrainer
 from train.recipe import Recipe
 from train.task import build_task
-from train.trainer import TaskTrainer
 
 
 def run_recipe(recipe: Recipe, run_dir: str | Path, resume: bool = False) -> dict[str, float]:
@@ -95,6 +94,4 @@ def _write_run_record(run_dir: Path, recipe: Recipe, seconds: float, figures: di
         "peak_memory_gib": peak_memory_gib(),
         "figures": {name: round(float(value), 5) for name, value in figures.items()},
     }
-    aside = run_dir / "run.json.writing"
-    aside.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    os.replace(aside, run_dir / "run.json")
+    write_json(run_dir / "run.json", record)

@@ -24,7 +24,7 @@ class Task(ABC):
 
     Subclasses set ``model`` (``forward(**batch)`` returns ``{"loss": scalar, part: scalar, ...}``) and
     ``dataset`` in ``__init__``: map-style, item ``i`` depends on the task's seed and ``i`` only; or iterable, see
-    :class:`train.streams.ResumableStream`.
+    :class:`train.engine.streams.ResumableStream`.
     """
 
     @dataclass(frozen=True)

@@ -5,7 +5,10 @@ BENCHMARKS = {
     "s2": ("nextgpt_lite.bench.s2", "shifted sparse attention against dense attention, forward and backward"),
     "adapters": ("nextgpt_lite.bench.adapters", "decoding with all gated prompts active against the plain model"),
     "encode": ("nextgpt_lite.bench.encode", "ImageBind at full size, bf16 weights against fp32"),
-    "embed": ("train.embed_bench", "stages 1 and 2 from precomputed embeddings against from files: samples a second"),
+    "embed": (
+        "train.embeddings.bench",
+        "stages 1 and 2 from precomputed embeddings against from files: samples a second",
+    ),
     "cache": ("nextgpt_lite.bench.cache", "the visual cache, exact and compressed: recall, time, bytes"),
     "serve": ("demo.commands.bench", "the engine: tokens a second alone and together, first token, cancelling"),
 }

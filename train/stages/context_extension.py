@@ -24,13 +24,13 @@ from adapters.long_context import ShiftedAttention
 from adapters.rope_scaling import scale_positions
 from data.passkey import PasskeyWriter
 from data.texts import hashes, read_texts
-from data.toybox import dialogues
+from data.toybox.dialogues import stream as dialogues
 from nextgpt_lite.long_context.adapter import save_adapter
 from nextgpt_lite.quantised import load_quantised
-from train.passkey_rows import PasskeyRows, RandomRows, SpreadPieces, WithPasskeys, joined
+from train.passkeys.model import TextsAndPasskeys
+from train.passkeys.rows import PasskeyRows, RandomRows, SpreadPieces, WithPasskeys, joined
 from train.recipe import RecipeError
 from train.task import Task
-from train.texts_and_passkeys import TextsAndPasskeys
 
 
 class ContextExtensionTask(Task):

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 from nextgpt_lite.checkpoint import CheckpointError, add_lora, load_core
 from nextgpt_lite.model import AnyToAnyCore
+from train.engine.tuning import lora_settings
 from train.stages.dialogue_task import DialogueTask
-from train.tuning import lora_settings
 
 
 class DecodingAlignmentTask(DialogueTask):

@@ -14,12 +14,12 @@ from torch.utils.data import Dataset
 from nextgpt_lite.checkpoint import load_tokenizer, save_core, trained_state
 from nextgpt_lite.media_slots import batch_media
 from nextgpt_lite.model import AnyToAnyCore, caption_loss
-from train.bins import BinnedRows, packed, pad_rows
+from train.dialogues.bins import BinnedRows, packed, pad_rows
+from train.dialogues.embed import StepTable, own_device
+from train.dialogues.encode import DialogueRows, Row
+from train.dialogues.loader import Loader
+from train.dialogues.media import AT_START
 from train.recipe import RecipeError
-from train.stages.dialogue_data import DialogueRows, Row
-from train.stages.loading import Loader
-from train.stages.media_embeddings import StepTable, own_device
-from train.stages.media_parts import AT_START
 from train.task import Task
 
 EVALUATION_BATCH = 25
@@ -127,9 +127,9 @@ class DialogueTask(Task):
         "noise_weight": 0.0,  # of the decoders' own loss; above 0 needs whole decoders, not their text encoders alone
         "group_by_modality": False,  # no batch mixes dialogues with media and dialogues without
         "pack_text": False,  # dialogues in words alone lie end to end in one row, without padding; groups them too
-        "held_out": 400,  # dialogues of evaluate(), of Toybox; of a manifest see train.stages.sources
+        "held_out": 400,  # dialogues of evaluate(), of Toybox; of a manifest see train.dialogues.records
         "new_encoder": False,  # the encoder may be another than the core was trained on so far; the core notes which
-        "data": [],  # where dialogues come from, see train.stages.sources; none = Toybox
+        "data": [],  # where dialogues come from, see train.dialogues.records; none = Toybox
         "embeddings": AT_START,  # when media of manifests are embedded: "start", "steps", or a folder that has them
         "bad_records": "refuse",  # records that cannot be used: none is allowed, or "skip" up to bad_limit
         "bad_limit": 0.01,  # share of all records
@@ -193,7 +193,7 @@ class DialogueTask(Task):
 
     def load_decoders(self) -> dict[str, Any]:
         """What reads the captions that this stage aims at, by modality."""
-        from train.stages.caption_encoders import caption_encoders, whole_decoders
+        from train.dialogues.caption_encoders import caption_encoders, whole_decoders
 
         return (whole_decoders if self.settings["noise_weight"] else caption_encoders)(self.model_dir)
 

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 from nextgpt_lite.checkpoint import add_lora, load_core, save_language_model
 from nextgpt_lite.model import AnyToAnyCore
+from train.engine.tuning import TUNINGS, check_tuning, lora_settings
 from train.recipe import RecipeError
 from train.stages.dialogue_task import DialogueTask
-from train.tuning import TUNINGS, check_tuning, lora_settings
 
 
 class InstructionTuningTask(DialogueTask):

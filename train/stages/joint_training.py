@@ -15,12 +15,12 @@ from torch.utils.data import ConcatDataset, Dataset
 
 from nextgpt_lite.checkpoint import add_bias_tuning, add_lora
 from nextgpt_lite.model import AnyToAnyCore
+from train.dialogues.encode import DialogueRows, Row
+from train.dialogues.records import TOYBOX
+from train.engine.tuning import lora_settings
 from train.recipe import RecipeError
-from train.stages.dialogue_data import DialogueRows, Row
 from train.stages.dialogue_task import StageModel
 from train.stages.encoding_alignment import EncodingAlignmentTask
-from train.stages.sources import TOYBOX
-from train.tuning import lora_settings
 
 #: Parts that captions move, and parts that instructions move: no part is in both.
 CAPTION_PARTS = ("visual_prompts", "bind_network", "input_projection", "early_prompts", "placeholder_rows")

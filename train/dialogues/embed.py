@@ -14,9 +14,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from tqdm import tqdm
 
+from data.atomic import atomic_file
 from data.media_intake import MediaError
-from train.embedding_store import EmbeddingStore
-from train.stages.media_parts import AT_START, IN_STEPS, FilePart, Part, embedded, fingerprint, read_part
+from train.dialogues.media import AT_START, IN_STEPS, FilePart, Part, embedded, fingerprint, read_part
+from train.embeddings.store import EmbeddingStore
 
 CACHE = Path(".cache")
 EMBEDDING_BATCH = 64
@@ -180,13 +181,11 @@ def _cached(encoder: Any, parts: Sequence[Part], features: str) -> Path:
 
 
 def _save(embeddings: Embeddings, broken: dict[int, str], path: Path) -> None:
-    path.parent.mkdir(exist_ok=True)
-    aside = path.with_suffix(f".{os.getpid()}.writing")
     pooled = isinstance(embeddings, torch.Tensor)
     table = {"embeddings": embeddings} if pooled else {str(i): e for i, e in enumerate(embeddings)}
     tensors = {name: tensor.contiguous() for name, tensor in table.items()}
-    save_file(tensors, aside, {"broken": json.dumps(broken), "count": str(len(embeddings))})
-    aside.rename(path)
+    with atomic_file(path) as temporary:
+        save_file(tensors, temporary, {"broken": json.dumps(broken), "count": str(len(embeddings))})
 
 
 def _load(path: Path) -> tuple[Embeddings, list[int]]:

@@ -13,8 +13,8 @@ from data.decoding_pool import decode_in_pool
 from data.media_intake import MediaError, load_bytes, load_medium
 from data.modalities import MODALITIES
 from data.toybox import render
-from data.toybox.dialogues import MediaPart
-from data.toybox.outsiders import outsider
+from data.toybox.dialogues.stream import MediaPart
+from data.toybox.out_of_distribution.kinds import outsider
 
 #: When media of a manifest are embedded: before training (and kept), or in each step. Else a folder of embeddings.
 AT_START, IN_STEPS = "start", "steps"

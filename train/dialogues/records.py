@@ -28,9 +28,9 @@ from data.mixture import RecordStream
 from data.modalities import MODALITIES
 from data.records import Located, scan_manifest
 from data.shards import Shards
-from data.toybox.dialogues import Dialogue, MediaPart, dialogue, misdrawn
+from data.toybox.dialogues.stream import Dialogue, MediaPart, dialogue, misdrawn
+from train.dialogues.media import AT_START, FilePart
 from train.recipe import RecipeError, nearest
-from train.stages.media_parts import AT_START, FilePart
 
 TOYBOX = "toybox"
 #: So many dialogues of Toybox are drawn for each that can be used, before it is said that there are none.
@@ -127,7 +127,7 @@ def toybox_dialogues(
     """Dialogues of Toybox; ``kinds`` are taken in turn, none = all, by their own weights.
 
     Those that show a medium of none of ``modalities`` are left out. RecipeError where hardly any is left.
-    ``misdrawn_share``: see :func:`data.toybox.dialogues.misdrawn`.
+    ``misdrawn_share``: see :func:`data.toybox.dialogues.stream.misdrawn`.
     """
     found = 0
     for index in itertools.count():

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from data.media_intake import MediaError
-from train.embedding_store import EmbeddingStore
-from train.stages.fitting import fitted
-from train.stages.media_parts import Part, is_there, read_part
+from train.dialogues.fitting import fitted
+from train.dialogues.media import Part, is_there, read_part
+from train.embeddings.store import EmbeddingStore
 
 CAPTION_BATCH, MEDIA_BATCH = 256, 64
 

@@ -12,8 +12,8 @@ from transformers import PreTrainedTokenizerBase
 from data.records import BadRecord, BadRecords, Located
 from nextgpt_lite.conversation import ConversationError, encode
 from nextgpt_lite.signal_tokens import OUTPUT_MODALITIES, SignalTable
-from train.stages.media_parts import AT_START, FilePart, Part, embedded
-from train.stages.sources import TOYBOX, Spoken, messages_of
+from train.dialogues.media import AT_START, FilePart, Part, embedded
+from train.dialogues.records import TOYBOX, Spoken, messages_of
 
 __all__ = ["DialogueRows", "Row", "encode_row", "messages_of", "mixed"]
 
@@ -34,11 +34,11 @@ class Row:
 
     @property
     def embedded(self) -> str:
-        """When what the row makes is encoded, see train.stages.media_parts."""
+        """When what the row makes is encoded, see train.dialogues.media."""
         return next((embedded(part) for parts in self.made.values() for part in parts), AT_START)
 
     def __getitem__(self, index: int) -> list[int]:
-        """The first member is the ids: what train.bins sorts by."""
+        """The first member is the ids: what train.dialogues.bins sorts by."""
         return (self.ids, self.spoken)[index]
 
 

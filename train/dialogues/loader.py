@@ -16,13 +16,11 @@ from data.media_intake import MediaError, check_format
 from data.mixture import ListStream, Mixture
 from data.records import POLICIES, REJECTED, BadRecords, Located, TooManyBadRecords
 from nextgpt_lite.config import CoreConfig
-from train.bins import BinnedRows
-from train.recipe import RecipeError
-from train.stages.caption_targets import CaptionConditions, TargetLatents
-from train.stages.dialogue_data import DialogueRows, Row, encode_row, mixed
-from train.stages.media_embeddings import MediaTable, StepTable, open_stores
-from train.stages.media_parts import AT_START, IN_STEPS, FilePart, embedded
-from train.stages.sources import (
+from train.dialogues.bins import BinnedRows
+from train.dialogues.embed import MediaTable, StepTable, open_stores
+from train.dialogues.encode import DialogueRows, Row, encode_row, mixed
+from train.dialogues.media import AT_START, IN_STEPS, FilePart, embedded
+from train.dialogues.records import (
     Spoken,
     SpokenStream,
     manifest_dialogues,
@@ -30,7 +28,9 @@ from train.stages.sources import (
     sources_of,
     toybox_dialogues,
 )
-from train.stages.streamed_bins import StreamedBins
+from train.dialogues.streamed_bins import StreamedBins
+from train.dialogues.targets import CaptionConditions, TargetLatents
+from train.recipe import RecipeError
 
 EVALUATION_SEED = 700
 

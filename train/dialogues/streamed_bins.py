@@ -10,16 +10,16 @@ from torch.utils.data import IterableDataset
 
 from data.mixture import Mixture
 from data.records import BadRecord, BadRecords, Located
-from train.bins import BinnedRows
-from train.stages.dialogue_data import Row
-from train.stages.sources import Spoken
+from train.dialogues.bins import BinnedRows
+from train.dialogues.encode import Row
+from train.dialogues.records import Spoken
 
 #: Rows that are read ahead, to be sorted by length.
 WINDOW = 256
 
 
 class StreamedBins(IterableDataset):
-    """Bins of rows (train.bins) out of a mixture of streams, without end.
+    """Bins of rows (train.dialogues.bins) out of a mixture of streams, without end.
 
     Windows of rows are drawn, binned by length, and given out in a random order; media of their rows are references,
     embedded when their batch is made. ``state_dict`` says which window it is in and how many of its bins are out:

@@ -1,0 +1,135 @@
+"""Stage 0 on a small Llama: what it trains and how it attends, and that the merged model equals the trained one."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+
+from adapters import attention as gated_attention
+from adapters.rope_scaling import context_length
+from nextgpt_lite.cli import main
+from nextgpt_lite.long_context.merge import merge_adapter
+from train.engine.trainer import TaskTrainer
+from train.foundations.language.language_model import train_tokenizer
+from train.recipe import RecipeError, read_recipe
+from train.run import run_recipe
+from train.task import build_task
+
+RECIPE = Path(__file__).parents[3] / "train/recipes/context_extension.yaml"
+POSITIONS, LENGTH = 32, 50
+SHORT = {"steps": 2, "accumulate": 1, "warmup": 0.0, "tracker": "none", "bf16": False, "threads": 1}
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer(vocabulary=400, texts=20)
+
+
+@pytest.fixture
+def folder(tokenizer, tmp_path):
+    """A model folder with a tokenizer and a language model."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=POSITIONS,
+        tie_word_embeddings=False,
+    )
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "model/language_model")
+    tokenizer.save_pretrained(tmp_path / "model/tokenizer")
+    return tmp_path / "model"
+
+
+def short(folder, settings=None, **changes):
+    settings = {"length": LENGTH, "rows": 2, "held_out": 1, **(settings or {})}
+    return replace(read_recipe(RECIPE), model=str(folder), task_settings=settings, **SHORT | changes)
+
+
+def test_it_trains_lora_norms_and_embeddings_and_merges(folder, tmp_path, capsys):
+    figures = run_recipe(short(folder), tmp_path / "run")
+    assert figures["perplexity"] > 1.0
+    capsys.readouterr()
+
+    base, adapter, out = folder / "language_model", folder / "context_adapter", tmp_path / "long"
+    assert main(["merge", str(base), str(adapter), "--out", str(out)]) == 0
+    assert capsys.readouterr().out == f"{out}: {2 * POSITIONS} positions\n"
+    merged = AutoModelForCausalLM.from_pretrained(out)
+    assert merged.config.rope_parameters["factor"] == 2.0 and context_length(merged.config) == 2 * POSITIONS
+    assert (out / "generation_config.json").is_file()
+    old = AutoModelForCausalLM.from_pretrained(base).state_dict()
+    moved = {name for name, value in merged.state_dict().items() if not torch.equal(value, old[name])}
+    trained = ("norm", "embed_tokens", "q_proj", "k_proj", "v_proj", "o_proj")
+    assert moved == {name for name in old if any(part in name for part in trained)}, "the rest is frozen"
+
+
+def test_the_merged_model_equals_the_trained_one(folder, tmp_path):
+    task = build_task(short(folder))
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for part in ("lora", "norms", "embeddings"):
+            for parameter in task.parts()[part]:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    task.export(folder)
+    merged = AutoModelForCausalLM.from_pretrained(
+        merge_adapter(folder / "language_model", folder / "context_adapter", tmp_path / "long")
+    )
+    row = task.held_out[:1]
+    with torch.no_grad():
+        expected = task.model.eval().language_model(row).logits
+        torch.testing.assert_close(merged(row).logits, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_every_parameter_belongs_to_a_part(folder):
+    task = build_task(short(folder))
+    parts = task.parts()
+    assert sum(map(len, parts.values())) == len(list(task.model.parameters()))
+    layers = 2
+    assert len(parts["norms"]) == 2 * layers + 1 and len(parts["embeddings"]) == 1
+    assert len(parts["lora"]) == 4 * 2 * layers
+    assert task.model.language_model.config._attn_implementation == gated_attention.NAME
+
+
+@pytest.mark.parametrize("form", ["split", "wrap"])
+def test_it_trains_in_groups_and_evaluates_densely(folder, form):
+    task = build_task(short(folder, {"form": form, "length": 40, "group": 8}))
+    batch = task.collate([task.dataset[0]])
+    with torch.no_grad():
+        in_groups = task.model.train()(**batch)["loss"]
+        dense = task.model.eval()(**batch)["loss"]
+        logits = task.model.language_model(batch["input_ids"]).logits
+    expected = torch.nn.functional.cross_entropy(logits[0, :-1], batch["input_ids"][0, 1:])
+    torch.testing.assert_close(dense, expected)
+    assert not torch.isclose(in_groups, dense, rtol=1e-6)
+
+
+def test_it_reads_texts_end_to_end(folder, tmp_path):
+    (tmp_path / "a.txt").write_text("a red bell rings " * 40, encoding="utf-8")
+    settings = {"length": 32, "rows": 2, "texts": [str(tmp_path / "a.txt")]}
+    task = build_task(short(folder, settings))
+    assert len(task.dataset) == 2 and task.held_out.shape == (1, 32)
+    said = task.tokenizer.decode(torch.cat([task.held_out[0], task.dataset[0]["input_ids"][0]]))
+    assert said.startswith("a red bell rings a red bell")
+    with pytest.raises(RecipeError, match="too few for 501 rows of 32"):
+        build_task(short(folder, settings | {"rows": 500}))
+
+
+def test_an_adapter_knows_its_positions(folder):
+    build_task(short(folder, {"scaling": "yarn"})).export(folder)
+    stored = json.loads((folder / "context_adapter/positions.json").read_text())
+    assert stored["max_position_embeddings"] == 2 * POSITIONS and stored["rope_parameters"]["rope_type"] == "yarn"
+
+
+def test_a_recipe_sets_the_rate_of_b_matrices(folder, tmp_path):
+    recipe = short(folder, lora_b_ratio=8.0)
+    trainer = TaskTrainer(build_task(recipe), recipe, tmp_path / "run")
+    rates = {group["name"]: group["lr"] for group in trainer.optimizer.param_groups}
+    assert rates["lora"] == 2e-5 and rates["lora.b"] == pytest.approx(1.6e-4)
+    assert rates["norms.vectors"] == rates["embeddings"] == 2e-5
+    trained = {id(p) for group in trainer.optimizer.param_groups for p in group["params"]}
+    assert trained == {id(p) for p in trainer.task.model.parameters() if p.requires_grad}

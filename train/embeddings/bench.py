@@ -1,0 +1,133 @@
+"""Stages 1 and 2 from precomputed embeddings against from files: samples a second, in one run.
+
+    nextgpt-lite bench embed
+
+From files, media are decoded and encoded, and captions read, in every step; from embeddings they are rows of shards.
+Nothing else differs: the same records, batches and weights, on the GPU where there is one, as many CPU threads as the
+recipe trains on, and its precision. Forward and backward count, not the optimiser. Where there is a compiler, both are
+timed with ``torch_compile`` as well.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nextgpt_lite.checkpoint import resolve_model
+from nextgpt_lite.toybox_command import write_toybox
+from train.dialogues.embed import own_device
+from train.dialogues.media import IN_STEPS
+from train.embeddings.job import Making, embed_manifest
+from train.engine.compiling import compiled_blocks, has_compiler
+from train.engine.precision import full_precision_attention
+from train.recipe import Recipe, read_recipe
+from train.task import Task, build_task
+
+EXPECTED_RATIO = 5.0
+RECIPES = Path(__file__).parent / "recipes"
+#: Stage -> the recipe that it is timed with, and the folder of the model's core that it goes on from.
+STAGES = {"encoding": "encoding_alignment", "decoding": "decoding_alignment"}
+MODALITIES = ("image", "audio", "video")
+#: Sides of pictures and films: Toybox's own, and what photographs and clips of the papers' data have (COCO: 640 x 480,
+#: WebVid: 596 x 336), of which more is to be decoded and the same is to be encoded.
+SIZES = (128, 480)
+#: Conversations: enough that all bins but one are full, as in training.
+SCENES = 80
+
+
+def run(
+    scenes: int = SCENES, rounds: int = 3, model: str | Path = "nano", sizes: Sequence[int] = SIZES
+) -> dict[str, Any]:
+    """By the side of pictures and films: media embedded a second, and by stage samples a second and their ratio."""
+    folder, threads = resolve_model(model), torch.get_num_threads()
+    with tempfile.TemporaryDirectory() as scratch:
+        assembled = assemble(folder, Path(scratch) / "model")
+        try:
+            figures = {f"{size}_pixels": of_size(size, scenes, rounds, assembled, Path(scratch)) for size in sizes}
+        finally:
+            torch.set_num_threads(threads)
+    return {"conversations": scenes, **figures, "expected_ratio": EXPECTED_RATIO}
+
+
+def of_size(size: int, scenes: int, rounds: int, model: Path, scratch: Path) -> dict[str, Any]:
+    """Both stages on pictures and films of one size."""
+    embeddings = scratch / f"embeddings_{size}"
+    manifest = write_toybox(scratch / f"toys_{size}", scenes, 3, MODALITIES, size)
+    started = time.perf_counter()
+    done = embed_manifest(manifest, embeddings, Making(model, captions=True))
+    rate = done["media"] / (time.perf_counter() - started)
+    stages = {name: of_stage(name, model, manifest, embeddings, rounds) for name in STAGES}
+    return {"media_embedded_a_second": rate, **stages}
+
+
+def assemble(model: Path, out: Path) -> Path:
+    """The model's folder by links, its core under the names that stages look for."""
+    out.mkdir()
+    for component in model.iterdir():
+        (out / component.name).symlink_to(component.resolve())
+    for name in ("core_encoding", "core_decoding"):
+        if not (out / name).exists():
+            (out / name).symlink_to((model / "core").resolve())
+    return out
+
+
+def of_stage(stage: str, model: Path, manifest: Path, embeddings: Path, rounds: int) -> dict[str, float]:
+    """One stage both ways, as it is and with its blocks compiled."""
+    rates: dict[str, float] = {}
+    for name, source in (("from_files", IN_STEPS), ("from_embeddings", str(embeddings))):
+        recipe = recipe_for(stage, model, manifest, source)
+        torch.set_num_threads(recipe.threads)
+        task = build_task(recipe)
+        task.model.to(own_device())
+        for part, parameters in task.parts().items():  # what the stage does not train needs no gradients
+            for parameter in parameters:
+                parameter.requires_grad_(recipe.learning_rates.get(part, 0) > 0)
+        times = rounds if name == "from_embeddings" else 1
+        for form in ("", "compiled_") if has_compiler() else ("",):
+            with full_precision_attention(), compiled_blocks(task.model, bool(form)):
+                rates[f"{form}{name}"] = samples_per_second(task, recipe.bf16, times)
+    for form in ("", "compiled_"):
+        if f"{form}from_files" in rates:
+            rates[f"{form}ratio"] = rates[f"{form}from_embeddings"] / rates[f"{form}from_files"]
+    return rates
+
+
+def recipe_for(stage: str, model: Path, manifest: Path, source: str) -> Recipe:
+    """The shipped recipe of a stage on the records of a manifest."""
+    shipped = read_recipe(RECIPES / f"{STAGES[stage]}.yaml")
+    data = [{"path": str(manifest), "embeddings": source, "held_out": 0.0}]
+    settings = shipped.task_settings | {"data": data, "word_weight": 0.0, "lora": None}
+    known = {name: value for name, value in settings.items() if name != "lora" or stage == "decoding"}
+    return replace(shipped, model=str(model), task_settings=known)
+
+
+def samples_per_second(task: Task, bf16: bool, rounds: int) -> float:
+    """Records a second of forward and backward passes, after a round that is not timed."""
+    bins = task.dataset
+    task.model.train()
+    for number in range(len(bins)):  # type: ignore[arg-type]
+        _pass(task, bins[number], bf16)
+    started, samples = time.perf_counter(), 0
+    for _ in range(rounds):
+        for number in range(len(bins)):  # type: ignore[arg-type]
+            samples += _pass(task, bins[number], bf16)
+    return samples / (time.perf_counter() - started)
+
+
+def _pass(task: Task, item: Any, bf16: bool) -> int:
+    """As a step of training: batches are made in full precision, the model runs under autocast."""
+    device = next(task.model.parameters()).device
+    batch = {name: value.to(device) for name, value in task.collate([item]).items()}
+    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        loss = task.model(**batch)["loss"]
+    loss.backward()
+    task.model.zero_grad(set_to_none=True)
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return len(item)

@@ -1,0 +1,67 @@
+"""``nextgpt-lite embed``: embeddings of a manifest's media, made once for all training on it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from nextgpt_lite import checkpoint
+
+ERRORS = (ValueError, OSError)
+FEATURES = ("pooled", "patches")
+NAMED = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("manifest", type=Path, metavar="MANIFEST.jsonl", help="conversations whose media are embedded")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write, or to go on in")
+    parser.add_argument("--model", default="nano", help="whose encoder embeds them: nano or a model folder")
+    parser.add_argument(
+        "--captions", action="store_true", help="conditions of captions too, for decoding-side alignment"
+    )
+    parser.add_argument("--processes", type=int, default=1, help="how many embed at a time")
+    parser.add_argument("--batch", type=int, default=16, help="media encoded at once")
+    parser.add_argument("--per-shard", type=int, default=512, help="samples of a shard")
+    parser.add_argument("--features", choices=FEATURES, help="what the core reads of a medium (default: as it says)")
+    parser.add_argument("--image-size", type=int, help="side in pixels of pictures (default: as the core says)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    for name in ("processes", "batch", "per_shard"):
+        if getattr(arguments, name) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(arguments, name)}")
+    model = model_folder(arguments.model)
+    said = core_settings(model)
+    features = arguments.features or said["input_features"]
+    size = said["image_size"] if arguments.image_size is None else arguments.image_size
+    from train.embeddings.job import Making, embed_manifest  # torch and the encoder take seconds to import
+
+    making = Making(model, features, size, arguments.batch, arguments.per_shard, arguments.captions)
+    done = embed_manifest(arguments.manifest, arguments.out, making, arguments.processes)
+    problems = [f"{located.where}: {located.problem}" for located in done["bad"]] + list(done["broken"].values())
+    for problem in problems[:NAMED]:
+        print(f"left out: {problem}", file=sys.stderr)
+    size_in_mb = sum(file.stat().st_size for file in arguments.out.iterdir()) / 1e6
+    captions = "".join(f", {count} {modality} captions" for modality, count in done["captions"].items())
+    print(f"{arguments.out}: {done['media']} media{captions}, {size_in_mb:.1f} MB; {len(problems)} left out")
+    return 0
+
+
+def model_folder(name: str) -> Path:
+    """The folder of a model, or of one that is being built and has an encoder already."""
+    if name in checkpoint.EMBEDDED:
+        return checkpoint.resolve_model(name)
+    if not (Path(name) / "encoder").is_dir():
+        raise ValueError(f"no model {name!r}: expected nano or a folder with an encoder")
+    return Path(name)
+
+
+def core_settings(model: Path) -> dict:
+    """What the core of a model says of its input; the defaults where it has none yet."""
+    for folder in ("core", "core_encoding"):
+        path = model / folder / "config.json"
+        if path.is_file():
+            return {"input_features": "pooled", "image_size": 0} | json.loads(path.read_text(encoding="utf-8"))
+    return {"input_features": "pooled", "image_size": 0}

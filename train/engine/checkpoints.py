@@ -1,0 +1,144 @@
+"""A run's checkpoints on disk: written aside and renamed, so that each is whole or not there.
+
+checkpoint-N/   model, running average, optimiser, schedule, random states, and the recipe that they belong to
+writing-*       a write that was cut off;  removing-*  a removal that was: both are cleared at the next start
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from train.recipe import Recipe, RecipeError
+
+KEPT = 2
+RECIPE = "recipe.json"
+#: Keys that may differ when a run is resumed: they change what is written and how fast it goes, not what is computed.
+FREE_KEYS = frozenset(
+    {"model", "checkpoint_every", "log_every", "tracker", "threads", "gradient_checkpointing", "torch_compile"}
+)
+#: torch.save has no class of its own for a write that fails.
+FAILED_WRITE = ("PytorchStreamWriter", "inline_container", "iostream error")
+
+
+class DiskError(RuntimeError):
+    """Something could not be written; a sentence says what, where and why."""
+
+
+def checkpoints(run_dir: Path) -> list[Path]:
+    """Complete checkpoints of a run, oldest first."""
+    return sorted(run_dir.glob("checkpoint-*"), key=step_of)
+
+
+def step_of(checkpoint: Path) -> int:
+    """After how many optimiser steps it was written."""
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def aside_of(final: Path) -> Path:
+    """Where a checkpoint is written before it takes its name."""
+    return final.with_name(f"writing-{final.name}")
+
+
+def publish(final: Path) -> None:
+    """Give a checkpoint that was written aside its name, and remove those that are too many."""
+    remove(final)
+    os.replace(aside_of(final), final)
+    for old in checkpoints(final.parent)[:-KEPT]:
+        remove(old)
+
+
+def remove(checkpoint: Path) -> None:
+    """Take the name first: a removal that is cut off must not leave half a checkpoint under it."""
+    if checkpoint.exists():
+        doomed = checkpoint.with_name(f"removing-{checkpoint.name}")
+        shutil.rmtree(doomed, ignore_errors=True)
+        os.replace(checkpoint, doomed)
+        shutil.rmtree(doomed)
+
+
+def clear_leftovers(run_dir: Path) -> None:
+    """Remove what writes and removals left that were cut off."""
+    for pattern in ("writing-*", "removing-*"):
+        for path in run_dir.glob(pattern):
+            shutil.rmtree(path)
+
+
+@contextmanager
+def disk_errors(what: str, folder: Path) -> Iterator[None]:
+    """Within it a failed write becomes a DiskError that says ``what`` could not be written to ``folder``."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise _disk_error(what, folder, error) from error
+    except RuntimeError as error:
+        if not any(sign in str(error) for sign in FAILED_WRITE):
+            raise
+        raise _disk_error(what, folder, error) from error
+
+
+def _disk_error(what: str, folder: Path, error: Exception) -> DiskError:
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(existing).free / 2**20
+    cause = "the disk is full" if free < 1 else str(error).splitlines()[0]
+    return DiskError(f"{what} cannot be written: {cause}; the disk of {folder} has {free:.1f} MiB free")
+
+
+def flush(folder: Path) -> None:
+    """Have the disk hold every file of a folder before anything relies on it; what does not fit is told here."""
+    for path in folder.rglob("*"):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+# -- which recipe a checkpoint belongs to --------------------------------------------------------------------------
+
+
+def write_recipe(folder: Path, recipe: Recipe, processes: int) -> None:
+    """Store in a checkpoint what it was trained by."""
+    record = {"recipe": dataclasses.asdict(recipe), "processes": processes}
+    (folder / RECIPE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def check_recipe(folder: Path, recipe: Recipe, processes: int) -> None:
+    """RecipeError, with the keys that differ, unless ``recipe`` computes what the checkpoint's recipe did.
+
+    A step must hold the same samples; how many of them a process accumulates, and how many processes there are, may
+    differ. The number of steps may not: the schedule of the learning rate is laid out over it.
+    """
+    if not (folder / RECIPE).is_file():
+        raise RecipeError(
+            f"{folder} does not say which recipe it belongs to: it has no {RECIPE}, start without --resume"
+        )
+    stored = json.loads((folder / RECIPE).read_text(encoding="utf-8"))
+    old = _comparable(stored["recipe"], stored["processes"])
+    new = _comparable(json.loads(json.dumps(dataclasses.asdict(recipe))), processes)
+    wrong = [
+        f"{key} (was {old.get(key)!r}, is {new.get(key)!r})"
+        for key in sorted(old | new)
+        if old.get(key) != new.get(key)
+    ]
+    if wrong:
+        raise RecipeError(f"{folder} was trained by another recipe: {', '.join(wrong)}; start without --resume")
+
+
+def _comparable(values: dict[str, Any], processes: int) -> dict[str, Any]:
+    """Keys of a recipe that must agree, mappings one key a value; ``accumulate`` counts all processes."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= {f"{key}.{inner}": own for inner, own in value.items()}
+        elif key not in FREE_KEYS:
+            flat[key] = value
+    return flat | {"accumulate x processes": flat.pop("accumulate") * processes}

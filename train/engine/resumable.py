@@ -1,0 +1,155 @@
+"""A Trainer whose checkpoints are whole or not there, and from which a run goes on as if it had never stopped."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors.torch import load_model, save_file, save_model
+from torch import nn
+from transformers import Trainer
+
+from train.engine.checkpoints import DiskError, aside_of, disk_errors, flush, publish, step_of, write_recipe
+from train.engine.ema import ExponentialMovingAverage
+from train.engine.loss_shares import PartMeans
+from train.engine.processes import mean_over_processes, sum_over_processes
+from train.engine.sharding import (
+    is_sharded,
+    load_whole_model_state,
+    load_whole_optimiser_state,
+    whole_model_state,
+    whole_optimiser_state,
+)
+from train.engine.streams import ResumableStream
+from train.recipe import Recipe
+from train.task import Task
+
+MODEL, AVERAGE, STREAM, LOG_WINDOW = "model.safetensors", "ema.safetensors", "stream.json", "log_window.json"
+OPTIMISER, SCHEDULE, TRAINER_STATE = "optimizer.pt", "scheduler.pt", "trainer_state.json"
+
+
+class ResumableTrainer(Trainer):
+    """Writes checkpoints aside and renames them; takes up model, average, optimiser, random states, stream and log."""
+
+    task: Task
+    recipe: Recipe
+    run_dir: Path
+    ema: ExponentialMovingAverage | None
+    stream: ResumableStream | None
+    part_means: PartMeans
+    _steps_done = 0
+    _unread_random_state: str | None = None
+
+    def train(self, resume_from_checkpoint=None, *args, **kwargs):
+        if resume_from_checkpoint:
+            folder = Path(resume_from_checkpoint)
+            self._steps_done = step_of(folder)
+            if self.stream is not None and self.stream.keeps_state:
+                self.stream.load(folder / STREAM)
+        return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def get_batch_samples(self, epoch_iterator, num_batches, device):
+        batches = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if self._unread_random_state is not None:
+            checkpoint, self._unread_random_state = self._unread_random_state, None
+            super()._load_rng_state(checkpoint)
+        return batches
+
+    def _save_checkpoint(self, model: nn.Module, trial) -> None:
+        final = self.run_dir / f"checkpoint-{self.state.global_step}"
+        aside, failure = aside_of(final), None
+        try:
+            with disk_errors(f"the checkpoint of step {self.state.global_step}", self.run_dir):
+                self._write_checkpoint(aside)
+        except DiskError as error:
+            failure = error
+        [failed] = sum_over_processes([float(failure is not None)], self.args.device)
+        if failed:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise failure or DiskError(f"another process could not write the checkpoint of step {final.name[11:]}")
+        if self.args.should_save:
+            publish(final)
+        self.accelerator.wait_for_everyone()
+
+    def _write_checkpoint(self, folder: Path) -> None:
+        """Gather first, which all processes must do together; then write, which may fail in one of them."""
+        sharded, main = is_sharded(self.task.model), self.args.should_save
+        weights = self.whole_weights()
+        optimiser = whole_optimiser_state(self._plain_optimiser(), main) if sharded else None
+        average = self.ema.state() if self.ema is not None else {}
+        window = self._log_window()
+        folder.mkdir(parents=True, exist_ok=True)
+        self._save_rng_state(str(folder))
+        if self.is_deepspeed_enabled:
+            self._save_optimizer_and_scheduler(str(folder))
+        if not main:
+            return
+        if weights is None:
+            save_model(self.task.model, str(folder / MODEL))
+            self._save_optimizer_and_scheduler(str(folder))
+        else:
+            save_file(weights, folder / MODEL)
+        if sharded:
+            torch.save(optimiser, folder / OPTIMISER)
+            torch.save(self._plain_schedule().state_dict(), folder / SCHEDULE)
+        if average:
+            save_file(average, folder / AVERAGE)
+        if self.stream is not None and self.stream.keeps_state:
+            self.stream.save(folder / STREAM, self.state.global_step)
+        (folder / LOG_WINDOW).write_text(json.dumps(window) + "\n", encoding="utf-8")
+        self.state.save_to_json(str(folder / TRAINER_STATE))
+        write_recipe(folder, self.recipe, self.args.world_size)
+        flush(folder)
+
+    def whole_weights(self) -> dict[str, torch.Tensor] | None:
+        """The whole model on the main process, {} on others; None where every process holds it. A collective call."""
+        if is_sharded(self.task.model):
+            return whole_model_state(self.task.model, self.args.should_save)
+        if self.is_deepspeed_enabled:
+            return cast("dict[str, torch.Tensor]", self.accelerator.get_state_dict(self.model_wrapped))
+        return None
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        folder = Path(resume_from_checkpoint)
+        if is_sharded(self.task.model):
+            load_whole_model_state(self.task.model, folder / MODEL)
+        else:
+            load_model(self.task.model, str(folder / MODEL))
+        if self.ema is not None:
+            self.ema.load(folder / AVERAGE)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None or not is_sharded(self.task.model):
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        folder = Path(checkpoint)
+        load_whole_optimiser_state(self._plain_optimiser(), folder / OPTIMISER)
+        self._plain_schedule().load_state_dict(torch.load(folder / SCHEDULE, weights_only=True))
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        """Trainer calls this once when it resumes, as its first step begins."""
+        super()._load_rng_state(checkpoint)
+        if checkpoint is not None:
+            self._take_up_log_window(Path(checkpoint) / LOG_WINDOW)
+            if self.args.ignore_data_skip:  # the loader is yet to be opened, which draws a random number
+                self._unread_random_state = checkpoint
+
+    def _log_window(self) -> dict[str, Any]:
+        """What has been summed since the last log: without it the curve of a resumed run would differ there."""
+        loss = mean_over_processes({"loss": self._tr_loss.item()})["loss"]
+        parts = mean_over_processes(self.part_means.sums)
+        return {"loss": loss, "logged": self._globalstep_last_logged, "parts": parts}
+
+    def _take_up_log_window(self, path: Path) -> None:
+        window = json.loads(path.read_text(encoding="utf-8"))
+        self._tr_loss += window["loss"]
+        self._globalstep_last_logged, self.part_means.sums = window["logged"], window["parts"]
+
+    def _plain_optimiser(self) -> Any:
+        return getattr(self.optimizer, "optimizer", self.optimizer)
+
+    def _plain_schedule(self) -> Any:
+        return self.lr_scheduler

@@ -1,0 +1,162 @@
+"""Passkey documents beside rows of text: without them a small model learns no retrieval that could be extended.
+
+Shapes: N documents of a step, all of one length L.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from data.passkey import ANSWER, FIRST, PLAIN, REPEATED, PasskeyDocument, PasskeyWriter, draw_key
+
+LENGTHS = 13
+SHORT = 128  # tokens
+
+
+@dataclass(frozen=True)
+class PasskeyRows:
+    """Documents for each step, drawn from (seed, step) alone.
+
+    Args:
+        writer: what writes them.
+        tokens: about how many a step has.
+        longest: length of the longest; lengths are spread evenly over the ratios between the writer's shortest and
+            this, so that short documents, from which copying is learnt first, are seen all the time.
+        reach: positions that they are spread over (PoSE, 2309.10400): one place of each, drawn at random, is followed
+            by a gap, so that key and question stand up to ``reach`` positions apart in a row of ``longest`` tokens.
+            None = no gap.
+        plain_weight: of filler and question in the loss; answers count 1, a key's first mention nothing.
+        shortest: length of the shortest, if the writer's shortest is not to be it.
+        short_share: of the steps whose documents have at most ``SHORT`` tokens. Where all lengths come equally often, a
+            small model learns nothing for a long time; from short documents alone it does so within few steps.
+    """
+
+    writer: PasskeyWriter
+    seed: int
+    tokens: int
+    longest: int
+    reach: int | None = None
+    plain_weight: float = 0.05
+    short_share: float = 0.0
+    shortest: int = 0
+
+    def __post_init__(self) -> None:
+        least = max(self.shortest, self.writer.shortest)
+        if self.longest < least:
+            raise ValueError(f"passkey documents of at most {self.longest} tokens are too short: expected {least}")
+        if self.reach is not None and self.reach < self.longest:
+            raise ValueError(f"passkey documents of {self.longest} tokens do not fit into {self.reach} positions")
+
+    def batch(self, step: int) -> dict[str, torch.Tensor]:
+        """``passkey_ids``, ``passkey_weights`` and ``passkey_positions``, each (N, L)."""
+        rng = np.random.default_rng((self.seed, step, 3))
+        length = self._length(rng)
+        count = max(1, self.tokens // length)
+        documents = [self._document(rng, length) for _ in range(count)]
+        weight = {PLAIN: self.plain_weight, FIRST: 0.0, REPEATED: 1.0, ANSWER: 1.0}
+        return {
+            "passkey_ids": torch.tensor([document.ids for document in documents]),
+            "passkey_weights": torch.tensor([[weight[role] for role in d.roles] for d in documents]),
+            "passkey_positions": torch.stack([self._positions(rng, length) for _ in range(count)]),
+        }
+
+    def _document(self, rng: np.random.Generator, length: int) -> PasskeyDocument:
+        """One question in half of the documents, any number in the others: copying is learnt from many answers."""
+        many = int(rng.integers(self.writer.most_questions(length))) if rng.random() < 0.5 else 0
+        return self.writer.document(length, draw_key(rng, False), rng.random(), 1 + many)
+
+    def _length(self, rng: np.random.Generator) -> int:
+        """One of few lengths: matrix products keep memory for every shape that they have seen."""
+        short = bool(self.short_share) and rng.random() < self.short_share
+        shortest = max(self.shortest, self.writer.shortest)
+        longest = min(self.longest, max(SHORT, shortest)) if short else self.longest
+        ratio = longest / shortest
+        return round(shortest * ratio ** (rng.integers(LENGTHS) / (LENGTHS - 1)))
+
+    def _positions(self, rng: np.random.Generator, length: int) -> torch.Tensor:
+        return torch.arange(length) if self.reach is None else spread_positions(rng, length, self.reach)
+
+
+def spread_positions(rng: np.random.Generator, length: int, reach: int) -> torch.Tensor:
+    """Places 0 to L, those behind a random one moved on by a random gap (L,): all are below ``reach`` (PoSE)."""
+    positions = torch.arange(length)
+    cut, gap = rng.integers(length), rng.integers(reach - length + 1)
+    positions[cut:] += int(gap)
+    return positions
+
+
+@dataclass(frozen=True)
+class SpreadPieces:
+    """A piece of ``length`` tokens of each row of text, its positions spread over ``reach``.
+
+    Rows are read in groups, so nothing in them is further away than a group is long. In a spread piece it is.
+    """
+
+    seed: int
+    length: int
+    reach: int
+
+    def batch(self, index: int, rows: torch.Tensor) -> dict[str, torch.Tensor]:
+        """``spread_ids`` and ``spread_positions`` (B, L) of rows (B, T)."""
+        rng = np.random.default_rng((self.seed, index, 4))
+        start = int(rng.integers(rows.shape[1] - self.length + 1))
+        positions = [spread_positions(rng, self.length, self.reach) for _ in rows]
+        return {"spread_ids": rows[:, start : start + self.length], "spread_positions": torch.stack(positions)}
+
+
+class WithPasskeys(Dataset):
+    """Items of ``texts``, ids (B, T), as ``input_ids``, each with passkey documents and spread pieces of its own.
+
+    ``texts`` may be a tensor (items, B, T).
+    """
+
+    def __init__(
+        self, texts: RandomRows | torch.Tensor, passkeys: PasskeyRows | None, pieces: SpreadPieces | None = None
+    ) -> None:
+        self.texts, self.passkeys, self.pieces = texts, passkeys, pieces
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        documents = {} if self.passkeys is None else self.passkeys.batch(index)
+        pieces = {} if self.pieces is None else self.pieces.batch(index, self.texts[index])
+        return {"input_ids": self.texts[index], **documents, **pieces}
+
+
+class RandomRows(Dataset):
+    """``count`` items of ``rows`` rows each, (rows, length), cut from ``ids`` (all tokens) at random places.
+
+    An item depends on the seed and its index only.
+    """
+
+    def __init__(self, ids: torch.Tensor, length: int, rows: int, count: int, seed: int) -> None:
+        if len(ids) < length:
+            raise ValueError(f"texts hold {len(ids)} tokens, too few for a row of {length}")
+        self.ids, self.length, self.rows, self.count, self.seed = ids, length, rows, count, seed
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        starts = np.random.default_rng((self.seed, index)).integers(len(self.ids) - self.length + 1, size=self.rows)
+        return torch.stack([self.ids[start : start + self.length] for start in starts.tolist()])
+
+
+def joined(items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Items of :class:`WithPasskeys` as one batch: passkey documents of other lengths are padded on the right."""
+    batch = {"input_ids": torch.cat([item["input_ids"] for item in items])}
+    for name in ("passkey_ids", "passkey_weights", "passkey_positions"):
+        rows = [row for item in items if name in item for row in item[name]]
+        if rows:
+            batch[name] = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    for name in ("spread_ids", "spread_positions"):
+        if name in items[0]:
+            batch[name] = torch.cat([item[name] for item in items])
+    return batch
