@@ -5,7 +5,6 @@ Letters: N prototypes, E their width, B queries, k neighbours.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from adapters.prototype_index import BLOCK, CANDIDATES, PrototypeIndex
+from data.atomic import atomic_file
 
 #: "exact" compares with every prototype; the others are the kinds of :mod:`adapters.prototype_index`.
 KINDS = ("exact", *CANDIDATES)
@@ -106,7 +106,7 @@ class VisualCache(nn.Module):
         return self.prototypes[indices.to(self.prototypes.device)].to(like)
 
     def save(self, folder: Path, encoder_identity: str) -> None:
-        """Write prototypes (fp16), index and settings with the identity of the encoder; aside and renamed."""
+        """Write prototypes (fp16), index and settings with the identity of the encoder, atomically."""
         folder.mkdir(parents=True, exist_ok=True)
         metadata = {
             "encoder": encoder_identity,
@@ -118,9 +118,8 @@ class VisualCache(nn.Module):
         tensors = {"prototypes": self.prototypes.half().contiguous()}
         if self.index is not None:
             tensors["index"] = self.index.to_bytes()
-        aside = folder / f"{FILE}.writing"
-        save_file(tensors, aside, metadata)
-        os.replace(aside, folder / FILE)
+        with atomic_file(folder / FILE) as temporary:
+            save_file(tensors, temporary, metadata)
 
     @classmethod
     def load(cls, folder: Path, encoder_identity: str) -> VisualCache:

@@ -5,10 +5,8 @@ Images and videos share the vision tower. Legend: B batch, S clips, E width of t
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-import os
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
@@ -18,6 +16,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
+from data.atomic import atomic_file, hash_file, write_json
 from encoders.base import Encoder
 from encoders.clip_tokenizer import VOCABULARY, ClipTokenizer
 from encoders.imagebind import ImageBind, ImageBindConfig
@@ -233,7 +232,7 @@ class MediaEncoder(Encoder):
         return tokenize(self.tokenizer, texts, length)
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float16) -> None:
-        """Write config.json, model.safetensors (parameters as ``dtype``) and tokenizer.json, each by renaming."""
+        """Write config.json, model.safetensors (parameters as ``dtype``) and tokenizer.json, each atomically."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         halved = {name for name, _ in self.named_parameters()}
@@ -241,14 +240,13 @@ class MediaEncoder(Encoder):
             name: (value.to(dtype) if name in halved else value).detach().cpu().contiguous()
             for name, value in self.state_dict().items()
         }
-        aside = {name: folder / f"{name}.writing" for name in _files(self.config)}
-        if TOKENIZER_FILE in aside:
-            self.tokenizer.save(str(aside[TOKENIZER_FILE]))
-        aside[CONFIG_FILE].write_text(json.dumps(self.config.to_dict(), indent=2) + "\n", encoding="utf-8")
-        save_file(weights, aside[WEIGHTS_FILE])
-        for name, path in aside.items():
-            os.replace(path, folder / name)
-        self.identity = _identity(folder / WEIGHTS_FILE)
+        if TOKENIZER_FILE in _files(self.config):
+            with atomic_file(folder / TOKENIZER_FILE) as temporary:
+                self.tokenizer.save(str(temporary))
+        write_json(folder / CONFIG_FILE, self.config.to_dict())
+        with atomic_file(folder / WEIGHTS_FILE) as temporary:
+            save_file(weights, temporary)
+        self.identity = hash_file(folder / WEIGHTS_FILE)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> MediaEncoder:
@@ -261,7 +259,7 @@ class MediaEncoder(Encoder):
         weights = read_state(folder / WEIGHTS_FILE)
         check_state(weights, encoder.state_dict(), str(folder / WEIGHTS_FILE))
         encoder.load_state_dict(weights)
-        encoder.identity = _identity(folder / WEIGHTS_FILE)
+        encoder.identity = hash_file(folder / WEIGHTS_FILE)
         return encoder.eval()
 
     @classmethod
@@ -276,7 +274,7 @@ class MediaEncoder(Encoder):
         encoder.imagebind = load_imagebind(path)
         if points is not None:
             encoder.points = load_points(points)
-        encoder.identity = _identity(Path(path))
+        encoder.identity = hash_file(path)
         return encoder.eval()
 
 
@@ -326,8 +324,3 @@ def _grid(size: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...
 
 def _stacked(batch: torch.Tensor | list[torch.Tensor]) -> torch.Tensor:
     return batch if isinstance(batch, torch.Tensor) else torch.stack(batch)
-
-
-def _identity(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,9 +6,7 @@ imported by ``encoders`` itself: open_clip takes seconds to import, and only V2 
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -21,6 +19,7 @@ from open_clip.transformer import QuickGELU, VisionTransformer
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from data.atomic import atomic_file, hash_file, write_json
 from encoders.preprocess_image import ImageSettings, as_rgb, preprocess_image
 
 CHANNELS = ("rgb", "bgr")
@@ -131,15 +130,14 @@ class OpenClipVision(nn.Module):
         self.visual.load_state_dict({name: value.to(own[name].dtype) for name, value in state.items()})
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write ``config.json`` and ``model.safetensors``; each aside and renamed."""
+        """Write ``config.json`` and ``model.safetensors``, each atomically."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         weights = {name: value.contiguous() for name, value in self.visual.state_dict().items()}
-        save_file(weights, folder / "model.safetensors.writing")
-        (folder / "config.json.writing").write_text(json.dumps(asdict(self.config), indent=2) + "\n", encoding="utf-8")
-        for name in ("model.safetensors", "config.json"):
-            os.replace(folder / f"{name}.writing", folder / name)
-        self.identity = _hash(folder / "model.safetensors")
+        with atomic_file(folder / "model.safetensors") as temporary:
+            save_file(weights, temporary)
+        write_json(folder / "config.json", asdict(self.config))
+        self.identity = hash_file(folder / "model.safetensors")
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> OpenClipVision:
@@ -150,9 +148,5 @@ class OpenClipVision(nn.Module):
             raise ValueError(f"{folder / 'config.json'} has the unknown key {name!r}")
         tower = cls(OpenClipConfig(**values))
         tower.load(load_file(folder / "model.safetensors"))
-        tower.identity = _hash(folder / "model.safetensors")
+        tower.identity = hash_file(folder / "model.safetensors")
         return tower.eval()
-
-
-def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from adapters import bias_tuning
+from data.atomic import atomic_folder, hash_folder, write_json
 from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.model import AnyToAnyCore
 from nextgpt_lite.quantised import load_quantised
@@ -87,7 +86,7 @@ def _check_candidates(folder: Path, candidates: Any) -> None:
 
 
 def write_manifest(folder: Path, name: str, candidates: dict[str, int] | None = None) -> dict[str, Any]:
-    """Describe every component that stands in ``folder``; written aside and renamed.
+    """Describe every component that stands in ``folder``; written atomically.
 
     ``candidates``: modality -> how many are made of each medium (nextgpt_lite.candidates).
     """
@@ -99,19 +98,13 @@ def write_manifest(folder: Path, name: str, candidates: dict[str, int] | None = 
     manifest = {"format": FORMAT, "name": name, "components": components}
     if candidates:
         manifest["candidates"] = candidates
-    aside = folder / (MANIFEST + ".writing")
-    aside.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    os.replace(aside, folder / MANIFEST)
+    write_json(folder / MANIFEST, manifest)
     return manifest
 
 
 def component_hash(folder: Path) -> str:
     """sha256 over names and contents of a component's files."""
-    digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        digest.update(path.relative_to(folder).as_posix().encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return hash_folder(folder)
 
 
 def component(folder: Path, manifest: dict[str, Any], name: str) -> Path:
@@ -171,21 +164,15 @@ def add_bias_tuning(core: AnyToAnyCore, settings: dict[str, Any]) -> None:
 
 
 def save_core(core: AnyToAnyCore, folder: Path) -> None:
-    """Write what was trained (fp16) and the configuration; aside and renamed."""
-    aside = folder.with_name(f"writing-{folder.name}")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+    """Write what was trained (fp16) and the configuration, atomically."""
     tensors = {name: value.detach().half().contiguous() for name, value in trained_state(core).items()}
-    save_file(tensors, aside / "model.safetensors", {"format": "pt"})
-    (aside / "config.json").write_text(
-        json.dumps(core.config.to_dict(), indent=2, default=str) + "\n", encoding="utf-8"
-    )
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(aside, folder)
+    with atomic_folder(folder) as temporary:
+        save_file(tensors, temporary / "model.safetensors", {"format": "pt"})
+        write_json(temporary / "config.json", core.config.to_dict(), default=str)
 
 
 def save_language_model(core: AnyToAnyCore, folder: Path) -> None:
-    """Write the language model below a core as a plain one (fp16), for :func:`load_core`; aside and renamed.
+    """Write the language model below a core as a plain one (fp16), for :func:`load_core`, atomically.
 
     LoRA, biases and scales of bias tuning are the core's: they are not among it.
     """
@@ -196,11 +183,8 @@ def save_language_model(core: AnyToAnyCore, folder: Path) -> None:
         for name, value in model.state_dict().items()
         if ".lora_" not in name and name not in own
     }
-    aside = folder.with_name(f"writing-{folder.name}")
-    shutil.rmtree(aside, ignore_errors=True)
-    model.save_pretrained(aside, state_dict=half)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(aside, folder)
+    with atomic_folder(folder) as temporary:
+        model.save_pretrained(temporary, state_dict=half)
 
 
 def load_core(folder: Path, language_model_folder: Path, quantised: bool = False) -> AnyToAnyCore:

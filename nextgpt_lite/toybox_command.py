@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from data import modalities as media
+from data.atomic import atomic_folder
 from data.manifest import write_manifest
 from data.media_intake import Medium, save_medium
 from data.toybox import MODALITIES, Scene, phrase, render, sample, tag_caption, visible
@@ -46,8 +45,8 @@ def write_toybox(
     """Writes scenes 0 to ``count - 1`` of the stream ``seed`` to the folder ``out``; returns its manifest's path.
 
     Each scene is one conversation in which every modality comes once: shown by the user and described, or asked for and
-    given, in turn. ``meta`` holds every attribute of the scene, its ``seed`` and ``index``. The folder is written aside
-    and renamed. ``size`` is the side of pictures and films in pixels, None = the renderers' own. ValueError for a count
+    given, in turn. ``meta`` holds every attribute of the scene, its ``seed`` and ``index``. The folder is written
+    atomically. ``size`` is the side of pictures and films in pixels, None = the renderers' own. ValueError for a count
     below 1, an unknown modality, a size that no medium of ours has, or a folder that holds something.
     """
     out = Path(out)
@@ -60,16 +59,11 @@ def write_toybox(
         raise ValueError(f"size must be from {SMALLEST} to {LARGEST} pixels, not {size}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} holds something already: give a new folder")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    aside = out.absolute().with_name(f".{os.getpid()}.{out.name}")
-    try:
+    with atomic_folder(out) as temporary:
         for modality in modalities:
-            (aside / modality).mkdir(parents=True)
-        records = (_record(seed, index, modalities, aside, size) for index in range(count))
-        write_manifest(aside / "manifest.jsonl", tqdm(records, total=count, unit="scene"))
-        os.replace(aside, out)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+            (temporary / modality).mkdir()
+        records = (_record(seed, index, modalities, temporary, size) for index in range(count))
+        write_manifest(temporary / "manifest.jsonl", tqdm(records, total=count, unit="scene"))
     return out / "manifest.jsonl"
 
 

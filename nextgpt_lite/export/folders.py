@@ -13,8 +13,6 @@ text alone. Static prompts, which text sees as well, have no place in a plain la
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +22,7 @@ import torch
 from transformers import AutoTokenizer
 
 from adapters import bias_tuning
+from data.atomic import atomic_folder, write_json, write_text
 from nextgpt_lite.checkpoint import CheckpointError, component, load_core, model_hash, read_manifest
 from nextgpt_lite.export.model_card import Exported, model_card, read_runs, read_scores
 from nextgpt_lite.long_context.merge import PROMPT_PROJECTIONS, merge_lora
@@ -37,7 +36,7 @@ COPIED = ("encoder", "vision_tower", "core", "image_decoder", "video_decoder", "
 def export_model(
     folder: Path, out: Path, dtype: str = "float32", runs: Path | None = None, scores: Path | None = None
 ) -> Exported:
-    """Write the parts of the model in ``folder`` to ``out``, aside and renamed.
+    """Write the parts of the model in ``folder`` to ``out``, atomically.
 
     Args:
         folder: a model folder with a manifest; every component's hash is checked.
@@ -59,21 +58,17 @@ def export_model(
     exported.sha256 = {name: entry["sha256"] for name, entry in entries.items()}
     recipes, figures = read_runs(runs), read_scores(scores, exported.hash)
     sources = {name: component(folder, manifest, name) for name in entries}
-    aside = out.with_name(f"writing-{out.name}")
-    shutil.rmtree(aside, ignore_errors=True)
     try:
-        for name in COPIED:
-            if name in sources:
-                shutil.copytree(sources[name], aside / name)
-                exported.components[name] = entries[name]["class"]
-        _export_language_model(sources, aside / "language_model", exported)
-        (aside / "export.json").write_text(json.dumps(asdict(exported), indent=2) + "\n", encoding="utf-8")
-        (aside / "README.md").write_text(model_card(exported, recipes, figures), encoding="utf-8")
-        os.replace(aside, out)
+        with atomic_folder(out) as temporary:
+            for name in COPIED:
+                if name in sources:
+                    shutil.copytree(sources[name], temporary / name)
+                    exported.components[name] = entries[name]["class"]
+            _export_language_model(sources, temporary / "language_model", exported)
+            write_json(temporary / "export.json", asdict(exported))
+            write_text(temporary / "README.md", model_card(exported, recipes, figures))
     except OSError as error:
         raise CheckpointError(f"{out} cannot be written: {error}") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return exported
 
 

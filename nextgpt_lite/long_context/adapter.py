@@ -11,9 +11,7 @@ LongLoRA's published folders are the first two as ``.bin``; they say nothing of 
 from __future__ import annotations
 
 import json
-import os
 import pickle
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from torch import nn
 from transformers import PretrainedConfig
 
 from adapters.rope_scaling import positions_of
+from data.atomic import atomic_folder, write_json
 
 LORA, WHOLE, POSITIONS = "adapter_model", "trainable_params", "positions.json"
 PREFIX = "base_model.model."
@@ -36,18 +35,14 @@ class AdapterError(ValueError):
 
 def save_adapter(model: nn.Module, config: PretrainedConfig, lora: dict[str, Any], whole: list[str], folder: Path):
     """Write the LoRA injected into ``model``, its parameters named ``whole``, and the positions of ``config``."""
-    aside = folder.with_name(f"writing-{folder.name}")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
     parameters = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
     trained = {PREFIX + n.replace(".default.", "."): p for n, p in parameters.items() if ".lora_" in n}
-    save_file(trained, aside / f"{LORA}.safetensors", {"format": "pt"})
     kept = {PREFIX + name: parameters[name].clone() for name in whole}
-    save_file(kept, aside / f"{WHOLE}.safetensors", {"format": "pt"})
-    LoraConfig(**lora, task_type="CAUSAL_LM").save_pretrained(str(aside))
-    (aside / POSITIONS).write_text(json.dumps(positions_of(config), indent=2) + "\n", encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(aside, folder)
+    with atomic_folder(folder) as temporary:
+        save_file(trained, temporary / f"{LORA}.safetensors", {"format": "pt"})
+        save_file(kept, temporary / f"{WHOLE}.safetensors", {"format": "pt"})
+        LoraConfig(**lora, task_type="CAUSAL_LM").save_pretrained(str(temporary))
+        write_json(temporary / POSITIONS, positions_of(config))
 
 
 def read_tensors(folder: Path, name: str) -> dict[str, torch.Tensor] | None:

@@ -7,7 +7,6 @@ that leaves it out gives a model that babbles beyond its old length and is worse
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterable, Set
@@ -22,6 +21,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, Pre
 
 from adapters.bias_tuning import fold
 from adapters.rope_scaling import scale_positions
+from data.atomic import atomic_folder
 from nextgpt_lite.long_context.adapter import LORA, WHOLE, AdapterError, read_tensors, stored_positions
 from nextgpt_lite.model import AnyToAnyCore
 
@@ -44,12 +44,10 @@ def merge_adapter(base: Path, adapter: Path, out: Path, length: int | None = Non
         raise AdapterError(f"{out} exists already: give a new folder")
     stored_type: Any = AutoConfig.from_pretrained(base, local_files_only=True).dtype or torch.float32
     model = merged_model(base, adapter, length, scaling).to(stored_type)
-    aside = out.with_name(f"writing-{out.name}")
-    shutil.rmtree(aside, ignore_errors=True)
-    model.save_pretrained(aside)
-    for path in {path for pattern in COMPANIONS for path in base.glob(pattern)}:
-        shutil.copy2(path, aside / path.name)
-    os.replace(aside, out)
+    with atomic_folder(out) as temporary:
+        model.save_pretrained(temporary)
+        for path in {path for pattern in COMPANIONS for path in base.glob(pattern)}:
+            shutil.copy2(path, temporary / path.name)
     return out
 
 
