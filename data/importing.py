@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data.decoding_pool import decode_in_pool
 from data.manifest import Record, inside, write_manifest
-from data.media_intake import MediaError, load_medium
+from data.media.decoding_pool import decode_in_pool
+from data.media.loading import MediaError, load_medium
 from data.records import REJECTED, BadRecord, BadRecords, Located, check_replies
 
 #: Records whose media are read ahead of the one that is written.
@@ -35,7 +35,7 @@ def import_records(
 ) -> Imported:
     """Write what can be used of ``found`` to the new folder ``out``, aside and renamed.
 
-    Media are looked up in the folder ``media``, read once through data.media_intake (``workers`` at a time), and
+    Media are looked up in the folder ``media``, read once through data.media.loading (``workers`` at a time), and
     copied to ``out/media`` under the same names, or hard-linked. ``rejected.jsonl`` names what ``bad`` has counted.
     Raises data.records.TooManyBadRecords, FormatError of the source, ValueError where nothing is left; then nothing
     is written.

@@ -22,7 +22,7 @@ class Modality:
         name: the ``type`` of content parts and the name of placeholders, signal tokens and decoders.
         shape: the axes of an array, for people to read.
         dtype: numpy's name of the array's type.
-        suffix: the extension of the files that are written. NPY serves any array (``data.media_intake.save_medium``).
+        suffix: the extension of the files that are written. NPY serves any array (``data.media.saving.save_medium``).
         suffixes: the extensions by which a file's name promises this medium.
         mime: the MIME type of a written file; browsers show image/*, video/* and audio/*.
         words: what the medium is called, by language ("en" and "zh").

@@ -47,6 +47,7 @@ def setting(
     above: float | None = None,
     below: float | None = None,
     choices: Iterable[str] | None = None,
+    alias: str = "",
     help: str = "",
 ) -> Any:
     """A field of a settings dataclass; without a default its key must be given. Lists and mappings are copied.
@@ -55,12 +56,13 @@ def setting(
         low, high: the least and the greatest value. Of a list or mapping: of each number in it.
         above, below: the same, the bound excluded.
         choices: names that a text (or each text of a list) may be.
+        alias: another name that the key may have.
         help: one line for ``--dry-run`` and the documentation.
     """
     bounds = {"low": low, "above": above, "high": high, "below": below}
     metadata: dict[str, Any] = {name: bound for name, bound in bounds.items() if bound is not None}
     metadata |= {"choices": tuple(choices)} if choices is not None else {}
-    metadata["help"] = help
+    metadata |= {"alias": alias, "help": help}
     if isinstance(default, list | dict):
         return dataclasses.field(default_factory=lambda: copy.deepcopy(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -75,6 +77,11 @@ def read_settings(cls: type[T], mapping: Mapping[str, Any], where: str) -> T:
     if not isinstance(mapping, Mapping):
         raise SettingsError(f"{where}: expected a mapping of keys to values, not {mapping!r}")
     known = {field.name: field for field in dataclasses.fields(cast(Any, cls))}
+    aliases = {field.metadata["alias"]: name for name, field in known.items() if field.metadata.get("alias")}
+    for alias, name in aliases.items():
+        if alias in mapping and name in mapping:
+            raise SettingsError(f"{where}: {alias} and {name} are one key: expected one of them")
+    mapping = {aliases.get(key, key): value for key, value in mapping.items()}
     for key in mapping:
         if key not in known:
             raise SettingsError(f"{where}: unknown key {key!r}{nearest(str(key), known)}")

@@ -1,4 +1,4 @@
-"""The composed model: encoders in front, the core in the middle, decoders behind.
+"""The composed model: prepare a conversation, generate the reply's text, decode the media that it asks for.
 
 from nextgpt_lite import AnyToAny
 reply = AnyToAny.from_pretrained("nano").chat([{"role": "user", "content": "Draw a red bell."}])
@@ -7,11 +7,10 @@ reply = AnyToAny.from_pretrained("nano").chat([{"role": "user", "content": "Draw
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,90 +21,45 @@ from data.modalities import MODALITIES
 from nextgpt_lite import checkpoint, conversation
 from nextgpt_lite.candidates import best_of, candidate_seeds
 from nextgpt_lite.experts import Experts
-from nextgpt_lite.generate import Prepared, TextStream, generate_ids, signal_conditions
-from nextgpt_lite.signal_tokens import OUTPUT_MODALITIES
+from nextgpt_lite.generate import Prepared, Row, Sampling, TextStream, generate
+from nextgpt_lite.loading import Decoders, load_encoder
+from nextgpt_lite.reply import MediaRequest, Reply, ReplyMedium
 
 if TYPE_CHECKING:
     from decoders.image_critic import ImageCritic
 
-#: Called with (modality, step, steps) while a medium is made. May raise to cancel.
+#: Called with (modality, step, steps) while a medium is generated. May raise to cancel.
 OnProgress = Callable[[str, int, int], None]
-#: Media rates that decoders give: frames a second, hertz.
-
-
-@dataclass
-class ReplyMedium:
-    """A medium of a reply. ``array``: image (H, W, 3) uint8, video (F, H, W, 3) uint8, audio (N,) float32."""
-
-    modality: str
-    array: np.ndarray
-    rate: float | None
-    signal_tokens: int
-    seconds: float
-
-
-@dataclass
-class Reply:
-    """What the model says. ``seconds`` has "text" and each modality made; ``repaired`` counts mended signal tokens."""
-
-    text: str
-    media: list[ReplyMedium] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-    repaired: int = 0
-    dropped_turns: int = 0
-
-    def as_message(self) -> dict[str, Any]:
-        """The reply as the assistant's message of the next call."""
-        parts: list[dict[str, Any]] = [{"type": "text", "text": self.text}]
-        parts += [{"type": m.modality, "array": m.array, "rate": m.rate} for m in self.media]
-        return {"role": "assistant", "content": parts}
-
-
-class Wanted(NamedTuple):
-    """A medium that a reply asks for: the decoder's condition (L, C), and the words that go with it."""
-
-    modality: str
-    condition: torch.Tensor
-    words: str
-
-
-class Decoders(dict):
-    """Decoders by modality, each loaded when it is first asked for."""
-
-    def __init__(self, loaders: dict[str, Callable[[], Any]]) -> None:
-        super().__init__()
-        self._loaders = loaders
-
-    def __missing__(self, modality: str) -> Any:
-        if modality not in self._loaders:
-            raise ValueError(f"this model has no {modality} decoder: it has {', '.join(self._loaders)}")
-        self[modality] = self._loaders[modality]()
-        return self[modality]
+#: Positions of the context that are kept free for the reply.
+REPLY_POSITIONS = 192
 
 
 class AnyToAny:
-    """Text, images, videos, sounds and points in; text, images, videos and sounds out."""
+    """Text and media in, text and media out: encoders, the core and decoders of one model folder."""
 
     def __init__(self, folder: Path, device: str | None = None) -> None:
         self.folder = folder
         self.manifest = checkpoint.read_manifest(folder)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        base = self._component("language_model")
-        self.core = checkpoint.load_core(self._component("core"), base).to(self.device)
+        base = self.folder_of("language_model")
+        self.core = checkpoint.load_core(self.folder_of("core"), base).to(self.device)
         self.table = self.core.table
-        self.tokenizer = checkpoint.load_tokenizer(self._component("tokenizer"), self.core.config)
+        self.tokenizer = checkpoint.load_tokenizer(self.folder_of("tokenizer"), self.core.config)
         #: Modality -> how many candidates are made of a medium, of which one is shown (nextgpt_lite.candidates).
         self.candidates: dict[str, int] = dict(self.manifest.get("candidates", {}))
         if self.candidates and self.core.config.visual:
             raise checkpoint.CheckpointError(f"{folder} asks for candidates, but a vision tower cannot compare them")
-        self.decoders = Decoders(
-            {m: lambda m=m: self._load_decoder(m) for m in OUTPUT_MODALITIES if m in self.core.config.conditions}
-        )
+        shapes = self.core.config.conditions
+        self.decoders = Decoders(self.folder_of, shapes, self.device)
 
     @classmethod
     def from_pretrained(cls, name: str | Path = "nano", device: str | None = None) -> AnyToAny:
         """``"nano"`` (embedded) or a model folder. Raises checkpoint.CheckpointError when it does not fit together."""
         return cls(checkpoint.resolve_model(name), device)
+
+    def folder_of(self, component: str) -> Path:
+        """The folder of a component, its hash checked against the manifest."""
+        return checkpoint.component(self.folder, self.manifest, component)
 
     @property
     def hash(self) -> str:
@@ -115,38 +69,24 @@ class AnyToAny:
     @cached_property
     def encoder(self) -> Any:
         """The media encoder (or CLIP's tower), loaded when first used; refused when the core was trained on another."""
-        if self.core.config.visual:
-            from encoders.open_clip import OpenClipVision
-
-            encoder = OpenClipVision.from_pretrained(self._component("vision_tower")).to(self.device)
-        else:
-            from encoders.media_encoder import MediaEncoder
-
-            encoder = MediaEncoder.from_pretrained(self._component("encoder")).to(self.device).eval()
-        expected = self.core.config.encoder_identity
-        if encoder.identity != expected:
-            raise checkpoint.CheckpointError(
-                f"the core was trained on encoder {expected[:12]}, this one is {encoder.identity[:12]}"
-            )
-        if self.core.config.image_size:
-            encoder.set_image_size(self.core.config.image_size)
-        return encoder
+        config = self.core.config
+        return load_encoder(self.folder_of("vision_tower" if config.visual else "encoder"), config).to(self.device)
 
     @cached_property
     def cache(self) -> VisualCache | None:
         """The visual cache, where the model has one."""
         if "cache" not in self.manifest["components"]:
             return None
-        return VisualCache.load(self._component("cache"), self.encoder.identity).to(self.device)
+        return VisualCache.load(self.folder_of("cache"), self.encoder.identity).to(self.device)
 
     @cached_property
     def critic(self) -> ImageCritic | None:
-        """The critic that helps to choose among candidates of pictures and films, where the model has one."""
+        """The critic that helps to choose among candidates of images and videos, where the model has one."""
         if "image_critic" not in self.manifest["components"]:
             return None
         from decoders.image_critic import ImageCritic
 
-        return ImageCritic.from_pretrained(self._component("image_critic")).to(self.device)
+        return ImageCritic.from_pretrained(self.folder_of("image_critic")).to(self.device)
 
     def use_cache(self, folder: str | Path) -> None:
         """Retrieve from the visual cache in ``folder`` (``nextgpt-lite cache``) instead of the model's own.
@@ -155,7 +95,7 @@ class AnyToAny:
         """
         self.cache = VisualCache.load(Path(folder), self.encoder.identity).to(self.device)
 
-    # -- talking ------------------------------------------------------------------------------------------------
+    # -- conversations --------------------------------------------------------------------------------------------
 
     def chat(
         self,
@@ -166,7 +106,7 @@ class AnyToAny:
         temperature: float = 0.0,
         steps: int | None = None,
         guidance: float | None = None,
-        allowed_media: Sequence[str] = OUTPUT_MODALITIES,
+        allowed_media: Collection[str] | None = None,
         experts: Experts | None = None,
         on_text: Callable[[str], None] | None = None,
         on_progress: OnProgress | None = None,
@@ -175,53 +115,91 @@ class AnyToAny:
 
         Args:
             messages: ``{"role", "content"}``; content a string or parts ``{"type": "text", "text"}`` and
-                ``{"type": "image" | "video" | "audio" | "points", "array", "rate"}`` (see data.media_intake).
+                ``{"type": "image" | "video" | "audio" | "points", "array", "rate"}`` (see data.media.loading).
             seed: of the decoders' noise, and of sampling where ``temperature`` > 0.
             steps, guidance: of the decoders; None = their own.
-            allowed_media: what the reply may hold besides text.
+            allowed_media: which media the reply may hold besides text; None = all.
             experts: whose words on the media are added to the text (nextgpt_lite.experts).
             on_text: called with the reply's text so far each time it grows.
             on_progress: called with (modality, step, steps); may raise to cancel.
         """
-        started = time.perf_counter()
-        stream = TextStream(self.tokenizer, self.table, on_text) if on_text else None
-        [prepared] = [self.prepare(experts.add_context(messages) if experts else messages)]
-        [ids] = generate_ids(
-            self.core, self.tokenizer, [prepared], max_new_tokens, temperature=temperature, seed=seed, stream=stream
+        [reply] = self.chat_batch(
+            [experts.add_context(messages) if experts else messages],
+            seeds=[seed],
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            steps=steps,
+            guidance=guidance,
+            allowed_media=allowed_media,
+            on_token=TextStream(self.tokenizer, self.table, on_text).update if on_text else None,
+            on_progress=on_progress,
         )
-        reply, wanted = self.read([prepared], [ids])[0]
-        reply.seconds["text"] = time.perf_counter() - started
-        for number, (modality, condition, words) in enumerate(wanted):
-            if modality in allowed_media:
-                reply.media += self.decode(
-                    modality, condition[None], [seed + number], steps, guidance, on_progress, words=[words]
-                )
-                reply.seconds[modality] = reply.media[-1].seconds
         return reply
 
     def chat_batch(
-        self, conversations: Sequence[Sequence[dict[str, Any]]], *, seeds: Sequence[int], max_new_tokens: int = 160
+        self,
+        conversations: Sequence[Sequence[dict[str, Any]]],
+        *,
+        seeds: Sequence[int],
+        max_new_tokens: int = 160,
+        temperature: float = 0.0,
+        steps: int | None = None,
+        guidance: float | None = None,
+        allowed_media: Collection[str] | None = None,
+        on_token: Callable[[Row], None] | None = None,
+        on_progress: OnProgress | None = None,
     ) -> list[Reply]:
-        """As :meth:`chat` for several conversations at once: one text batch, one decoder batch a modality."""
+        """As :meth:`chat` for several conversations at once: one text batch, then one decoder batch a modality.
+
+        ``on_token`` is called with each conversation's row after each token (nextgpt_lite.generate).
+        """
         started = time.perf_counter()
         prepared = [self.prepare(messages) for messages in conversations]
-        rows = generate_ids(self.core, self.tokenizer, prepared, max_new_tokens)
-        read = self.read(prepared, rows)
+        sampling = [Sampling(max_new_tokens, temperature, seed) for seed in seeds]
+        end = self.tokenizer.eos_token_id
+        rows = generate(self.core, end, list(zip(prepared, sampling, strict=True)), on_token)
+        read = [self.read(row) for row in rows]
         seconds = (time.perf_counter() - started) / max(len(read), 1)
-        wanted: dict[str, list[tuple[int, int, Wanted]]] = {}
-        for row, (reply, own) in enumerate(read):
+        wanted: dict[str, list[tuple[int, int, MediaRequest]]] = {}
+        for place, (reply, requests) in enumerate(read):
             reply.seconds["text"] = seconds
-            for number, each in enumerate(own):
-                reply.media.append(None)  # type: ignore[arg-type]  # its place; filled below
-                wanted.setdefault(each.modality, []).append((row, number, each))
+            for number, request in enumerate(requests):
+                if allowed_media is None or request.modality in allowed_media:
+                    wanted.setdefault(request.modality, []).append((place, number, request))
+        made: dict[tuple[int, int], ReplyMedium] = {}
         for modality, entries in wanted.items():
-            conditions = torch.stack([each.condition for _, _, each in entries])
-            noise = [seeds[row] + number for row, number, _ in entries]
-            media = self.decode(modality, conditions, noise, words=[each.words for _, _, each in entries])
-            for (row, number, _), medium in zip(entries, media, strict=True):
-                read[row][0].media[number] = medium
-                read[row][0].seconds[modality] = medium.seconds
+            conditions = torch.stack([request.condition for *_, request in entries])
+            noise = [seeds[place] + number for place, number, _ in entries]
+            words = [request.words for *_, request in entries]
+            media = self.decode(modality, conditions, noise, steps, guidance, on_progress, words=words)
+            made |= {(place, number): medium for (place, number, _), medium in zip(entries, media, strict=True)}
+        for (place, _), medium in sorted(made.items(), key=lambda each: each[0]):
+            read[place][0].media.append(medium)
+            read[place][0].seconds[medium.modality] = medium.seconds
         return [reply for reply, _ in read]
+
+    def prepare(self, messages: Sequence[dict[str, Any]]) -> Prepared:
+        """Messages as the core reads them. ConversationError for what cannot be understood."""
+        ids, media, dropped = self.encode_messages(messages)
+        return Prepared(ids, [self.embed(part) for part in media], dropped)
+
+    def encode_messages(self, messages: Sequence[dict[str, Any]]) -> tuple[list[int], list[dict[str, Any]], int]:
+        """Messages -> (ids up to where the reply begins, media parts in their order, turns left out)."""
+        if not messages or messages[-1].get("role") != "user":
+            raise conversation.ConversationError("the last message must be the user's")
+        limit = context_length(self.core.config.text_config) - REPLY_POSITIONS
+        return conversation.fit(list(messages), self.tokenizer, self.table, limit)
+
+    def read(self, row: Row) -> tuple[Reply, list[MediaRequest]]:
+        """A finished row -> the reply, without media yet, and the media that it asks for."""
+        text = self.tokenizer.decode(self.table.words(row.reply_ids), skip_special_tokens=True).strip()
+        reply = Reply(text, repaired=row.repaired, dropped_turns=row.prepared.dropped_turns)
+        spans = self.table.words_of_spans(row.reply_ids)
+        words = [self.tokenizer.decode(ids, skip_special_tokens=True) for ids in spans]
+        pairs = zip(row.conditions, words, strict=True)
+        return reply, [MediaRequest(modality, condition, own) for (modality, condition), own in pairs]
+
+    # -- media in and out -----------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def embed(self, part: dict[str, Any]) -> torch.Tensor:
@@ -268,33 +246,6 @@ class AnyToAny:
             raise conversation.ConversationError(f"{what} holds values that are not finite")
         return embedding
 
-    # -- the road that data travels -----------------------------------------------------------------------------
-
-    def prepare(self, messages: Sequence[dict[str, Any]]) -> Prepared:
-        """Messages -> (ids, what each medium is to the core, turns left out). ConversationError for what is unclear."""
-        ids, media, dropped = self.encode_messages(messages)
-        return ids, [self.embed(part) for part in media], dropped
-
-    def encode_messages(self, messages: Sequence[dict[str, Any]]) -> tuple[list[int], list[dict[str, Any]], int]:
-        """Messages -> (ids up to where the reply begins, media parts in their order, turns left out)."""
-        if not messages or messages[-1].get("role") != "user":
-            raise conversation.ConversationError("the last message must be the user's")
-        limit = context_length(self.core.config.text_config) - 192
-        return conversation.fit(list(messages), self.tokenizer, self.table, limit)
-
-    def read(self, prepared: list, rows: list[list[int]]) -> list[tuple[Reply, list[Wanted]]]:
-        """Generated ids -> replies without media yet, and the media that they ask for."""
-        completed = [self.table.complete(ids) for ids in rows]
-        conditions = signal_conditions(self.core, prepared, [ids for ids, _, _ in completed])
-        read = []
-        for (ids, modalities, repaired), (_, _, dropped), own in zip(completed, prepared, conditions, strict=True):
-            text = self.tokenizer.decode(self.table.words(ids), skip_special_tokens=True).strip()
-            reply = Reply(text, repaired=repaired, dropped_turns=dropped)
-            spoken = [self.tokenizer.decode(said, skip_special_tokens=True) for said in self.table.words_of_spans(ids)]
-            wanted = [Wanted(m, own[m].pop(0), said) for m, said in zip(modalities, spoken, strict=True)]
-            read.append((reply, wanted))
-        return read
-
     def decode(
         self,
         modality: str,
@@ -329,17 +280,3 @@ class AnyToAny:
         if len(candidates) < 2:
             return 0
         return best_of(self.encoder, modality, candidates, MODALITIES[modality].rate, words, self.critic)
-
-    def _component(self, name: str) -> Path:
-        return checkpoint.component(self.folder, self.manifest, name)
-
-    def _load_decoder(self, modality: str) -> Any:
-        from decoders import DECODERS
-
-        decoder = DECODERS[modality].from_pretrained(self._component(f"{modality}_decoder"))
-        expected = tuple(self.core.config.conditions[modality])
-        if tuple(decoder.condition_shape) != expected:
-            raise checkpoint.CheckpointError(
-                f"the {modality} decoder takes conditions {tuple(decoder.condition_shape)}, the core makes {expected}"
-            )
-        return decoder.to(self.device)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.media_formats import EXTENSIONS
-from data.media_intake import VISITORS, Medium, load_medium, save_medium
+from data.media.file_formats import EXTENSIONS
+from data.media.loading import UPLOAD_LIMITS, Medium, load_medium
+from data.media.saving import save_medium
 from data.modalities import MODALITIES
 from nextgpt_lite.commands.chat import VIDEO_REPEAT, VIDEO_UPSCALE, media_part
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 #: The extensions of files that are taken in.
 ACCEPTED = tuple(EXTENSIONS)
 #: The most bytes that one file may have.
-MAX_BYTES = VISITORS.bytes
+MAX_BYTES = UPLOAD_LIMITS.bytes
 #: What browsers show as it is; anything else is written anew for them.
 SHOWN_AS_THEY_ARE = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".wav", ".mp3", ".flac", ".ogg", ".mp4", ".webm")
 
@@ -26,7 +27,7 @@ def attach(path: Path, folder: Path, number: int) -> tuple[dict[str, Any], Path]
 
     The file for the browser is the given one where browsers show it, else ``folder``/attached-``number``.
     """
-    medium = load_medium(path, VISITORS)
+    medium = load_medium(path, UPLOAD_LIMITS)
     if path.suffix.lower() in SHOWN_AS_THEY_ARE:
         return media_part(medium), path
     shown = medium

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data.media_intake import Medium, save_medium
+from data.media.loading import Medium
+from data.media.saving import save_medium
 from data.modalities import MODALITIES
 from data.toybox import COLOURS, THINGS, Scene, phrase, render, render_image
 

@@ -13,7 +13,8 @@ from tqdm import tqdm
 from data import modalities as media
 from data.atomic import atomic_folder
 from data.manifest import write_manifest
-from data.media_intake import Medium, save_medium
+from data.media.loading import Medium
+from data.media.saving import save_medium
 from data.toybox import MODALITIES, Scene, phrase, render, sample, tag_caption, visible
 
 ERRORS = (ValueError, OSError)

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from data.media_intake import Medium, save_medium
+from data.media.loading import Medium
+from data.media.saving import save_medium
 from data.modalities import MODALITIES
 from data.toybox import render, sample
 from nextgpt_lite.any_to_any import AnyToAny, Reply

@@ -7,9 +7,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from data.decoding_pool import DecodingPool
-from data.media_formats import EXTENSIONS
-from data.media_intake import VISITORS, Limits, MediaError, Medium, load_medium, save_medium
+from data.media.decoding_pool import DecodingPool
+from data.media.file_formats import EXTENSIONS
+from data.media.loading import UPLOAD_LIMITS, Limits, MediaError, Medium, load_medium
+from data.media.saving import save_medium
 from data.modalities import MODALITIES
 from nextgpt_lite.any_to_any import ReplyMedium
 from nextgpt_lite.commands.chat import VIDEO_REPEAT, VIDEO_UPSCALE, media_part
@@ -18,7 +19,7 @@ from nextgpt_lite.commands.chat import VIDEO_REPEAT, VIDEO_UPSCALE, media_part
 class VisitorsMedia:
     """The door for many visitors at a time: ``limits`` on each file, few decoding processes at once."""
 
-    def __init__(self, limits: Limits = VISITORS, processes: int = 2) -> None:
+    def __init__(self, limits: Limits = UPLOAD_LIMITS, processes: int = 2) -> None:
         self.limits = limits
         self._pool = DecodingPool(processes) if hasattr(os, "fork") else None
 
@@ -59,4 +60,4 @@ def as_file(medium: ReplyMedium) -> bytes:
         return save_medium(Medium(medium.modality, medium.array, medium.rate), path, **scale).read_bytes()
 
 
-__all__ = ["VISITORS", "Limits", "MediaError", "VisitorsMedia", "as_file", "suffix_of"]
+__all__ = ["UPLOAD_LIMITS", "Limits", "MediaError", "VisitorsMedia", "as_file", "suffix_of"]

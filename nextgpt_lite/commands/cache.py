@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from adapters.visual_cache import FILE, KINDS, VisualCache
 from data.manifest import read_manifest
-from data.media_intake import load_medium
+from data.media.loading import load_medium
 from encoders.media_encoder import MediaEncoder
 from nextgpt_lite import checkpoint
 

@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from data.media_intake import MediaError, Medium, load_medium, save_medium
+from data.media.loading import MediaError, Medium, load_medium
+from data.media.saving import save_medium
+from data.modalities import MODALITIES
 from nextgpt_lite.checkpoint import CheckpointError
 from nextgpt_lite.conversation import ConversationError
 from nextgpt_lite.experts import ExpertError, Experts, load_experts
@@ -133,8 +135,7 @@ def write_media(reply: Any, folder: Path, turn: int) -> list[dict[str, Any]]:
     """Write a reply's media as reply-TURN-N-modality files; says where."""
     written = []
     for number, medium in enumerate(reply.media, 1):
-        suffix = {"image": "png", "video": "mp4", "audio": "wav"}[medium.modality]
-        path = folder / f"reply-{turn}-{number}-{medium.modality}.{suffix}"
+        path = folder / f"reply-{turn}-{number}-{medium.modality}{MODALITIES[medium.modality].suffix}"
         folder.mkdir(parents=True, exist_ok=True)
         scale = {"upscale": VIDEO_UPSCALE, "repeat": VIDEO_REPEAT} if medium.modality == "video" else {}
         save_medium(Medium(medium.modality, medium.array, medium.rate), path, **scale)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.decoding_pool import DecodingPool, decode_in_pool
-from data.media_intake import VISITORS, MediaError, load_medium
+from data.media.decoding_pool import DecodingPool, decode_in_pool
+from data.media.loading import UPLOAD_LIMITS, MediaError, load_medium
 from tests.data.hostile_files import MAKERS, SOUND, hostile_files, sound_file
 
 COUNT = 4 * len(MAKERS)
@@ -29,15 +29,15 @@ def check_harmless(medium) -> None:
     """What was taken in keeps the limits."""
     assert np.isfinite(medium.array).all() and medium.array.size
     longest = max(medium.array.shape[-3:-1]) if medium.modality in ("image", "video") else 0
-    assert longest <= VISITORS.picture_side
-    assert medium.modality != "audio" or len(medium.array) / medium.rate <= VISITORS.seconds + 1
+    assert longest <= UPLOAD_LIMITS.picture_side
+    assert medium.modality != "audio" or len(medium.array) / medium.rate <= UPLOAD_LIMITS.seconds + 1
 
 
 def test_each_is_refused_in_a_sentence_or_does_no_harm(pool, tmp_path):
     wrong = []
     for hostile in hostile_files(tmp_path, COUNT):
         try:
-            medium = load_medium(hostile.path, VISITORS, pool.decode)
+            medium = load_medium(hostile.path, UPLOAD_LIMITS, pool.decode)
         except MediaError as error:
             sentence = str(error)
             if "\n" in sentence or "Traceback" in sentence or len(sentence) > 400:
@@ -71,7 +71,7 @@ def test_many_files_at_once_do_not_mix(pool, tmp_path):
 def test_a_decoder_that_takes_too_long_ends_itself(pool, tmp_path):
     (tmp_path / "a.mp4").write_bytes(sound_file(".mp4"))
     with pytest.raises(MediaError, match=r"a\.mp4 took more than 1e-06 s"):
-        load_medium(tmp_path / "a.mp4", replace(VISITORS, decode_seconds=1e-6), pool.decode)
+        load_medium(tmp_path / "a.mp4", replace(UPLOAD_LIMITS, decode_seconds=1e-6), pool.decode)
 
 
 def test_a_pool_whose_process_died_starts_another(pool, tmp_path):
@@ -85,7 +85,7 @@ def test_pictures_of_visitors_are_shrunk(pool, tmp_path):
     from PIL import Image
 
     Image.new("RGB", (3000, 1500), "red").save(tmp_path / "a.png")
-    assert load_medium(tmp_path / "a.png", VISITORS, pool.decode).array.shape == (512, 1024, 3)
+    assert load_medium(tmp_path / "a.png", UPLOAD_LIMITS, pool.decode).array.shape == (512, 1024, 3)
     assert load_medium(tmp_path / "a.png").array.shape == (1500, 3000, 3)
 
 

@@ -13,8 +13,9 @@ import pytest
 import soundfile
 from PIL import Image
 
-from data.media_formats import EXTENSIONS, sniff
-from data.media_intake import Limits, MediaError, Medium, load_medium, save_medium
+from data.media.file_formats import EXTENSIONS, sniff
+from data.media.loading import Limits, MediaError, Medium, load_medium
+from data.media.saving import save_medium
 from data.modalities import MODALITIES
 
 ASSETS = Path(gradio.__file__).parent / "media_assets"

@@ -11,7 +11,8 @@ import pytest
 
 from data.hub_datasets import DatasetRecords
 from data.manifest import FormatError, read_manifest, write_manifest
-from data.media_intake import Medium, load_bytes, load_medium, save_medium
+from data.media.loading import Medium, load_bytes, load_medium
+from data.media.saving import save_medium
 from data.mixture import ListStream, Mixture
 from data.shards import Shards, write_shards
 

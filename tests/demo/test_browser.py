@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from data.media_intake import Medium, save_medium
+from data.media.loading import Medium
+from data.media.saving import save_medium
 from tests.demo.ports import free_port
 from tests.demo.taught import HELLO, SEEN
 from tests.tiny_model import medium

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from data.media_intake import Medium, load_medium, save_medium
+from data.media.loading import Medium, load_medium
+from data.media.saving import save_medium
 from tests.demo.taught import HELLO, SEEN
 from tests.tiny_model import medium
 

@@ -6,7 +6,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from data.media_intake import Medium, load_medium, save_medium
+from data.media.loading import Medium, load_medium
+from data.media.saving import save_medium
 from nextgpt_lite.commands.chat import read_conversation
 from tests.demo.taught import SEEN
 from tests.tiny_model import medium

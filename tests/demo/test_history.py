@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from data.media_intake import Medium, save_medium
+from data.media.loading import Medium
+from data.media.saving import save_medium
 from tests.tiny_model import medium
 
 

@@ -16,7 +16,8 @@ import numpy as np
 import psutil
 import pytest
 
-from data.media_intake import Medium, save_medium
+from data.media.loading import Medium
+from data.media.saving import save_medium
 from tests.demo.serving import client, serving
 from tests.demo.taught import HELLO, PICTURE, SEEN, user
 

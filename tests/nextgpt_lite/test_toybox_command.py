@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data.manifest import read_manifest
-from data.media_intake import load_medium
+from data.media.loading import load_medium
 from data.toybox import MODALITIES, parse_tags, render, sample
 from nextgpt_lite.cli import main
 from nextgpt_lite.toybox_command import write_toybox

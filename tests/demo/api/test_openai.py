@@ -13,7 +13,8 @@ import pytest
 import soundfile
 from PIL import Image
 
-from data.media_intake import Medium, load_medium, save_medium
+from data.media.loading import Medium, load_medium
+from data.media.saving import save_medium
 from tests.demo.taught import HELLO, PICTURE, SEEN
 from tests.tiny_model import medium
 

@@ -9,7 +9,8 @@ import httpx
 import openai
 import pytest
 
-from data.media_intake import Medium, save_medium
+from data.media.loading import Medium
+from data.media.saving import save_medium
 from tests.demo.serving import client, serving
 from tests.demo.taught import PICTURE
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from adapters.visual_cache import VisualCache
-from data.media_intake import load_medium
+from data.media.loading import load_medium
 from nextgpt_lite import AnyToAny
 from nextgpt_lite.cli import main
 from nextgpt_lite.commands.cache import image_paths

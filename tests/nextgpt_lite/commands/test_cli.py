@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from data.media_intake import Medium, load_medium, save_medium
+from data.media.loading import Medium, load_medium
+from data.media.saving import save_medium
 from nextgpt_lite.commands.chat import write_media
 from tests.tiny_model import medium, saying
 

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from data.manifest import read_manifest
-from data.media_intake import Medium, load_medium, save_medium
+from data.media.loading import Medium, load_medium
+from data.media.saving import save_medium
 from data.toybox import render, sample
 from nextgpt_lite.cli import main
 

@@ -1,4 +1,4 @@
-"""Decoding of media files, in a process of its own: ``python -m data.media_decoding FORMAT LIMITS < FILE``.
+"""Decoding of media files, in a process of its own: ``python -m data.media.decoding FORMAT LIMITS < FILE``.
 
 Standard output carries one JSON line, either ``{"modality", "rate", "dtype", "shape", "turns"}`` followed by the raw
 array or ``{"error"}``. The process starts for every file, so it imports only what the format needs, and numpy, half of
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from data.media_formats import Refused
+from data.media.file_formats import Refused
 
 #: The formats that are decoded as a stream, and what the decoding library calls them.
 _STREAMS = {
@@ -45,12 +45,12 @@ def decode(file: BinaryIO, form: str, limits: dict[str, Any]) -> Decoded:
     if form in ("PNG", "JPEG", "GIF", "WebP", "BMP", "TIFF"):
         return decode_picture(file, form, limits)
     if form == "NPY":
-        from data.point_files import read_array
+        from data.media.point_files import read_array
 
         array = read_array(file, limits["points"])
         return Decoded(ARRAY, None, array.dtype.str, array.shape, array.tobytes())
     if form in ("PLY", "text"):
-        from data.point_files import read_points
+        from data.media.point_files import read_points
 
         points = read_points(file, form, limits["points"])  # (N, 3)
         return Decoded("points", None, "float32", points.shape, points.tobytes())

@@ -20,10 +20,10 @@ from dataclasses import asdict
 from functools import lru_cache
 from typing import TYPE_CHECKING, BinaryIO
 
-from data import media_decoding
+from data.media import decoding as media_decoding
 
 if TYPE_CHECKING:
-    from data.media_intake import Limits
+    from data.media.loading import Limits
 
 #: What the forking process says when a child is on its way.
 _TAKEN = b"+"
@@ -34,7 +34,7 @@ _ONE_STARTS = threading.Lock()
 class DecodingPool:
     """Decodes files in forked processes, at most ``processes`` at a time; others wait.
 
-    Use :meth:`decode` as ``decode`` of :func:`data.media_intake.load_medium`, from any thread.
+    Use :meth:`decode` as ``decode`` of :func:`data.media.loading.load_medium`, from any thread.
     """
 
     def __init__(self, processes: int = 2) -> None:
@@ -69,7 +69,7 @@ class DecodingPool:
         self._connection, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "data.decoding_pool"],
+                [sys.executable, "-m", "data.media.decoding_pool"],
                 stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                 env=media_decoding.environment(),
             )  # fmt: skip
@@ -91,10 +91,10 @@ class DecodingPool:
 
 
 def decode_in_pool(file: BinaryIO, form: str, limits: Limits) -> bytes:
-    """``decode`` of :func:`data.media_intake.load_medium` by a pool that is started when it is first needed, one for
+    """``decode`` of :func:`data.media.loading.load_medium` by a pool that is started when it is first needed, one for
     this process and all of its threads. Where processes cannot be forked, each file has a process of its own."""
     if not hasattr(os, "fork"):
-        from data.media_intake import decode_in_new_process
+        from data.media.loading import decode_in_new_process
 
         return decode_in_new_process(file, form, limits)
     with _ONE_STARTS:
@@ -142,7 +142,7 @@ def import_decoders() -> None:
     import numpy
     from PIL import Image
 
-    from data import point_files
+    from data.media import point_files
 
     Image.init()
     _ = av, numpy, point_files

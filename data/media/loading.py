@@ -1,7 +1,7 @@
 """The one door for media files: every file from outside comes in by :func:`load_medium`.
 
 The format is told by the content and must agree with the name. Decoding happens in a process that can be killed
-(:mod:`data.media_decoding`), under limits on bytes, pixels, frames, seconds, points, memory and time. Nothing is ever
+(:mod:`data.media.decoding`), under limits on bytes, pixels, frames, seconds, points, memory and time. Nothing is ever
 fetched from an address. Whatever is wrong is one :class:`MediaError` with a sentence a person can act on.
 """
 
@@ -16,15 +16,14 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from data.media_decoding import ARRAY, environment
-from data.media_formats import EXTENSIONS, SNIFFED_BYTES, promised, sniff
-from data.modalities import get_modality, modality_of_array
+from data.media.decoding import ARRAY, environment
+from data.media.file_formats import EXTENSIONS, SNIFFED_BYTES, promised, sniff
+from data.modalities import modality_of_array
 
 
 class MediaError(ValueError):
@@ -48,7 +47,7 @@ class Limits:
 
 
 #: For files of strangers: what a chat needs, in little memory.
-VISITORS = Limits(
+UPLOAD_LIMITS = Limits(
     bytes=64 * 2**20, pixels=32_000_000, picture_side=1024, seconds=60.0, memory=3 * 2**29, decode_seconds=20.0
 )
 
@@ -75,7 +74,7 @@ Decode = Callable[[BinaryIO, str, Limits], bytes]
 def load_medium(path: str | os.PathLike[str], limits: Limits = Limits(), decode: Decode | None = None) -> Medium:
     """The medium in the file at ``path``. MediaError, with one sentence, for any file that is not taken in.
 
-    ``decode`` is for who takes in many files: :func:`data.decoding_pool.decode_in_pool`, or a pool of one's own.
+    ``decode`` is for who takes in many files: :func:`data.media.decoding_pool.decode_in_pool`, or a pool of one's own.
     """
     path = Path(path)
     with _open(path, limits) as file:
@@ -180,7 +179,7 @@ def decode_in_new_process(file: BinaryIO, form: str, limits: Limits) -> bytes:
 
     TimeoutError and ChildProcessError, with the reason, where it ends before it has written.
     """
-    command = [sys.executable, "-m", "data.media_decoding", form, json.dumps(asdict(limits))]
+    command = [sys.executable, "-m", "data.media.decoding", form, json.dumps(asdict(limits))]
     try:
         done = subprocess.run(
             command, stdin=file, capture_output=True, env=environment(), timeout=limits.decode_seconds, check=False
@@ -212,67 +211,3 @@ def _decoded(path: Path, file: BinaryIO, form: str, limits: Limits, decode: Deco
     if len(body) != math.prod(header["shape"]) * np.dtype(header["dtype"]).itemsize:
         raise MediaError(f"{path.name} cannot be decoded: the decoder stopped while it wrote")
     return header, body
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Writing
-
-
-def save_medium(medium: Medium, path: str | os.PathLike[str], *, upscale: int = 1, repeat: int = 1) -> Path:
-    """Writes PNG, WAV (16 bits), MP4 (H.264 that browsers play) or NPY at ``path``, aside and renamed.
-
-    For a video, ``upscale`` enlarges each frame that many times and ``repeat`` shows it that many times, at as many
-    times the rate: small, slow videos look better so in a player. MediaError if the extension is not the medium's.
-    """
-    path = Path(path)
-    try:
-        suffix = get_modality(medium.modality).suffix
-    except ValueError as error:
-        raise MediaError(str(error)) from None
-    if path.suffix.lower() != suffix:
-        raise MediaError(f"{path.name}: {medium.modality} is written as {suffix} only")
-    aside = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        if suffix == ".mp4":
-            _write_video(medium, aside, upscale, repeat)
-        else:
-            {".png": _write_image, ".wav": _write_audio, ".npy": _write_array}[suffix](medium, aside)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
-    return path
-
-
-def _write_image(medium: Medium, path: Path) -> None:
-    from PIL import Image
-
-    Image.fromarray(medium.array).save(path, format="PNG")
-
-
-def _write_audio(medium: Medium, path: Path) -> None:
-    import soundfile
-
-    samples = np.clip(medium.array, -1.0, 1.0)  # (N,)
-    soundfile.write(path, samples, int(medium.rate or 16_000), format="WAV", subtype="PCM_16")
-
-
-def _write_array(medium: Medium, path: Path) -> None:
-    np.save(path, medium.array.astype(get_modality(medium.modality).dtype), allow_pickle=False)
-
-
-def _write_video(medium: Medium, path: Path, upscale: int, repeat: int) -> None:
-    import av
-
-    frames = medium.array  # (F, H, W, 3)
-    height, width = frames.shape[1] * upscale, frames.shape[2] * upscale
-    frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")  # 4:2:0 wants even sides
-    rate = Fraction(medium.rate or 4).limit_denominator(1000) * repeat
-    with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
-        stream = container.add_stream("libx264", rate=rate, options={"crf": "16", "preset": "veryfast"})
-        stream.width, stream.height = width + width % 2, height + height % 2
-        stream.pix_fmt, stream.thread_count = "yuv420p", 1
-        for array in np.repeat(frames, repeat, axis=0):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(array), format="rgb24")
-            enlarged = frame.reformat(stream.width, stream.height, format="yuv420p", interpolation="BICUBIC")
-            container.mux(stream.encode(enlarged))
-        container.mux(stream.encode())

@@ -6,7 +6,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from data.media_formats import Refused
+from data.media.file_formats import Refused
 
 _PLY_TYPES = {
     **{"char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4"},
