@@ -1,7 +1,8 @@
-"""The language that an answer is preferred in: its first token is one of that language, where the model allows it.
+"""The language that a reply is preferred in: its first token belongs to that language, where the model allows it.
 
-A language model goes on in the language that it has begun, so nothing else need be forbidden. But one that never
-answers in that language here would begin an answer to another question, and make the wrong medium: it is let be.
+A language model goes on in the language that it has begun, so only the first token is restricted. A model that hardly
+ever answers in that language would begin an answer to another question, and generate the wrong medium; so it is left
+unrestricted.
 """
 
 from __future__ import annotations
@@ -13,29 +14,31 @@ from transformers import PreTrainedTokenizerBase
 
 from nextgpt_lite.signal_tokens import SignalTable
 
-#: What the first token of an answer holds.
+#: What the first token of a reply in each language must contain.
 LETTERS = {"en": re.compile("[A-Za-z]"), "zh": re.compile("[\u4e00-\u9fff]")}
 LANGUAGES = tuple(LETTERS)
-#: The least probability that a model must give to all openings in a language, for its answer to begin with one.
-LEAST_PROBABILITY = 1 / 3
+#: The least probability of all first tokens in a language together for which that language is preferred.
+MIN_PROBABILITY = 1 / 3
 
 
-def silent_openings(tokenizer: PreTrainedTokenizerBase, table: SignalTable, language: str) -> torch.Tensor:
-    """True (V,) for tokens that an answer in ``language`` does not begin with; signal tokens it may begin with.
+def disallowed_first_tokens(tokenizer: PreTrainedTokenizerBase, table: SignalTable, language: str) -> torch.Tensor:
+    """True (V,) for tokens that a reply in ``language`` ("en" or "zh") does not begin with; signal tokens are allowed.
 
-    ValueError for a language without a rule.
+    ValueError for another language.
     """
     if language not in LETTERS:
-        raise ValueError(f"answers in {language!r} are not known: expected {' or '.join(LANGUAGES)}")
-    silent = torch.zeros(table.first + len(table.names), dtype=torch.bool)
+        raise ValueError(f"answers in {language!r} are not known: expected {' or '.join(LETTERS)}")
+    disallowed = torch.zeros(table.first + len(table.names), dtype=torch.bool)
     for token in range(table.first):
         text = str(tokenizer.decode([token], skip_special_tokens=True))
-        silent[token] = LETTERS[language].search(text) is None
-    return silent
+        disallowed[token] = LETTERS[language].search(text) is None
+    return disallowed
 
 
-def prefer(logits: torch.Tensor, silent: torch.Tensor) -> torch.Tensor:
-    """An answer's first ``logits`` (V,), without the tokens that are ``silent`` (V,); as they are where the model gives
-    the others less than :data:`LEAST_PROBABILITY` in all."""
-    likely = torch.softmax(logits.float(), dim=-1)[~silent].sum() >= LEAST_PROBABILITY
-    return logits.masked_fill(silent, torch.finfo(logits.dtype).min) if likely else logits
+def prefer_language(logits: torch.Tensor, disallowed: torch.Tensor) -> torch.Tensor:
+    """A reply's first ``logits`` (V,) without the ``disallowed`` tokens (V,).
+
+    Unchanged where the model gives the allowed ones less than :data:`MIN_PROBABILITY` together.
+    """
+    likely = torch.softmax(logits.float(), dim=-1)[~disallowed].sum() >= MIN_PROBABILITY
+    return logits.masked_fill(disallowed, torch.finfo(logits.dtype).min) if likely else logits

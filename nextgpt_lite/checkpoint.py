@@ -23,10 +23,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from adapters import bias_tuning
 from data.atomic import atomic_folder, hash_folder, write_json
+from data.modalities import MODALITIES
 from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.model import AnyToAnyCore
 from nextgpt_lite.quantised import load_quantised
-from nextgpt_lite.signal_tokens import OUTPUT_MODALITIES, add_to_tokenizer, check_tokenizer
+from nextgpt_lite.signal_tokens import add_to_tokenizer, check_tokenizer
 
 MANIFEST = "manifest.json"
 #: Of a medium, at most: more would only cost time.
@@ -79,8 +80,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 def _check_candidates(folder: Path, candidates: Any) -> None:
     told = f"{folder / MANIFEST} has candidates {candidates!r}"
-    if not isinstance(candidates, dict) or not set(candidates) <= set(OUTPUT_MODALITIES):
-        raise CheckpointError(f"{told}, expected numbers by {', '.join(OUTPUT_MODALITIES)}")
+    if not isinstance(candidates, dict) or not set(candidates) <= set(MODALITIES):
+        raise CheckpointError(f"{told}, expected numbers by {', '.join(MODALITIES)}")
     if not all(type(count) is int and 1 <= count <= MOST_CANDIDATES for count in candidates.values()):
         raise CheckpointError(f"{told}, expected numbers from 1 to {MOST_CANDIDATES}")
 
@@ -220,7 +221,7 @@ def load_tokenizer(folder: Path, config: CoreConfig) -> PreTrainedTokenizerBase:
         raise CheckpointError(
             f"the tokenizer in {folder} has {len(tokenizer)} tokens, the core expects {config.first_added_token}"
         )
-    add_to_tokenizer(tokenizer, config.signal_tokens)
+    add_to_tokenizer(tokenizer, config.signal_tokens, config.input_modalities)
     check_tokenizer(tokenizer, config.table)
     return tokenizer
 

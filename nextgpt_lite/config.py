@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from transformers import AutoConfig, PretrainedConfig
 
-from nextgpt_lite.signal_tokens import SignalTable
+from nextgpt_lite.signal_tokens import DEFAULT_INPUTS, SignalTable
 
 
 class CoreConfig(PretrainedConfig):
@@ -16,6 +17,7 @@ class CoreConfig(PretrainedConfig):
         text_config: configuration of the language model in the middle; any causal LM of transformers that
             dispatches its attention.
         first_added_token: id of the first placeholder or signal row, the size of the base tokenizer.
+        input_modalities: media that come in, in the order of their placeholders' ids.
         signal_tokens: output modality -> number of signal tokens (NExT-GPT: 4, 24, 8).
         embedding_width: width of the encoder's unit embeddings and patch tokens.
         encoder_identity: hash of the encoder's weights, checked at loading.
@@ -43,6 +45,7 @@ class CoreConfig(PretrainedConfig):
         self,
         text_config: PretrainedConfig | dict[str, Any] | None = None,
         first_added_token: int = 0,
+        input_modalities: Sequence[str] = DEFAULT_INPUTS,
         signal_tokens: dict[str, int] | None = None,
         embedding_width: int = 1024,
         encoder_identity: str = "",
@@ -65,6 +68,7 @@ class CoreConfig(PretrainedConfig):
             text_config = AutoConfig.for_model(**text_config)
         self.text_config = text_config if text_config is not None else AutoConfig.for_model("llama")
         self.first_added_token = first_added_token
+        self.input_modalities = list(input_modalities)
         self.signal_tokens = dict(signal_tokens or {"image": 4, "video": 24, "audio": 8})
         self.embedding_width = embedding_width
         self.encoder_identity = encoder_identity
@@ -84,6 +88,11 @@ class CoreConfig(PretrainedConfig):
         super().__init__(**kwargs)
 
     @property
+    def output_modalities(self) -> tuple[str, ...]:
+        """Media that a reply may hold, in the order of their signal tokens' ids."""
+        return tuple(self.signal_tokens)
+
+    @property
     def vocab_size(self) -> int:
         """Base vocabulary plus added rows."""
         return self.first_added_token + len(self.table.names)
@@ -100,4 +109,4 @@ class CoreConfig(PretrainedConfig):
 
     @property
     def table(self) -> SignalTable:
-        return SignalTable(self.first_added_token, self.signal_tokens, self.input_tokens)
+        return SignalTable(self.first_added_token, self.signal_tokens, self.input_tokens, tuple(self.input_modalities))

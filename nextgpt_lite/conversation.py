@@ -13,7 +13,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from nextgpt_lite.signal_tokens import INPUT_MODALITIES, OUTPUT_MODALITIES, OWN, SignalTable, signal_span
+from nextgpt_lite.signal_tokens import OWN, SignalTable, signal_span
 
 #: Template of the embedded model. ``generation`` marks what the loss sees; what users write is read in lower case,
 #: so that CAPITALS are no new words to a small model.
@@ -66,10 +66,10 @@ def flatten(
     tokens = sorted({*table.names, *reserved}, key=len, reverse=True)
     by_hand = re.compile("|".join(map(re.escape, tokens)), re.IGNORECASE)
     for number, message in enumerate(messages):
-        role, parts = _checked(message, number)
+        role, parts = _checked(message, number, table)
         parts = [_defused(part, by_hand) for part in parts]
         if role == "assistant":
-            own = [part for part in parts if part["type"] != "text" and _at_hand(part)]
+            own = [part for part in parts if part["type"] in table.inputs and _at_hand(part)]
             content = "".join(_assistant_part(part, table) for part in parts)
         else:
             given = [part for part in parts if part["type"] != "text"]
@@ -107,7 +107,7 @@ def fit(
     raise ConversationError(f"the last message alone has {len(ids)} tokens, more than the {limit} that the model reads")
 
 
-def _checked(message: dict[str, Any], number: int) -> tuple[str, list[dict[str, Any]]]:
+def _checked(message: dict[str, Any], number: int, table: SignalTable) -> tuple[str, list[dict[str, Any]]]:
     if not isinstance(message, dict) or message.get("role") not in ROLES:
         role = message.get("role") if isinstance(message, dict) else message
         raise ConversationError(f"message {number + 1} has role {role!r}: expected one of {', '.join(ROLES)}")
@@ -116,8 +116,8 @@ def _checked(message: dict[str, Any], number: int) -> tuple[str, list[dict[str, 
     if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
         raise ConversationError(f"message {number + 1}: content must be a string or a list of parts")
     for part in parts:
-        if part.get("type") not in ("text", *INPUT_MODALITIES):
-            allowed = ", ".join(("text", *INPUT_MODALITIES))
+        if part.get("type") not in ("text", *table.inputs, *(table.counts if message["role"] == "assistant" else ())):
+            allowed = ", ".join(("text", *table.inputs))
             raise ConversationError(f"message {number + 1} has a part of type {part.get('type')!r}: expected {allowed}")
         if part["type"] == "text" and not isinstance(part.get("text"), str):
             raise ConversationError(f"message {number + 1} has a text part without a text")
@@ -157,7 +157,7 @@ def _user_part(part: dict[str, Any], table: SignalTable) -> str:
 def _assistant_part(part: dict[str, Any], table: SignalTable) -> str:
     if part["type"] == "text":
         return part["text"].strip()
-    if part["type"] not in OUTPUT_MODALITIES:
+    if part["type"] not in table.counts:
         raise ConversationError(f"the assistant cannot answer with {part['type']}")
     return "".join(signal_span(part["type"], table.counts[part["type"]]))
 

@@ -1,126 +1,290 @@
-"""Token generation in batches, streamed text, and the conditions behind signal tokens."""
+"""The generator: replies grow token by token, in rows that join and leave a batch between two tokens.
+
+    batch = TextBatch(core, end=tokenizer.eos_token_id)
+    rows = batch.add([(prepared, Sampling()), ...])     # the prompts are read in one pass
+    while batch.rows:
+        batch.step()                                    # one more token for each row
+
+The hidden state of every generated token is kept. When a reply is finished, its signal spans are repaired and their
+states go through the output projections: what the decoders are driven by costs no second pass of the model. Each row
+samples with its own generator, so a reply does not depend on the rest of the batch.
+
+Shapes: B rows, S positions of the longest row, T tokens of a reply, V vocabulary with the added tokens, H heads,
+D model width, L x C a decoder's condition.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
-from transformers import PreTrainedTokenizerBase
-from transformers.generation.streamers import BaseStreamer
+from torch.nn import functional
+from transformers import DynamicCache, PreTrainedTokenizerBase
 
+from nextgpt_lite.answer_language import prefer_language
 from nextgpt_lite.media_slots import batch_media
-from nextgpt_lite.model import AnyToAnyCore
+from nextgpt_lite.model import AnyToAnyCore, PromptStore
 from nextgpt_lite.signal_tokens import SignalTable
 
-#: A conversation made ready: ids, its media (each an embedding (E,) or patch tokens (P, E)), turns left out.
-Prepared = tuple[list[int], Sequence[torch.Tensor], int]
+
+class Prepared(NamedTuple):
+    """A conversation as the core reads it: ids, one embedding (E,) or patch tokens (P, E) a medium, turns left out."""
+
+    ids: list[int]
+    media: Sequence[torch.Tensor]
+    dropped_turns: int = 0
 
 
-class TextStream(BaseStreamer):
-    """Hands the text so far to a callback each time it grows; signal tokens are not text.
+@dataclass(frozen=True, eq=False)
+class Sampling:
+    """How a reply is generated: greedily at ``temperature`` 0.
 
-    The prompt comes first, as transformers' ``generate`` has it, unless it is ``prompt_seen`` already.
+    ``disallowed_first`` (V,) is true for tokens that the reply should not begin with (nextgpt_lite.answer_language).
+    A reply without a span of ``required_modality`` gets one at its end.
     """
 
-    def __init__(
-        self,
-        tokenizer: PreTrainedTokenizerBase,
-        table: SignalTable,
-        on_text: Callable[[str], None],
-        prompt_seen: bool = False,
-    ) -> None:
-        self.tokenizer, self.table, self.on_text = tokenizer, table, on_text
-        self.ids: list[int] = []
-        self.shown = ""
-        self.prompt_seen = prompt_seen
+    max_new_tokens: int = 160
+    temperature: float = 0.0
+    seed: int = 0
+    disallowed_first: torch.Tensor | None = None
+    required_modality: str | None = None
 
-    def put(self, value: torch.Tensor) -> None:
-        if not self.prompt_seen:  # the first call brings the prompt
-            self.prompt_seen = True
+
+@dataclass(eq=False)
+class Row:
+    """A reply that is being generated.
+
+    ``ids`` are its tokens so far without the end token, ``states`` (D,) the hidden states of those that the model has
+    read. When it is ``finished``: ``reply_ids`` with whole signal spans, the ``conditions`` (L, C) of these spans in
+    order with the modality of each, and how many signal tokens had to be ``repaired``.
+    """
+
+    prepared: Prepared
+    sampling: Sampling
+    generator: torch.Generator
+    ids: list[int] = field(default_factory=list)
+    states: list[torch.Tensor] = field(default_factory=list)
+    finished: bool = False
+    reply_ids: list[int] = field(default_factory=list)
+    conditions: list[tuple[str, torch.Tensor]] = field(default_factory=list)
+    repaired: int = 0
+
+    def choose(self, logits: torch.Tensor, best: int) -> int:
+        """The next token by ``logits`` (V,), whose maximum is at ``best``."""
+        sampling = self.sampling
+        if sampling.disallowed_first is not None and not self.ids:
+            logits = prefer_language(logits, sampling.disallowed_first)
+            best = int(logits.argmax())
+        if sampling.temperature == 0:
+            return best
+        probabilities = torch.softmax(logits.float() / sampling.temperature, dim=-1)
+        return int(torch.multinomial(probabilities, 1, generator=self.generator))
+
+
+class TextBatch:
+    """The rows that a core generates at present. ``end`` is the id of the end token."""
+
+    def __init__(self, core: AnyToAnyCore, end: int) -> None:
+        self.core, self.end = core, end
+        self.rows: list[Row] = []
+        self._cache = DynamicCache()
+        self._mask = torch.zeros(0, 0)
+        self._store = PromptStore()
+
+    @torch.no_grad()
+    def add(self, requests: Sequence[tuple[Prepared, Sampling]]) -> list[Row]:
+        """Read prompts in one pass and choose the first token of each reply; rows join unless finished by that."""
+        device = self.core.added_embedding.device
+        rows = [
+            Row(prepared, sampling, torch.Generator(device).manual_seed(sampling.seed))
+            for prepared, sampling in requests
+        ]
+        ids, mask = _left_padded([row.prepared.ids for row in rows], device)
+        cache, media = DynamicCache(), batch_media([row.prepared.media for row in rows])
+        output = self.core(
+            ids,
+            None if len(rows) == 1 else mask,
+            (mask.cumsum(1) - 1).clamp_min(0),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+            **media,
+        )
+        self._take(rows, output.logits[:, -1])
+        self._join(rows, cache, mask)
+        self._remove_finished()
+        return rows
+
+    @torch.no_grad()
+    def step(self) -> list[Row]:
+        """One more token for each row. Those that are finished by it leave and are returned."""
+        if not self.rows:
+            return []
+        last = torch.tensor([row.ids[-1:] for row in self.rows], device=self._mask.device)  # (B, 1)
+        self._mask = functional.pad(self._mask, (0, 1), value=1)  # (B, S)
+        output = self.core(
+            last,
+            None if bool(self._mask.all()) else self._mask,
+            self._mask.sum(1, keepdim=True) - 1,
+            past_key_values=self._cache,
+            use_cache=True,
+            prompt_store=self._store,
+            **self._media_of_every_step(self.rows),
+        )
+        for row, state in zip(self.rows, output.last_hidden_state[:, -1], strict=True):
+            row.states.append(state)
+        self._take(self.rows, output.logits[:, -1])
+        return self._remove_finished()
+
+    def remove(self, row: Row) -> None:
+        """Take an unfinished row out."""
+        self._keep([other for other in self.rows if other is not row])
+
+    def _take(self, rows: list[Row], logits: torch.Tensor) -> None:
+        """Choose the next token of each row by logits (B, V)."""
+        for row, own, best in zip(rows, logits, logits.argmax(-1).tolist(), strict=True):
+            token = row.choose(own, best)
+            if token != self.end:
+                row.ids.append(token)
+            row.finished = token == self.end or len(row.ids) >= row.sampling.max_new_tokens
+
+    def _join(self, rows: list[Row], cache: DynamicCache, mask: torch.Tensor) -> None:
+        if self.rows:
+            width = max(self._mask.shape[1], mask.shape[1])
+            mask = torch.cat([_padded(self._mask, width), _padded(mask, width)])
+            for layer, new in zip(_layers(self._cache), _layers(cache), strict=True):
+                new.keys = torch.cat([_padded(layer.keys, width), _padded(new.keys, width)])  # (B, H, S, head width)
+                new.values = torch.cat([_padded(layer.values, width), _padded(new.values, width)])
+        self.rows, self._cache, self._mask, self._store = [*self.rows, *rows], cache, mask, PromptStore()
+
+    def _remove_finished(self) -> list[Row]:
+        finished = [row for row in self.rows if row.finished]
+        for row in finished:
+            self._complete(row)
+        if finished:
+            self._keep([row for row in self.rows if not row.finished])
+        return finished
+
+    def _keep(self, rows: list[Row]) -> None:
+        """Leave out all other rows, and the columns that only they needed."""
+        kept = torch.tensor([self.rows.index(row) for row in rows], dtype=torch.long, device=self._mask.device)
+        self.rows, self._store = rows, PromptStore()
+        if not rows:
+            self._cache, self._mask = DynamicCache(), self._mask[:0]
             return
-        self.ids += [i for i in value.flatten().tolist() if i < self.table.first]
-        text = self._text()
-        if not text.endswith("\ufffd"):  # half a character is not shown
-            self._show(text)
+        mask = self._mask[kept]
+        first = int(mask.any(0).int().argmax())
+        self._mask = mask[:, first:]
+        for layer in _layers(self._cache):
+            # Copied, so that the memory of the rows that have left is freed.
+            layer.keys = layer.keys[kept, :, first:].contiguous()
+            layer.values = layer.values[kept, :, first:].contiguous()
 
-    def end(self) -> None:
-        self._show(self._text())
+    def _media_of_every_step(self, rows: list[Row]) -> dict[str, torch.Tensor]:
+        """Media come with the prompt only, except where every token of their row sees them."""
+        if self.core.gated_prompts.reach != "row":
+            return {}
+        media = batch_media([row.prepared.media for row in rows])
+        if media and "media_mask" not in media:
+            counts = torch.tensor([len(row.prepared.media) for row in rows], device=self._mask.device)
+            slots = torch.arange(media["media_embeddings"].shape[1], device=self._mask.device)
+            media["media_mask"] = slots < counts[:, None]  # (B, M)
+        return media
 
-    def _text(self) -> str:
-        return self.tokenizer.decode(self.ids, skip_special_tokens=True).strip()
+    def _complete(self, row: Row) -> None:
+        """Repair the signal spans of a finished reply and project their states to conditions."""
+        table, required = self.core.table, row.sampling.required_modality
+        ids = row.ids
+        if required and table.spans[required].start not in ids:
+            ids = [*ids, *table.spans[required]]
+        row.reply_ids, modalities, row.repaired = table.complete(ids)
+        if not modalities:
+            return
+        states = self._states(row)  # (1, T, D)
+        reply = torch.tensor([row.reply_ids[: states.shape[1]]], device=states.device)
+        made = {modality: list(self.core.conditions(reply, states, modality)) for modality in dict.fromkeys(modalities)}
+        row.conditions = [(modality, made[modality].pop(0)) for modality in modalities]
 
-    def _show(self, text: str) -> None:
-        if text != self.shown:
+    def _states(self, row: Row) -> torch.Tensor:
+        """Hidden states (1, T, D) of a completed reply to its last signal token; tokens that were not generated but
+        put in by the repair, and those after them, are read now."""
+        table, ids = self.core.table, row.reply_ids
+        count = max(place for place, token in enumerate(ids) if token >= table.first_signal) + 1
+        pairs = zip(ids, row.ids[: len(row.states)], strict=False)
+        known = next((place for place, (own, generated) in enumerate(pairs) if own != generated), len(row.states))
+        known = min(known, count)
+        states = torch.stack(row.states[:known])[None] if known else None
+        if known == count:
+            assert states is not None
+            return states
+        number, length = self.rows.index(row), len(row.prepared.ids) + known
+        first = self._mask.shape[1] - int(self._mask[number].sum())
+        cache, device = DynamicCache(), self._mask.device
+        for place, layer in enumerate(_layers(self._cache)):
+            own = slice(number, number + 1), slice(None), slice(first, first + length)
+            cache.update(layer.keys[own], layer.values[own], place)
+        missing = torch.tensor([ids[known:count]], device=device)
+        positions = torch.arange(length, length + missing.shape[1], device=device)[None]
+        media = self._media_of_every_step([row])
+        output = self.core(missing, None, positions, past_key_values=cache, use_cache=True, logits_to_keep=1, **media)
+        read = output.last_hidden_state
+        return read if states is None else torch.cat([states, read], dim=1)
+
+
+@torch.no_grad()
+def generate(
+    core: AnyToAnyCore,
+    end: int,
+    requests: Sequence[tuple[Prepared, Sampling]],
+    on_token: Callable[[Row], None] | None = None,
+) -> list[Row]:
+    """Replies to several conversations, generated together; ``on_token`` is called with a row after each token."""
+    batch = TextBatch(core, end)
+    rows = batch.add(requests) if requests else []
+    while True:
+        if on_token is not None:
+            for row in rows:
+                on_token(row)
+        if not batch.rows:
+            return rows
+        batch.step()
+
+
+class TextStream:
+    """Hands the text of a growing reply to a callback each time it grows; signal tokens are not text."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, table: SignalTable, on_text: Callable[[str], None]) -> None:
+        self.tokenizer, self.table, self.on_text = tokenizer, table, on_text
+        self.shown, self.count = "", 0
+
+    def update(self, row: Row) -> None:
+        """Show what the row's newest tokens add; half a character is shown only when the row is finished."""
+        if len(row.ids) == self.count and not row.finished:
+            return
+        self.count = len(row.ids)
+        words = [token for token in row.ids if token < self.table.first]
+        text = str(self.tokenizer.decode(words, skip_special_tokens=True)).strip()
+        if text != self.shown and (row.finished or not text.endswith("\ufffd")):
             self.shown = text
             self.on_text(text)
 
 
-@torch.no_grad()
-def generate_ids(
-    core: AnyToAnyCore,
-    tokenizer: PreTrainedTokenizerBase,
-    prepared: list[Prepared],
-    max_new_tokens: int,
-    *,
-    temperature: float = 0.0,
-    seed: int = 0,
-    stream: BaseStreamer | None = None,
-) -> list[list[int]]:
-    """Generated ids of each conversation, without the end token. Greedy at temperature 0."""
-    device = core.added_embedding.device
-    ids, mask = _left_padded([ids for ids, _, _ in prepared], tokenizer.pad_token_id, device)
-    if temperature > 0:
-        torch.manual_seed(seed)
-    sampling = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
-    output = core.generate(
-        input_ids=ids,
-        attention_mask=mask,
-        **batch_media([media for _, media, _ in prepared]),
-        max_new_tokens=max_new_tokens,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        streamer=stream,
-        **sampling,
-    )
-    end = tokenizer.eos_token_id
-    rows = [row.tolist() for row in output[:, ids.shape[1] :]]
-    return [row[: row.index(end)] if end in row else row for row in rows]
+def _layers(cache: DynamicCache) -> list[Any]:
+    """The layers of a cache, each with ``keys`` and ``values``: one made without a configuration has no other kind."""
+    return list(cache.layers)
 
 
-@torch.no_grad()
-def signal_conditions(
-    core: AnyToAnyCore, prepared: list[Prepared], replies: list[list[int]]
-) -> list[dict[str, list[torch.Tensor]]]:
-    """Conditions (L, C) of each reply's signal spans, by modality in order.
-
-    One teacher-forced pass over prompt and reply; it equals generation, where step i's state belongs to id i.
-    """
-    table, device = core.table, core.added_embedding.device
-    counts = [{m: sum(i == span.start for i in reply) for m, span in table.spans.items()} for reply in replies]
-    wanted = [row for row, count in enumerate(counts) if any(count.values())]
-    result: list[dict[str, list[torch.Tensor]]] = [{} for _ in replies]
-    if not wanted:
-        return result
-    chosen = [prepared[row] for row in wanted]
-    full = [ids + replies[row] for row, (ids, _, _) in zip(wanted, chosen, strict=True)]
-    ids, mask = _left_padded(full, 0, device)
-    positions = (mask.cumsum(1) - 1).clamp_min(0)
-    hidden = core(ids, mask, positions, **batch_media([media for _, media, _ in chosen])).last_hidden_state
-    own = ids.clone()  # spans of earlier turns are not this reply's
-    for row, (index, _) in enumerate(zip(wanted, chosen, strict=True)):
-        own[row, : ids.shape[1] - len(replies[index])] = 0
-    for modality in table.spans:
-        total = [counts[row][modality] for row in wanted]
-        if not sum(total):
-            continue
-        spans = list(core.conditions(own, hidden, modality))
-        for row, count in zip(wanted, total, strict=True):
-            result[row][modality] = [spans.pop(0) for _ in range(count)]
-    return result
+def _padded(tensor: torch.Tensor, width: int) -> torch.Tensor:
+    """A mask (B, S), or keys or values (B, H, S, head width), with S padded to ``width`` on the left."""
+    missing = width - tensor.shape[1 if tensor.ndim == 2 else 2]
+    return functional.pad(tensor, (missing, 0) if tensor.ndim == 2 else (0, 0, missing, 0))
 
 
-def _left_padded(rows: list[list[int]], padding: int, device) -> tuple[torch.Tensor, torch.Tensor]:
+def _left_padded(rows: list[list[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and mask (B, S)."""
     width = max(len(row) for row in rows)
-    ids = torch.tensor([[padding] * (width - len(row)) + row for row in rows], device=device)
+    ids = torch.tensor([[0] * (width - len(row)) + row for row in rows], device=device)
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
     return ids, mask

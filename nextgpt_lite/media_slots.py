@@ -11,16 +11,15 @@ from dataclasses import dataclass
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from nextgpt_lite.signal_tokens import SignalTable
-
 
 @dataclass(frozen=True)
 class MediaSlots:
     """Media of a batch and where they belong.
 
     ``features`` are pooled embeddings (B, M, E) or patch tokens (B, M, P, E) and zero where ``mask``, (B, M) or
-    (B, M, P), is false; ``present`` (B, M) says which media a row has. ``is_placeholder`` (B, T) says where placeholders stand and
-    ``token`` (B, T) which of the row's M x K media tokens each of them reads: those that are present, in order.
+    (B, M, P), is false; ``present`` (B, M) says which media a row has. ``is_placeholder`` (B, T) is true at
+    placeholders, and ``token`` (B, T) says which of the row's M x K media tokens each of them reads: those that are
+    present, in order.
     """
 
     features: torch.Tensor
@@ -62,16 +61,16 @@ def batch_media(rows: Sequence[Sequence[torch.Tensor]]) -> dict[str, torch.Tenso
 
 
 def find_media_slots(
-    table: SignalTable,
-    input_ids: torch.Tensor,
+    is_placeholder: torch.Tensor,
     features: torch.Tensor,
     mask: torch.Tensor | None,
     tokens: int | None,
     shape: tuple[int, ...],
 ) -> MediaSlots:
-    """Ids (B, T) and media -> their places.
+    """Placeholders (B, T) and media -> which reads which.
 
     Args:
+        is_placeholder: (B, T), true where a placeholder stands.
         features: (B, M, E) or (B, M, P, E), padded with anything.
         mask: (B, M) or (B, M, P), true where there is no padding. None = all patches of as many media as the
             placeholders stand for; of all media where their number of tokens is not known.
@@ -81,7 +80,6 @@ def find_media_slots(
     Raises ValueError for media of another shape, placeholders without a medium, and values that are not finite.
     """
     _check_shape(features, shape)
-    is_placeholder = table.placeholder_mask(input_ids)
     wanted = is_placeholder.sum(1)  # (B,)
     mask = _full_mask(mask, features, wanted, tokens)
     features = features.masked_fill(~mask[..., None], 0.0)

@@ -2,65 +2,63 @@
 
 A placeholder (``<image>``) marks where a medium came in; a span of signal tokens (``<image_00>`` ...)
 asks a decoder for one. They are added behind the base vocabulary, so the base model's own rows stay as they are.
+Which media come in and go out stands in the core's configuration.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
-INPUT_MODALITIES = ("image", "video", "audio", "points")
-OUTPUT_MODALITIES = ("image", "video", "audio")
-#: Precedes the placeholder of a medium that the assistant itself has made in an earlier turn.
+#: What comes in where a configuration names nothing: the media of checkpoints from before the list was stored.
+DEFAULT_INPUTS = ("image", "video", "audio", "points")
+#: Precedes the placeholder of a medium that the assistant itself has generated in an earlier turn.
 OWN = "<own>"
 
 
 def placeholder(modality: str) -> str:
     """The token that stands where a medium of ``modality`` came in."""
-    if modality not in INPUT_MODALITIES:
-        raise ValueError(f"unknown modality {modality!r}: expected one of {', '.join(INPUT_MODALITIES)}")
     return f"<{modality}>"
 
 
 def signal_span(modality: str, count: int) -> list[str]:
     """The ``count`` signal tokens of an output modality, in order."""
-    if modality not in OUTPUT_MODALITIES:
-        raise ValueError(f"no decoder for modality {modality!r}: expected one of {', '.join(OUTPUT_MODALITIES)}")
     return [f"<{modality}_{i:02d}>" for i in range(count)]
-
-
-def added_tokens(counts: dict[str, int]) -> list[str]:
-    """All tokens that are added to a base tokenizer, in the order of their ids."""
-    silent = [placeholder(m) for m in INPUT_MODALITIES] + [OWN]
-    return silent + [token for m in OUTPUT_MODALITIES if m in counts for token in signal_span(m, counts[m])]
 
 
 @dataclass(frozen=True)
 class SignalTable:
-    """Ids of the added tokens.
+    """Ids of the added tokens: placeholders of ``inputs``, :data:`OWN`, then the signal tokens of each modality.
 
-    ``first`` is the id of the first added token, ``placeholders`` and ``spans`` map modalities to ids.
-    Ids from ``first`` to ``first_signal`` never are generated. A medium that comes in has ``input_tokens``
-    placeholders in a row, a number for all or one a modality.
+    Attributes:
+        first: id of the first added token.
+        counts: output modality -> number of signal tokens, in the order of their ids.
+        input_tokens: placeholders in a row of a medium that comes in, a number for all or one a modality.
+        inputs: input modalities, in the order of their placeholders' ids. Ids below ``first_signal`` are never
+            generated.
     """
 
     first: int
     counts: dict[str, int]
     input_tokens: int | dict[str, int] = 1
+    inputs: tuple[str, ...] = DEFAULT_INPUTS
 
     @property
     def names(self) -> list[str]:
-        return added_tokens(self.counts)
+        """All added tokens, in the order of their ids."""
+        signals = (token for modality, count in self.counts.items() for token in signal_span(modality, count))
+        return [*map(placeholder, self.inputs), OWN, *signals]
 
     @property
     def first_signal(self) -> int:
-        return self.first + len(INPUT_MODALITIES) + 1
+        return self.first + len(self.inputs) + 1
 
     @property
     def placeholders(self) -> dict[str, int]:
-        return {m: self.first + i for i, m in enumerate(INPUT_MODALITIES)}
+        return {modality: self.first + i for i, modality in enumerate(self.inputs)}
 
     @property
     def spans(self) -> dict[str, range]:
@@ -71,13 +69,15 @@ class SignalTable:
         return spans
 
     def placeholders_of(self, modality: str) -> str:
-        """What stands in the text where a medium of ``modality`` came in."""
+        """What stands in the text where a medium of ``modality`` came in. ValueError for one that does not come in."""
+        if modality not in self.inputs:
+            raise ValueError(f"unknown input modality {modality!r}: expected one of {', '.join(self.inputs)}")
         count = self.input_tokens[modality] if isinstance(self.input_tokens, dict) else self.input_tokens
         return placeholder(modality) * count
 
     def placeholder_mask(self, input_ids: torch.Tensor) -> torch.Tensor:
         """True where a placeholder stands; same shape as ``input_ids``."""
-        return (input_ids >= self.first) & (input_ids < self.first + len(INPUT_MODALITIES))
+        return (input_ids >= self.first) & (input_ids < self.first + len(self.inputs))
 
     def signal_mask(self, input_ids: torch.Tensor, modality: str) -> torch.Tensor:
         """True where a signal token of ``modality`` stands; same shape as ``input_ids``."""
@@ -147,18 +147,18 @@ class SignalTable:
         Those between it and the span before it; where there are none, those of the span before.
         """
         starts = {span.start: span for span in self.spans.values()}
-        told: list[list[int]] = []
+        words: list[list[int]] = []
         since: list[int] = []
         at = 0
         while at < len(ids):
             if ids[at] in starts:
-                told.append(since or (told[-1] if told else []))
+                words.append(since or (words[-1] if words else []))
                 since = []
                 at += self._width(ids, at, starts[ids[at]])
                 continue
             since = [*since, ids[at]] if ids[at] < self.first else since
             at += 1
-        return told
+        return words
 
     def _width(self, ids: list[int], start: int, span: range) -> int:
         """Ids that a whole span from ``start`` takes: n, or 2n - 1 with base tokens between; 0 if it is not whole."""
@@ -169,15 +169,16 @@ class SignalTable:
         return len(wide) if apart else 0
 
 
-def add_to_tokenizer(tokenizer: PreTrainedTokenizerBase, counts: dict[str, int]) -> SignalTable:
+def add_to_tokenizer(
+    tokenizer: PreTrainedTokenizerBase, counts: dict[str, int], inputs: Sequence[str] = DEFAULT_INPUTS
+) -> SignalTable:
     """Add the tokens behind the vocabulary of ``tokenizer`` (in place) and return their table."""
-    first = len(tokenizer)
-    names = added_tokens(counts)
-    clash = [name for name in names if name in tokenizer.get_vocab()]
+    table = SignalTable(len(tokenizer), dict(counts), inputs=tuple(inputs))
+    clash = [name for name in table.names if name in tokenizer.get_vocab()]
     if clash:
         raise ValueError(f"the tokenizer already has {clash[0]!r}: add signal tokens to the base tokenizer only once")
-    tokenizer.add_tokens(names, special_tokens=True)
-    return SignalTable(first, dict(counts))
+    tokenizer.add_tokens(table.names, special_tokens=True)
+    return table
 
 
 def check_tokenizer(tokenizer: PreTrainedTokenizerBase, table: SignalTable) -> None:

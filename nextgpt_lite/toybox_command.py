@@ -1,26 +1,13 @@
-"""``nextgpt-lite toybox``: samples of the embedded world as media files and a manifest that holds the truth."""
+"""``nextgpt-lite toybox``: samples of the embedded world as media files and a manifest that holds the ground truth."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from tqdm import tqdm
-
-from data import modalities as media
-from data.atomic import atomic_folder
-from data.manifest import write_manifest
-from data.media.loading import Medium
-from data.media.saving import save_medium
-from data.toybox import MODALITIES, Scene, phrase, render, sample, tag_caption, visible
+from data.toybox import MODALITIES, write_toybox
 
 ERRORS = (ValueError, OSError)
-#: Sides of pictures and films that can be asked for, in pixels.
-SMALLEST, LARGEST = 16, 2048
-_REQUESTS = {"image": "Draw {}, please.", "video": "Film {}, please.", "audio": "Let me hear {}, please."}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--modality", default=",".join(MODALITIES), help="the media of each scene, separated by commas; default all"
     )
-    parser.add_argument("--size", type=int, help="side of pictures and films in pixels; default 128")
+    parser.add_argument("--size", type=int, help="side of images and videos in pixels; default 128")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -38,64 +25,3 @@ def run(arguments: argparse.Namespace) -> int:
     manifest = write_toybox(arguments.out, arguments.count, arguments.seed, modalities, arguments.size)
     print(f"{manifest}: {arguments.count} conversations")
     return 0
-
-
-def write_toybox(
-    out: Path, count: int, seed: int = 0, modalities: Sequence[str] = MODALITIES, size: int | None = None
-) -> Path:
-    """Writes scenes 0 to ``count - 1`` of the stream ``seed`` to the folder ``out``; returns its manifest's path.
-
-    Each scene is one conversation in which every modality comes once: shown by the user and described, or asked for and
-    given, in turn. ``meta`` holds every attribute of the scene, its ``seed`` and ``index``. The folder is written
-    atomically. ``size`` is the side of pictures and films in pixels, None = the renderers' own. ValueError for a count
-    below 1, an unknown modality, a size that no medium of ours has, or a folder that holds something.
-    """
-    out = Path(out)
-    unknown = [name for name in modalities if name not in MODALITIES]
-    if unknown or not modalities or len(set(modalities)) < len(modalities):
-        raise ValueError(f"unknown or repeated modality in {','.join(modalities)!r}: known are {', '.join(MODALITIES)}")
-    if count < 1 or seed < 0:
-        raise ValueError(f"count must be at least 1 and seed at least 0, not {count} and {seed}")
-    if size is not None and not SMALLEST <= size <= LARGEST:
-        raise ValueError(f"size must be from {SMALLEST} to {LARGEST} pixels, not {size}")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} holds something already: give a new folder")
-    with atomic_folder(out) as temporary:
-        for modality in modalities:
-            (temporary / modality).mkdir()
-        records = (_record(seed, index, modalities, temporary, size) for index in range(count))
-        write_manifest(temporary / "manifest.jsonl", tqdm(records, total=count, unit="scene"))
-    return out / "manifest.jsonl"
-
-
-def _record(seed: int, index: int, modalities: Sequence[str], folder: Path, size: int | None) -> dict[str, Any]:
-    scene = sample(seed, index)
-    messages = []
-    for position, modality in enumerate(modalities):
-        path = folder / modality / f"{index:06}{media.MODALITIES[modality].suffix}"
-        save_medium(Medium(modality, render(scene, modality, size), media.MODALITIES[modality].rate), path)
-        shown = modality not in _REQUESTS or (index + position) % 2 == 0
-        messages += (_shown if shown else _asked)(scene, modality, str(path))
-    return {"messages": messages, "meta": {**asdict(scene), "seed": seed, "index": index}}
-
-
-def _shown(scene: Scene, modality: str, path: str) -> list[dict[str, Any]]:
-    """The user shows the medium and the assistant says what it is."""
-    description = phrase(visible(scene, modality), modality)
-    question = {"type": "text", "text": "What is this?"}
-    answer = {"type": "text", "text": f"This is {description}."}
-    return [
-        {"role": "user", "content": [{"type": modality, "path": path}, question]},
-        {"role": "assistant", "content": [answer]},
-    ]
-
-
-def _asked(scene: Scene, modality: str, path: str) -> list[dict[str, Any]]:
-    """The user asks for the medium and the assistant gives it, with the caption that its decoder understands."""
-    attributes = visible(scene, modality)
-    request = {"type": "text", "text": _REQUESTS[modality].format(phrase(attributes, modality))}
-    medium = {"type": modality, "path": path, "caption": tag_caption(attributes)}
-    return [
-        {"role": "user", "content": [request]},
-        {"role": "assistant", "content": [{"type": "text", "text": "Here you are."}, medium]},
-    ]

@@ -184,18 +184,10 @@ def _observed_pass(
     model: AnyToAny, ids: torch.Tensor, media: Sequence[torch.Tensor]
 ) -> tuple[MediaSlots | None, torch.Tensor, AttentionRecord]:
     """Where the media stand, the last hidden states (1, T, D), and what every layer attended to."""
-    core, record = model.core, AttentionRecord()
-    base: Any = core.language_model
-    decoder = base.get_decoder()
-    batch = batch_media([list(media)])
-    places = core.find_media_slots(ids, batch.get("media_embeddings"), batch.get("media_mask"))
-    outputs = decoder(
-        inputs_embeds=core.embed(ids, places),
-        prompt_batch=core.prompt_batch(places),
-        attention_observer=record.observe,
-        use_cache=False,
-    )
-    return places, outputs.last_hidden_state, record
+    batch, record = batch_media([list(media)]), AttentionRecord()
+    places = model.core.find_media_slots(ids, batch.get("media_embeddings"), batch.get("media_mask"))
+    output = model.core(ids, **batch, attention_observer=record.observe, use_cache=False, logits_to_keep=1)
+    return places, output.last_hidden_state, record
 
 
 def _positions(places: MediaSlots | None, number: int) -> list[int]:

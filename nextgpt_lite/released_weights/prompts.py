@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 
 from transformers import PreTrainedTokenizerBase
 
-from nextgpt_lite.signal_tokens import OUTPUT_MODALITIES, SignalTable, signal_span
+from nextgpt_lite.signal_tokens import SignalTable, signal_span
 
 IGNORED = -100
-MEDIUM = re.compile("|".join(f"<({modality})>" for modality in OUTPUT_MODALITIES))
+MEDIUM = re.compile("<(image|video|audio)>")
 VICUNA_SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. "
     "The assistant gives helpful, detailed, and polite answers to the user's questions."

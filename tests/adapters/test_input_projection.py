@@ -32,7 +32,7 @@ def test_each_placeholder_reads_its_own_medium():
     ids[0, [6, 7]] = core.table.placeholders["audio"]
     media = torch.randn(1, 2, 16)
     projected = core.input_projection(media)[0]  # (M, n, D)
-    embedded = core.embed(ids, core.find_media_slots(ids, media))[0] - core.embed_tokens(ids)[0]
+    embedded = core.embed_media(core.find_media_slots(ids, media))[0]
     torch.testing.assert_close(embedded[[2, 3]], projected[0])
     torch.testing.assert_close(embedded[[6, 7]], projected[1])
     assert not embedded[[0, 1, 4, 5, 8, 9, 10, 11]].any()

@@ -12,6 +12,7 @@ from data.toybox import render, sample
 from nextgpt_lite import AnyToAny
 from nextgpt_lite.candidates import best_of, candidate_seeds, readings
 from nextgpt_lite.checkpoint import CheckpointError, write_manifest
+from nextgpt_lite.generate import Row, Sampling
 
 
 @pytest.fixture
@@ -92,8 +93,9 @@ def test_the_reply_brings_the_words(tiny_model):
     told = [tiny_model.tokenizer.decode(said).strip() for said in table.words_of_spans(ids)]
     assert told == ["a bell", "a bell", "a dog"]
     assert table.words_of_spans([*image, *encode("a bell")]) == [[]]
-    prepared = tiny_model.prepare([{"role": "user", "content": "Both, please."}])
-    [(_, wanted)] = tiny_model.read([prepared], [ids])
+    row = Row(tiny_model.prepare([{"role": "user", "content": "Both, please."}]), Sampling(), torch.Generator())
+    row.reply_ids, row.conditions = ids, [(modality, torch.zeros(1)) for modality in ("image", "audio", "audio")]
+    _, wanted = tiny_model.read(row)
     assert [(each.modality, each.words.strip()) for each in wanted] == [
         ("image", "a bell"), ("audio", "a bell"), ("audio", "a dog"),
     ]  # fmt: skip

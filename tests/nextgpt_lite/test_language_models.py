@@ -44,13 +44,13 @@ def test_gate_zero_equals_the_base_model_bit_for_bit(family):
     adapted = core(ids, media_embeddings=torch.randn(1, 2, 16)).logits[..., :BASE]
     base = core.language_model
     base.set_attn_implementation("sdpa")
-    assert torch.equal(adapted, base(inputs_embeds=core.embed_tokens(ids)).logits)
+    assert torch.equal(adapted, base(inputs_embeds=core.embed_text(ids)).logits)
 
 
 @torch.no_grad()
 def test_added_rows_are_as_large_as_those_of_the_base(family):
     core = make_core(family())
-    sizes = core.embed_tokens(torch.tensor([[1, core.table.first]]))[0].norm(dim=-1)
+    sizes = core.embed_text(torch.tensor([[1, core.table.first]]))[0].norm(dim=-1)
     assert 0.05 < sizes[1] / sizes[0] < 1.5
 
 

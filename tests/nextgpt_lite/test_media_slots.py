@@ -55,7 +55,7 @@ def test_each_patch_is_read_at_its_own_placeholder():
     core = patch_core(media_tokens=0)
     media, row = media_of("image", "audio"), ids_of(core, "image", "audio")
     ids, given = torch.tensor([row]), batch_media([media])
-    embedded = core.embed(ids, core.find_media_slots(ids, **given)) - core.embed_tokens(ids)
+    embedded = core.embed_media(core.find_media_slots(ids, **given))
     here = core.table.placeholder_mask(ids)[0]
     torch.testing.assert_close(embedded[0, here], core.input_projection(torch.cat(media)[None])[0])
     assert not embedded[0, ~here].any()

@@ -54,7 +54,7 @@ def test_gate_zero_equals_the_base_model_bit_for_bit(family):
         adapted = core(ids, media_embeddings=torch.randn(1, 2, 16)).logits[..., :BASE]
         base = core.language_model
         base.set_attn_implementation("sdpa")
-        plain = base(inputs_embeds=core.embed_tokens(ids)).logits
+        plain = base(inputs_embeds=core.embed_text(ids)).logits
     assert torch.equal(adapted, plain)
 
 

@@ -4,14 +4,11 @@ import pytest
 import torch
 
 from nextgpt_lite.signal_tokens import (
-    INPUT_MODALITIES,
+    DEFAULT_INPUTS,
     OWN,
     SignalTable,
     add_to_tokenizer,
-    added_tokens,
     check_tokenizer,
-    placeholder,
-    signal_span,
 )
 from train.foundations.language.language_model import train_tokenizer
 
@@ -26,9 +23,8 @@ def base():
 
 
 def test_ids_follow_the_names():
-    assert TABLE.names == added_tokens(COUNTS)
     assert [TABLE.names[i - 100] for i in VIDEO] == ["<video_00>", "<video_01>", "<video_02>"]
-    assert TABLE.placeholders == {m: 100 + i for i, m in enumerate(INPUT_MODALITIES)}
+    assert TABLE.placeholders == {m: 100 + i for i, m in enumerate(DEFAULT_INPUTS)}
     assert TABLE.names[TABLE.first_signal - 100 - 1] == OWN
     assert TABLE.first_signal == IMAGE[0]
 
@@ -59,10 +55,15 @@ def test_spans_are_made_whole_and_mending_is_counted(ids, whole, modalities, rep
 
 
 def test_unknown_modalities_are_refused():
-    with pytest.raises(ValueError, match="unknown modality 'smell': expected one of image"):
-        placeholder("smell")
-    with pytest.raises(ValueError, match="no decoder for modality 'points'"):
-        signal_span("points", 2)
+    with pytest.raises(ValueError, match="unknown input modality 'smell': expected one of image"):
+        TABLE.placeholders_of("smell")
+
+
+def test_input_media_are_a_tables_own():
+    table = SignalTable(100, COUNTS | {"depth": 2}, inputs=("image", "depth"))
+    assert table.names[:3] == ["<image>", "<depth>", OWN]
+    assert table.placeholders == {"image": 100, "depth": 101}
+    assert table.spans["depth"] == range(110, 112)
 
 
 def test_tokens_are_added_behind_the_vocabulary_and_are_single(base):

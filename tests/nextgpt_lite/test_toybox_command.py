@@ -5,9 +5,8 @@ import pytest
 
 from data.manifest import read_manifest
 from data.media.loading import load_medium
-from data.toybox import MODALITIES, parse_tags, render, sample
+from data.toybox import MODALITIES, parse_tags, render, sample, write_toybox
 from nextgpt_lite.cli import main
-from nextgpt_lite.toybox_command import write_toybox
 
 
 def media(record):

@@ -12,7 +12,7 @@ from nextgpt_lite import AnyToAny
 from nextgpt_lite.checkpoint import CheckpointError, new_core, save_core, write_manifest
 from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.conversation import ConversationError
-from nextgpt_lite.generate import generate_ids
+from nextgpt_lite.generate import Sampling, generate
 from nextgpt_lite.inspection.mixtures import mixture
 from nextgpt_lite.media_slots import batch_media
 from tests.tiny_model import medium
@@ -69,8 +69,9 @@ def test_pictures_come_in_as_tokens_and_matter(model):
 def test_a_batch_with_and_without_pictures_equals_one_by_one(model):
     talks = [user(medium("image"), medium("image", 1), "Which?"), user("Hello"), user(medium("image", 2), "And this?")]
     prepared = [model.prepare(talk) for talk in talks]
-    together = generate_ids(model.core, model.tokenizer, prepared, 6)
-    alone = [generate_ids(model.core, model.tokenizer, [one], 6)[0] for one in prepared]
+    requests, end = [(one, Sampling(6)) for one in prepared], model.tokenizer.eos_token_id
+    together = [row.ids for row in generate(model.core, end, requests)]
+    alone = [generate(model.core, end, [one])[0].ids for one in requests]
     assert together == alone
 
 

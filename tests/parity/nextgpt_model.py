@@ -13,13 +13,13 @@ from transformers import LlamaConfig
 from adapters import TransformerProjection
 from adapters.output_projection import LEGACY_NAMES
 from nextgpt_lite.config import CoreConfig
-from nextgpt_lite.generate import signal_conditions
 from nextgpt_lite.model import AnyToAnyCore, caption_loss, language_loss
 from nextgpt_lite.released_weights.prompts import legacy
 from nextgpt_lite.signal_tokens import SignalTable
 from tests.parity.cases import GOLDEN, Case, Comparison
 from tests.parity.nextgpt_formula import by_formula, fill, noise
 from tests.parity.nextgpt_prompts import LEGACY_EXTRA, LEGACY_TURNS, counts_of, equal, tokenizer_of
+from tests.teacher_forced import forced_conditions
 
 LOSS = 1e-4
 SHORT = {"image": "img", "video": "vid", "audio": "aud"}
@@ -127,8 +127,10 @@ def generation(case: Case) -> Iterator[Comparison]:
     first = [next(at for at, i in enumerate(row) if i >= model.core.table.first_signal) for row in full]
     completed = [model.core.table.complete(row[at:]) for row, at in zip(full, first, strict=True)]
     yield equal("whole spans are left as they are", [repaired for *_, repaired in completed], [0] * len(full))
-    prompts = [(row[:at], [], 0) for row, at in zip(full, first, strict=True)]
-    forced = signal_conditions(model.core, prompts, [reply for reply, *_ in completed])
+    forced = [
+        forced_conditions(model.core, row[:at], [], reply)
+        for row, at, (reply, *_) in zip(full, first, completed, strict=True)
+    ]
     hidden = stepwise(model.core, torch.tensor(full))
     for modality, reference in references.items():
         length = condition_shape(model.core.output_projections[modality])[0]

@@ -12,7 +12,7 @@ from tokenizers.pre_tokenizers import Metaspace
 from transformers import PreTrainedTokenizerFast
 
 from nextgpt_lite.released_weights.prompts import legacy, vicuna
-from nextgpt_lite.signal_tokens import OUTPUT_MODALITIES, SignalTable, add_to_tokenizer
+from nextgpt_lite.signal_tokens import SignalTable, add_to_tokenizer
 from tests.parity.cases import Case, Comparison
 
 SEPARATOR = "\u2581"
@@ -30,7 +30,9 @@ LEGACY_EXTRA = ("<Img>", "</Img>")
 
 def counts_of(vocab: dict[str, int]) -> dict[str, int]:
     """Signal tokens of each modality in a vocabulary."""
-    return {modality: sum(token.startswith(f"<{modality}_") for token in vocab) for modality in OUTPUT_MODALITIES}
+    return {
+        modality: sum(token.startswith(f"<{modality}_") for token in vocab) for modality in ("image", "video", "audio")
+    }
 
 
 def tokenizer_of(vocab: dict[str, int], extra: tuple[str, ...] = ()) -> tuple[PreTrainedTokenizerFast, SignalTable]:

@@ -5,10 +5,10 @@ import torch
 
 from adapters.visual_cache import VisualCache
 from data.media.loading import load_medium
+from data.toybox import write_toybox
 from nextgpt_lite import AnyToAny
 from nextgpt_lite.cli import main
 from nextgpt_lite.commands.cache import image_paths
-from nextgpt_lite.toybox_command import write_toybox
 
 
 @pytest.fixture(scope="module")

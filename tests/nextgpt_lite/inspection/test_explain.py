@@ -6,8 +6,8 @@ import torch
 from torch.nn import functional
 
 from nextgpt_lite.any_to_any import Reply, ReplyMedium
-from nextgpt_lite.generate import signal_conditions
 from nextgpt_lite.inspection.explain import _observed_pass, caption_of, explain, gates, neighbours
+from tests.teacher_forced import forced_conditions
 from tests.tiny_model import medium
 
 ASKED = [
@@ -96,7 +96,8 @@ def test_conditions_are_those_that_drive_the_decoders(tiny_model, seen):
     words = tiny_model.tokenizer("Here is a red bell.")["input_ids"]
     spans = tiny_model.table.spans
     ids = [*words, *spans["image"], *spans["audio"]]
-    [expected] = signal_conditions(tiny_model.core, [tiny_model.prepare(ASKED)], [ids])
+    prompt, media, _ = tiny_model.prepare(ASKED)
+    expected = forced_conditions(tiny_model.core, prompt, media, ids)
     assert [check.modality for check in seen.conditions] == ["image", "audio"]
     for check in seen.conditions:
         np.testing.assert_allclose(check.condition, expected[check.modality][0].numpy(), atol=1e-5)

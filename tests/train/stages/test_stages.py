@@ -9,8 +9,7 @@ from safetensors.torch import load_file
 
 from encoders.media_encoder import MediaEncoder
 from nextgpt_lite.checkpoint import load_core, trained_state
-from nextgpt_lite.generate import signal_conditions
-from nextgpt_lite.signal_tokens import OUTPUT_MODALITIES
+from tests.teacher_forced import forced_conditions
 from tests.tiny_model import medium
 from tests.train.short_recipes import STAGES, stage
 from train.dialogues.records import messages_of, toybox_dialogues
@@ -94,7 +93,7 @@ def test_signal_tokens_are_asked_for_the_words_of_their_caption(task):
     table = task.model.core.table
     data = mixed_rows(task)
     batch = task.batch(data.rows, data.embeddings)
-    for modality in OUTPUT_MODALITIES:
+    for modality in ("image", "video", "audio"):
         captions = [caption for row in data.rows for caption in row.captions[modality]]
         count = table.counts[modality]
         assert batch[f"words_{modality}"].shape == (len(captions), count)
@@ -103,7 +102,9 @@ def test_signal_tokens_are_asked_for_the_words_of_their_caption(task):
             known = [word if word in task.words else "" for word in caption.split()[:count]]
             assert [names[label] for label in labels] == known + [""] * (count - len(known))
     losses = task.model(**batch)
-    parts = losses["language"] + sum(2.0 * losses[f"caption_{m}"] + losses[f"words_{m}"] for m in OUTPUT_MODALITIES)
+    parts = losses["language"] + sum(
+        2.0 * losses[f"caption_{m}"] + losses[f"words_{m}"] for m in ("image", "video", "audio")
+    )
     torch.testing.assert_close(losses["loss"], parts)
 
 
@@ -124,7 +125,7 @@ def test_conditions_of_a_batch_are_those_of_each_span_alone(task):
     core, data = task.model.core, mixed_rows(task)
     batch = task.batch(data.rows, data.embeddings)
     hidden = core(batch["input_ids"], media_embeddings=batch["media_embeddings"]).last_hidden_state
-    for modality in OUTPUT_MODALITIES:
+    for modality in ("image", "video", "audio"):
         together = list(core.conditions(batch["input_ids"], hidden, modality))
         targets = list(batch.get(f"target_{modality}", []))
         assert len(together) == len(targets)
@@ -136,7 +137,7 @@ def test_conditions_of_a_batch_are_those_of_each_span_alone(task):
             assert len(starts) == len(row.captions[modality])
             for start, caption in zip(starts, row.captions[modality], strict=True):
                 part = slice(start, start + core.table.counts[modality])
-                own = core.output_projections[modality](alone[:, part], core.embed_tokens(ids)[:, part])
+                own = core.output_projections[modality](alone[:, part], core.embed_text(ids)[:, part])
                 torch.testing.assert_close(together.pop(0), own[0], atol=1e-5, rtol=1e-4)
                 wanted = task.decoders[modality].encode_caption([caption])[0]
                 torch.testing.assert_close(targets.pop(0), wanted, atol=2e-3, rtol=2e-3)
@@ -169,7 +170,7 @@ def test_teacher_forcing_equals_generation(task):
 
     ids, _, _ = encode([{"role": "user", "content": parts}], task.tokenizer, table)
     reply = [*task.tokenizer("Here is a bell.")["input_ids"], *table.spans["video"], *table.spans["image"]]
-    [found] = signal_conditions(core, [(ids, media, 0)], [reply])
+    found = forced_conditions(core, ids, media, reply)
 
     cached = core(torch.tensor([ids]), media_embeddings=media[None], use_cache=True)
     states = []
@@ -188,7 +189,7 @@ def test_teacher_forcing_equals_generation(task):
 
 def test_training_rows_are_what_chat_reads(task, tiny_model):
     """The ids before a reply in a training row are those that chat hands to the model for the same messages."""
-    from data.toybox.dialogues.stream import dialogue
+    from data.toybox import dialogue
     from nextgpt_lite.conversation import encode
 
     table = task.model.core.table
