@@ -1,4 +1,4 @@
-"""The reference that the generator is compared with: one teacher-forced pass of the whole core over prompt and reply."""
+"""The reference that the generator is compared with: one teacher-forced pass of the core over prompt and reply."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from data.media.loading import Medium, load_medium
 from data.media.saving import save_medium
-from nextgpt_lite.commands.chat import write_media
+from nextgpt_lite.conversation_media import write_reply_media
 from tests.tiny_model import medium, saying
 
 ROOT = Path(__file__).parents[3]
@@ -105,7 +105,7 @@ def test_media_of_a_reply_are_written_and_named(tiny_model, tmp_path):
     messages = [{"role": "user", "content": "Draw, film and play."}]
     with saying(tiny_model, [messages], [("image", "video", "audio")]):
         reply = tiny_model.chat(messages, steps=1)
-    written = write_media(reply, tmp_path / "made", turn=2)
+    written = write_reply_media(reply, tmp_path / "made", turn=2)
     assert [made["modality"] for made in written] == ["image", "video", "audio"]
     assert [made["signal_tokens"] for made in written] == [2, 3, 2]
     assert [Path(made["path"]).name for made in written] == [

@@ -1,0 +1,140 @@
+"""The media of conversations as files: what users attach becomes content parts, what replies hold becomes files."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data.media.decoding_pool import DecodingPool
+from data.media.file_formats import EXTENSIONS
+from data.media.loading import UPLOAD_LIMITS, Limits, MediaError, Medium, load_medium
+from data.media.saving import save_medium
+from data.modalities import MODALITIES
+from nextgpt_lite.conversation import ConversationError
+
+if TYPE_CHECKING:
+    from nextgpt_lite.reply import Reply, ReplyMedium
+
+#: What is wrong with messages, their files or a model folder: each says it in one sentence.
+CHAT_ERRORS = (ValueError, OSError)
+#: The extensions of files that can be attached, and the most bytes that one file may have.
+ACCEPTED, MAX_BYTES = tuple(EXTENSIONS), UPLOAD_LIMITS.bytes
+#: Files that browsers show as they are; others are converted for them.
+BROWSER_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".wav", ".mp3", ".flac", ".ogg", ".mp4", ".webm")
+#: Written videos are enlarged and repeated this many times: small and short ones are hard to see in a player.
+VIDEO_SCALE = {"upscale": 2, "repeat": 2}
+#: Videos up to this many pixels on their long side are enlarged when they are converted for browsers.
+SMALL_VIDEO = 256
+
+
+def media_part(medium: Medium) -> dict[str, Any]:
+    """A loaded medium as a content part."""
+    return {"type": medium.modality, "array": medium.array, "rate": medium.rate}
+
+
+def read_conversation(path: Path) -> list[dict[str, Any]]:
+    """Messages of a JSON file, ``{"messages": [...]}`` or a list; media are loaded from paths beside the file."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConversationError(f"no conversation at {path}") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ConversationError(f"{path} is not a readable JSON file: {error}") from error
+    messages = values.get("messages") if isinstance(values, dict) else values
+    if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
+        raise ConversationError(f"{path} holds no list of messages")
+    return [_with_media(message, path.parent) for message in messages]
+
+
+def _with_media(message: dict[str, Any], folder: Path) -> dict[str, Any]:
+    content = message.get("content")
+    if not isinstance(content, list):
+        return message
+    return {**message, "content": [_loaded(part, folder) for part in content]}
+
+
+def _loaded(part: Any, folder: Path) -> Any:
+    if not isinstance(part, dict) or "path" not in part:
+        return part
+    path = (folder / str(part["path"])).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise ConversationError(f"{part['path']} leaves the folder of the conversation file")
+    medium = load_medium(path)
+    if medium.modality != part.get("type"):
+        raise ConversationError(f"{part['path']} is of type {medium.modality}, not {part.get('type')!r}")
+    return media_part(medium)
+
+
+def attach(path: Path, folder: Path, number: int) -> tuple[dict[str, Any], Path]:
+    """A user's file -> (content part for the model, file for the browser). MediaError for a file that is refused.
+
+    The file for the browser is the given one where browsers show it, else ``folder``/attached-``number``.
+    """
+    medium = load_medium(path, UPLOAD_LIMITS)
+    if path.suffix.lower() in BROWSER_SUFFIXES:
+        return media_part(medium), path
+    entry, shown = MODALITIES[medium.modality], medium
+    if not entry.shown_by_browsers:
+        shown = Medium("image", entry.preview(medium.array))
+    target = folder / f"attached-{number}{MODALITIES[shown.modality].suffix}"
+    small = shown.modality == "video" and max(shown.array.shape[1:3]) <= SMALL_VIDEO
+    return media_part(medium), save_medium(shown, target, **(VIDEO_SCALE if small else {}))
+
+
+class UploadReader:
+    """Reads untrusted uploads of many users: ``limits`` on each file, few decoding processes at once."""
+
+    def __init__(self, limits: Limits = UPLOAD_LIMITS, processes: int = 2) -> None:
+        self.limits = limits
+        self._pool = DecodingPool(processes) if hasattr(os, "fork") else None
+
+    def read(self, path: Path, name: str, wanted: str | None = None) -> dict[str, Any]:
+        """The file at ``path`` as a content part. MediaError, which calls it ``name``, for a file that is refused.
+
+        ``wanted`` is the modality that it must have.
+        """
+        try:
+            medium = load_medium(path, self.limits, self._pool.decode if self._pool else None)
+        except MediaError as error:
+            raise MediaError(str(error).replace(str(path), name).replace(path.name, name)) from None
+        if wanted and medium.modality != wanted:
+            raise MediaError(f"{name} holds {medium.modality}, not {wanted}")
+        return media_part(medium)
+
+    def close(self) -> None:
+        if self._pool:
+            self._pool.close()
+
+
+def upload_suffix(name: str) -> str:
+    """The extension of a file's name, in lower case; empty without one. MediaError where no readable format has it."""
+    suffix = Path(name).suffix.lower()
+    if suffix and suffix not in EXTENSIONS:
+        raise MediaError(f"{suffix} files are not read; known are {' '.join(sorted(EXTENSIONS))}")
+    return suffix
+
+
+def write_reply_medium(medium: ReplyMedium, path: Path) -> Path:
+    """Write a medium of a reply so that browsers show it; ``path`` gets the modality's suffix. Returns where it is."""
+    scale = VIDEO_SCALE if medium.modality == "video" else {}
+    target = path.with_name(path.name + MODALITIES[medium.modality].suffix)
+    return save_medium(Medium(medium.modality, medium.array, medium.rate), target, **scale)
+
+
+def write_reply_media(reply: Reply, folder: Path, turn: int) -> list[dict[str, Any]]:
+    """Write a reply's media as reply-TURN-N-MODALITY files; returns where, with their numbers of signal tokens."""
+    written = []
+    for number, medium in enumerate(reply.media, 1):
+        folder.mkdir(parents=True, exist_ok=True)
+        path = write_reply_medium(medium, folder / f"reply-{turn}-{number}-{medium.modality}")
+        written.append({"modality": medium.modality, "path": str(path), "signal_tokens": medium.signal_tokens})
+    return written
+
+
+def reply_medium_bytes(medium: ReplyMedium) -> bytes:
+    """A medium of a reply as the bytes of a file in its modality's format (``data.modalities``)."""
+    with tempfile.TemporaryDirectory() as folder:
+        return write_reply_medium(medium, Path(folder) / "medium").read_bytes()
