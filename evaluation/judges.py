@@ -1,30 +1,39 @@
 """Judges: small classifiers of an attribute, trained on the files of a manifest and apart from the model.
 
-What oracles are to Toybox, judges are to data of one's own. They share no weights with the model that they judge.
+Judges are for your own data what oracles are for Toybox. They share no weights with the model that they judge.
 
     nextgpt-lite train train/recipes/judge_image.yaml task_settings.data=digits/train.jsonl model=runs/digits
     nextgpt-lite evaluate own_data --data digits/test.jsonl --judge runs/digits/judges --model runs/digits
 
-Shapes: B batch, C channels, N audio samples, M mel bands, T mel frames.
+Shapes: B batch, C channels, H height, W width, N audio samples, M mel bands, T mel frames.
 """
 
 from __future__ import annotations
 
 import json
-import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
-from evaluation.oracles import Residual, convolution, log_mel, resize, scale_mel, scale_pixels
+from evaluation.classifiers import (
+    Residual,
+    audio_inputs,
+    classifier_array,
+    convolution,
+    image_inputs,
+    save_classifier,
+)
+from nextgpt_lite import Reply
 
 MODALITIES = ("image", "audio")
-SIDE, SAMPLES = 32, 32_000
+IMAGE_SIZE = 32
 WIDTH = 24
 
 
@@ -50,7 +59,7 @@ class JudgeNetwork(nn.Module):
         self.head = nn.Sequential(nn.Dropout(0.1), nn.Linear(8 * width, classes))
 
     def scores(self, inputs: torch.Tensor) -> torch.Tensor:
-        """(B, classes)."""
+        """(B, C, H, W) -> (B, classes)."""
         maps = self.body(inputs.contiguous(memory_format=torch.channels_last))
         return self.head(torch.cat((maps.mean((2, 3)), maps.amax((2, 3))), 1)).float()
 
@@ -60,12 +69,9 @@ class JudgeNetwork(nn.Module):
         return {"loss": F.cross_entropy(scores, labels, label_smoothing=0.05), "right": right}
 
 
-def prepare(modality: str, arrays: list[np.ndarray]) -> torch.Tensor:
+def prepare(modality: str, arrays: Sequence[np.ndarray]) -> torch.Tensor:
     """image uint8 (H, W, 3) -> (B, 3, 32, 32); audio float32 (N,) at 16 kHz, its first two seconds -> (B, 1, M, T)."""
-    if modality == "image":
-        return scale_pixels(torch.cat([resize(torch.from_numpy(array).movedim(-1, 0)[None], SIDE) for array in arrays]))
-    waves = [np.pad(array[:SAMPLES], (0, max(0, SAMPLES - len(array)))) for array in arrays]
-    return scale_mel(log_mel(torch.from_numpy(np.stack(waves)).float()))
+    return image_inputs(arrays, IMAGE_SIZE) if modality == "image" else audio_inputs(arrays)
 
 
 class Judge:
@@ -76,7 +82,7 @@ class Judge:
         self.modality = network.modality
 
     @torch.inference_mode()
-    def predict(self, arrays: list[np.ndarray], batch_size: int = 64) -> list[str]:
+    def predict(self, arrays: Sequence[np.ndarray], batch_size: int = 64) -> list[str]:
         """One value for each array (forms: :func:`prepare`)."""
         best: list[int] = []
         for start in range(0, len(arrays), batch_size):
@@ -84,15 +90,20 @@ class Judge:
             best += self.network.scores(inputs).argmax(1).tolist()
         return [self.classes[number] for number in best]
 
+    def says(self, text: str, truth: str) -> bool:
+        """Whether a text names the true value and no other."""
+        named = {v for v in self.classes if re.search(rf"(?<!\w){re.escape(v)}(?!\w)", text, re.IGNORECASE)}
+        return named == {truth}
+
+    def shows(self, reply: Reply, truth: str) -> bool:
+        """Whether the first medium of this modality in a reply shows the true value; False where there is none."""
+        arrays = [classifier_array(medium) for medium in reply.media if medium.modality == self.modality]
+        return bool(arrays) and self.predict(arrays[:1]) == [truth]
+
     def save_pretrained(self, folder: Path) -> None:
-        """Write ``<modality>.safetensors`` and ``<modality>.json``, each aside first and then renamed."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Write ``<modality>.safetensors`` and ``<modality>.json``."""
         config = {"modality": self.modality, "width": self.network.width, "attribute": self.attribute}
-        aside = folder / f".{os.getpid()}.{self.modality}"
-        save_file({name: value.contiguous() for name, value in self.network.state_dict().items()}, aside)
-        os.replace(aside, folder / f"{self.modality}.safetensors")
-        aside.write_text(json.dumps(config | {"classes": self.classes}, indent=2) + "\n", encoding="utf-8")
-        os.replace(aside, folder / f"{self.modality}.json")
+        save_classifier(folder, self.modality, self.network.state_dict(), config | {"classes": self.classes})
 
     @classmethod
     def from_pretrained(cls, folder: Path, modality: str) -> Judge:
@@ -102,7 +113,7 @@ class Judge:
             classes = tuple(config["classes"])
             network = JudgeNetwork(config["modality"], len(classes), config["width"])
             network.load_state_dict(load_file(folder / f"{modality}.safetensors"))
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise ValueError(f"the judge of {modality} in {folder} cannot be read: {error}") from error
         return cls(network, config["attribute"], classes)
 
@@ -113,6 +124,6 @@ def load_judges(folder: Path) -> dict[str, Judge]:
     if not judges:
         raise ValueError(f"no judge in {folder}: train the recipes judge_image and judge_audio first")
     if len({(judge.attribute, judge.classes) for judge in judges.values()}) > 1:
-        told = "; ".join(f"{name}: {judge.attribute} of {len(judge.classes)}" for name, judge in judges.items())
-        raise ValueError(f"the judges in {folder} judge different things: {told}")
+        found = "; ".join(f"{name}: {judge.attribute} of {len(judge.classes)}" for name, judge in judges.items())
+        raise ValueError(f"the judges in {folder} judge different things: {found}")
     return judges

@@ -14,7 +14,7 @@ Passkeys: ``count`` documents of exactly L tokens, the keys at depths spread eve
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,33 +24,34 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from data.passkey import PasskeyDocument, PasskeyWriter, draw_key
 from data.texts import SPLIT, Text, hashes, read_texts
-from evaluation.long_context_report import report_html
-from evaluation.report import write_aside, write_results
+from evaluation import Progress, Settings, no_progress
+from evaluation.chart import line_chart
+from evaluation.report import write_report
+from evaluation.statistics import Verdict
 from nextgpt_lite.checkpoint import component_hash
 from nextgpt_lite.long_context.merge import merged_model
 from nextgpt_lite.long_context.reading import final_losses, tells_passkey
 
-LENGTHS = (512, 1024, 2048, 4096, 8192)
-COUNT = 20
 SCORED = 256  # tokens at the end of a window
+PASSKEY_LENGTHS, LEAST_PASSKEY = ("4096", "8192"), 0.9
+TITLES = {"perplexity": "perplexity (lower is better)", "passkey": "passkey accuracy"}
 
-Progress = Callable[[str, int, int], None]
 
-
-def evaluate(
-    folder: Path, data: Path, lengths: Sequence[int], count: int, seed: int, out: Path, progress: Progress | None = None
-) -> dict[str, Any]:
-    """Measure the model in ``folder`` on ``data``, write results.json and report.html into ``out``; the results.
+def run(settings: Settings, progress: Progress = no_progress) -> str:
+    """Measure the model on the texts, write the suite's files; the table to print.
 
     ValueError before anything is written: for a folder that is no such model, for lengths that are too short to score,
     and where no held-out text is as long as the longest length.
     """
+    if settings.data is None:
+        raise ValueError("long_context reads texts that the model was not trained on: give --data FOLDER")
+    folder, count, seed = Path(settings.model), settings.count, settings.seed
     check_folder(folder)
-    lengths = sorted(set(lengths))
+    lengths = sorted(set(settings.lengths))
     tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
     writer = PasskeyWriter(lambda text: tokenizer(text, add_special_tokens=False)["input_ids"])
     check_lengths(lengths, writer.shortest)
-    texts = held_out_texts(folder, data)
+    texts = held_out_texts(folder, settings.data)
     windows = windows_of([tokenizer(text.content)["input_ids"] for text in texts], lengths[-1], count, seed)
     documents = {length: documents_of(writer, length, count, seed) for length in lengths}
     metrics = {name: measure(name, model, windows, documents, progress) for name, model in models_of(folder)}
@@ -63,16 +64,15 @@ def evaluate(
         "count": count,
         "metrics": metrics,
     }
-    write_results(results, out)
-    write_aside(out / "report.html", report_html(results))
-    return results
+    values = {"verdicts": verdicts(metrics), "charts": charts(metrics), "titles": TITLES}
+    return write_report(settings.out, "long_context", results, **values)
 
 
 def check_folder(folder: Path) -> None:
     """ValueError where ``folder`` lacks what a measured model needs."""
     for name in ("tokenizer", "language_model", SPLIT):
         if not (folder / name).exists():
-            raise ValueError(f"{folder} lacks {name}: expected a folder that the recipe text_language_model has made")
+            raise ValueError(f"{folder} lacks {name}: expected a folder that the recipe text_language_model wrote")
 
 
 def check_lengths(lengths: Sequence[int], shortest_document: int) -> None:
@@ -84,7 +84,7 @@ def check_lengths(lengths: Sequence[int], shortest_document: int) -> None:
 
 
 def held_out_texts(folder: Path, data: Path) -> list[Text]:
-    """The texts in ``data`` that the model was not trained on, told by their hashes."""
+    """The texts in ``data`` that the model was not trained on, by their hashes."""
     trained_on = hashes(folder, "trained_on")
     texts = [text for text in read_texts(data) if text.sha256 not in trained_on]
     if not texts:
@@ -93,7 +93,7 @@ def held_out_texts(folder: Path, data: Path) -> list[Text]:
 
 
 def windows_of(rows: Sequence[Sequence[int]], length: int, count: int, seed: int) -> list[torch.Tensor]:
-    """``count`` windows (length,) of rows of ids, each inside one row, their ends spread over all places there are.
+    """``count`` windows (length,) of rows of ids, each inside one row, their starts spread over all possible places.
 
     A window is drawn in each of ``count`` equal stretches of places.
     """
@@ -130,24 +130,23 @@ def measure(
     model: PreTrainedModel,
     windows: list[torch.Tensor],
     documents: dict[int, list[PasskeyDocument]],
-    progress: Progress | None,
+    progress: Progress,
 ) -> dict[str, Any]:
-    """Perplexity and share of passkeys told by length (as text, as JSON keys are), and the depths of keys not told."""
+    """Perplexity and passkey accuracy by length (a string, as JSON keys are), and the depths of missed keys."""
     metrics: dict[str, Any] = {"perplexity": {}, "passkey": {}, "missed_depths": {}}
     done, total = 0, sum(len(windows) + len(row) for row in documents.values())
     for length, row in documents.items():
-        losses, told = [], []
+        losses, right = [], []
         for item in (*windows, *row):
             if isinstance(item, PasskeyDocument):
-                told.append(tells_passkey(model, item))
+                right.append(tells_passkey(model, item))
             else:
                 losses.append(final_losses(model, item[-length:], SCORED))
             done += 1
-            if progress:
-                progress(name, done, total)
+            progress(name, done, total)
         metrics["perplexity"][str(length)] = float(torch.cat(losses).mean().exp())
-        metrics["passkey"][str(length)] = sum(told) / len(told)
-        metrics["missed_depths"][str(length)] = [(i + 0.5) / len(told) for i, right in enumerate(told) if not right]
+        metrics["passkey"][str(length)] = sum(right) / len(right)
+        metrics["missed_depths"][str(length)] = [(i + 0.5) / len(right) for i, hit in enumerate(right) if not hit]
     return metrics
 
 
@@ -155,3 +154,34 @@ def model_hash(folder: Path) -> str:
     """Hash of all that was measured: tokenizer, base and, where there is one, adapter."""
     parts = [folder / name for name in ("tokenizer", "language_model", "context_adapter")]
     return hashlib.sha256("".join(component_hash(part) for part in parts if part.is_dir()).encode()).hexdigest()
+
+
+def verdicts(metrics: dict[str, Any]) -> list[Verdict]:
+    """Those of the extended model; nothing where there is none or but one length.
+
+    Its perplexity at the longest length must be no worse than at the shortest, its own there and the base's.
+    """
+    if "after" not in metrics or len(metrics["after"]["perplexity"]) < 2:
+        return []
+    after = metrics["after"]
+    shortest, *_, longest = after["perplexity"]
+    value = after["perplexity"][longest]
+    rows = []
+    for name in ("before", "after"):
+        most = metrics[name]["perplexity"][shortest]
+        what = f"perplexity at {longest} tokens; at {shortest} {name} extension"
+        rows.append(Verdict(what, value, most, value <= most))
+    for length in PASSKEY_LENGTHS:
+        if length in after["passkey"]:
+            share = after["passkey"][length]
+            rows.append(Verdict(f"passkey accuracy at {length} tokens", share, LEAST_PASSKEY, share >= LEAST_PASSKEY))
+    return rows
+
+
+def charts(metrics: dict[str, Any]) -> list[dict[str, Any]]:
+    """A chart of each metric: a line for each model, lengths across."""
+    charts = []
+    for name, title in TITLES.items():
+        lines = {when: [(int(length), v) for length, v in m[name].items()] for when, m in metrics.items()}
+        charts.append(line_chart(title, lines, logarithmic=name == "perplexity"))
+    return charts

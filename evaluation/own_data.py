@@ -5,16 +5,15 @@
 Every turn of the assistant in the manifest is a question: the model gets the messages before it, and its reply is
 compared with the manifest's. No oracle knows what these media show, so a generated medium is compared by the encoder:
 by the cosine to the manifest's own medium, and by whether that one, of all media of its kind in the manifest, is the
-nearest. Judges that were trained on such files (evaluation.judges) say more, see evaluation.judged_replies.
+nearest. Judges that were trained on such files (evaluation.judges) say more.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -22,13 +21,12 @@ from torch.nn import functional
 
 from data.atomic import hash_file
 from data.manifest import Record, read_manifest
-from data.media_intake import load_medium
+from data.media.loading import load_medium
 from data.modalities import MODALITIES
-from evaluation.judged_replies import JudgedReply, judge_replies
+from evaluation import Progress, Settings, no_progress
 from evaluation.judges import Judge, load_judges
 from evaluation.report import ShownConversation, write_report
-from evaluation.settings import Progress, Settings
-from evaluation.statistics import Tally, flat, mean, number, routing
+from evaluation.statistics import Tally, mean, routing
 from nextgpt_lite import AnyToAny, Reply
 from nextgpt_lite.threads import set_num_threads
 
@@ -64,7 +62,7 @@ class Answer:
 
     question: Question
     reply: Reply
-    similarity: list[Similarity]
+    similarity: list[Similarity] = field(default_factory=list)
 
     @property
     def generated(self) -> list[str]:
@@ -72,60 +70,31 @@ class Answer:
         return [medium.modality for medium in self.reply.media]
 
 
-def run(settings: Settings, progress: Progress | None = None) -> str:
-    """Run the suite and write its files; one metric a line, to print."""
+def run(settings: Settings, progress: Progress = no_progress) -> str:
+    """Run ``count`` conversations, evenly spread over the manifest, and write the suite's files; the text to print.
+
+    Raises data.manifest.FormatError or data.media.loading.MediaError at the first record that cannot be read, before a
+    model is loaded and before anything is written.
+    """
     if settings.data is None:
         raise ValueError("own_data and --judge need --data MANIFEST.jsonl")
-    for _ in read_manifest(settings.data):  # a bad line is reported before a model is loaded
-        pass
+    records = evenly_spread(list(read_manifest(settings.data)), settings.count)
     judges = load_judges(settings.judge) if settings.judge is not None else None
     model = set_num_threads(AnyToAny.from_pretrained(settings.model))
-    results = evaluate(model, settings.data, settings.count, settings.seed, settings.out, progress, judges)
-    lines = [f"suite {results['suite']}, {results['count']} conversations, seed {results['seed']}", ""]
-    return "\n".join(lines + [f"{name:<40}{number(value):>8}" for name, value in flat(results["metrics"])])
-
-
-def evaluate(
-    model: AnyToAny,
-    manifest: Path,
-    count: int,
-    seed: int,
-    out: Path,
-    progress: Progress | None = None,
-    judges: dict[str, Judge] | None = None,
-) -> dict[str, Any]:
-    """Run ``count`` conversations, evenly spread over ``manifest``; write results.json and report.html into ``out``.
-
-    Raises data.manifest.FormatError or data.media_intake.MediaError at the first record that cannot be read, before
-    anything is written.
-    """
-    records = evenly_spread(list(read_manifest(manifest)), count)
     questions = [question for record in records for question in questions_of(record)]
     if not questions:
-        raise ValueError(f"{manifest} holds no turn of an assistant: there is nothing to compare replies with")
-    replies = []
-    for index, question in enumerate(questions):
-        replies.append(model.chat(question.messages, seed=seed + index))
-        if progress:
-            progress("conversations", index + 1, len(questions))
-    answers = compare(model, questions, replies)
-    metrics = measure(answers)
-    if judges:
-        judged = (
-            JudgedReply(a.question.messages, a.question.requested, a.question.attributes, a.reply) for a in answers
-        )
-        metrics["judged"] = judge_replies(judged, judges)
+        raise ValueError(f"{settings.data} holds no turn of an assistant: there is nothing to compare replies with")
+    answers = answer_questions(model, questions, settings.seed, progress)
     results = {
         "suite": "own_data",
         "model": {"hash": model.hash},
-        "data": {"hash": hash_file(manifest)},
-        "seed": seed,
+        "data": {"hash": hash_file(settings.data)},
+        "seed": settings.seed,
         "count": len(records),
-        "metrics": metrics,
+        "metrics": measure(answers) | ({"judged": judge_replies(answers, judges)} if judges else {}),
     }
     shown = [shown_conversation(answer) for answer in answers[:MAX_SHOWN]]
-    write_report(out, "own_data.html", results, conversations=shown)
-    return results
+    return write_report(settings.out, "own_data", results, conversations=shown)
 
 
 def evenly_spread(records: Sequence[Record], count: int) -> Sequence[Record]:
@@ -153,19 +122,40 @@ def with_array(part: dict[str, Any]) -> dict[str, Any]:
     return {"type": medium.modality, "array": medium.array, "rate": medium.rate}
 
 
+def answer_questions(
+    model: AnyToAny, questions: list[Question], seed: int, progress: Progress = no_progress
+) -> list[Answer]:
+    """The model's replies, compared with the manifest's."""
+    replies = []
+    for index, question in enumerate(questions):
+        replies.append(model.chat(question.messages, seed=seed + index))
+        progress("conversations", index + 1, len(questions))
+    return compare(model, questions, replies)
+
+
 def compare(model: AnyToAny, questions: list[Question], replies: list[Reply]) -> list[Answer]:
-    """Each reply beside its question, media compared by the encoder's embeddings.
+    """Each reply beside its question, media compared by the encoder's embeddings, kind by kind and in order.
 
     Media that are captions alone, and kinds that the model's encoder does not read, are not compared.
     """
-    readable = [kind for kind in MODALITIES if kind in model.encoder.modalities]
-    known = {kind: [p for q in questions for p in q.media if p["type"] == kind and "array" in p] for kind in readable}
-    gallery = {kind: torch.stack([embedding_of(model, p) for p in parts]) for kind, parts in known.items() if parts}
-    rows = {id(part): row for parts in known.values() for row, part in enumerate(parts)}
-    return [
-        Answer(question, reply, list(_similarities(model, question, reply, gallery, rows)))
-        for question, reply in zip(questions, replies, strict=True)
-    ]
+    answers = [Answer(question, reply) for question, reply in zip(questions, replies, strict=True)]
+    for kind in (kind for kind in MODALITIES if kind in model.encoder.modalities):
+        known = [part for q in questions for part in q.media if part["type"] == kind and "array" in part]
+        if not known:
+            continue
+        gallery = torch.stack([embedding_of(model, part) for part in known])  # (N, E)
+        row = -1
+        for answer in answers:
+            expected = [part for part in answer.question.media if part["type"] == kind]
+            made = [medium for medium in answer.reply.media if medium.modality == kind]
+            for number, part in enumerate(expected):
+                row += "array" in part
+                if "array" in part and number < len(made):  # one too many or too few is a matter of routing
+                    medium = {"type": kind, "array": made[number].array, "rate": made[number].rate}
+                    cosines = gallery @ embedding_of(model, medium)
+                    nearest = bool(cosines.argmax() == row) if len(known) > 1 else None
+                    answer.similarity.append(Similarity(kind, float(cosines[row]), nearest))
+    return answers
 
 
 @torch.no_grad()
@@ -179,21 +169,6 @@ def embedding_of(model: AnyToAny, part: dict[str, Any]) -> torch.Tensor:
     if model.core.config.visual:
         return functional.normalize(encoder.patches(part["type"], batch)[0][0].float(), dim=-1)
     return encoder.embed(part["type"], batch)[0]
-
-
-def _similarities(
-    model: AnyToAny, question: Question, reply: Reply, gallery: dict[str, torch.Tensor], rows: dict[int, int]
-) -> Iterator[Similarity]:
-    """For the media of a reply that were requested, kind by kind in order."""
-    for kind, embeddings in gallery.items():
-        expected = [part for part in question.media if part["type"] == kind]
-        made = [medium for medium in reply.media if medium.modality == kind]
-        for part, medium in zip(expected, made, strict=False):  # one too many or too few is a matter of routing
-            if id(part) not in rows:
-                continue
-            cosines = embeddings @ embedding_of(model, {"type": kind, "array": medium.array, "rate": medium.rate})
-            own = rows[id(part)]
-            yield Similarity(kind, float(cosines[own]), bool(cosines.argmax() == own) if len(cosines) > 1 else None)
 
 
 def measure(answers: list[Answer]) -> dict[str, Any]:
@@ -213,6 +188,32 @@ def measure(answers: list[Answer]) -> dict[str, Any]:
         cosine = mean(each.cosine for each in found)
         metrics[kind] = {"cosine": cosine, "nearest": nearest.share, "made": len(found)}
     return metrics
+
+
+def judge_replies(answers: Iterable[Answer], judges: dict[str, Judge]) -> dict[str, dict[str, float | int | None]]:
+    """{cell: {"right": share, "count"}}: whether what was said and generated is what the manifest says it is.
+
+    A reply counts under its cell, "audio->image" say: what the user has shown so far, and what the manifest's reply
+    holds. Records whose ``meta.attributes`` do not name what the judges judge are left out.
+    """
+    tallies: dict[str, Tally] = defaultdict(Tally)
+    any_judge = next(iter(judges.values()))  # all of them judge the same attribute
+    for answer in answers:
+        requested, truth = answer.question.requested, answer.question.attributes.get(any_judge.attribute)
+        if truth not in any_judge.classes or not all(kind in judges for kind in requested):
+            continue
+        if requested:
+            right = all(judges[kind].shows(answer.reply, truth) for kind in requested)
+        else:
+            right = any_judge.says(answer.reply.text, truth)
+        tallies[cell_of(answer.question.messages, requested)].add(right)
+    return {cell: {"right": tally.share, "count": tally.total} for cell, tally in sorted(tallies.items())}
+
+
+def cell_of(messages: list[dict[str, Any]], requested: list[str]) -> str:
+    """ "image->text": media that the user has shown, text where none; media requested, text where none."""
+    shown = {part["type"] for message in messages if message["role"] == "user" for part in message["content"]}
+    return "+".join(sorted(shown - {"text"}) or ["text"]) + "->" + "+".join(sorted(requested) or ["text"])
 
 
 def words(text: str) -> list[str]:

@@ -11,8 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from data.passkey import ANSWER, PasskeyDocument
 from data.texts import read_texts
-from evaluation.long_context import SCORED, windows_of
-from evaluation.long_context_report import table_text, verdicts
+from evaluation.long_context import SCORED, verdicts, windows_of
 from nextgpt_lite.cli import main
 from nextgpt_lite.long_context.merge import merged_model
 from nextgpt_lite.long_context.reading import final_losses, tells_passkey
@@ -98,7 +97,9 @@ def test_the_command_measures_before_and_after(extended, texts, tmp_path, capsys
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["texts"] == ["held_out.txt"] and results["count"] == 2
     printed = capsys.readouterr().out
-    assert table_text(results) in printed and "perplexity at 640 tokens; at 320 before extension" in printed
+    assert "passkey accuracy, after" in printed and "perplexity at 640 tokens; at 320 before extension" in printed
+    for value in (results["metrics"]["before"]["perplexity"], results["metrics"]["after"]["passkey"]):
+        assert "".join(f"{value[str(length)]:>9.3f}" for length in (SHORT, LONG)) in printed
     page = (tmp_path / "report.html").read_text()
     assert page.count("<svg") == 2 and page.count("<polyline") == 4
     for when, model in (
@@ -142,7 +143,7 @@ def test_texts_and_lengths_belong_to_this_suite(capsys):
     assert "belongs to the suite long_context" in capsys.readouterr().err
 
 
-def test_a_passkey_is_told_when_greedy_decoding_tells_it(base):
+def test_a_passkey_is_right_when_greedy_decoding_gives_it(base):
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_pretrained(base[0] / "language_model", dtype=torch.float32).eval()
     prompt = torch.randint(4, 300, (1, 20))

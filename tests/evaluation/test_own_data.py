@@ -1,4 +1,4 @@
-"""The suite on a manifest: through the command line, and its figures on replies that are known."""
+"""The suite on a manifest: through the command line, and its metrics on known replies."""
 
 import json
 
@@ -7,6 +7,7 @@ import pytest
 from transformers import AutoConfig
 
 from data import toybox
+from data.toybox import write_toybox
 from encoders.media_encoder import MediaEncoder
 from evaluation.own_data import Question, compare, f1, measure, questions_of
 from nextgpt_lite import AnyToAny
@@ -14,7 +15,6 @@ from nextgpt_lite.any_to_any import Reply, ReplyMedium
 from nextgpt_lite.checkpoint import new_core, save_core, write_manifest
 from nextgpt_lite.cli import main
 from nextgpt_lite.config import CoreConfig
-from nextgpt_lite.toybox_command import write_toybox
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def test_the_command_writes_results_and_report(tiny_folder, manifest, tmp_path, 
     assert "on your own data" in (tmp_path / "report.html").read_text()
 
 
-def test_a_bad_line_is_told_before_anything_is_written(tiny_folder, tmp_path, capsys):
+def test_a_bad_line_is_reported_before_anything_is_written(tiny_folder, tmp_path, capsys):
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"messages": [{"role": "judge", "content": "guilty"}]}\n')
     out = tmp_path / "out"
@@ -41,23 +41,23 @@ def test_a_bad_line_is_told_before_anything_is_written(tiny_folder, tmp_path, ca
     assert not out.exists()
 
 
-def picture(index):
+def image(index):
     return {"type": "image", "array": toybox.render(toybox.sample(1, index), "image"), "rate": None}
 
 
-def said(text, *media):
+def reply(text, *media):
     return Reply(text, [ReplyMedium(m["type"], m["array"], m["rate"], 4, 0.0) for m in media])
 
 
 def test_figures_of_known_replies(tiny_model):
-    questions = [Question([], "Here is a cat.", [picture(0)]), Question([], "It is a dog.", []),
-                 Question([], "Here is a bee.", [picture(1)])]  # fmt: skip
-    right = [said("Here is a cat.", picture(0)), said("It is a dog."), said("here is a bee", picture(1))]
+    questions = [Question([], "Here is a cat.", [image(0)]), Question([], "It is a dog.", []),
+                 Question([], "Here is a bee.", [image(1)])]  # fmt: skip
+    right = [reply("Here is a cat.", image(0)), reply("It is a dog."), reply("here is a bee", image(1))]
     figures = measure(compare(tiny_model, questions, right))
     assert figures["routing_precision"] == figures["routing_recall"] == figures["words_same"] == 1
     assert figures["image"]["cosine"] == pytest.approx(1, abs=1e-5)
     assert figures["image"]["nearest"] == 1 and figures["image"]["made"] == 2
-    swapped = [said("No.", picture(1)), said("It is a dog.", picture(0)), said("", picture(0))]
+    swapped = [reply("No.", image(1)), reply("It is a dog.", image(0)), reply("", image(0))]
     figures = measure(compare(tiny_model, questions, swapped))
     assert figures["routing_precision"] == pytest.approx(2 / 3) and figures["routing_recall"] == 1
     assert figures["image"]["nearest"] == 0 and figures["image"]["cosine"] < 1
@@ -71,8 +71,8 @@ def test_a_core_that_reads_patches_is_measured_too(tiny_copy, manifest, tmp_path
     assert json.loads((tmp_path / "results.json").read_text())["metrics"]["questions"] == 4
     model = AnyToAny.from_pretrained(tiny_copy)
     assert model.core.config.reads_patches
-    questions = [Question([], "", [picture(0)]), Question([], "", [picture(1)])]
-    figures = measure(compare(model, questions, [said("", picture(0)), said("", picture(1))]))
+    questions = [Question([], "", [image(0)]), Question([], "", [image(1)])]
+    figures = measure(compare(model, questions, [reply("", image(0)), reply("", image(1))]))
     assert figures["image"]["cosine"] == pytest.approx(1, abs=1e-5) and figures["image"]["nearest"] == 1
 
 
@@ -96,8 +96,8 @@ def rebuild_with_patches(folder, own):
 
 
 def test_a_medium_that_is_a_caption_alone_is_compared_with_nothing(tiny_model):
-    asked = [Question([], "", [{"type": "image", "caption": "a bell"}]), Question([], "", [picture(1)])]
-    figures = measure(compare(tiny_model, asked, [said("", picture(0)), said("", picture(1))]))
+    asked = [Question([], "", [{"type": "image", "caption": "a bell"}]), Question([], "", [image(1)])]
+    figures = measure(compare(tiny_model, asked, [reply("", image(0)), reply("", image(1))]))
     assert figures["routing_recall"] == 1 and figures["image"]["made"] == 1
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from data import toybox
-from data.toybox import world
-from evaluation.toybox.oracles import log_mel, scenes
+from evaluation.classifiers import log_mel
+from evaluation.toybox.oracles import scenes
 from train.foundations.classifiers.oracles import (
     AudioOracleTask,
     ImageOracleTask,
@@ -41,7 +41,7 @@ def test_a_task_trains_exports_and_evaluates(modality, tmp_path):
     task.model.eval()
     task.export(tmp_path / "weights")
     assert (tmp_path / "weights" / f"{modality}.safetensors").is_file()
-    assert set(task.evaluate()) == set(world.CARRIES[modality])
+    assert set(task.evaluate()) == set(toybox.CARRIES[modality])
 
 
 @pytest.mark.parametrize("modality", TASKS)
@@ -66,7 +66,9 @@ def test_the_recipe_is_readable_and_trains_all_of_the_oracle(modality, tmp_path)
 
 
 def test_damage_keeps_the_picture_recognisable():
-    pixels = torch.from_numpy(np.stack([toybox.render_image(scene) for scene in scenes(3, 8)])).movedim(-1, 1).float()
+    pixels = (
+        torch.from_numpy(np.stack([toybox.render(scene, "image") for scene in scenes(3, 8)])).movedim(-1, 1).float()
+    )
     damaged = damage_pixels(pixels, torch.Generator().manual_seed(0), 8)
     assert damaged.shape == pixels.shape
     assert damaged.min() >= 0
@@ -95,7 +97,7 @@ def test_a_delay_moves_in_time_and_fills_with_silence():
 
 
 def test_sounds_keep_their_shape_through_mel_and_damage():
-    wave = torch.from_numpy(toybox.render_audio(world.sample(3, 0, "all")))[None]
+    wave = torch.from_numpy(toybox.render(toybox.sample(3, 0, "all"), "audio"))[None]
     rebuilt = through_mel(wave)
     assert rebuilt.shape == wave.shape
     original, later = log_mel(wave), log_mel(rebuilt)

@@ -1,7 +1,7 @@
-"""Photographs and recordings from outside Toybox, which an honest model declines.
+"""Out-of-distribution media: photographs and recordings, which a model of Toybox should decline.
 
-They are the sample media that come with the gradio package, which the demo needs anyway: random crops of its
-pictures and random cuts of its recordings, each at the size and rate that Toybox has.
+They are the sample media of the gradio package, which the demo needs anyway: random crops of its photographs and random
+cuts of its recordings, each at the size and rate that Toybox has.
 """
 
 from __future__ import annotations
@@ -14,18 +14,23 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from evaluation.oracles import SAMPLE_RATE, SAMPLES
+from evaluation.classifiers import SAMPLE_RATE, SAMPLES
 
-SIDE = 128
-#: Drawings and logos are left out: a cartoon of a thing of the world may rightly be named.
-PICTURES = ("bus.png", "cheetah.jpg", "cheetah1.jpg", "groot.jpeg", "lion.jpg", "tower.jpg", "avatar.png")
+IMAGE_SIZE = 128
+#: Drawings and logos are left out: a cartoon of a thing of Toybox may rightly be named.
+PHOTOGRAPHS = ("bus.png", "cheetah.jpg", "cheetah1.jpg", "groot.jpeg", "lion.jpg", "tower.jpg", "avatar.png")
 RECORDINGS = (
     "audio_sample.wav", "cantina.wav", "cate_blanch.mp3", "cate_blanch_2.mp3",
     "heath_ledger.mp3", "recording1.wav", "sax.wav",
 )  # fmt: skip
 
 
-def found(names: tuple[str, ...], folder: str) -> list[Path]:
+def sample_medium(modality: str, seed: int, index: int) -> tuple[np.ndarray, float | None]:
+    """(array, rate) of a photograph or a recording."""
+    return (photograph(seed, index), None) if modality == "image" else (recording(seed, index), float(SAMPLE_RATE))
+
+
+def find_files(names: tuple[str, ...], folder: str) -> list[Path]:
     """The files of these names that the installed gradio has. ValueError where it has none."""
     spec = find_spec("gradio")
     if spec is None or spec.origin is None:
@@ -40,12 +45,13 @@ def found(names: tuple[str, ...], folder: str) -> list[Path]:
 def photograph(seed: int, index: int) -> np.ndarray:
     """A random square of a photograph, uint8 (128, 128, 3)."""
     rng = np.random.default_rng((seed, index, 0xF070))
-    paths = found(PICTURES, "images")
+    paths = find_files(PHOTOGRAPHS, "images")
     with Image.open(paths[index % len(paths)]) as opened:
-        picture = opened.convert("RGB")
-    side = int(min(picture.size) * rng.uniform(0.5, 1.0))
-    left, top = (int(rng.integers(length - side + 1)) for length in picture.size)
-    return np.asarray(picture.crop((left, top, left + side, top + side)).resize((SIDE, SIDE), Image.Resampling.LANCZOS))
+        image = opened.convert("RGB")
+    side = int(min(image.size) * rng.uniform(0.5, 1.0))
+    left, top = (int(rng.integers(length - side + 1)) for length in image.size)
+    square = image.crop((left, top, left + side, top + side))
+    return np.asarray(square.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.LANCZOS))
 
 
 @lru_cache
@@ -59,7 +65,7 @@ def recording_mono(path: Path) -> tuple[np.ndarray, int]:
 def recording(seed: int, index: int) -> np.ndarray:
     """Two seconds of a recording at 16 kHz, float32 (32000,): the loudest of four random cuts."""
     rng = np.random.default_rng((seed, index, 0xA0D1))
-    paths = found(RECORDINGS, "audio")
+    paths = find_files(RECORDINGS, "audio")
     wave, rate = recording_mono(paths[index % len(paths)])
     length = min(2 * rate, len(wave))
     starts = rng.integers(len(wave) - length + 1, size=4)
@@ -69,13 +75,4 @@ def recording(seed: int, index: int) -> np.ndarray:
 
 def resampled(wave: np.ndarray, samples: int) -> np.ndarray:
     """The same two seconds in ``samples`` samples, by cutting or extending the spectrum."""
-    spectrum = np.fft.rfft(wave)
-    kept = np.zeros(samples // 2 + 1, spectrum.dtype)
-    shared = min(len(kept), len(spectrum))
-    kept[:shared] = spectrum[:shared]
-    return np.clip(np.fft.irfft(kept, samples) * samples / len(wave), -1, 1).astype(np.float32)
-
-
-def outside(modality: str, seed: int, index: int) -> tuple[np.ndarray, float | None]:
-    """(array, rate) of a photograph or a recording."""
-    return (photograph(seed, index), None) if modality == "image" else (recording(seed, index), float(SAMPLE_RATE))
+    return np.clip(np.fft.irfft(np.fft.rfft(wave), samples) * samples / len(wave), -1, 1).astype(np.float32)

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from data import toybox
-from data.toybox import world
-from evaluation.oracles import MODALITIES, WEIGHTS, Oracle, OracleNetwork, accuracy, label, log_mel, prepare, scenes
+from evaluation.classifiers import log_mel
+from evaluation.toybox.oracles import MODALITIES, WEIGHTS, Oracle, OracleNetwork, accuracy, label, prepare, scenes
 
-SCENE = world.sample(12_345, 0, "all")
+SCENE = toybox.sample(12_345, 0, "all")
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
@@ -24,9 +24,9 @@ def test_an_oracle_names_every_attribute_and_survives_saving(modality, tmp_path)
     loaded = Oracle.from_pretrained(modality, tmp_path)
     renders = [toybox.render(scene, modality) for scene in scenes(5, 3)]
     answers = loaded.predict(renders, batch_size=2)
-    assert [set(answer) for answer in answers] == [set(world.CARRIES[modality])] * 3
+    assert [set(answer) for answer in answers] == [set(toybox.CARRIES[modality])] * 3
     scores = [o.network.logits(prepare(modality, renders)) for o in (oracle, loaded)]
-    for name in world.CARRIES[modality]:
+    for name in toybox.CARRIES[modality]:
         torch.testing.assert_close(scores[0][name], scores[1][name], atol=0.05, rtol=0.05)
     assert {path.name for path in tmp_path.iterdir()} == {f"{modality}.safetensors", f"{modality}.json"}
 
@@ -40,7 +40,7 @@ def test_the_loss_falls_when_the_labels_are_learnt():
     torch.manual_seed(0)
     network = OracleNetwork("image", width=8)
     drawn = scenes(1, 8)
-    inputs = prepare("image", [toybox.render_image(scene) for scene in drawn])
+    inputs = prepare("image", [toybox.render(scene, "image") for scene in drawn])
     labels = torch.tensor([label(scene, "image") for scene in drawn])
     optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3)
     losses = []
@@ -82,8 +82,8 @@ def test_the_shipped_oracle_sees_real_renders(modality):
 
 def test_labels_follow_the_order_of_the_heads():
     assert label(SCENE, "audio") == [
-        world.THINGS.index(SCENE.thing),
-        world.PITCHES.index(SCENE.pitch),
-        world.PACES.index(SCENE.pace),
-        world.REPEATS.index(SCENE.repeats),
+        toybox.THINGS.index(SCENE.thing),
+        toybox.VALUES["pitch"].index(SCENE.pitch),
+        toybox.VALUES["pace"].index(SCENE.pace),
+        toybox.VALUES["repeats"].index(SCENE.repeats),
     ]

@@ -1,21 +1,21 @@
-"""Cases, judging and figures of the suite, on replies made by hand from real renders."""
+"""Cases, judging and metrics of the suite, on replies made by hand from real renders."""
 
 import pytest
 
 from data import toybox
-from data.toybox import phrase, world
-from evaluation.any_to_any import both_right, cells, choose_talks, data_hash, measure
-from evaluation.cases import Case, mixed, plan
-from evaluation.conversations import Held, hold, judge, look, talk_of
-from evaluation.oracles import MODALITIES, Oracle
-from evaluation.report import table_text, write_report, write_results
+from evaluation.report import write_report
+from evaluation.toybox.cases import Case, plan, stream_seed
+from evaluation.toybox.conversations import ConversationRun, judge, run_cases, score_media, shown_conversation
+from evaluation.toybox.oracles import MODALITIES, Oracle
+from evaluation.toybox.scoring import verdicts
+from evaluation.toybox.suite import cells, choose_conversations, edit_right, measure
 from nextgpt_lite import Reply, ReplyMedium
 
-SCENE = world.sample(77, 3, "all").with_(thing="bell", colour="red", count=1)
+SCENE = toybox.sample(77, 3, "all").with_(thing="bell", colour="red", count=1)
 
 
 class Perfect:
-    """Answers every case as it wants to be answered, with real renders: what the figures say of it is known."""
+    """Answers every case as it expects to be answered, with real renders: its metrics are known."""
 
     def __init__(self, cases):
         self.cases = {id(turn): (case, number) for case in cases for number, turn in enumerate(case.turns)}
@@ -27,19 +27,19 @@ class Perfect:
     def answer(self, case, turn):
         if case.expected["unknown"] and turn == len(case.turns) - 1:
             return Reply("I don't know this. I only know the things of my little world.")
-        wanted = case.wanted
+        wanted = case.expected_by_modality
         media = []
-        for modality in case.asked[turn]:
+        for modality in case.requested[turn]:
             attributes = wanted.get(modality, {})
-            scene = world.sample(9, case.seed, "all").with_(**{"count": 1, **attributes})
+            scene = toybox.sample(9, case.seed, "all").with_(**{"count": 1, **attributes})
             media.append(medium(scene, modality))
         return Reply(self.text(wanted.get("text", {})), media)
 
     def text(self, attributes):
-        named = {k: v for k, v in attributes.items() if k in world.Scene.__dataclass_fields__}
-        words = f"this is {phrase(named)}." if "thing" in named else ""
+        named = {k: v for k, v in attributes.items() if k in toybox.Scene.__dataclass_fields__}
+        words = f"this is {toybox.phrase(named)}." if "thing" in named else ""
         if "things" in attributes:
-            words = " and ".join(phrase({"thing": thing}) for thing in attributes["things"])
+            words = " and ".join(toybox.phrase({"thing": thing}) for thing in attributes["things"])
         if "colours" in attributes:
             words = " and ".join(attributes["colours"])
         start = {"yes": "Yes, ", "no": "No, ", "first": "The first one: ", "second": "The second one: "}
@@ -53,34 +53,34 @@ def case(group="matrix", cell="text->image", attributes=None, modalities=("image
 
 
 def judged(asked, reply):
-    held = Held(asked, [{"role": "user", "content": asked.turns[0]}, reply.as_message()], [reply])
-    look({m: Oracle.from_pretrained(m) for m in MODALITIES}, [held])
-    return judge(held)
+    run = ConversationRun(asked, [{"role": "user", "content": asked.turns[0]}, reply.as_message()], [reply])
+    score_media({m: Oracle.from_pretrained(m) for m in MODALITIES}, [run])
+    return judge(run)
 
 
 def medium(scene, modality):
     return ReplyMedium(modality, toybox.render(scene, modality), None, signal_tokens=4, seconds=0.0)
 
 
-def picture(**changes):
+def image(**changes):
     return medium(SCENE.with_(**changes), "image")
 
 
-def test_a_picture_is_judged_by_what_it_shows():
+def test_an_image_is_judged_by_what_it_shows():
     asked = case(attributes={"thing": "bell", "colour": "red", "count": 1})
-    right = judged(asked, Reply("Here is a red bell.", [picture()]))
+    right = judged(asked, Reply("Here is a red bell.", [image()]))
     assert right.right
     assert right.answers == {"image": {"thing": True, "colour": True, "count": True}}
-    wrong = judged(asked, Reply("Here is a red bell.", [picture(colour="blue")]))
+    wrong = judged(asked, Reply("Here is a red bell.", [image(colour="blue")]))
     assert wrong.answers["image"]["thing"]
     assert not wrong.answers["image"]["colour"]
-    assert "colour red (not met)" in talk_of(wrong).wanted
+    assert "colour red (not met)" in shown_conversation(wrong).expected
 
 
 def test_a_missing_or_an_extra_medium_is_wrong():
     asked = case(attributes={"thing": "bell"})
     assert judged(asked, Reply("Here is a bell.")).attributes == {"thing": False}
-    extra = judged(asked, Reply("Here is a bell.", [picture(), picture()]))
+    extra = judged(asked, Reply("Here is a bell.", [image(), image()]))
     assert extra.attributes == {"thing": True}
     assert not extra.right
 
@@ -95,25 +95,25 @@ def test_words_are_read_by_the_grammar():
 def test_a_decline_must_come_without_media_and_only_where_it_is_due():
     unknown = case(modalities=(), unknown=True)
     assert judged(unknown, Reply("I don't know this.")).declined
-    assert not judged(unknown, Reply("I don't know this.", [picture()])).declined
+    assert not judged(unknown, Reply("I don't know this.", [image()])).declined
     assert not judged(unknown, Reply("This is a bell.")).right
     assert not judged(case(attributes={"thing": "bell"}, modalities=()), Reply("I don't know this.")).right
 
 
 def test_an_edit_needs_the_changed_attribute_and_the_thing():
     colour = case("edits", attributes={"thing": "bell", "colour": "red", "place": "top"}, changed="colour")
-    assert both_right(judged(colour, Reply("", [picture(place="bottom")])))
-    assert not both_right(judged(colour, Reply("", [picture(colour="blue")])))
+    assert edit_right(judged(colour, Reply("", [image(place="bottom")])))
+    assert not edit_right(judged(colour, Reply("", [image(colour="blue")])))
     thing = case("edits", attributes={"thing": "bell", "colour": "red"}, changed="thing")
-    assert not both_right(judged(thing, Reply("", [picture(colour="blue")])))
+    assert not edit_right(judged(thing, Reply("", [image(colour="blue")])))
 
 
-def test_a_question_about_its_own_picture_is_held_to_what_the_picture_shows():
+def test_a_question_about_the_models_own_image_is_judged_by_what_that_shows():
     asked = case("own", attributes={"thing": "bell", "colour": "green"}, modalities=(), turns=2, asked="colour")
-    replies = [Reply("Here is a bell.", [picture(colour="blue")]), Reply("The bell is blue.")]
-    held = Held(asked, [], replies)
-    look({m: Oracle.from_pretrained(m) for m in MODALITIES}, [held])
-    assert judge(held).attributes == {"thing": True, "colour": True}
+    replies = [Reply("Here is a bell.", [image(colour="blue")]), Reply("The bell is blue.")]
+    run = ConversationRun(asked, [], replies)
+    score_media({m: Oracle.from_pretrained(m) for m in MODALITIES}, [run])
+    assert judge(run).attributes == {"thing": True, "colour": True}
 
 
 def test_the_plan_fills_every_cell_and_figure_and_repeats_itself():
@@ -127,37 +127,38 @@ def test_the_plan_fills_every_cell_and_figure_and_repeats_itself():
 
 
 def test_evaluation_streams_never_meet_those_of_training():
-    assert all(mixed(seed, stream) >= 10_000 for seed in range(50) for stream in range(20))
+    assert all(stream_seed(seed, stream) >= 10_000 for seed in range(50) for stream in range(20))
 
 
 def test_a_perfect_model_scores_almost_one_everywhere(tmp_path):
     cases = [c for c in plan(40, 1) if c.group not in ("own", "chain", "recalls", "multi", "long_edits")]
     seen = []
-    conversations = hold(Perfect(cases), cases, progress=lambda *line: seen.append(line))
+    conversations = run_cases(Perfect(cases), cases, progress=lambda *line: seen.append(line))
     assert seen[-1] == ("conversations", len(cases), len(cases))
-    look({m: Oracle.from_pretrained(m) for m in MODALITIES}, conversations)
-    verdicts = [judge(held) for held in conversations]
-    metrics = measure(verdicts)
+    score_media({m: Oracle.from_pretrained(m) for m in MODALITIES}, conversations)
+    judgements = [judge(run) for run in conversations]
+    metrics = measure(judgements)
     assert metrics["mean_thing"] >= 0.97
     assert metrics["routing_precision"] == metrics["routing_recall"] == 1
     assert metrics["unknown_declined"] == 1
     assert metrics["known_declined"] == 0
     for name in ("held_out_pairs", "motion", "edits", "chinese_mean"):
         assert metrics[name] >= 0.8, (name, metrics[name])
-    results = {"suite": "any_to_any", "model": {"hash": "m"}, "data": {"hash": data_hash()}, "seed": 1, "count": 40}
+    results = {"suite": "any_to_any", "model": {"hash": "m"}, "data": {"hash": "d"}, "seed": 1, "count": 40}
     results["metrics"] = metrics
-    write_results(results, tmp_path)
-    page = write_report(results, choose_talks(verdicts, 1), tmp_path).read_text()
+    shown = choose_conversations(judgements, 1)
+    printed = write_report(tmp_path, "toybox", results, verdicts=verdicts(metrics), conversations=shown)
+    page = (tmp_path / "report.html").read_text()
     assert "data:image/png;base64," in page
-    assert "class=heat" in page
+    assert 'class="heat"' in page
     assert "http" not in page
     assert {path.name for path in tmp_path.iterdir()} == {"results.json", "report.html"}
-    assert "not measured" in table_text(results)
+    assert "not measured" in printed and printed.count("\n") > 20
 
 
 def test_a_cell_counts_only_what_was_asked():
     members = [
-        judged(case(attributes=a), Reply("", [picture()]))
+        judged(case(attributes=a), Reply("", [image()]))
         for a in ({"thing": "bell"}, {"thing": "bell", "colour": "red"})
     ]
     assert cells(members) == {"text->image": {"thing": 1.0, "colour": 1.0, "samples": 2}}

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from evaluation import SUITES
-from evaluation.cases import GENERATED, MEDIA
-from evaluation.scoring import THRESHOLDS, look_up
+from evaluation.toybox.cases import GENERATED, MEDIA
+from evaluation.toybox.scoring import TARGETS, look_up
 from nextgpt_lite.cli import main
 
 
@@ -23,7 +23,7 @@ def test_the_suite_runs_and_writes_every_figure(tiny_folder, tmp_path, capsys):
     assert set(metrics["matrix"]) == cells
     assert set(metrics["gold_caption_gap"]) == set(metrics["oracle"]) == set(GENERATED)
     assert set(metrics["seconds"]) == {"cold_first_reply", *GENERATED}
-    for figure, (_, what) in THRESHOLDS.items():
+    for figure, (_, what) in TARGETS.items():
         assert what in printed
         if figure.startswith("seconds.") and figure != "seconds.cold_first_reply":
             continue  # an untrained model may bring no medium where one is asked for
@@ -34,6 +34,6 @@ def test_the_suite_runs_and_writes_every_figure(tiny_folder, tmp_path, capsys):
 
 
 def test_every_suite_can_be_imported():
-    for place in SUITES.values():
-        module, _, function = place.partition(":")
+    for suite in SUITES.values():
+        module, _, function = suite.run.partition(":")
         assert callable(getattr(__import__(module, fromlist=[function]), function))

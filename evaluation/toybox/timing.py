@@ -1,4 +1,4 @@
-"""How long a user waits: for the first reply of a cold process, and for each medium once the model is warm."""
+"""Latency: seconds to the first reply of a cold process, and to each medium once the model is warm."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REQUESTS = {
 
 
 def cold_first_reply(model_name: str) -> float:
-    """Seconds from starting a ``chat`` process to its end, one reply included. CalledProcessError where it fails."""
+    """Seconds from starting a ``chat`` process to its end, one reply included. CalledProcessError if it fails."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "nextgpt_lite.cli", "chat", "hello", "--json"]
         started = time.perf_counter()
@@ -27,18 +27,18 @@ def cold_first_reply(model_name: str) -> float:
             [*command, "--model", model_name, "--out", folder],
             check=True,
             capture_output=True,
-            cwd=Path(__file__).parent.parent,
+            cwd=Path(__file__).parents[2],
         )
         return time.perf_counter() - started
 
 
 def warm_reply(model: AnyToAny, modality: str) -> float | None:
-    """Median seconds of a single reply that brings a medium of ``modality``; None where none came."""
+    """Median seconds of a single reply that brings a medium of ``modality``; None where none was generated."""
     seconds = []
     for seed, request in enumerate((REQUESTS[modality][0], *REQUESTS[modality])):
         started = time.perf_counter()
         reply = model.chat([{"role": "user", "content": [{"type": "text", "text": request}]}], seed=seed)
         elapsed = time.perf_counter() - started
-        if seed and any(medium.modality == modality for medium in reply.media):  # the first one only warms up
+        if seed and any(medium.modality == modality for medium in reply.media):  # the first request only warms up
             seconds.append(elapsed)
     return statistics.median(seconds) if seconds else None

@@ -5,24 +5,23 @@ import pytest
 import torch
 
 from evaluation.judges import Judge, JudgeNetwork, load_judges, prepare
-from evaluation.judging import cell_of, judged, says
-from evaluation.own_data import evenly
+from evaluation.own_data import Answer, Question, cell_of, evenly_spread, judge_replies
 from nextgpt_lite import Reply
 from nextgpt_lite.any_to_any import ReplyMedium
 
 CLASSES = ("dark", "light")
 
 
-def told_by_brightness() -> Judge:
-    """A judge of pictures that has learnt to tell dark from light."""
+def brightness_judge() -> Judge:
+    """A judge of images that is trained to tell dark from light."""
     torch.manual_seed(0)
     network = JudgeNetwork("image", 2, width=4)
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-2)
     rng = np.random.default_rng(0)
     for _ in range(30):
         labels = rng.integers(2, size=16)
-        pictures = [rng.integers(170 * label, 80 + 170 * label, (20, 24, 3)).astype(np.uint8) for label in labels]
-        network(prepare("image", pictures), torch.from_numpy(labels))["loss"].backward()
+        images = [rng.integers(170 * label, 80 + 170 * label, (20, 24, 3)).astype(np.uint8) for label in labels]
+        network(prepare("image", images), torch.from_numpy(labels))["loss"].backward()
         optimiser.step()
         optimiser.zero_grad()
     return Judge(network, "shade", CLASSES)
@@ -30,7 +29,7 @@ def told_by_brightness() -> Judge:
 
 @pytest.fixture(scope="module")
 def judge() -> Judge:
-    return told_by_brightness()
+    return brightness_judge()
 
 
 def message(role, *types):
@@ -49,22 +48,25 @@ def test_cells_are_named_by_what_was_shown_and_asked_for():
 
 
 def test_words_count_when_they_name_the_truth_alone(judge):
-    assert says(judge, "This is Light.", "light")
-    assert not says(judge, "This is light, or dark.", "light")
-    assert not says(judge, "This is lightning.", "light")
+    assert judge.says("This is Light.", "light")
+    assert not judge.says("This is light, or dark.", "light")
+    assert not judge.says("This is lightning.", "light")
 
 
 def test_replies_are_judged_by_cell(judge):
-    user, media = [message("user", "text")], {"image": judge}
-    asked = [
-        (user, ["image"], {"shade": "light"}, painted(250)),
-        (user, ["image"], {"shade": "light"}, painted(5)),
-        (user, ["image"], {"shade": "dark"}, Reply("No picture came.")),
-        (user, [], {"shade": "dark"}, Reply("It is dark.")),
-        (user, ["audio"], {"shade": "dark"}, painted(5)),  # no judge of sounds
-        (user, ["image"], {"colour": "red"}, painted(5)),  # not what is judged
+    def answer(requested, attributes, reply):
+        media = [{"type": kind} for kind in requested]
+        return Answer(Question([message("user", "text")], "", media, attributes), reply)
+
+    answers = [
+        answer(["image"], {"shade": "light"}, painted(250)),
+        answer(["image"], {"shade": "light"}, painted(5)),
+        answer(["image"], {"shade": "dark"}, Reply("No image came.")),
+        answer([], {"shade": "dark"}, Reply("It is dark.")),
+        answer(["audio"], {"shade": "dark"}, painted(5)),  # no judge of audio
+        answer(["image"], {"colour": "red"}, painted(5)),  # not what is judged
     ]
-    assert judged(asked, media) == {
+    assert judge_replies(answers, {"image": judge}) == {
         "text->image": {"right": 1 / 3, "count": 3},
         "text->text": {"right": 1.0, "count": 1},
     }
@@ -74,8 +76,8 @@ def test_a_judge_comes_back_from_disk(judge, tmp_path):
     judge.save_pretrained(tmp_path)
     [(modality, again)] = load_judges(tmp_path).items()
     assert (modality, again.attribute, again.classes) == ("image", "shade", CLASSES)
-    pictures = [np.full((30, 30, 3), value, np.uint8) for value in (0, 250)]
-    assert again.predict(pictures) == judge.predict(pictures) == ["dark", "light"]
+    images = [np.full((30, 30, 3), value, np.uint8) for value in (0, 250)]
+    assert again.predict(images) == judge.predict(images) == ["dark", "light"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["image.json", "image.safetensors"]
 
 
@@ -91,11 +93,11 @@ def test_judges_that_do_not_fit_are_refused(judge, tmp_path):
         load_judges(tmp_path)
 
 
-def test_sounds_of_any_length_are_heard():
+def test_audio_of_any_length_is_read():
     waves = [np.zeros(500, np.float32), np.zeros(40_000, np.float32)]
     assert prepare("audio", waves).shape == (2, 1, 64, 128)
 
 
 def test_records_are_taken_at_even_distances():
-    assert evenly(list(range(10)), 5) == [0, 2, 4, 6, 8]
-    assert evenly([1, 2], 5) == [1, 2]
+    assert evenly_spread(list(range(10)), 5) == [0, 2, 4, 6, 8]
+    assert evenly_spread([1, 2], 5) == [1, 2]

@@ -1,0 +1,104 @@
+"""Shares with their intervals, means, and how precisely a model answers with the media that were requested."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+@dataclass
+class Tally:
+    """How many of how many."""
+
+    right: int = 0
+    total: int = 0
+
+    @classmethod
+    def of(cls, answers: Iterable[bool]) -> Tally:
+        """The tally of ``answers``, True where right."""
+        tally = cls()
+        for right in answers:
+            tally.add(right)
+        return tally
+
+    def add(self, right: bool) -> None:
+        self.right += bool(right)
+        self.total += 1
+
+    @property
+    def share(self) -> float | None:
+        """Right over total; None where nothing was counted."""
+        return self.right / self.total if self.total else None
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The share's 95 % interval."""
+        return wilson(self.right, self.total)
+
+
+class Verdict(NamedTuple):
+    """A metric beside its target; ``passed`` is None where it was not measured."""
+
+    what: str
+    value: float | None
+    target: float
+    passed: bool | None
+
+
+def wilson(right: int, total: int, deviations: float = 1.96) -> tuple[float, float]:
+    """Wilson's score interval for a share, by default at 95 %; (0, 1) where nothing was counted."""
+    if not total:
+        return 0.0, 1.0
+    share, squared = right / total, deviations**2
+    centre = (share + squared / (2 * total)) / (1 + squared / total)
+    spread = deviations * ((share * (1 - share) + squared / (4 * total)) / total) ** 0.5 / (1 + squared / total)
+    return max(0.0, centre - spread), min(1.0, centre + spread)
+
+
+def mean(values: Iterable[float]) -> float | None:
+    """The mean; None of nothing."""
+    listed = [float(value) for value in values]
+    return sum(listed) / len(listed) if listed else None
+
+
+def routing(pairs: Iterable[tuple[Iterable[str], Iterable[str]]]) -> tuple[Tally, Tally]:
+    """(precision, recall) over pairs of (media requested, media generated), each counted as often as it occurs.
+
+    A medium that was not requested lowers precision, one that is missing lowers recall.
+    """
+    precision, recall = Tally(), Tally()
+    for requested, generated in pairs:
+        wanted, made = Counter(requested), Counter(generated)
+        matched = (wanted & made).total()
+        precision.right, precision.total = precision.right + matched, precision.total + made.total()
+        recall.right, recall.total = recall.right + matched, recall.total + wanted.total()
+    return precision, recall
+
+
+def axes(cells: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Sources and targets of cells "source->target", in the order in which they occur."""
+    pairs = [cell.split("->") for cell in cells]
+    return list(dict.fromkeys(source for source, _ in pairs)), list(dict.fromkeys(target for _, target in pairs))
+
+
+def flat(metrics: dict, prefix: str = "") -> list[tuple[str, float | None]]:
+    """Nested metrics as ("seconds.image", 0.4) pairs; lists are left out."""
+    pairs = []
+    for name, value in metrics.items():
+        if isinstance(value, dict):
+            pairs += flat(value, f"{prefix}{name}.")
+        elif not isinstance(value, list | tuple):
+            pairs.append((prefix + name, value))
+    return pairs
+
+
+def number(value: float | None) -> str:
+    """0.1234 -> "0.123"; "-" where nothing was measured."""
+    return "-" if value is None else f"{value:.3f}"
+
+
+def percent(value: float | None) -> str:
+    """0.1234 -> "12.3"; "-" where nothing was measured."""
+    return "-" if value is None else f"{100 * value:.1f}"

@@ -1,0 +1,128 @@
+"""Puts cases to the model, turn by turn with its own replies between them, and judges the last reply."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from data import toybox
+from evaluation import Progress, no_progress
+from evaluation.classifiers import classifier_array
+from evaluation.report import ShownConversation
+from evaluation.toybox.cases import Case
+from evaluation.toybox.oracles import Oracle
+from evaluation.toybox.scoring import agreement
+from nextgpt_lite import AnyToAny, Reply
+
+
+@dataclass
+class ConversationRun:
+    """A case as it went: ``replies`` of the model, one a user turn, and what the oracles name in them.
+
+    ``predictions[turn]`` lists (modality, attributes) of the media in that turn's reply.
+    """
+
+    case: Case
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    replies: list[Reply] = field(default_factory=list)
+    predictions: list[list[tuple[str, dict[str, Any]]]] = field(default_factory=list)
+
+
+@dataclass
+class Judgement:
+    """What the last reply got right: {modality or "text": {attribute: right}}, and whether it declined."""
+
+    run: ConversationRun
+    answers: dict[str, dict[str, bool]]
+    declined: bool
+
+    @property
+    def case(self) -> Case:
+        return self.run.case
+
+    @property
+    def attributes(self) -> dict[str, bool]:
+        """All attributes in one; one that several media carry is right where it is right in each."""
+        merged: dict[str, bool] = {}
+        for answer in self.answers.values():
+            for name, right in answer.items():
+                merged[name] = merged.get(name, True) and right
+        return merged
+
+    @property
+    def right(self) -> bool:
+        """Everything as requested: attributes, media, and a decline where one is due and nowhere else."""
+        routed = sorted(self.case.requested[-1]) == sorted(generated(self.run.replies[-1]))
+        return routed and self.declined == self.case.expected["unknown"] and all(self.attributes.values())
+
+
+def generated(reply: Reply) -> tuple[str, ...]:
+    """Modalities of the media in a reply."""
+    return tuple(medium.modality for medium in reply.media)
+
+
+def run_cases(
+    model: AnyToAny, cases: list[Case], batch_size: int = 16, progress: Progress = no_progress
+) -> list[ConversationRun]:
+    """All conversations, ``batch_size`` at a time: neighbours request the same medium, so decoder batches are full."""
+    runs: list[ConversationRun] = []
+    for start in range(0, len(cases), batch_size):
+        batch = [ConversationRun(case) for case in cases[start : start + batch_size]]
+        for turn in range(max(len(run.case.turns) for run in batch)):
+            take_turn(model, [run for run in batch if turn < len(run.case.turns)], turn)
+        runs += batch
+        progress("conversations", len(runs), len(cases))
+    return runs
+
+
+def take_turn(model: AnyToAny, runs: list[ConversationRun], turn: int) -> None:
+    """User turn number ``turn`` of each conversation and the model's replies, in one batch."""
+    for run in runs:
+        run.messages.append({"role": "user", "content": run.case.turns[turn]})
+    seeds = [run.case.seed + 1000 * turn for run in runs]
+    replies = model.chat_batch([run.messages for run in runs], seeds=seeds)
+    for run, reply in zip(runs, replies, strict=True):
+        run.replies.append(reply)
+        run.messages.append(reply.as_message())
+
+
+def score_media(oracles: dict[str, Oracle], runs: Iterable[ConversationRun]) -> None:
+    """Fill the ``predictions`` of every conversation with what the oracles name in each medium of each reply."""
+    for run in runs:
+        for reply in run.replies:
+            media = [(medium.modality, [classifier_array(medium)]) for medium in reply.media]
+            run.predictions.append([(modality, oracles[modality].predict(array)[0]) for modality, array in media])
+
+
+def judge(run: ConversationRun) -> Judgement:
+    """Compare the last reply with what its case expects."""
+    said = toybox.parse_reply(run.replies[-1].text)
+    expected = run.case.expected_by_modality
+    if "asked" in run.case.expected:  # about a medium that the model made: the truth is what the oracle names in it
+        shown = run.predictions[0][0][1] if run.predictions[0] else {}
+        expected = {"text": {name: shown.get(name, "nothing was made") for name in expected["text"]}}
+    answers = {}
+    for modality, attributes in expected.items():
+        first = next((found for kind, found in run.predictions[-1] if kind == modality), None)
+        answers[modality] = agreement(attributes, said if modality == "text" else first)
+    return Judgement(run, answers, bool(said.get("unknown")) and not run.replies[-1].media)
+
+
+def shown_conversation(judgement: Judgement) -> ShownConversation:
+    """A judged conversation as the report shows it."""
+    case = judgement.case
+    title = " ".join(part for part in (case.group, case.cell, f"({case.language})") if part)
+    expected = (
+        "a decline"
+        if case.expected["unknown"]
+        else "; ".join(
+            f"{kind}: {describe(case.expected_by_modality[kind], answer)}" for kind, answer in judgement.answers.items()
+        )
+    )
+    return ShownConversation(title, judgement.run.messages, judgement.right, expected)
+
+
+def describe(attributes: dict[str, Any], answer: dict[str, bool]) -> str:
+    """ "thing bell, colour red (not met)" """
+    return ", ".join(f"{k} {v}" + ("" if answer[k] else " (not met)") for k, v in attributes.items()) or "no attributes"

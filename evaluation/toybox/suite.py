@@ -1,0 +1,170 @@
+"""The suite ``any_to_any``: every medium in, every medium out, judged by oracles and by Toybox's grammar.
+
+    nextgpt-lite evaluate any_to_any --count 320 --seed 7
+
+Writes ``results.json`` and ``report.html``. Scenes, words and noise come from streams that training never uses.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from data import toybox
+from decoders.base import Decoder
+from evaluation import Progress, Settings, no_progress
+from evaluation.report import ShownConversation, write_report
+from evaluation.statistics import Tally, routing
+from evaluation.toybox.cases import FULL_COUNT, GENERATED, plan, stream_seed
+from evaluation.toybox.conversations import Judgement, generated, judge, run_cases, score_media, shown_conversation
+from evaluation.toybox.oracles import Oracle, accuracy
+from evaluation.toybox.scoring import agreement, tally_attributes, verdicts
+from evaluation.toybox.timing import cold_first_reply, warm_reply
+from nextgpt_lite import AnyToAny
+from nextgpt_lite.threads import set_num_threads
+
+MAIN_HEADS = ("thing", "colour", "motion", "pitch")  # an oracle's single metric is the least of these
+ORACLE_SCENES = 1000
+MAX_SHOWN, MAX_MISSES_SHOWN = 36, 40
+#: Groups of cases whose metric is the share of right replies.
+PLAIN_GROUPS = ("recalls", "chain", "ask", "count", "compare", "combine", "multi", "own", "talk")
+
+
+def run(settings: Settings, progress: Progress = no_progress) -> str:
+    """Run the suite and write its files; the table to print."""
+    model, count, seed = set_num_threads(AnyToAny.from_pretrained(settings.model)), settings.count, settings.seed
+    oracles = {modality: Oracle.from_pretrained(modality) for modality in GENERATED}
+    runs = run_cases(model, plan(count, seed), progress=progress)
+    score_media(oracles, runs)
+    judgements = [judge(run) for run in runs]
+    metrics = measure(judgements)
+    metrics["gold_caption_gap"] = gold_caption_gaps(model, oracles, judgements, progress)
+    renders = max(50, round(ORACLE_SCENES * count / FULL_COUNT))
+    heads = {modality: accuracy(oracle, stream_seed(seed, 90), renders) for modality, oracle in oracles.items()}
+    metrics["oracle"] = {m: min(share for name, share in heads[m].items() if name in MAIN_HEADS) for m in heads}
+    metrics["oracle_heads"] = heads
+    metrics["seconds"] = {modality: warm_reply(model, modality) for modality in GENERATED}
+    metrics["seconds"]["cold_first_reply"] = cold_first_reply(str(model.folder))
+    results = {
+        "suite": "any_to_any",
+        "model": {"hash": model.hash},
+        "data": {"hash": toybox.source_hash()},
+        "seed": seed,
+        "count": count,
+        "metrics": metrics,
+    }
+    shown = choose_conversations(judgements, seed)
+    return write_report(settings.out, "toybox", results, verdicts=verdicts(metrics), conversations=shown)
+
+
+def measure(judgements: list[Judgement]) -> dict[str, Any]:
+    """All metrics that follow from the conversations; shares of what was requested, with intervals beside."""
+
+    def group(name: str) -> list[Judgement]:
+        return of_group(judgements, name)
+
+    matrix, chinese, points = (cells(group(name)) for name in ("matrix", "chinese", "points"))
+    tallies = {
+        "held_out_pairs": Tally.of(j.attributes["thing"] and j.attributes["colour"] for j in group("held_out_pairs")),
+        "motion": Tally.of(j.attributes["motion"] for j in group("motion")),
+        "edits": Tally.of(edit_right(j) for j in group("edits")),
+        "edits_everything": Tally.of(j.right for j in group("edits")),
+        "long_edits": Tally.of(edit_right(j) for j in group("long_edits")),
+        "unknown_declined": Tally.of(j.declined for j in group("unknown")),
+        "unknown_words_declined": Tally.of(j.declined for j in group("unknown_words")),
+        "known_declined": Tally.of(j.declined for j in judgements if not j.case.expected["unknown"]),
+    }
+    tallies["routing_precision"], tallies["routing_recall"] = routing(
+        (requested, generated(reply))
+        for j in judgements
+        for requested, reply in zip(j.case.requested, j.run.replies, strict=True)
+    )
+    tallies |= {name: Tally.of(j.right for j in group(name)) for name in PLAIN_GROUPS}
+    for source in sorted({j.case.cell for j in group("unknown")}):
+        tallies[f"unknown_{source}"] = Tally.of(j.declined for j in group("unknown") if j.case.cell == source)
+    pooled = {
+        name: Tally.of(j.attributes["thing"] for j in group(group_name))
+        for name, group_name in (("mean_thing", "matrix"), ("chinese_mean", "chinese"))
+    }
+    things, chinese_things = ([cell["thing"] for cell in table.values()] for table in (matrix, chinese))
+    return {
+        "matrix": matrix | points,
+        "mean_thing": sum(things) / len(things),
+        "min_thing": min(things),
+        "colour_image_to_image": matrix["image->image"].get("colour"),
+        "colour_text_to_image": matrix["text->image"].get("colour"),
+        "chinese": chinese,
+        "chinese_mean": sum(chinese_things) / len(chinese_things),
+        **{name: tally.share for name, tally in tallies.items()},
+        "intervals": {name: tally.interval for name, tally in (tallies | pooled).items() if tally.total},
+    }
+
+
+def of_group(judgements: Iterable[Judgement], group: str) -> list[Judgement]:
+    """The judged conversations of a group of cases."""
+    return [judgement for judgement in judgements if judgement.case.group == group]
+
+
+def cells(judgements: list[Judgement]) -> dict[str, dict[str, float]]:
+    """{"text->image": {"thing": share, ..., "samples": n}}; an attribute counts where it was requested."""
+    grouped: dict[str, list[Judgement]] = {}
+    for judgement in judgements:
+        grouped.setdefault(judgement.case.cell, []).append(judgement)
+    return {
+        cell: {name: t.right / t.total for name, t in tally_attributes(j.attributes for j in members).items()}
+        | {"samples": len(members)}
+        for cell, members in grouped.items()
+    }
+
+
+def edit_right(judgement: Judgement) -> bool:
+    """After an edit: the thing and the attribute that was changed; if the thing was changed, it and one other."""
+    changed = judgement.case.expected["changed"]
+    kept = [name for name in judgement.attributes if name != "thing"] if changed == "thing" else [changed]
+    return judgement.attributes["thing"] and all(judgement.attributes[name] for name in kept[:1])
+
+
+def gold_caption_gaps(
+    model: AnyToAny, oracles: dict[str, Oracle], judgements: list[Judgement], progress: Progress
+) -> dict[str, float]:
+    """Thing accuracy of text -> medium minus that of the same decoder given the same request's own tag caption.
+
+    Below zero: what the language model's signal tokens lose on the way to the decoder.
+    """
+    gaps = {}
+    for number, modality in enumerate(GENERATED):
+        members = [j for j in of_group(judgements, "matrix") if j.case.cell == f"text->{modality}"]
+        expected = [j.case.expected_by_modality[modality] for j in members]
+        media = decode_captions(model.decoders[modality], expected, [j.case.seed for j in members])
+        predicted = oracles[modality].predict(media)
+        gold = Tally.of(agreement(e, p)["thing"] for e, p in zip(expected, predicted, strict=True))
+        own = Tally.of(j.attributes["thing"] for j in members)
+        gaps[modality] = (own.right - gold.right) / gold.total
+        progress("gold captions", number + 1, len(GENERATED))
+    return gaps
+
+
+def decode_captions(
+    decoder: Decoder, attributes: list[dict[str, Any]], seeds: list[int], batch_size: int = 8
+) -> list[np.ndarray]:
+    """One medium for each set of attributes, from the decoder's own text encoder."""
+    media = []
+    for start in range(0, len(attributes), batch_size):
+        captions = [toybox.tag_caption(each) for each in attributes[start : start + batch_size]]
+        media += decoder.decode(decoder.encode_caption(captions), seeds=seeds[start : start + batch_size])
+    return media
+
+
+def choose_conversations(judgements: list[Judgement], seed: int) -> list[ShownConversation]:
+    """Some right conversations of every group for the report, and misses; which ones, chance decides."""
+    shuffled = random.Random(seed).sample(judgements, len(judgements))
+    groups: dict[str, list[Judgement]] = {}
+    for judgement in shuffled:
+        if judgement.right:
+            groups.setdefault(f"{judgement.case.group} {judgement.case.cell}", []).append(judgement)
+    right = [members[turn] for turn in range(2) for members in groups.values() if turn < len(members)]
+    wrong = [judgement for judgement in shuffled if not judgement.right]
+    return [shown_conversation(j) for j in (*right[:MAX_SHOWN], *wrong[:MAX_MISSES_SHOWN])]
