@@ -1,7 +1,7 @@
 """The registry of media: what an image, a video, audio and a point cloud are, in one dict that every room asks.
 
-A new medium is one entry in :data:`MODALITIES`, an encoder tower that reads it (:mod:`encoders`), and, where a reply may
-hold it, a decoder (:mod:`decoders`). docs/new_medium.md goes through the steps.
+A new medium is one entry in :data:`MODALITIES`, an encoder tower that reads it (:mod:`encoders`), and, where a reply
+may hold it, a decoder (:mod:`decoders`). docs/new_medium.md goes through the steps.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from data.media.file_formats import suffixes_of
 from data.previews import audio_preview, image_preview, points_preview, video_preview
 
 
@@ -66,23 +67,20 @@ MODALITIES: dict[str, Modality] = {
     each.name: each
     for each in (
         Modality(
-            "image", "(H, W, 3)", "uint8", ".png",
-            (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff"), "image/png",
+            "image", "(H, W, 3)", "uint8", ".png", suffixes_of("image"), "image/png",
             {"en": "picture", "zh": "图片"}, image_preview, {"en": "drawing the picture", "zh": "正在画图"},
         ),
         Modality(
-            "video", "(F, H, W, 3)", "uint8", ".mp4",
-            (".mp4", ".m4v", ".mov", ".3gp", ".webm", ".mkv", ".avi", ".ogv"), "video/mp4",
+            "video", "(F, H, W, 3)", "uint8", ".mp4", suffixes_of("video"), "video/mp4",
             {"en": "video", "zh": "视频"}, video_preview, {"en": "filming", "zh": "正在拍视频"}, rate=4.0,
         ),
         Modality(
-            "audio", "(N,), mono in [-1, 1]", "float32", ".wav",
-            (".wav", ".flac", ".aif", ".aiff", ".ogg", ".oga", ".opus", ".mp3", ".aac", ".m4a", ".mka"), "audio/wav",
+            "audio", "(N,), mono in [-1, 1]", "float32", ".wav", suffixes_of("audio"), "audio/wav",
             {"en": "sound", "zh": "声音"}, audio_preview, {"en": "recording the sound", "zh": "正在录声音"},
             rate=16_000.0,
         ),
         Modality(
-            "points", "(N, 3)", "float32", ".npy", (".npy", ".ply", ".xyz", ".csv"), "application/octet-stream",
+            "points", "(N, 3)", "float32", ".npy", suffixes_of("points"), "application/octet-stream",
             {"en": "points", "zh": "点云"}, points_preview, from_array=_points_of,
         ),
     )

@@ -1,9 +1,9 @@
-"""Decoding of media files, in a process of its own: ``python -m data.media.decoding FORMAT LIMITS < FILE``.
+"""Decoding of media files in a sandboxed process: ``python -m data.media.decoding FORMAT LIMITS < FILE``.
 
 Standard output carries one JSON line, either ``{"modality", "rate", "dtype", "shape", "turns"}`` followed by the raw
-array or ``{"error"}``. The process starts for every file, so it imports only what the format needs, and numpy, half of
-its start, for point clouds alone. It bounds its own memory and may be killed at any time. Containers are opened under
-the name of their format, so that a playlist cannot point elsewhere.
+array or ``{"error"}``. A process is started for every file, so it imports only what the format needs, and numpy, half
+of the start-up time, for point clouds alone. It limits its own memory and may be killed at any time. Containers are
+opened under the name of their format, so that a playlist cannot refer to other files.
 """
 
 from __future__ import annotations
@@ -16,20 +16,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from data.media.file_formats import Refused
+from data.media.file_formats import FORMATS, Refused
 
-#: The formats that are decoded as a stream, and what the decoding library calls them.
-_STREAMS = {
-    **{"MP4": "mov", "Matroska": "matroska", "AVI": "avi", "GIF": "gif"},
-    **{"WAV": "wav", "FLAC": "flac", "AIFF": "aiff", "Ogg": "ogg", "MP3": "mp3", "AAC": "aac"},
-}
 #: The modality of an array whose medium is determined by its shape and type (data.modalities.modality_of_array).
 ARRAY = "array"
-_UNSTATED = ("MP3", "AAC")  # their length is no more than a guess from the size of the file
+#: Formats that state no duration: libav estimates it from the size of the file.
+_WITHOUT_DURATION = ("MP3", "AAC")
 
 
 class Decoded(NamedTuple):
-    """A medium as raw bytes. Sound still has its channels, and a video is still to be turned by ``turns`` quarters."""
+    """A medium as raw bytes. Audio still has its channels, and a video is to be rotated by ``turns`` quarters."""
 
     modality: str
     rate: float | None
@@ -41,30 +37,28 @@ class Decoded(NamedTuple):
 
 def decode(file: BinaryIO, form: str, limits: dict[str, Any]) -> Decoded:
     """The medium in ``file``, whose bytes are of format ``form``; ``limits`` are the fields of ``Limits``."""
-    _check_whole(file, form)
-    if form in ("PNG", "JPEG", "GIF", "WebP", "BMP", "TIFF"):
-        return decode_picture(file, form, limits)
-    if form == "NPY":
-        from data.media.point_files import read_array
+    _check_complete(file, form)
+    if "image" in FORMATS[form].suffixes:
+        return decode_image(file, form, limits)
+    if FORMATS[form].demuxer:
+        return decode_stream(file, form, limits)
+    from data.media.point_files import read_array, read_points
 
+    if form == "NPY":
         array = read_array(file, limits["points"])
         return Decoded(ARRAY, None, array.dtype.str, array.shape, array.tobytes())
-    if form in ("PLY", "text"):
-        from data.media.point_files import read_points
-
-        points = read_points(file, form, limits["points"])  # (N, 3)
-        return Decoded("points", None, "float32", points.shape, points.tobytes())
-    return decode_stream(file, form, limits)
+    points = read_points(file, form, limits["points"])  # (N, 3)
+    return Decoded("points", None, "float32", points.shape, points.tobytes())
 
 
-def _check_whole(file: BinaryIO, form: str) -> None:
-    """Refuses a file that ends too early, for the formats whose decoders would not notice."""
+def _check_complete(file: BinaryIO, form: str) -> None:
+    """Refuse a truncated file of the formats whose decoders would not notice."""
     head, length = file.read(8192), file.seek(0, 2)
     file.seek(max(0, length - 2**16))
     tail = file.read()
     file.seek(0)
     stated = _stated_bytes(head, form)
-    if length < stated - 1:  # some writers leave the last byte of padding out
+    if length < stated - 1:  # some writers omit the last byte of padding
         raise Refused(f"is truncated: {length:,} of {stated:,} bytes are there")
     last_page = tail.rfind(b"OggS")
     if form == "Ogg" and (last_page < 0 or not tail[last_page + 5] & 4):  # the mark of a stream's last page
@@ -74,10 +68,10 @@ def _check_whole(file: BinaryIO, form: str) -> None:
 
 
 def _stated_bytes(head: bytes, form: str) -> int:
-    """How long the file says that it is; 0 where it does not."""
+    """The length of the file by its own header; 0 where it states none."""
     if form in ("WAV", "AVI", "WebP", "AIFF"):
         size = int.from_bytes(head[4:8], "big" if form == "AIFF" else "little")
-        return 0 if size == 0xFFFFFFFF else size + 8  # a recorder that could not know it writes 0 or the most
+        return 0 if size == 0xFFFFFFFF else size + 8  # recorders that stream write 0 or the maximum
     tag = max(head.find(b"Xing"), head.find(b"Info"))
     if form != "MP3" or tag < 0 or not head[tag + 7] & 2:
         return 0
@@ -86,27 +80,27 @@ def _stated_bytes(head: bytes, form: str) -> int:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Pictures
+# Images
 
 
-def decode_picture(file: BinaryIO, form: str, limits: dict[str, Any]) -> Decoded:
-    """uint8 (H, W, 3): upright, transparent parts over white. A GIF that moves is a video."""
+def decode_image(file: BinaryIO, form: str, limits: dict[str, Any]) -> Decoded:
+    """uint8 (H, W, 3): orientation applied, transparency over white. An animated GIF is a video."""
     from PIL import Image, ImageOps
 
-    Image.MAX_IMAGE_PIXELS = None  # the limit below takes its place
+    Image.MAX_IMAGE_PIXELS = None  # the limit below replaces it
     with Image.open(file, formats=[form.upper()]) as image:
         _check_pixels(image.width, image.height, limits)
         if form == "GIF" and getattr(image, "n_frames", 1) > 1:
             file.seek(0)
             return decode_stream(file, form, limits)
-        if image.mode.startswith("I"):  # 16 bits a sample, which the conversion to RGB would clip
+        if image.mode.startswith("I"):  # 16 bits a sample, which a conversion to RGB would clip
             image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
         image = ImageOps.exif_transpose(image)
         if "A" in image.getbands() or "transparency" in image.info:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        if limits["picture_side"]:
-            image.thumbnail((limits["picture_side"],) * 2, reducing_gap=2.0)
+        if limits["image_side"]:
+            image.thumbnail((limits["image_side"],) * 2, reducing_gap=2.0)
         return Decoded("image", None, "uint8", (image.height, image.width, 3), image.convert("RGB").tobytes())
 
 
@@ -119,7 +113,7 @@ def _check_pixels(width: int, height: int, limits: dict[str, Any]) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Video, and sound where there is no video
+# Video, and audio where there is no video
 
 
 def decode_stream(file: BinaryIO, form: str, limits: dict[str, Any]) -> Decoded:
@@ -127,16 +121,16 @@ def decode_stream(file: BinaryIO, form: str, limits: dict[str, Any]) -> Decoded:
     import av
     from av.stream import Disposition
 
-    container: Any  # a file's own streams are known only when it is open
-    with av.open(file, format=_STREAMS[form]) as container:
-        if container.duration and form not in _UNSTATED:
+    container: Any  # PyAV's stubs do not know which kind of container a file object gives
+    with av.open(file, format=FORMATS[form].demuxer) as container:
+        if container.duration and form not in _WITHOUT_DURATION:
             _check_seconds(container.duration / av.time_base, limits)
         covers = Disposition.attached_pic
         videos = [stream for stream in container.streams.video if not stream.disposition & covers]
         if not videos and not container.streams.audio:
             raise Refused("holds neither video nor sound")
         stream = videos[0] if videos else container.streams.audio[0]
-        stated = 0.0 if form in _UNSTATED else _stated_seconds(container, stream)
+        stated = 0.0 if form in _WITHOUT_DURATION else _stated_seconds(container, stream)
         medium, seconds = (_decode_video if videos else _decode_audio)(container, stream, limits)
         if stated - seconds > max(0.1, 0.05 * stated):
             raise Refused(f"is truncated: {seconds:.1f} of {stated:.1f} s are there")
@@ -144,7 +138,7 @@ def decode_stream(file: BinaryIO, form: str, limits: dict[str, Any]) -> Decoded:
 
 
 def _stated_seconds(container: Any, stream: Any) -> float:
-    """How long the stream should be by the headers; 0 where they do not say."""
+    """The duration of the stream by the headers; 0 where they state none."""
     if stream.duration:
         return float(stream.duration * stream.time_base)
     return container.duration / 1e6 if container.duration and len(container.streams) == 1 else 0.0
@@ -162,7 +156,7 @@ def _decode_video(container: Any, stream: Any, limits: dict[str, Any]) -> tuple[
     """
     _check_pixels(stream.codec_context.width, stream.codec_context.height, limits)
     stream.thread_type = "AUTO"
-    kept: list[tuple[float, Any]] = []  # every stride-th frame, at most twice as many as wanted
+    kept: list[tuple[float, Any]] = []  # every stride-th frame, at most twice as many as are returned
     width = height = turns = 0  # of the first frame, and so of all
     stride, end = 1, 0.0
     for index, (start, end, frame) in enumerate(_timed(container.decode(stream), stream)):
@@ -184,7 +178,7 @@ def _decode_video(container: Any, stream: Any, limits: dict[str, Any]) -> tuple[
 
 
 def _timed(frames: Iterator[Any], stream: Any) -> Iterator[tuple[float, float, Any]]:
-    """Each frame with its start and end in seconds, counted from the rate where the container gives none."""
+    """Each frame with its start and end in seconds, derived from the rate where the container states none."""
     step, first = float(1 / (stream.average_rate or 25)), None
     for index, frame in enumerate(frames):
         time = index * step if frame.time is None else frame.time
@@ -206,7 +200,7 @@ def _rows(plane: Any, length: int) -> bytes:
 
 
 def _decode_audio(container: Any, stream: Any, limits: dict[str, Any]) -> tuple[Decoded, float]:
-    """The sound as float32 (N, channels) at the stream's own rate, and its length in seconds."""
+    """The audio as float32 (N, channels) at the stream's own rate, and its length in seconds."""
     import av
 
     resampler = av.AudioResampler(format="flt")
@@ -223,7 +217,7 @@ def _decode_audio(container: Any, stream: Any, limits: dict[str, Any]) -> tuple[
 
 
 def bound_memory(limit: int) -> None:
-    """At most ``limit`` bytes of address space for this process, where the system knows such limits."""
+    """Limit the address space of this process to ``limit`` bytes, on systems that support it."""
     if sys.platform != "win32":
         import resource
 
@@ -231,7 +225,7 @@ def bound_memory(limit: int) -> None:
 
 
 def sentence(error: Exception) -> str:
-    """What is wrong with the file, for an error of ours or of a decoding library."""
+    """What is wrong with the file, of an error raised here or by a decoding library."""
     if isinstance(error, Refused):
         return str(error)
     if isinstance(error, MemoryError):
@@ -249,7 +243,7 @@ def answer(form: str, limits: dict[str, Any], target: BinaryIO) -> None:
             file.seek(0)
             header = decode(file, form, limits)._asdict()
         body = header.pop("body")
-    except Exception as error:  # the process exists to turn whatever a decoder raises into a sentence
+    except Exception as error:  # whatever a decoder raises becomes a sentence
         header = {"error": sentence(error)}
     target.write(json.dumps(header).encode() + b"\n")
     target.write(body)
@@ -257,8 +251,8 @@ def answer(form: str, limits: dict[str, Any], target: BinaryIO) -> None:
 
 
 def environment() -> dict[str, str]:
-    """Of a decoding process: it finds this package, and starts no threads for algebra."""
-    paths = (str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", ""))
+    """Environment of a decoding process: this package can be imported, and OpenBLAS starts no threads."""
+    paths = (str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", ""))
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "OPENBLAS_NUM_THREADS": "1"}
 
 

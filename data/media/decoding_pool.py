@@ -1,8 +1,8 @@
-"""Decoding processes that start at once, for those who take in many files.
+"""Decoding processes that start in milliseconds, for callers that read many files.
 
-A process of its own for each file costs the start of an interpreter and the import of the decoders. Here one process
-pays that once and forks a child for each file: as far apart from everything else, as bounded in memory and time, and
-ready in milliseconds. Only where processes can be forked.
+A new process for each file costs the start of an interpreter and the import of the decoders. Here one process pays
+that once and forks a child for each file, as isolated and as limited in memory and time as a new one. Only on systems
+that can fork.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from dataclasses import asdict
 from functools import lru_cache
 from typing import TYPE_CHECKING, BinaryIO
 
-from data.media import decoding as media_decoding
+from data.media import decoding
 
 if TYPE_CHECKING:
     from data.media.loading import Limits
 
-#: What the forking process says when a child is on its way.
-_TAKEN = b"+"
-#: Threads that need the pool at once wait for one of them to start it.
-_ONE_STARTS = threading.Lock()
+#: What the forking process answers when it has started a child.
+_STARTED = b"+"
+#: Held while the pool of this process is started.
+_POOL_LOCK = threading.Lock()
 
 
 class DecodingPool:
@@ -66,21 +66,21 @@ class DecodingPool:
         self._process.wait()
 
     def _start(self) -> None:
-        self._connection, theirs = socket.socketpair()
-        with theirs:
+        self._connection, other_end = socket.socketpair()
+        with other_end:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "data.media.decoding_pool"],
-                stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                env=media_decoding.environment(),
+                stdin=other_end.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                env=decoding.environment(),
             )  # fmt: skip
 
     def _send(self, request: bytes, descriptors: list[int]) -> None:
-        """Hand a request over. A forking process that has died is replaced."""
+        """Send a request. A forking process that has died is replaced."""
         with self._lock:
             for attempt in (1, 2):
                 try:
                     socket.send_fds(self._connection, [request], descriptors)
-                    if self._connection.recv(1) == _TAKEN:
+                    if self._connection.recv(1) == _STARTED:
                         return
                 except OSError:
                     pass
@@ -91,13 +91,15 @@ class DecodingPool:
 
 
 def decode_in_pool(file: BinaryIO, form: str, limits: Limits) -> bytes:
-    """``decode`` of :func:`data.media.loading.load_medium` by a pool that is started when it is first needed, one for
-    this process and all of its threads. Where processes cannot be forked, each file has a process of its own."""
+    """``decode`` of :func:`data.media.loading.load_medium` by a pool that all threads of this process share.
+
+    It is started when it is first needed. Where processes cannot be forked, a new process is started for each file.
+    """
     if not hasattr(os, "fork"):
         from data.media.loading import decode_in_new_process
 
         return decode_in_new_process(file, form, limits)
-    with _ONE_STARTS:
+    with _POOL_LOCK:
         pool = _pool_of(os.getpid())
     return pool.decode(file, form, limits)
 
@@ -121,17 +123,17 @@ def serve(connection: socket.socket) -> None:
             _decode(*json.loads(request), *descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
-        connection.send(_TAKEN)
+        connection.send(_STARTED)
 
 
 def _decode(form: str, limits: dict, file: int, target: int) -> None:
-    """The child: it ends itself when its time is over, whatever a decoder is at."""
+    """The child: a timer of the system ends it, whatever a decoder is doing."""
     try:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, limits["decode_seconds"])
         os.dup2(file, 0)
         with open(target, "wb") as answer:
-            media_decoding.answer(form, limits, answer)
+            decoding.answer(form, limits, answer)
     finally:
         os._exit(0)
 

@@ -1,81 +1,74 @@
-"""Which format a file's first bytes tell, and which its name promises."""
+"""The file formats that are read, in one table, and how a file's first bytes and its name say which one it is."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import NamedTuple
 
-#: Format by extension. Containers that hold sound, pictures or both have one name, whatever is inside.
-EXTENSIONS = {
-    ".png": "PNG",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".gif": "GIF",
-    ".webp": "WebP",
-    ".bmp": "BMP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".wav": "WAV",
-    ".flac": "FLAC",
-    ".aif": "AIFF",
-    ".aiff": "AIFF",
-    ".ogg": "Ogg",
-    ".oga": "Ogg",
-    ".opus": "Ogg",
-    ".ogv": "Ogg",
-    ".mp3": "MP3",
-    ".aac": "AAC",
-    ".m4a": "MP4",
-    ".mp4": "MP4",
-    ".m4v": "MP4",
-    ".mov": "MP4",
-    ".3gp": "MP4",
-    ".webm": "Matroska",
-    ".mkv": "Matroska",
-    ".mka": "Matroska",
-    ".avi": "AVI",
-    ".npy": "NPY",
-    ".ply": "PLY",
-    ".xyz": "text",
-    ".csv": "text",
-}
 SNIFFED_BYTES = 4096
+
+
+class FileFormat(NamedTuple):
+    """One format: ``signature`` is a pattern of its first bytes, ``demuxer`` the name libav has for it.
+
+    ``suffixes`` are the extensions by the modality that they promise. A container may hold another: ``.webm`` audio.
+    """
+
+    suffixes: dict[str, str]
+    signature: bytes = b""
+    demuxer: str = ""
+
+
+_BOXES = rb".{4}(?:ftyp|moov|mdat|wide|free)"
+_HEIF = rb"(?:heic|heix|mif1|avif)"
+#: Every format by name. Formats without a signature are told apart by :func:`sniff` itself.
+FORMATS = {
+    "PNG": FileFormat({"image": ".png"}, rb"\x89PNG\r\n\x1a\n"),
+    "JPEG": FileFormat({"image": ".jpg .jpeg"}, rb"\xff\xd8\xff"),
+    "GIF": FileFormat({"image": ".gif"}, rb"GIF8[79]a", "gif"),
+    "WebP": FileFormat({"image": ".webp"}, rb"RIFF.{4}WEBP"),
+    "BMP": FileFormat({"image": ".bmp"}, rb"BM.{4}\0{4}"),
+    "TIFF": FileFormat({"image": ".tif .tiff"}, rb"II\*\0|MM\0\*"),
+    "WAV": FileFormat({"audio": ".wav"}, rb"RIFF.{4}WAVE", "wav"),
+    "FLAC": FileFormat({"audio": ".flac"}, rb"fLaC", "flac"),
+    "AIFF": FileFormat({"audio": ".aif .aiff"}, rb"FORM.{4}AIF[FC]", "aiff"),
+    "Ogg": FileFormat({"audio": ".ogg .oga .opus", "video": ".ogv"}, rb"OggS", "ogg"),
+    "MP3": FileFormat({"audio": ".mp3"}, rb"ID3", "mp3"),
+    "AAC": FileFormat({"audio": ".aac"}, demuxer="aac"),
+    "MP4": FileFormat({"video": ".mp4 .m4v .mov .3gp", "audio": ".m4a"}, _BOXES + b"(?!" + _HEIF + b")", "mov"),
+    "Matroska": FileFormat({"video": ".webm .mkv", "audio": ".mka"}, rb"\x1aE\xdf\xa3", "matroska"),
+    "AVI": FileFormat({"video": ".avi"}, rb"RIFF.{4}AVI ", "avi"),
+    "NPY": FileFormat({"points": ".npy"}, rb"\x93NUMPY"),
+    "PLY": FileFormat({"points": ".ply"}, rb"ply[\r\n]"),
+    "text": FileFormat({"points": ".xyz .csv"}),
+}
+#: Format by extension.
+EXTENSIONS = {
+    suffix: name
+    for name, entry in FORMATS.items()
+    for suffixes in entry.suffixes.values()
+    for suffix in suffixes.split()
+}
+#: Extensions of containers that may hold a video, where the name promises audio alone.
+AUDIO_ONLY = (".m4a", ".mka", ".oga", ".opus")
 
 
 class Refused(ValueError):
     """What is wrong with the file, to be read after its name: "is truncated"."""
 
 
-_PREFIXES = (
-    (b"\x89PNG\r\n\x1a\n", "PNG"),
-    (b"\xff\xd8\xff", "JPEG"),
-    (b"GIF87a", "GIF"),
-    (b"GIF89a", "GIF"),
-    (b"BM", "BMP"),
-    (b"II*\0", "TIFF"),
-    (b"MM\0*", "TIFF"),
-    (b"fLaC", "FLAC"),
-    (b"OggS", "Ogg"),
-    (b"ID3", "MP3"),
-    (b"\x1aE\xdf\xa3", "Matroska"),
-    (b"\x93NUMPY", "NPY"),
-    (b"ply\n", "PLY"),
-    (b"ply\r", "PLY"),
-)
-_RIFF = {b"WAVE": "WAV", b"AVI ": "AVI", b"WEBP": "WebP"}
-_STILL_BRANDS = (b"heic", b"heix", b"mif1", b"avif")
-_MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free")
+def suffixes_of(modality: str) -> tuple[str, ...]:
+    """The extensions that promise a modality."""
+    return tuple(suffix for entry in FORMATS.values() for suffix in entry.suffixes.get(modality, "").split())
 
 
 def sniff(head: bytes) -> str | None:
-    """The format that the first ``SNIFFED_BYTES`` of a file tell; ``"text"`` for text, None for anything else."""
-    if head[:4] == b"RIFF":
-        return _RIFF.get(head[8:12])
-    if head[:4] == b"FORM":
-        return "AIFF" if head[8:12] in (b"AIFF", b"AIFC") else None
-    if head[4:8] in _MP4_BOXES:
-        return "HEIF" if head[8:12] in _STILL_BRANDS else "MP4"
-    for prefix, name in _PREFIXES:
-        if head.startswith(prefix) and (name != "BMP" or head[6:10] == b"\0\0\0\0"):
+    """The format of a file by its first ``SNIFFED_BYTES``; "HEIF" and "text" are formats too, None is no known one."""
+    if re.match(_BOXES + _HEIF, head, re.DOTALL):
+        return "HEIF"
+    for name, entry in FORMATS.items():
+        if entry.signature and re.match(entry.signature, head, re.DOTALL):
             return name
     return _mpeg_audio(head) or ("text" if _is_text(head) else None)
 
@@ -101,7 +94,7 @@ def _mpeg_audio(head: bytes) -> str | None:
 
 
 def _is_text(head: bytes) -> bool:
-    """UTF-8 without control characters; a character cut at the end of ``head`` is forgiven."""
+    """UTF-8 without control characters; a character cut at the end of ``head`` is allowed."""
     try:
         text = head.decode("utf-8")
     except UnicodeDecodeError as error:

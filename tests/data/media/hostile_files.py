@@ -39,7 +39,7 @@ Maker = Callable[[np.random.Generator], Made]
 
 
 @lru_cache(maxsize=32)
-def sound_file(suffix: str) -> bytes:
+def intact_file(suffix: str) -> bytes:
     """A small file of this format that is taken in."""
     rng = np.random.default_rng(0)
     target = io.BytesIO()
@@ -63,19 +63,19 @@ def sound_file(suffix: str) -> bytes:
     return target.getvalue()
 
 
-SOUND = (".png", ".jpg", ".webp", ".gif", ".bmp", ".tif", ".wav", ".flac", ".ogg", ".npy", ".mp4", ".mkv", ".avi")
+INTACT = (".png", ".jpg", ".webp", ".gif", ".bmp", ".tif", ".wav", ".flac", ".ogg", ".npy", ".mp4", ".mkv", ".avi")
 
 
 def truncated(rng: np.random.Generator) -> Made:
-    suffix = str(rng.choice(SOUND))
-    content = sound_file(suffix)
+    suffix = str(rng.choice(INTACT))
+    content = intact_file(suffix)
     return suffix, content[: int(len(content) * rng.uniform(0.15, 0.85))]
 
 
 def damaged(rng: np.random.Generator) -> Made:
     """Some bytes behind the first are others."""
-    suffix = str(rng.choice(SOUND))
-    content = bytearray(sound_file(suffix))
+    suffix = str(rng.choice(INTACT))
+    content = bytearray(intact_file(suffix))
     for at in rng.integers(16, len(content), 1 + len(content) // 400):
         content[at] = rng.integers(256)
     return suffix, bytes(content)
@@ -83,12 +83,12 @@ def damaged(rng: np.random.Generator) -> Made:
 
 def mislabelled(rng: np.random.Generator) -> Made:
     held, said = rng.choice([".png", ".jpg", ".wav", ".mp4", ".npy", ".gif", ".flac"], 2, replace=False)
-    return str(said), sound_file(str(held))
+    return str(said), intact_file(str(held))
 
 
 def start_and_noise(rng: np.random.Generator) -> Made:
-    suffix = str(rng.choice(SOUND))
-    return suffix, sound_file(suffix)[: int(rng.integers(12, 40))] + rng.bytes(int(rng.integers(1, 4000)))
+    suffix = str(rng.choice(INTACT))
+    return suffix, intact_file(suffix)[: int(rng.integers(12, 40))] + rng.bytes(int(rng.integers(1, 4000)))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from PIL import Image
 
 from data.media.decoding_pool import DecodingPool, decode_in_pool
 from data.media.loading import UPLOAD_LIMITS, MediaError, load_medium
-from tests.data.hostile_files import MAKERS, SOUND, hostile_files, sound_file
+from tests.data.media.hostile_files import INTACT, MAKERS, hostile_files, intact_file
 
 COUNT = 4 * len(MAKERS)
 
@@ -29,7 +29,7 @@ def check_harmless(medium) -> None:
     """What was taken in keeps the limits."""
     assert np.isfinite(medium.array).all() and medium.array.size
     longest = max(medium.array.shape[-3:-1]) if medium.modality in ("image", "video") else 0
-    assert longest <= UPLOAD_LIMITS.picture_side
+    assert longest <= UPLOAD_LIMITS.image_side
     assert medium.modality != "audio" or len(medium.array) / medium.rate <= UPLOAD_LIMITS.seconds + 1
 
 
@@ -49,10 +49,10 @@ def test_each_is_refused_in_a_sentence_or_does_no_harm(pool, tmp_path):
     assert wrong == []
 
 
-@pytest.mark.parametrize("suffix", SOUND)
+@pytest.mark.parametrize("suffix", INTACT)
 def test_the_pool_decodes_as_a_new_process_does(pool, tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
-    path.write_bytes(sound_file(suffix))
+    path.write_bytes(intact_file(suffix))
     one, other = load_medium(path), load_medium(path, decode=pool.decode)
     assert (one.modality, one.rate) == (other.modality, other.rate)
     np.testing.assert_array_equal(one.array, other.array)
@@ -69,19 +69,19 @@ def test_many_files_at_once_do_not_mix(pool, tmp_path):
 
 
 def test_a_decoder_that_takes_too_long_ends_itself(pool, tmp_path):
-    (tmp_path / "a.mp4").write_bytes(sound_file(".mp4"))
+    (tmp_path / "a.mp4").write_bytes(intact_file(".mp4"))
     with pytest.raises(MediaError, match=r"a\.mp4 took more than 1e-06 s"):
         load_medium(tmp_path / "a.mp4", replace(UPLOAD_LIMITS, decode_seconds=1e-6), pool.decode)
 
 
 def test_a_pool_whose_process_died_starts_another(pool, tmp_path):
-    (tmp_path / "a.png").write_bytes(sound_file(".png"))
+    (tmp_path / "a.png").write_bytes(intact_file(".png"))
     os.kill(pool._process.pid, 9)
     pool._process.wait()
     assert load_medium(tmp_path / "a.png", decode=pool.decode).modality == "image"
 
 
-def test_pictures_of_visitors_are_shrunk(pool, tmp_path):
+def test_uploaded_images_are_resized(pool, tmp_path):
     from PIL import Image
 
     Image.new("RGB", (3000, 1500), "red").save(tmp_path / "a.png")
