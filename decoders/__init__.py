@@ -1,12 +1,38 @@
-"""Decoders: conditions in, media out. ``DECODERS`` maps a modality to its class."""
+"""Decoders: conditions in, media out. :func:`load_decoder` loads what a folder says that it holds."""
+
+from pathlib import Path
 
 from decoders.audio import AudioDecoder
-from decoders.base import Decoder
-from decoders.image import ImageDecoder
+from decoders.base import Decoder, class_name
+from decoders.image import ImageDecoder, XlImageDecoder
 from decoders.unclip import UnclipDecoder
 from decoders.video import VideoDecoder
 
-#: Decoder class by modality.
-DECODERS: dict[str, type[Decoder]] = {"image": ImageDecoder, "video": VideoDecoder, "audio": AudioDecoder}
+#: The registry: class of a pipeline, as ``model_index.json`` names it -> the decoder that runs it.
+DECODERS: dict[str, type[Decoder]] = {
+    "StableDiffusionPipeline": ImageDecoder,
+    "StableDiffusionXLPipeline": XlImageDecoder,
+    "StableUnCLIPImg2ImgPipeline": UnclipDecoder,
+    "AnimateDiffPipeline": VideoDecoder,
+    "AudioLDMPipeline": AudioDecoder,
+}
 
-__all__ = ["DECODERS", "AudioDecoder", "Decoder", "ImageDecoder", "UnclipDecoder", "VideoDecoder"]
+
+def load_decoder(folder: str | Path) -> Decoder:
+    """The decoder in ``folder``. Raises ValueError, in one sentence, for a pipeline class that is not known here."""
+    name = class_name(folder)
+    if name not in DECODERS:
+        raise ValueError(f"{folder} holds a {name}, which cannot be used: expected one of {', '.join(DECODERS)}")
+    return DECODERS[name].from_pretrained(folder)
+
+
+__all__ = [
+    "DECODERS",
+    "AudioDecoder",
+    "Decoder",
+    "ImageDecoder",
+    "UnclipDecoder",
+    "VideoDecoder",
+    "XlImageDecoder",
+    "load_decoder",
+]

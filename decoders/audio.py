@@ -1,6 +1,6 @@
-"""Sounds from conditions: an AudioLDMPipeline.
+"""Audio from conditions: an AudioLDMPipeline.
 
-Letters: B sounds, N samples, T mel frames, M mel bands, C latent channels, D width of the condition.
+Shapes: B waveforms, N samples, T mel frames, M mel bands, C latent channels, D width of the condition.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, Self
 
 import numpy as np
 import torch
-from diffusers import AudioLDMPipeline, AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.pipelines.deprecated.audioldm.pipeline_audioldm import AudioLDMPipeline
 from torch.nn import functional
 
-from decoders.base import OnStep
+from data.resampling import resample
+from decoders.base import DecoderSettings
 from decoders.diffusion import DiffusionDecoder, to_uint8
 from decoders.griffin_lim import GriffinLimVocoder
 from decoders.mel import FLOOR, log_mel
@@ -32,22 +34,21 @@ class AudioDecoder(DiffusionDecoder):
     Its condition is one pooled CLAP text embedding of unit length, so L is 1. Conditions of any other length are
     brought to unit length first: what an output projection gives is close to the sphere, not on it.
 
-    A vocoder whose configuration says ``griffin_lim_rounds`` gives way to that many rounds of Griffin-Lim.
+    A vocoder whose configuration says ``griffin_lim_rounds`` is replaced by that many rounds of Griffin-Lim.
     """
 
-    modality: ClassVar[str] = "audio"
+    modality = "audio"
     pipeline_class = AudioLDMPipeline
-    default_steps: ClassVar[int] = 12
-    default_guidance: ClassVar[float] = 2.0
+    default_guidance = 2.0
 
-    def __init__(self, pipeline: Any):
-        super().__init__(pipeline)
+    def __init__(self, pipeline: Any, settings: DecoderSettings | None = None):
+        super().__init__(pipeline, settings)
         rounds = getattr(pipeline.vocoder.config, "griffin_lim_rounds", 0)
         if rounds:
             pipeline.vocoder = GriffinLimVocoder(pipeline.vocoder, rounds)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, dtype: torch.dtype = torch.float32) -> DiffusionDecoder:
+    def from_pretrained(cls, folder: str | Path, dtype: torch.dtype = torch.float32) -> Self:
         with deprecation_note_hidden():
             return super().from_pretrained(folder, dtype)
 
@@ -56,38 +57,24 @@ class AudioDecoder(DiffusionDecoder):
         return 1, self.pipeline.text_encoder.config.projection_dim
 
     @property
-    def sampling_rate(self) -> int:
-        """Samples a second, in Hz."""
-        return self.pipeline.vocoder.config.sampling_rate
+    def rate(self) -> float:
+        """Samples a second, as the vocoder gives them."""
+        return float(self.pipeline.vocoder.config.sampling_rate)
 
     @torch.no_grad()
     def encode_caption(self, captions: Sequence[str]) -> torch.Tensor:
         return encode_pooled(self.pipeline.tokenizer, self.pipeline.text_encoder, captions)
 
-    def call_pipeline(
-        self,
-        condition: torch.Tensor,
-        unconditional: torch.Tensor,
-        *,
-        generators: list[torch.Generator],
-        steps: int,
-        guidance: float,
-        on_step: OnStep | None,
-    ) -> list[np.ndarray]:
-        callback = None if on_step is None else lambda step, _timestep, _latents: on_step(step + 1, steps)
-        sounds = self.pipeline(
-            prompt_embeds=functional.normalize(condition[:, 0], dim=-1),
-            negative_prompt_embeds=unconditional[:, 0],
-            generator=generators,
-            num_inference_steps=steps,
-            guidance_scale=guidance,
-            callback=callback,
-        ).audios  # (B, N)
-        return list(sounds)
+    def prompt(self, condition: torch.Tensor, unconditional: torch.Tensor) -> dict[str, Any]:
+        unit = functional.normalize(condition[:, 0], dim=-1)  # (B, D)
+        return {"prompt_embeds": unit, "negative_prompt_embeds": unconditional[:, 0]}
+
+    def to_media(self, made: np.ndarray) -> np.ndarray:
+        return made
 
     def predict(self, noisy: torch.Tensor, timestep: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         pooled = functional.normalize(condition[:, 0], dim=-1)  # (B, D)
-        return self.pipeline.unet(noisy, timestep, encoder_hidden_states=None, class_labels=pooled).sample
+        return self.network(noisy, timestep, encoder_hidden_states=None, class_labels=pooled).sample
 
     def draw_latents(self, latents: torch.Tensor) -> np.ndarray:
         """The log-mel spectrogram in greys, low bands below."""
@@ -96,16 +83,29 @@ class AudioDecoder(DiffusionDecoder):
         grey = to_uint8(((mel.float() - LOG_FLOOR) / -LOG_FLOOR).cpu())
         return np.repeat(np.flipud(grey.T)[:, :, None], 3, axis=2)
 
+    def resize(self, medium: np.ndarray, rate: float | None) -> np.ndarray:
+        """float32 (N,) at ``rate`` hertz, resampled, and cut or followed by silence to the decoder's length."""
+        samples = self.size * int(np.prod(self.pipeline.vocoder.config.upsample_rates))
+        return resize_audio(medium, rate, int(self.rate), samples)
+
     @torch.no_grad()
     def encode_media(self, media: Sequence[np.ndarray]) -> torch.Tensor:
-        """Scaled latents (B, C, T / 8, M / 8) of float32 sounds (N,) at the decoder's rate."""
+        """Scaled latents (B, C, T / 8, M / 8) of float32 waveforms (N,) at the decoder's rate."""
         waveform = torch.from_numpy(np.stack(list(media))).to(self.device)
         return encode_mel(self.pipeline.vae, log_mel(waveform))
 
 
+def resize_audio(waveform: np.ndarray, rate: float | None, target: int, samples: int) -> np.ndarray:
+    """float32 (N,) at ``rate`` hertz -> (samples,) at ``target`` hertz."""
+    if rate is not None and int(rate) != target:
+        waveform = resample(torch.from_numpy(waveform)[None], int(rate), target)[0].numpy()
+    return np.pad(waveform[:samples], (0, max(0, samples - len(waveform)))).astype(np.float32)
+
+
 def encode_mel(vae: AutoencoderKL, mel: torch.Tensor) -> torch.Tensor:
     """Scaled latents (B, C, T / 8, M / 8) of log-mels (B, T, M): the posterior's mean times the scaling factor."""
-    return vae.encode(mel.unsqueeze(1).to(vae.dtype)).latent_dist.mean * vae.config.scaling_factor
+    encoded: Any = vae.encode(mel.unsqueeze(1).to(vae.dtype))
+    return encoded.latent_dist.mean * vae.config["scaling_factor"]
 
 
 def encode_pooled(tokenizer: Any, text_encoder: torch.nn.Module, captions: Sequence[str]) -> torch.Tensor:

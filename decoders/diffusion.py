@@ -1,23 +1,24 @@
 """What the diffusion decoders share: flow matching, its solver, and the plumbing around a diffusers pipeline.
 
-Flow matching: x_s = (1 - s) x_0 + s eps for a noise level s in (0, 1); the network is told t = 1000 s and predicts
+Flow matching: x_s = (1 - s) x_0 + s eps for a noise level s in (0, 1); the network gets t = 1000 s and predicts
 the velocity eps - x_0. The solver is DPM-Solver++ in the same parametrisation.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from diffusers.utils import logging as diffusers_logging
 
-from decoders.base import Decoder, OnBlock, OnStep
+from decoders.base import Decoder, DecoderSettings, OnBlock, OnStep, class_name, read_decoder_settings
 
 TRAIN_TIMESTEPS = 1000
 #: What a network may have been trained to predict.
@@ -89,14 +90,17 @@ def noise_loss(predict: Predict, latents: torch.Tensor, scheduler: Any) -> torch
 
 
 class DiffusionDecoder(Decoder):
-    """A decoder that is a diffusers pipeline in a folder. Subclasses say how it is called."""
+    """A decoder that is a diffusers pipeline in a folder: UNet or transformer, VAE, scheduler, text encoder.
+
+    A subclass names the pipeline's class and says with which keywords conditions enter its ``__call__``
+    (:meth:`prompt`) and its network (:meth:`predict`), and how arrays leave it.
+    """
 
     pipeline_class: ClassVar[type[DiffusionPipeline]]
-    default_steps: ClassVar[int] = 12
-    default_guidance: ClassVar[float] = 2.5
 
-    def __init__(self, pipeline: Any):
+    def __init__(self, pipeline: Any, settings: DecoderSettings | None = None):
         """``pipeline`` is an instance of :attr:`pipeline_class`; its weights are frozen and put in evaluation mode."""
+        super().__init__(settings)
         self.pipeline = pipeline
         pipeline.set_progress_bar_config(disable=True)
         for component in pipeline.components.values():
@@ -104,20 +108,37 @@ class DiffusionDecoder(Decoder):
                 component.eval().requires_grad_(False)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, dtype: torch.dtype = torch.float32) -> DiffusionDecoder:
-        """Load a folder that the pipeline's ``save_pretrained`` wrote; half-precision weights become ``dtype``."""
-        if not (Path(folder) / "model_index.json").is_file():
-            raise ValueError(f"{folder} holds no {cls.pipeline_class.__name__}: it has no model_index.json")
-        with loading_bar_hidden():
-            return cls(cls.pipeline_class.from_pretrained(str(folder), dtype=dtype, local_files_only=True))
+    def from_pretrained(cls, folder: str | Path, dtype: torch.dtype = torch.float32) -> Self:
+        """Load a folder that the pipeline's ``save_pretrained`` wrote; half-precision weights become ``dtype``.
 
-    def to(self, device: torch.device | str) -> DiffusionDecoder:
+        Raises ValueError where the folder holds a pipeline of another class, or settings that cannot be.
+        """
+        found, expected = class_name(folder), cls.pipeline_class.__name__
+        if found != expected:
+            raise ValueError(f"{folder} holds a {found}, and {cls.__name__} runs {expected}")
+        settings = read_decoder_settings(folder)
+        with loading_bar_hidden():
+            pipeline = cls.pipeline_class.from_pretrained(str(folder), dtype=dtype, local_files_only=True)
+        return cls(pipeline, settings)
+
+    def to(self, device: torch.device | str) -> Self:
         self.pipeline.to(device)
         return self
 
     @property
+    def network(self) -> Any:
+        """The diffusion network, a UNet or a transformer."""
+        return getattr(self.pipeline, "unet", None) or self.pipeline.transformer
+
+    @property
     def device(self) -> torch.device:
-        return self.pipeline.unet.device
+        return self.network.device
+
+    @property
+    def size(self) -> int:
+        """Pixels on each side of an image, or mel frames of audio."""
+        size = self.network.config.sample_size
+        return (size if isinstance(size, int) else size[0]) * self.pipeline.vae_scale_factor
 
     @property
     def condition_shape(self) -> tuple[int, int]:
@@ -140,21 +161,66 @@ class DiffusionDecoder(Decoder):
         on_block: OnBlock | None = None,
     ) -> list[np.ndarray]:
         self.check_condition(condition, seeds)
-        condition = condition.to(self.device, self.pipeline.unet.dtype)
+        condition = condition.to(self.device, self.network.dtype)
         with self._called_between_blocks(on_block):
             return self.call_pipeline(
                 condition,
-                self.unconditional().to(condition).expand_as(condition),
                 generators=[torch.Generator().manual_seed(int(seed)) for seed in seeds],
                 steps=steps or self.default_steps,
                 guidance=self.default_guidance if guidance is None else guidance,
                 on_step=on_step,
             )
 
+    def call_pipeline(
+        self,
+        condition: torch.Tensor,
+        *,
+        generators: list[torch.Generator],
+        steps: int,
+        guidance: float,
+        on_step: OnStep | None,
+    ) -> list[np.ndarray]:
+        """Media from the pipeline's own ``__call__`` for conditions (B, L, D)."""
+        unconditional = self.unconditional().to(condition).expand_as(condition)
+        made = self.pipeline(
+            **self.prompt(condition, unconditional),
+            **self._progress(on_step, steps),
+            generator=generators,
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            output_type="np",
+        )[0]  # images (B, H, W, 3) in [0, 1], videos (B, F, H, W, 3) in [0, 1], or audio (B, N)
+        return list(self.to_media(made))
+
+    def prompt(self, condition: torch.Tensor, unconditional: torch.Tensor) -> dict[str, Any]:
+        """Keywords of the pipeline's ``__call__`` that hold the conditions, both (B, L, D), and what it needs else."""
+        return {"prompt_embeds": condition, "negative_prompt_embeds": unconditional}
+
+    def to_media(self, made: np.ndarray) -> np.ndarray:
+        """What the pipeline gives as arrays of the modality."""
+        return to_uint8(made)
+
+    def predict(self, noisy: torch.Tensor, timestep: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        """What the network predicts for ``noisy`` latents (B, ...) at ``timestep`` (B,)."""
+        return self.network(noisy, timestep, encoder_hidden_states=condition).sample
+
+    def _progress(self, on_step: OnStep | None, steps: int) -> dict[str, Callable]:
+        """``on_step`` as the keyword by which the pipeline reports its progress; older pipelines have another."""
+        if on_step is None:
+            return {}
+        if "callback_on_step_end" not in inspect.signature(type(self.pipeline).__call__).parameters:
+            return {"callback": lambda step, _timestep, _latents: on_step(step + 1, steps)}
+
+        def callback(_pipeline: Any, step: int, _timestep: Any, tensors: dict) -> dict:
+            on_step(step + 1, steps)
+            return tensors
+
+        return {"callback_on_step_end": callback}
+
     @contextmanager
     def _called_between_blocks(self, on_block: OnBlock | None) -> Iterator[None]:
         """Within it, ``on_block`` is called before each block of the diffusion network and of the VAE's decoder."""
-        networks = () if on_block is None else (self.pipeline.unet, self.pipeline.vae.decoder)
+        networks = () if on_block is None else (self.network, self.pipeline.vae.decoder)
         lists = [
             child for network in networks for child in network.children() if isinstance(child, torch.nn.ModuleList)
         ]
@@ -184,27 +250,10 @@ class DiffusionDecoder(Decoder):
     def noise_loss(self, latents: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         return noise_loss(lambda noisy, step: self.predict(noisy, step, condition), latents, self.pipeline.scheduler)
 
-    @abstractmethod
-    def call_pipeline(
-        self,
-        condition: torch.Tensor,
-        unconditional: torch.Tensor,
-        *,
-        generators: list[torch.Generator],
-        steps: int,
-        guidance: float,
-        on_step: OnStep | None,
-    ) -> list[np.ndarray]:
-        """Media from the pipeline's own ``__call__``; both conditions are (B, L, D)."""
-
-    @abstractmethod
-    def predict(self, noisy: torch.Tensor, timestep: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
-        """Velocity that the network predicts for ``noisy`` latents (B, ...) at ``timestep`` (B,)."""
-
 
 @contextmanager
 def loading_bar_hidden() -> Iterator[None]:
-    """Keep diffusers' bar over components away: a decoder loads in less time than it takes to read."""
+    """Keep diffusers' progress bar over components away: a decoder loads in less time than it takes to read."""
     shown = diffusers_logging.is_progress_bar_enabled()
     diffusers_logging.disable_progress_bar()
     try:
@@ -216,7 +265,7 @@ def loading_bar_hidden() -> Iterator[None]:
 
 def encode_text(tokenizer: Any, text_encoder: torch.nn.Module, captions: Sequence[str]) -> torch.Tensor:
     """Hidden states (B, L, D) of captions padded to the tokenizer's full length, as Stable Diffusion takes them."""
-    return text_encoder(caption_ids(tokenizer, captions).to(text_encoder.device))[0]
+    return text_encoder(caption_ids(tokenizer, captions).to(next(text_encoder.parameters()).device))[0]
 
 
 def caption_ids(tokenizer: Any, captions: Sequence[str]) -> torch.Tensor:
@@ -224,18 +273,6 @@ def caption_ids(tokenizer: Any, captions: Sequence[str]) -> torch.Tensor:
     length = tokenizer.model_max_length
     padded = tokenizer(list(captions), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
     return padded.input_ids
-
-
-def step_end_callback(on_step: OnStep | None, steps: int) -> Callable[..., dict] | None:
-    """``on_step`` in the form of diffusers' ``callback_on_step_end``."""
-    if on_step is None:
-        return None
-
-    def callback(_pipeline: Any, step: int, _timestep: Any, tensors: dict) -> dict:
-        on_step(step + 1, steps)
-        return tensors
-
-    return callback
 
 
 def to_uint8(pixels: torch.Tensor | np.ndarray) -> np.ndarray:

@@ -1,65 +1,54 @@
 """Videos from conditions: an AnimateDiffPipeline, whose frames are latents of the image VAE.
 
-Letters: B videos, F frames, H x W pixels, C latent channels, h x w latent pixels, L condition tokens, D their width.
+Shapes: B videos, F frames, H x W pixels, C latent channels, h x w latent pixels, L condition tokens, D their width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AnimateDiffPipeline
+from diffusers.pipelines.animatediff.pipeline_animatediff import AnimateDiffPipeline
 
-from decoders.base import OnStep
-from decoders.diffusion import DiffusionDecoder, step_end_callback, to_uint8
-from decoders.image import encode_images
+from decoders.base import DecoderSettings
+from decoders.diffusion import DiffusionDecoder
+from decoders.image import encode_images, resize_image
 
 
 class VideoDecoder(DiffusionDecoder):
-    """An AnimateDiffPipeline as a :class:`~decoders.base.Decoder`. Videos are as long as its motion modules learnt."""
+    """An AnimateDiffPipeline as a :class:`~decoders.base.Decoder`; at most as long as its motion modules learnt."""
 
-    modality: ClassVar[str] = "video"
+    modality = "video"
     pipeline_class = AnimateDiffPipeline
-    #: As many films right as with ten, and time for a second candidate (nextgpt_lite.candidates).
-    default_steps: ClassVar[int] = 8
+    #: As many videos right as with ten, and time for a second candidate (nextgpt_lite.candidates).
+    default_steps = 8
 
-    @property
-    def frames(self) -> int:
-        """Frames of a video: the length that the motion modules' position table was made for."""
-        return self.pipeline.unet.config.motion_max_seq_length
+    def __init__(self, pipeline: Any, settings: DecoderSettings | None = None) -> None:
+        super().__init__(pipeline, settings)
+        longest = self.network.config.motion_max_seq_length
+        #: Frames of a video; by default the length that the motion modules' position table was made for.
+        self.frames: int = self.settings.frames or longest
+        if self.frames > longest:
+            raise ValueError(f"decoder.json: frames must be at most {longest}, the motion modules', not {self.frames}")
 
-    def call_pipeline(
-        self,
-        condition: torch.Tensor,
-        unconditional: torch.Tensor,
-        *,
-        generators: list[torch.Generator],
-        steps: int,
-        guidance: float,
-        on_step: OnStep | None,
-    ) -> list[np.ndarray]:
-        videos = self.pipeline(
-            prompt_embeds=condition,
-            negative_prompt_embeds=unconditional,
-            generator=generators,
-            num_frames=self.frames,
-            num_inference_steps=steps,
-            guidance_scale=guidance,
-            callback_on_step_end=step_end_callback(on_step, steps),
-            output_type="np",
-        ).frames  # (B, F, H, W, 3) in [0, 1]
-        return list(to_uint8(videos))
+    def prompt(self, condition: torch.Tensor, unconditional: torch.Tensor) -> dict[str, Any]:
+        return super().prompt(condition, unconditional) | {"num_frames": self.frames}
 
     def predict(self, noisy: torch.Tensor, timestep: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         # The network folds the frames into the batch, so every frame needs its condition.
         each_frame = condition.repeat_interleave(noisy.shape[2], dim=0)  # (B * F, L, D)
-        return self.pipeline.unet(noisy, timestep, encoder_hidden_states=each_frame).sample
+        return super().predict(noisy, timestep, each_frame)
 
     def draw_latents(self, latents: torch.Tensor) -> np.ndarray:
         """The middle frame of latents (1, C, F, h, w)."""
         return super().draw_latents(latents[:, :, latents.shape[2] // 2])
+
+    def resize(self, medium: np.ndarray, rate: float | None) -> np.ndarray:
+        """The decoder's number of frames, evenly, of a video uint8 (F, H, W, 3), each fitted as an image is."""
+        chosen = np.linspace(0, len(medium) - 1, self.frames).round().astype(int)
+        return np.stack([resize_image(frame, self.size) for frame in medium[chosen]])
 
     @torch.no_grad()
     def encode_media(self, media: Sequence[np.ndarray]) -> torch.Tensor:

@@ -11,14 +11,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from data.resampling import resample
+
 FRAME_SECONDS = 0.025
 HOP_SECONDS = 0.010
 LOWEST_FREQUENCY = 20.0
 PRE_EMPHASIS = 0.97
 LOG_FLOOR = torch.finfo(torch.float32).eps
-SINC_ZEROS = 6
-ROLL_OFF = 0.99
-LARGEST_RATIO = 1000
 
 
 @dataclass(frozen=True)
@@ -38,40 +37,6 @@ def clip_starts(duration: float | Fraction, clip_seconds: float | Fraction, clip
     """Starts in seconds of ``clips`` clips spread evenly from 0 to the last that fits; all 0 in a short recording."""
     last = max(Fraction(duration) - Fraction(clip_seconds), Fraction(0))
     return [last * index / max(clips - 1, 1) for index in range(clips)]
-
-
-@lru_cache(maxsize=8)
-def _resampling_kernel(old: int, new: int) -> tuple[torch.Tensor, int]:
-    """Windowed-sinc filters (new, 1, taps), one for each phase of the output, and their half width."""
-    cut_off = min(old, new) * ROLL_OFF
-    half_width = math.ceil(SINC_ZEROS * old / cut_off)
-    taps = torch.arange(-half_width, half_width + old, dtype=torch.float64) / old
-    phases = torch.arange(0, -new, -1, dtype=torch.float64)[:, None] / new
-    time = ((phases + taps) * cut_off).clamp(-SINC_ZEROS, SINC_ZEROS)
-    window = torch.cos(time * math.pi / SINC_ZEROS / 2) ** 2
-    kernel = torch.sinc(time) * window * cut_off / old
-    return kernel[:, None].float(), half_width
-
-
-def resample(wave: torch.Tensor, rate: int, target: int) -> torch.Tensor:
-    """(channels, N) at ``rate`` -> (channels, ceil(N * target / rate)), by a Hann-windowed sinc.
-
-    Ratios whose reduced terms exceed 1000 (44,101 Hz, say) are rounded to the nearest that do not.
-    """
-    if rate <= 0:
-        raise ValueError(f"a sample rate of {rate}: expected a positive number of samples a second")
-    if rate == target:
-        return wave
-    ratio = Fraction(int(rate), target)
-    if max(ratio.numerator, ratio.denominator) > LARGEST_RATIO:
-        scale = max(1.0, rate / target)
-        ratio = ratio.limit_denominator(max(1, int(LARGEST_RATIO / scale)))
-    if ratio <= 0:
-        raise ValueError(f"a sample rate of {rate} is too low to bring to {target}")
-    kernel, half_width = _resampling_kernel(ratio.numerator, ratio.denominator)
-    padded = F.pad(wave[:, None], (half_width, half_width + ratio.numerator))
-    phases = F.conv1d(padded, kernel.to(wave), stride=ratio.numerator)  # (channels, new, steps)
-    return phases.transpose(1, 2).flatten(1)[:, : math.ceil(wave.shape[1] / ratio)]
 
 
 def _mel(frequency):

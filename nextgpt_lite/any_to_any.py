@@ -17,7 +17,6 @@ import torch
 
 from adapters.rope_scaling import context_length
 from adapters.visual_cache import VisualCache
-from data.modalities import MODALITIES
 from nextgpt_lite import checkpoint, conversation
 from nextgpt_lite.candidates import best_of, candidate_seeds
 from nextgpt_lite.experts import Experts
@@ -44,6 +43,9 @@ class AnyToAny:
         base = self.folder_of("language_model")
         self.core = checkpoint.load_core(self.folder_of("core"), base).to(self.device)
         self.table = self.core.table
+        self.reads_patches = self.core.config.reads_patches
+        #: The most ids of a prompt: a reply fits behind it.
+        self.prompt_length = context_length(self.core.config.text_config) - REPLY_POSITIONS
         self.tokenizer = checkpoint.load_tokenizer(self.folder_of("tokenizer"), self.core.config)
         #: Modality -> how many candidates are made of a medium, of which one is shown (nextgpt_lite.candidates).
         self.candidates: dict[str, int] = dict(self.manifest.get("candidates", {}))
@@ -187,8 +189,7 @@ class AnyToAny:
         """Messages -> (ids up to where the reply begins, media parts in their order, turns left out)."""
         if not messages or messages[-1].get("role") != "user":
             raise conversation.ConversationError("the last message must be the user's")
-        limit = context_length(self.core.config.text_config) - REPLY_POSITIONS
-        return conversation.fit(list(messages), self.tokenizer, self.table, limit)
+        return conversation.fit(list(messages), self.tokenizer, self.table, self.prompt_length)
 
     def read(self, row: Row) -> tuple[Reply, list[MediaRequest]]:
         """A finished row -> the reply, without media yet, and the media that it asks for."""
@@ -211,7 +212,7 @@ class AnyToAny:
         if part.get("embedding") is not None:
             return self._given_embedding(part)
         encoded = self.encode(part)
-        if self.core.config.reads_patches or self.cache is None:
+        if self.reads_patches or self.cache is None:
             return encoded
         return self.cache(encoded[None])[0]
 
@@ -229,7 +230,7 @@ class AnyToAny:
         except ValueError as error:
             raise conversation.ConversationError(f"the {part['type']} cannot be read: {error}") from error
         batch = tensor[None].to(self.device)
-        return (encoder.patches if self.core.config.reads_patches else encoder.embed)(part["type"], batch)[0]
+        return (encoder.patches if self.reads_patches else encoder.embed)(part["type"], batch)[0]
 
     def _given_embedding(self, part: dict[str, Any]) -> torch.Tensor:
         """The embedding that a part brings, refused where it cannot be one of this model's encoder."""
@@ -274,9 +275,9 @@ class AnyToAny:
         arrays = [group[self._best(modality, group, said)] for group, said in zip(groups, told, strict=True)]
         seconds = (time.perf_counter() - started) / len(arrays)
         count = self.table.counts[modality]
-        return [ReplyMedium(modality, array, MODALITIES[modality].rate, count, seconds) for array in arrays]
+        return [ReplyMedium(modality, array, decoder.rate, count, seconds) for array in arrays]
 
     def _best(self, modality: str, candidates: list[np.ndarray], words: str) -> int:
         if len(candidates) < 2:
             return 0
-        return best_of(self.encoder, modality, candidates, MODALITIES[modality].rate, words, self.critic)
+        return best_of(self.encoder, modality, candidates, self.decoders[modality].rate, words, self.critic)

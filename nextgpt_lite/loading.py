@@ -44,11 +44,11 @@ class Decoders(dict[str, Any]):
     def __missing__(self, modality: str) -> Any:
         """Load a decoder. ValueError for a modality that the model does not generate; CheckpointError where the decoder
         takes conditions of another shape."""
-        from decoders import DECODERS
+        from decoders import load_decoder
 
         if modality not in self._shapes:
             raise ValueError(f"this model has no {modality} decoder: it has {', '.join(self._shapes)}")
-        decoder = DECODERS[modality].from_pretrained(self._folder_of(f"{modality}_decoder"))
+        decoder = load_decoder(self._folder_of(f"{modality}_decoder"))
         expected, found = tuple(self._shapes[modality]), tuple(decoder.condition_shape)
         if found != expected:
             raise CheckpointError(f"the {modality} decoder takes conditions {found}, the core makes {expected}")

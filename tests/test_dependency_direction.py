@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 #: The ground floor, which every room may import.
-EVERYONE_MAY_IMPORT = {"data.modalities", "data.previews", "data.atomic", "data.strict"}
+EVERYONE_MAY_IMPORT = {"data.modalities", "data.previews", "data.atomic", "data.strict", "data.resampling"}
 MAY_IMPORT = {
     "encoders": set(),
     "adapters": set(),
@@ -21,7 +21,7 @@ MAY_IMPORT = {
 }
 #: Files with one arrow more, and why: oracles and judges that evaluation scores with are trained by the common trainer.
 #: (nextgpt_lite/cli.py names the modules of its subcommands as text and imports the one that was called.)
-EXCEPTIONS = {f"train/foundations/classifiers/{name}.py": {"evaluation"} for name in ("oracles", "judges")}
+EXCEPTIONS = {f"train/foundations/classifiers/{name}.py": {"evaluation"} for name in ("oracles", "judges", "damage")}
 
 
 def imported_rooms(source: str, room: str) -> Iterator[tuple[int, str]]:
@@ -64,3 +64,25 @@ def test_nothing_imports_the_tests():
 def test_an_import_inside_a_function_is_seen():
     source = "def later():\n    from decoders.base import Decoder\n    return Decoder\n"
     assert list(imported_rooms(source, "encoders")) == [(2, "decoders")]
+
+
+def imported_modules(source: str) -> Iterator[str]:
+    """Every module, or name of a module, that ``source`` imports, dotted."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_the_embedded_world_is_imported_by_its_interface_alone():
+    """Outside ``data/toybox`` only what ``data.toybox`` itself offers is used: a second world can then be a sibling."""
+    inside = {path.relative_to(ROOT).with_suffix("").as_posix() for path in (ROOT / "data/toybox").rglob("*")}
+    wrong = []
+    for room in MAY_IMPORT:
+        for file in (ROOT / room).rglob("*.py"):
+            if not file.is_relative_to(ROOT / "data/toybox"):
+                modules = imported_modules(file.read_text(encoding="utf-8"))
+                wrong += [f"{file.relative_to(ROOT)} imports {m}" for m in modules if m.replace(".", "/") in inside]
+    assert wrong == []

@@ -8,7 +8,7 @@ import torch
 from diffusers import AudioLDMPipeline
 from torch.nn import functional
 
-from data.toybox.language.grammar import TAG_WORDS
+from data.toybox import TAG_WORDS
 from decoders.audio import AudioDecoder, deprecation_note_hidden
 from decoders.diffusion import flow_scheduler
 from train.foundations.autoencoders.audio_vae import build_vae

@@ -3,8 +3,7 @@
 import numpy as np
 import torch
 
-from data.toybox import render
-from data.toybox.world import sample
+from data.toybox import render, sample
 from decoders.griffin_lim import griffin_lim
 from decoders.mel import log_mel
 

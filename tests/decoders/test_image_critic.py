@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from data.toybox import THINGS, render, sample
-from data.toybox.language.parsing import names
+from data.toybox import THINGS, attribute_words, render, sample
 from decoders.image_critic import ImageCritic
 from nextgpt_lite import AnyToAny
 
@@ -29,7 +28,7 @@ def critic(**settings):
     ],
 )
 def test_words_name_values_in_both_languages(words, named):
-    assert critic(names=names()).named(words) == named
+    assert critic(names=attribute_words()).named(words) == named
 
 
 def test_values_without_names_go_by_their_own():
@@ -49,7 +48,7 @@ def test_what_is_named_is_what_is_asked_of_a_medium():
 
 
 def test_it_comes_back_with_its_names(tmp_path):
-    net = critic(names=names())
+    net = critic(names=attribute_words())
     net.save_pretrained(tmp_path)
     again = ImageCritic.from_pretrained(tmp_path)
     assert again.names == net.names and not any(weight.requires_grad for weight in again.parameters())

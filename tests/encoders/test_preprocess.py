@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from encoders.preprocess_audio import AudioSettings, preprocess_audio, resample
+from data.resampling import resample
+from encoders.preprocess_audio import AudioSettings, preprocess_audio
 from encoders.preprocess_image import ImageSettings, preprocess_image
 from encoders.preprocess_video import VideoSettings, even_clips, preprocess_video, three_crops, timed_clips
 

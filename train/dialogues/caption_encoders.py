@@ -1,18 +1,18 @@
-"""What a decoder's text encoder says of a caption, without the rest of the decoder."""
+"""The text encoders of the decoders, alone or within whole decoders."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import ClapTextModelWithProjection, CLIPTextModel, CLIPTokenizer, RobertaTokenizer
 
-from decoders import DECODERS
+from data.modalities import MODALITIES
+from decoders import load_decoder
 from decoders.audio import encode_pooled
 from decoders.diffusion import encode_text
-from nextgpt_lite.signal_tokens import OUTPUT_MODALITIES
 
 
 class ClipCaptions:
@@ -44,15 +44,18 @@ class ClapCaptions:
         return encode_pooled(self.tokenizer, self.encoder, captions)
 
 
-def caption_encoders(model_dir: Path) -> dict[str, Any]:
-    """One a modality: from ``text_encoders/`` while decoders are still in training, else from the decoders."""
+def caption_encoders(model_dir: Path, modalities: Iterable[str] | None = None) -> dict[str, Any]:
+    """By modality (None = all) from ``text_encoders/`` while decoders are still in training, else from the decoders."""
     folder = model_dir / "text_encoders"
-    if folder.is_dir():
-        clip = ClipCaptions(folder)
-        return {"image": clip, "video": clip, "audio": ClapCaptions(folder)}
-    return whole_decoders(model_dir)
+    if not folder.is_dir():
+        return whole_decoders(model_dir, modalities)
+    clip = ClipCaptions(folder)
+    found = {"image": clip, "video": clip, "audio": ClapCaptions(folder)}
+    return {modality: found[modality] for modality in (found if modalities is None else modalities)}
 
 
-def whole_decoders(model_dir: Path) -> dict[str, Any]:
-    """The decoders themselves, for their noise loss; a ValueError names the one that is missing."""
-    return {m: DECODERS[m].from_pretrained(model_dir / f"{m}_decoder") for m in OUTPUT_MODALITIES}
+def whole_decoders(model_dir: Path, modalities: Iterable[str] | None = None) -> dict[str, Any]:
+    """The decoders themselves, for their noise loss; by modality, None = all. ValueError for one that is missing."""
+    there = {path.name.removesuffix("_decoder") for path in model_dir.glob("*_decoder")}
+    wanted = [modality for modality in MODALITIES if modality in there] if modalities is None else modalities
+    return {modality: load_decoder(model_dir / f"{modality}_decoder") for modality in wanted}

@@ -1,4 +1,4 @@
-"""What decoding-side training aims at: conditions of captions, and latents of the media that should have been made."""
+"""Targets of decoding-side training: conditions of captions, and latents of the media that are to be generated."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import Any
 
 import torch
 
-from data.media_intake import MediaError
-from train.dialogues.fitting import fitted
-from train.dialogues.media import Part, is_there, read_part
+from data.media.loading import MediaError
+from train.dialogues.media import Medium, has_content, read_medium
 from train.embeddings.store import EmbeddingStore
 
 CAPTION_BATCH, MEDIA_BATCH = 256, 64
@@ -18,10 +17,10 @@ CAPTION_BATCH, MEDIA_BATCH = 256, 64
 class CaptionConditions:
     """What the decoders' own text encoders give for captions (float16): stored, computed once a caption, or each time.
 
-    ``stores`` are asked first. Captions that :meth:`add` has seen are kept; others are computed when they are needed.
+    ``stores`` are read first. Captions that :meth:`prepare` has seen are kept, others are computed when needed.
     """
 
-    def __init__(self, decoders: dict[str, Any], stores: Sequence[EmbeddingStore] = ()) -> None:
+    def __init__(self, decoders: Mapping[str, Any], stores: Sequence[EmbeddingStore] = ()) -> None:
         self.decoders = decoders
         self.stores = {
             modality: [store for store in stores if store.has_conditions(modality, decoder)]
@@ -29,19 +28,15 @@ class CaptionConditions:
         }
         self.known: dict[str, dict[str, torch.Tensor]] = {modality: {} for modality in decoders}
 
-    def add(self, captions: Mapping[str, Sequence[str]]) -> None:
-        """Compute the conditions of captions by modality."""
-        for modality in self.decoders:
-            new = sorted({c for c in captions.get(modality, ()) if self._stored(modality, c) is None})
-            new = [caption for caption in new if caption not in self.known[modality]]
-            for start in range(0, len(new), CAPTION_BATCH):
-                chunk = new[start : start + CAPTION_BATCH]
-                self.known[modality] |= dict(zip(chunk, self._encode(modality, chunk), strict=True))
+    def prepare(self, modality: str, captions: Sequence[str]) -> None:
+        """Compute the conditions of captions."""
+        new = sorted({caption for caption in captions if self._stored(modality, caption) is None})
+        for start in range(0, len(new), CAPTION_BATCH):
+            chunk = new[start : start + CAPTION_BATCH]
+            self.known[modality] |= dict(zip(chunk, self._encode(modality, chunk), strict=True))
 
     def stack(self, modality: str, captions: Sequence[str]) -> torch.Tensor:
         """Conditions (N, L, C) of captions."""
-        if not captions:
-            return torch.zeros(0, *self.decoders[modality].condition_shape)
         found = {caption: self._stored(modality, caption) for caption in dict.fromkeys(captions)}
         missing = [caption for caption, condition in found.items() if condition is None]
         found |= dict(zip(missing, self._encode(modality, missing), strict=True)) if missing else {}
@@ -60,60 +55,54 @@ class CaptionConditions:
 class TargetLatents:
     """What the decoders' autoencoders give for the media that the assistant makes (float16)."""
 
-    def __init__(self, decoders: dict[str, Any]) -> None:
+    def __init__(self, decoders: Mapping[str, Any]) -> None:
         self.decoders = decoders
-        self.known: dict[str, dict[Part, torch.Tensor]] = {modality: {} for modality in decoders}
-        self._now: dict[Part, torch.Tensor] = {}  # of the present batch
+        self.known: dict[str, dict[Medium, torch.Tensor]] = {modality: {} for modality in decoders}
+        self._of_batch: dict[Medium, torch.Tensor] = {}
 
-    def forget(self) -> None:
-        """What was read for the last batch."""
-        self._now.clear()
-
-    def add(self, made: Mapping[str, Sequence[Part]]) -> dict[Part, str]:
-        """Encode media by modality and keep what comes out; says which could not be read, and why."""
-        broken: dict[Part, str] = {}
-        for modality in self.decoders:
-            parts = [part for part in dict.fromkeys(made.get(modality, ())) if is_there(part)]
-            parts = [part for part in parts if part not in self.known[modality]]
-            for start in range(0, len(parts), MEDIA_BATCH):
-                arrays = {part: self._read(modality, part, broken) for part in parts[start : start + MEDIA_BATCH]}
-                whole = {part: array for part, array in arrays.items() if array is not None}
-                if whole:
-                    latents = self._encode(modality, list(whole.values()))
-                    self.known[modality] |= dict(zip(whole, latents, strict=True))
+    def prepare(self, modality: str, media: Sequence[Medium]) -> dict[Medium, str]:
+        """Encode media and keep the latents; returns which could not be read, and why."""
+        broken: dict[Medium, str] = {}
+        new = [medium for medium in dict.fromkeys(media) if has_content(medium) and medium not in self.known[modality]]
+        for start in range(0, len(new), MEDIA_BATCH):
+            arrays = {}
+            for medium in new[start : start + MEDIA_BATCH]:
+                try:
+                    arrays[medium] = self._read(modality, medium)
+                except MediaError as error:
+                    broken[medium] = str(error)
+            if arrays:
+                latents = self._encode(modality, list(arrays.values()))
+                self.known[modality] |= dict(zip(arrays, latents, strict=True))
         return broken
 
-    def targets(self, modality: str, made: Sequence[Part]) -> dict[str, torch.Tensor]:
-        """Latents of the media that a batch makes; where captions alone stand, which of its spans they are of.
+    def batch(self, modality: str, media: Sequence[Medium]) -> dict[str, torch.Tensor]:
+        """``latents_<modality>`` (N, ...) of the media of a batch; where some are captions alone,
+        ``latents_at_<modality>`` (N,) says which spans they belong to. Nothing for a decoder without a loss.
 
-        Nothing for a modality whose decoder is not asked.
+        MediaError for a medium that :meth:`prepare` has not seen and that cannot be read.
         """
         if modality not in self.decoders:
             return {}
-        there = [number for number, part in enumerate(made) if is_there(part)]
-        if not there:
+        present = [number for number, medium in enumerate(media) if has_content(medium)]
+        if not present:
             return {}
-        targets = {f"latents_{modality}": self.stack(modality, [made[number] for number in there])}
-        return targets | ({f"latents_at_{modality}": torch.tensor(there)} if len(there) < len(made) else {})
+        latents = {f"latents_{modality}": torch.stack([self._latents(modality, media[n]).float() for n in present])}
+        return latents | ({f"latents_at_{modality}": torch.tensor(present)} if len(present) < len(media) else {})
 
-    def stack(self, modality: str, parts: Sequence[Part]) -> torch.Tensor:
-        """Latents (N, ...) of media that are there. MediaError for one that :meth:`add` has not seen and is broken."""
-        return torch.stack([self._latents(modality, part).float() for part in parts])
+    def forget(self) -> None:
+        """Drop what was computed for the batch before."""
+        self._of_batch.clear()
 
-    def _latents(self, modality: str, part: Part) -> torch.Tensor:
-        if part in self.known[modality]:
-            return self.known[modality][part]
-        if part not in self._now:
-            array = fitted(*read_part(part), self.decoders[modality])
-            self._now[part] = self._encode(modality, [array])[0]
-        return self._now[part]
+    def _latents(self, modality: str, medium: Medium) -> torch.Tensor:
+        if medium in self.known[modality]:
+            return self.known[modality][medium]
+        if medium not in self._of_batch:
+            self._of_batch[medium] = self._encode(modality, [self._read(modality, medium)])[0]
+        return self._of_batch[medium]
 
-    def _read(self, modality: str, part: Part, broken: dict[Part, str]) -> Any:
-        try:
-            return fitted(*read_part(part), self.decoders[modality])
-        except MediaError as error:
-            broken[part] = str(error)
-            return None
+    def _read(self, modality: str, medium: Medium) -> Any:
+        return self.decoders[modality].resize(*read_medium(medium))
 
     @torch.no_grad()
     def _encode(self, modality: str, arrays: Sequence[Any]) -> torch.Tensor:

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data.decoding_pool import decode_in_pool
-from data.media_intake import MediaError, Medium, load_medium
-from encoders.preprocess_audio import resample
-from train.array_files import cached
+from data.media.decoding_pool import decode_in_pool
+from data.media.loading import MediaError, Medium, load_medium
+from data.resampling import resample
+from decoders.image import resize_image
+from train.embeddings.array_files import cached
 from train.recipe import RecipeError
-from train.stages.fitting import fit_picture
 
 CACHE = Path(".cache/media")
 RATE, SECONDS = 16_000, 2.0
@@ -35,7 +35,7 @@ def decoded(modality: str, files: Sequence[Path], size: int) -> np.ndarray:
     points float32 (N, P, 3). Decoded once, then read from CACHE. RecipeError for a file that is not taken in.
     """
     forms: dict[str, Callable[[Medium], np.ndarray]] = {
-        "image": lambda medium: fit_picture(medium.array, size),
+        "image": lambda medium: resize_image(medium.array, size),
         "video": lambda medium: film(medium.array, size),
         "audio": lambda medium: stored_sound(medium.array, int(medium.rate or RATE)),
         "points": lambda medium: cloud(medium.array),
@@ -51,7 +51,7 @@ def files_hash(files: Sequence[Path]) -> str:
 
 
 def _loaded(modality: str, files: Sequence[Path]) -> Iterator[Medium]:
-    """The files' media in order. Each is decoded in a process of its own (data.decoding_pool), several at a time."""
+    """The files' media in order. Each is decoded in a process of its own (data.media.decoding_pool), several at a time."""
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         for start in range(0, len(files), DECODED_AT_A_TIME):
             for medium in threads.map(load, files[start : start + DECODED_AT_A_TIME]):
@@ -71,7 +71,7 @@ def load(path: Path) -> Medium:
 def film(frames: np.ndarray, size: int) -> np.ndarray:
     """uint8 (any, H, W, 3) to uint8 (F, S, S, 3), frames taken evenly."""
     chosen = np.linspace(0, len(frames) - 1, FRAMES).round().astype(int)
-    return np.stack([fit_picture(frames[index], size) for index in chosen])
+    return np.stack([resize_image(frames[index], size) for index in chosen])
 
 
 def stored_sound(wave: np.ndarray, rate: int) -> np.ndarray:
