@@ -19,7 +19,7 @@ COMMANDS = {
     "export": ("nextgpt_lite.commands.export", "hand a model over as plain folders, with a model card"),
     "bench": ("nextgpt_lite.commands.bench", "measure speed and memory"),
     "cache": ("nextgpt_lite.commands.cache", "collect image prototypes for the visual cache"),
-    "toybox": ("nextgpt_lite.toybox_command", "write samples of the embedded world"),
+    "toybox": ("nextgpt_lite.commands.toybox", "write samples of the embedded world"),
     "embed": ("train.embeddings.command", "precompute the embeddings of a manifest for training"),
     "import": ("nextgpt_lite.commands.import_dataset", "turn a published data set into a manifest"),
 }

@@ -21,8 +21,7 @@ from diffusers import (
 from transformers import AutoConfig, CLIPTextConfig, CLIPTextModel, CLIPTokenizer, LlamaForCausalLM
 
 from adapters.visual_cache import VisualCache
-from data.toybox import render, sample
-from data.toybox.language.grammar import TAG_WORDS
+from data.toybox import TAG_WORDS, render, sample
 from decoders.audio import deprecation_note_hidden
 from decoders.diffusion import flow_scheduler
 from encoders.media_encoder import MediaEncoder, MediaEncoderConfig
@@ -63,7 +62,7 @@ def build_tiny_model(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = train_tokenizer(vocabulary=700, texts=200)
     tokenizer.save_pretrained(folder / "tokenizer")
-    config = small_llama(len(tokenizer), LANGUAGE_MODEL).config
+    config = small_llama(len(tokenizer), **LANGUAGE_MODEL).config
     config.tie_word_embeddings = False  # so that saying() can change the output layer alone
     LlamaForCausalLM(config).half().save_pretrained(folder / "language_model")
     encoder = tiny_encoder()

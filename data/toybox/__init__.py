@@ -1,96 +1,46 @@
-"""Toybox: a small generated world of pictures, films, sounds and points, in which every answer can be checked.
+"""Toybox: a small generated world of images, videos, sounds and point clouds in which every answer can be checked.
 
-A :class:`Scene` is the truth; :func:`render` turns it into a medium, the grammar into words.
+This module is the world's whole interface; nothing outside imports what lies below it.
+
+* scenes: :func:`sample` gives the :class:`Scene` that is the ground truth, :func:`visible` what a medium shows of it;
+* media: :func:`render` and :func:`thing_mask`, and :func:`out_of_distribution_medium` for what the world does not hold;
+* words: :func:`phrase` and :func:`tag_caption` make them, :func:`parse_reply` and :func:`parse_tags` read them back;
+* conversations: :func:`dialogue` is the stream of them, :func:`render_medium` makes their media;
+* datasets: :func:`write_toybox` writes media files and a manifest, as any other dataset has them;
+* vocabularies: :data:`VALUES`, :data:`CARRIES`, :data:`TAG_WORDS`; :data:`HELD_OUT_PAIRS` never occur in training.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import numpy as np
-
-from data.toybox.dialogues import KINDS, MODES, Dialogue, MediaPart, Turn, dialogue, text_only, vocabulary_corpus
-from data.toybox.draw import render_image, render_video
-from data.toybox.grammar import TAG_WORDS, parse_reply, parse_tags, phrase, tag_caption
-from data.toybox.outsiders import outsider, outsider_kind
-from data.toybox.points import render_points
-from data.toybox.sound import render_audio
+from data.toybox.dialogues.speaker import Dialogue, MediaPart, Turn
+from data.toybox.dialogues.stream import KINDS, MODES, dialogue
+from data.toybox.dialogues.variants import mismatched_media, text_only, vocabulary_corpus
+from data.toybox.language.grammar import TAG_WORDS, parse_tags, phrase, tag_caption
+from data.toybox.language.parsing import attribute_words, parse_reply
+from data.toybox.out_of_distribution.stream import out_of_distribution_kind, out_of_distribution_medium
+from data.toybox.records import write_toybox
+from data.toybox.rendering import RENDERERS, render, render_medium, thing_mask
+from data.toybox.source_hash import source_hash
 from data.toybox.world import (
     BACKGROUNDS,
     CARRIES,
     COLOURS,
-    COUNTS,
     HELD_OUT_PAIRS,
     MODALITIES,
-    MOTIONS,
-    PACES,
-    PITCHES,
     PLACES,
-    REPEATS,
     SIZES,
     THINGS,
+    VALUES,
     Scene,
     random_scene,
     sample,
     visible,
 )
 
-RENDERERS: dict[str, Callable[..., np.ndarray]] = {
-    "image": render_image,
-    "video": render_video,
-    "audio": render_audio,
-    "points": render_points,
-}
-
-
-def render(scene: Scene, modality: str, size: int | None = None) -> np.ndarray:
-    """``scene`` as a medium of ``modality``, in the form of its renderer in this package.
-
-    ``size`` is the side of pictures and films in pixels; None = the renderer's own.
-    """
-    if modality not in RENDERERS:
-        raise ValueError(f"unknown modality {modality!r}: expected one of {', '.join(RENDERERS)}")
-    sized = {"size": size} if size is not None and modality in ("image", "video") else {}
-    return RENDERERS[modality](scene, **sized)
-
-
 __all__ = [
-    "BACKGROUNDS",
-    "CARRIES",
-    "COLOURS",
-    "COUNTS",
-    "HELD_OUT_PAIRS",
-    "KINDS",
-    "MODALITIES",
-    "MODES",
-    "MOTIONS",
-    "PACES",
-    "PITCHES",
-    "PLACES",
-    "RENDERERS",
-    "REPEATS",
-    "SIZES",
-    "TAG_WORDS",
-    "THINGS",
-    "Dialogue",
-    "MediaPart",
-    "Scene",
-    "Turn",
-    "dialogue",
-    "outsider",
-    "outsider_kind",
-    "parse_reply",
-    "parse_tags",
-    "phrase",
-    "random_scene",
-    "render",
-    "render_audio",
-    "render_image",
-    "render_points",
-    "render_video",
-    "sample",
-    "tag_caption",
-    "text_only",
-    "visible",
-    "vocabulary_corpus",
-]
+    "BACKGROUNDS", "CARRIES", "COLOURS", "HELD_OUT_PAIRS", "KINDS", "MODALITIES", "MODES", "PLACES", "RENDERERS",
+    "SIZES", "TAG_WORDS", "THINGS", "VALUES", "Dialogue", "MediaPart", "Scene", "Turn", "attribute_words", "dialogue",
+    "mismatched_media", "out_of_distribution_kind", "out_of_distribution_medium", "parse_reply", "parse_tags", "phrase",
+    "random_scene", "render", "render_medium", "sample", "source_hash", "tag_caption", "text_only", "thing_mask",
+    "visible", "vocabulary_corpus", "write_toybox",
+]  # fmt: skip

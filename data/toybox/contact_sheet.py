@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 from PIL import Image
 
-from data.toybox.draw import render_image, render_video
+from data.toybox.drawing.render import render_image, render_video
 from data.toybox.world import BACKGROUNDS, COLOURS, MOTIONS, PLACES, SIZES, THINGS, Scene, sample
 
 #: Pixels between neighbours, and the paper's grey.

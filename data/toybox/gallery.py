@@ -8,8 +8,8 @@ from pathlib import Path
 import soundfile
 from PIL import Image
 
+from data.toybox.audio.render import RATE, render_audio
 from data.toybox.contact_sheet import tour
-from data.toybox.sound import RATE, render_audio
 from data.toybox.world import THINGS, sample
 
 PAGES = ("things", "places", "counts", "films")

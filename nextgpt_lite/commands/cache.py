@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     cache = VisualCache(
         prototypes, arguments.neighbours, arguments.temperature, arguments.blend, arguments.kind
     )  # fmt: skip
-    cache.save(out, encoder.identity)
+    cache.save(out, str(encoder.identity))
     print(f"{out}: {len(prototypes)} prototypes, {(out / FILE).stat().st_size / 1e6:.1f} MB, {arguments.kind}")
     return 0
 

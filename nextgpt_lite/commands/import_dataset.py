@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data.formats import FORMATS, Located, reader
+from data.formats import FORMATS, ParsedRecord, reader
 from data.importing import import_records
 from data.records import POLICIES, BadRecords
 
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def read(name: str, source: Path, media: Path, settings: list[str]) -> Iterator[Located]:
+def read(name: str, source: Path, media: Path, settings: list[str]) -> Iterator[ParsedRecord]:
     """The reader of a format with its options. ValueError for an option that it does not have."""
     records = reader(name)
     known = [option for option in inspect.signature(records).parameters if option not in ("source", "media")]

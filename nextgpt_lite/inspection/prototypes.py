@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from adapters.visual_cache import VisualCache
-from data.toybox import phrase, render_image, sample, visible
+from data.toybox import phrase, render, sample, visible
 
 _TOYBOX = "toybox/"
 
@@ -20,7 +20,7 @@ def toybox_source(seed: int) -> str:
 def pictures(cache: VisualCache, indices: Sequence[int], size: int = 96) -> list[np.ndarray] | None:
     """Pictures (size, size, 3) uint8 of prototypes; None where the cache does not say what they are of."""
     seed = _seed(cache)
-    return None if seed is None else [render_image(sample(seed, index), size) for index in indices]
+    return None if seed is None else [render(sample(seed, index), "image", size) for index in indices]
 
 
 def names(cache: VisualCache, indices: Sequence[int], language: str = "en") -> list[str]:

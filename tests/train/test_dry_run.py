@@ -31,7 +31,7 @@ def report(folder, tmp_path, monkeypatch):
     """Of stage 2 on the tiny model."""
     monkeypatch.chdir(tmp_path)
     before = contents(folder)
-    text = dry_run(stage("decoding_alignment", folder, accumulate=2, ema=0.9))
+    text = dry_run(stage("decoding_alignment", folder, gradient_accumulation_steps=2, ema=0.9))
     assert contents(folder) == before
     assert [path.name for path in tmp_path.iterdir()] in ([], [".cache"]), "no folder of a run"
     return text

@@ -13,7 +13,7 @@ from train.recipe import RecipeError, read_recipe
 from train.settings import read_settings
 from train.task import build_task, trainable_groups
 
-RECIPES = sorted((Path(__file__).parents[2] / "train/recipes").glob("*.yaml"))
+RECIPES = sorted((Path(__file__).parents[2] / "train/recipes").rglob("*.yaml"))
 MINIMAL = {"task": "audio_vae", "steps": 3, "batch_size": 2, "learning_rates": {"vae": "1e-3"}}
 #: Settings that make a task quick to build. The stages, which need a model folder, are in test_stages.
 QUICK = {

@@ -46,7 +46,7 @@ def folder(tiny_folder, tmp_path_factory):
 
 
 def test_no_stage_recipe_is_forgotten():
-    shipped = {path.stem for path in RECIPES.glob("*.yaml") if read_recipe(path).task in STAGE_TASKS}
+    shipped = {path.stem for path in RECIPES.rglob("*.yaml") if read_recipe(path).task in STAGE_TASKS}
     assert shipped == FITTING.keys() | {"llava_qlora"}
 
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from data.manifest import write_manifest
-from data.media_intake import Medium, save_medium
+from data.media.loading import Medium
+from data.media.saving import save_medium
 from nextgpt_lite.cli import main
 from tests.digits import WORDS, picture, tone, write_digits
 from train.foundations.audio_clips import waveforms

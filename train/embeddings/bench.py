@@ -19,18 +19,17 @@ from typing import Any
 
 import torch
 
+from data.toybox import write_toybox
 from nextgpt_lite.checkpoint import resolve_model
-from nextgpt_lite.toybox_command import write_toybox
 from train.dialogues.embed import own_device
 from train.dialogues.media import IN_STEPS
-from train.embeddings.job import Making, embed_manifest
+from train.embeddings.job import EmbeddingJob, embed_manifest
 from train.engine.compiling import compiled_blocks, has_compiler
 from train.engine.precision import full_precision_attention
-from train.recipe import Recipe, read_recipe
+from train.recipe import RECIPES, Recipe, read_recipe
 from train.task import Task, build_task
 
 EXPECTED_RATIO = 5.0
-RECIPES = Path(__file__).parent / "recipes"
 #: Stage -> the recipe that it is timed with, and the folder of the model's core that it goes on from.
 STAGES = {"encoding": "encoding_alignment", "decoding": "decoding_alignment"}
 MODALITIES = ("image", "audio", "video")
@@ -60,7 +59,7 @@ def of_size(size: int, scenes: int, rounds: int, model: Path, scratch: Path) -> 
     embeddings = scratch / f"embeddings_{size}"
     manifest = write_toybox(scratch / f"toys_{size}", scenes, 3, MODALITIES, size)
     started = time.perf_counter()
-    done = embed_manifest(manifest, embeddings, Making(model, captions=True))
+    done = embed_manifest(manifest, embeddings, EmbeddingJob(model, captions=True))
     rate = done["media"] / (time.perf_counter() - started)
     stages = {name: of_stage(name, model, manifest, embeddings, rounds) for name in STAGES}
     return {"media_embedded_a_second": rate, **stages}

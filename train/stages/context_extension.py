@@ -1,16 +1,17 @@
 """Stage 0, context extension (LongLoRA, 2309.12307): a language model learns to read rows longer than those it knows.
 
-Its positions are scaled, attention is shifted and sparse in training (dense in evaluation), and what is trained is LoRA
-on the attention with all norms and embeddings: what the paper calls LoRA+, without which LoRA does not get there (its
-Table 2). ``nextgpt-lite merge`` makes a whole model of the result.
+Its positions are scaled, attention is shifted and sparse in training (dense in evaluation), and LoRA on the attention
+is trained with all norms and embeddings: the paper's LoRA+, without which LoRA falls short (its Table 2).
+``nextgpt-lite merge`` makes a whole model of the result.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,69 +21,83 @@ from torch.utils.data import Dataset
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from adapters import attention
-from adapters.long_context import ShiftedAttention
-from adapters.rope_scaling import scale_positions
+from adapters.long_context import FORMS, ShiftedAttention
+from adapters.rope_scaling import SCALINGS, scale_positions
 from data.passkey import PasskeyWriter
 from data.texts import hashes, read_texts
-from data.toybox.dialogues import stream as dialogues
+from data.toybox import dialogue, text_only
 from nextgpt_lite.long_context.adapter import save_adapter
 from nextgpt_lite.quantised import load_quantised
 from train.passkeys.model import TextsAndPasskeys
 from train.passkeys.rows import PasskeyRows, RandomRows, SpreadPieces, WithPasskeys, joined
-from train.recipe import RecipeError
+from train.settings import RecipeError, setting
 from train.task import Task
 
 
 class ContextExtensionTask(Task):
     """Trains an adapter for long rows on ``language_model/``; exports ``context_adapter/``."""
 
-    DEFAULTS: ClassVar[dict[str, Any]] = {
-        "seed": 31,
-        "length": 4096,  # tokens of a row
-        "rows": 1000,
-        "cuts": 0,  # items, each a row cut at a random place of those rows end to end; 0 = the rows as they stand
-        "texts": [],  # UTF-8 files, or a folder of them, to read end to end; none = Toybox dialogues
-        "scaling": "linear",
-        "form": "split",
-        "group": 0.25,
-        "quantised": False,  # QLoRA: the base in 4 bits
-        "lora": {
-            "r": 8,
-            "lora_alpha": 16,
-            "lora_dropout": 0.0,
-            "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj"],
-        },
-        "held_out": 4,  # rows of evaluate()
-        "passkey_tokens": 0,  # passkey documents beside each row, in tokens; 0 = none
-        "passkey_shortest": 0,
-        "passkey_longest": 2048,  # read densely, however long a group is
-        "passkey_gaps": True,  # key and question up to `length` positions apart
-        "spread": 0,  # tokens of a piece of each row that is read once more with its positions spread over `length`
-    }
+    @dataclass(frozen=True)
+    class Settings:
+        seed: int = setting(31, low=0)
+        length: int = setting(4096, low=2, help="tokens of a row")
+        rows: int = setting(1000, low=1)
+        cuts: int = setting(
+            0, low=0, help="items, each a row cut at a random place of the rows end to end; 0 = the rows themselves"
+        )
+        texts: list[str] | str = setting(
+            [], help="UTF-8 files, or a folder of them, to read end to end; none = Toybox dialogues"
+        )
+        scaling: str = setting("linear", choices=SCALINGS, help="of the positions")
+        form: str = setting("split", choices=FORMS, help="of the shifted attention")
+        group: int | float = setting(
+            0.25, above=0, help="length of its groups: tokens, or a share of the row"
+        )
+        quantised: bool = setting(False, help="QLoRA: the base in 4 bits")
+        lora: dict[str, Any] = setting(
+            {
+                "r": 8,
+                "lora_alpha": 16,
+                "lora_dropout": 0.0,
+                "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj"],
+            },
+            help="of peft.LoraConfig",
+        )
+        held_out: int = setting(4, low=0, help="rows of evaluate()")
+        passkey_tokens: int = setting(0, low=0, help="of passkey documents beside each row; 0 = none")
+        passkey_shortest: int = setting(0, low=0, help="tokens of the shortest document, if longer than its text")
+        passkey_longest: int = setting(2048, low=1, help="tokens, read densely, however long a group is")
+        passkey_gaps: bool = setting(True, help="key and question up to `length` positions apart")
+        spread: int = setting(
+            0, low=0, help="tokens of a piece of each row that is read again, its positions spread over `length`"
+        )
+
+    settings: Settings
+    model: LongRows
 
     def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
         super().__init__(settings, model_dir)
         chosen = self.settings
         self.tokenizer = AutoTokenizer.from_pretrained(self.model_dir / "tokenizer", local_files_only=True)
         language_model = self.load_language_model()
-        inject_adapter_in_model(LoraConfig(**chosen["lora"]), language_model)
-        self.model = LongRows(language_model, ShiftedAttention(chosen["form"], chosen["group"]))
-        rows = self._rows(chosen["seed"], chosen["rows"] + chosen["held_out"])
-        self.held_out = rows[: chosen["held_out"]]
-        texts = self._items(rows[chosen["held_out"] :])
+        inject_adapter_in_model(LoraConfig(**chosen.lora), language_model)
+        self.model = LongRows(language_model, ShiftedAttention(chosen.form, chosen.group))
+        rows = self._rows(chosen.seed, chosen.rows + chosen.held_out)
+        self.held_out = rows[: chosen.held_out]
+        texts = self._items(rows[chosen.held_out :])
         self.dataset: Dataset = WithPasskeys(texts, self._passkeys(), self._pieces())
 
     @property
     def language_model(self) -> PreTrainedModel:
         """That of ``model``, for which a sharded run puts a whole one at its end."""
-        return cast(LongRows, self.model).language_model
+        return self.model.language_model
 
     def load_language_model(self) -> PreTrainedModel:
         """The base with scaled positions, running the registered attention."""
         folder = self.model_dir / "language_model"
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        scale_positions(config, self.settings["length"], self.settings["scaling"])
-        if self.settings["quantised"]:
+        scale_positions(config, self.settings.length, self.settings.scaling)
+        if self.settings.quantised:
             model = load_quantised(folder, config)
         else:
             model = AutoModelForCausalLM.from_pretrained(
@@ -111,7 +126,7 @@ class ContextExtensionTask(Task):
     def export(self, model_dir: Path) -> None:
         model = self.language_model
         whole = [n for n, p in model.named_parameters() if self._part_of(n, p) in ("norms", "embeddings")]
-        save_adapter(model, model.config, self.settings["lora"], whole, Path(model_dir) / "context_adapter")
+        save_adapter(model, model.config, self.settings.lora, whole, Path(model_dir) / "context_adapter")
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -121,7 +136,7 @@ class ContextExtensionTask(Task):
 
     def _rows(self, seed: int, count: int) -> torch.Tensor:
         """``count`` rows (count, length) of texts end to end."""
-        length = self.settings["length"]
+        length = self.settings.length
         wanted = count * length
         ids = list(chain.from_iterable(_until(wanted, self._texts(seed))))[:wanted]
         if len(ids) < wanted:
@@ -130,11 +145,11 @@ class ContextExtensionTask(Task):
 
     def _items(self, rows: torch.Tensor) -> torch.Tensor | RandomRows:
         """Items of one row each. What lies beside a row is drawn for each item, so few rows should be cut often."""
-        cuts = self.settings["cuts"]
-        return RandomRows(rows.flatten(), rows.shape[1], 1, cuts, self.settings["seed"]) if cuts else rows.unsqueeze(1)
+        cuts = self.settings.cuts
+        return RandomRows(rows.flatten(), rows.shape[1], 1, cuts, self.settings.seed) if cuts else rows.unsqueeze(1)
 
     def _texts(self, seed: int) -> Iterator[list[int]]:
-        texts = self.settings["texts"]
+        texts = self.settings.texts
         if texts:
             named = isinstance(texts, list)
             contents = (Path(path).read_text(encoding="utf-8") for path in texts) if named else self._trained_on(texts)
@@ -153,18 +168,23 @@ class ContextExtensionTask(Task):
 
     def _passkeys(self) -> PasskeyRows | None:
         chosen = self.settings
-        if not chosen["passkey_tokens"]:
+        if not chosen.passkey_tokens:
             return None
         writer = PasskeyWriter(lambda text: self.tokenizer(text, add_special_tokens=False)["input_ids"])
-        reach = chosen["length"] if chosen["passkey_gaps"] else None
-        tokens, shortest, longest = (chosen[f"passkey_{name}"] for name in ("tokens", "shortest", "longest"))
-        return PasskeyRows(writer, chosen["seed"], tokens, longest, reach, shortest=shortest)
+        return PasskeyRows(
+            writer,
+            chosen.seed,
+            chosen.passkey_tokens,
+            chosen.passkey_longest,
+            span=chosen.length if chosen.passkey_gaps else None,
+            shortest=chosen.passkey_shortest,
+        )
 
     def _pieces(self) -> SpreadPieces | None:
         chosen = self.settings
-        if chosen["spread"] > chosen["length"]:
+        if chosen.spread > chosen.length:
             raise RecipeError(f"spread is {chosen['spread']}, more than the {chosen['length']} tokens of a row")
-        return SpreadPieces(chosen["seed"], chosen["spread"], chosen["length"]) if chosen["spread"] else None
+        return SpreadPieces(chosen.seed, chosen.spread, chosen.length) if chosen.spread else None
 
 
 class LongRows(TextsAndPasskeys):
@@ -206,7 +226,7 @@ def _until(wanted: int, texts: Iterator[list[int]]) -> Iterator[list[int]]:
 
 
 def _dialogue_ids(tokenizer: PreTrainedTokenizerBase, seed: int, index: int) -> list[int]:
-    turns = dialogues.text_only(dialogues.dialogue(seed, index), np.random.default_rng((seed, index, 1)))
+    turns = text_only(dialogue(seed, index), np.random.default_rng((seed, index, 1)))
     messages = [
         {"role": role, "content": "".join(part for part in parts if isinstance(part, str)).strip()}
         for role, parts in turns

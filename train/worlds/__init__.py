@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from data.manifest import FormatError
+from train.dialogues.media import AT_START
+from train.dialogues.records import sources_of
 from train.recipe import RecipeError
-from train.stages.media_parts import AT_START
-from train.stages.sources import sources_of
 from train.worlds.base import ENDLESS, MediaStream, World
 from train.worlds.manifest_world import ManifestWorld
 from train.worlds.toybox_world import ToyboxWorld
 
 
 def open_world(data: Any) -> World:
-    """The world of a recipe's ``data``, spelt as in train.stages.sources; RecipeError for what cannot be read.
+    """The world of a recipe's ``data``, spelt as in train.dialogues.records; RecipeError for what cannot be read.
 
     Weights, by which stages mix sources, mean nothing here: a foundation sees every medium of every manifest.
     """

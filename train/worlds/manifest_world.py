@@ -115,7 +115,7 @@ class ManifestWorld:
         items = [item for item in self.items[modality] if (item.path.name in kept) == held_out]
         return ManifestStream(modality, items, seed, variations)
 
-    def told(self, seed: int, index: int, keep: float, held_out: bool = False) -> tuple[str, dict[str, Any]]:
+    def random_caption(self, seed: int, index: int, keep: float, held_out: bool = False) -> tuple[str, dict[str, Any]]:
         rng = np.random.default_rng((seed, index))
         caption = self.captions[int(rng.integers(len(self.captions)))]
         read = {f"word {i}": word for i, word in enumerate(words(caption)[:PLACES], start=1)}

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 from adapters.visual_cache import VisualCache
-from data.toybox import render_image, sample
+from data.toybox import render, sample
 from nextgpt_lite.inspection.mixtures import mixture
 from nextgpt_lite.inspection.playground import add
 from nextgpt_lite.inspection.prototypes import names, pictures, toybox_source
@@ -55,7 +55,7 @@ def test_prototypes_are_rendered_again_where_the_cache_says_of_what(tmp_path):
     cache = VisualCache.load(tmp_path, "encoder")
     shown = pictures(cache, [3, 0], size=32)
     assert shown is not None
-    np.testing.assert_array_equal(shown[0], render_image(sample(41, 3), 32))
+    np.testing.assert_array_equal(shown[0], render(sample(41, 3), "image", 32))
     scene = sample(41, 0)
     assert scene.thing in names(cache, [0])[0] or scene.thing == "rain"
     assert scene.colour in names(cache, [0])[0] and names(cache, [0], "zh") != names(cache, [0])

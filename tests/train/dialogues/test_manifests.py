@@ -10,10 +10,9 @@ import pytest
 import torch
 
 from data.manifest import read_manifest, write_manifest
-from nextgpt_lite.toybox_command import write_toybox
+from data.toybox import write_toybox
 from tests.train.short_recipes import stage
-from train.dialogues.embed import MediaTable
-from train.dialogues.encode import mixed
+from train.dialogues.loader import mixed
 from train.dialogues.records import sources_of
 from train.engine.trainer import TaskTrainer
 from train.recipe import RecipeError
@@ -67,7 +66,7 @@ def test_a_manifest_is_trained_on_and_judged_by_source(tiny_folder, toys, words,
     assert not (tmp_path / "run/rejected.jsonl").exists()
     task = task_on(data, tiny_folder, dialogues=6)
     assert Counter(row.source for row in rows_of(task)) == {"toys": 7, "words": 9, "toybox": 6}
-    assert [row.source for row in task.loader.held_out().rows].count("words") == 3
+    assert [row.source for row in task.loader.held_out()].count("words") == 3
     assert task.describe_data()[1] == f"toys: 7 dialogues ({toys})"
 
 
@@ -78,7 +77,7 @@ def test_a_row_of_a_manifest_is_that_of_its_own_messages(tiny_folder, toys):
     for row in rows_of(task):
         made, seen = row.captions["image"], len(row.media)
         assert len(made) + seen == 1, "each conversation shows its picture or asks for it"
-        batch = task.batch([row], task.embeddings)
+        batch = task.collator([row])
         assert ("target_image" in batch) == bool(made) and ("media_embeddings" in batch) == bool(seen)
         if made:
             wanted = task.decoders["image"].encode_caption(made)
@@ -86,11 +85,10 @@ def test_a_row_of_a_manifest_is_that_of_its_own_messages(tiny_folder, toys):
 
 
 def test_media_are_those_of_the_files(tiny_folder, toys, tiny_model):
-    from data.media_intake import load_medium
+    from data.media.loading import load_medium
 
     for when in ("start", "steps"):
         task = task_on(str(toys), tiny_folder, embeddings=when)
-        assert isinstance(task.embeddings, MediaTable) == (when == "steps")
         for record in read_manifest(toys):
             part = record["messages"][0]["content"][0]
             if part["type"] != "image":
@@ -100,7 +98,7 @@ def test_media_are_those_of_the_files(tiny_folder, toys, tiny_model):
             with torch.no_grad():
                 expected = tiny_model.encoder.embed("image", pixels)[0]
             found = [
-                task.embeddings[n]
+                task.loader.embeddings[n]
                 for row in rows_of(task)
                 if row.where.endswith(place_of(record, toys))
                 for n in row.media
@@ -142,7 +140,7 @@ def test_dialogues_in_words_alone_can_be_packed(tiny_folder, words, toys):
         assert ("position_ids" in batch) != shown
         if not shown:
             assert batch["input_ids"].shape == (1, sum(len(row.ids) for row in item))
-        padded = task.batch(item, task.embeddings)
+        padded = task.collator(item)
         torch.testing.assert_close(task.model(**batch)["loss"], task.model(**padded)["loss"], atol=1e-5, rtol=1e-5)
     assert max(len(item) for item in task.dataset.bins if not any(row.media for row in item)) > 1
 
@@ -186,21 +184,21 @@ def test_a_medium_that_breaks_in_training_is_named_and_replaced(tiny_folder, toy
     recipe = replace(recipe, task_settings=chosen)
     task = build_task(recipe)
     row = next(row for row in rows_of(task) if row.media)
-    broken = Path(task.embeddings.parts[row.media[0]].path)
+    broken = Path(row.media[0].path)
     broken.write_bytes(broken.read_bytes()[:200])
     (tmp_path / "run").mkdir()
     task.begin(tmp_path / "run", resume=False)
-    [other] = task.loader.usable([row], task.embeddings, task.fits)
+    [other] = task.loader.unreadable.replace([row], task.fits)
     assert other is not row and other.media
     [entry] = map(json.loads, (tmp_path / "run/rejected.jsonl").read_text().splitlines())
     assert entry["where"] == row.where and "damaged or truncated" in entry["reason"]
     TaskTrainer(task, recipe, tmp_path / "run").train()
     assert len((tmp_path / "run/rejected.jsonl").read_text().splitlines()) == 1, "each is told once"
 
-    for part in task.embeddings.parts:
-        Path(part.path).write_bytes(b"\x89PNG\r\n\x1a\n")
+    for medium in (medium for row in rows_of(task) for medium in row.media):
+        Path(medium.path).write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(RecipeError, match=r"2 of 8 records cannot be used, more than the share of 0\.2"):
-        task.loader.usable([row for row in rows_of(task) if row.media], task.embeddings, task.fits)
+        task.loader.unreadable.replace([row for row in rows_of(task) if row.media], task.fits)
 
 
 def test_a_resumed_run_knows_what_it_had_found(tiny_folder, toys, tmp_path):
@@ -219,14 +217,17 @@ def test_a_resumed_run_knows_what_it_had_found(tiny_folder, toys, tmp_path):
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        ([{"pth": "x"}], "data: unknown key 'pth': did you mean 'path'"),
+        ([{"pth": "x"}], r"data\[0\]: unknown key 'pth': did you mean 'path'"),
         ([{"weight": 1.0}], "has one of toybox, path, shards and dataset"),
         ([{"toybox": True, "path": "x"}], "has one of toybox, path, shards and dataset"),
         ([{"path": "a/m.jsonl", "weight": 1}, {"toybox": True}], "every entry of data has a weight, or none"),
-        ([{"path": "a/m.jsonl", "weight": 0}], "the weight of a must be above 0, not 0"),
-        ([{"path": "a/m.jsonl", "held_out": 1.5}], "a share below 1, not 1.5"),
+        ([{"path": "a/m.jsonl", "weight": 0}], r"data\[0\]: weight must be a number, above 0, not 0"),
+        (
+            [{"path": "a/m.jsonl", "held_out": 1.5}],
+            r"held_out must be a number, at least 0 and below 1, not 1\.5",
+        ),
         (["a/m.jsonl", "a/n.jsonl"], "two entries called 'a'"),
-        ([7], "a path or a mapping, not 7"),
+        ([7], r"data\[0\] must be a path or a mapping, not 7"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence(data, sentence):
@@ -259,7 +260,7 @@ def test_captions_without_media_are_learnt_and_have_no_noise_loss(tiny_folder, t
         [{"path": str(toys), "held_out": 0.0}], tiny_folder, "decoding_alignment", noise_weight=0.5, word_weight=0.0
     )
     rows = rows_of(task)
-    batch = task.batch(rows, task.embeddings)
+    batch = task.collator(rows)
     assert len(batch["target_image"]) == len(rows) == len(made) + 1
     assert len(batch["latents_image"]) == len(batch["latents_at_image"]) == len(made)
     assert task.model(**batch)["noise_image"].isfinite()

@@ -9,9 +9,9 @@ import torch
 
 from data.manifest import read_manifest, write_manifest
 from data.shards import write_shards
-from nextgpt_lite.toybox_command import write_toybox
+from data.toybox import write_toybox
 from tests.train.short_recipes import stage
-from train.dialogues.streamed_bins import StreamedBins
+from train.dialogues.bins import StreamedBins
 from train.engine.trainer import TaskTrainer
 from train.recipe import RecipeError
 from train.task import build_task
@@ -76,7 +76,7 @@ def test_a_streamed_row_is_that_of_the_manifest(tiny_folder, data):
     wanted = {tuple(row.ids): row for item in listed.dataset.bins for row in item}
     assert set(rows) <= set(wanted) and len(rows) > 3
     for ids, row in rows.items():
-        ours, theirs = streamed.batch([row], streamed.embeddings), listed.batch([wanted[ids]], listed.embeddings)
+        ours, theirs = streamed.collator([row]), listed.collator([wanted[ids]])
         assert ours.keys() == theirs.keys()
         assert all(torch.allclose(ours[key], theirs[key], atol=1e-5) for key in ours)
 

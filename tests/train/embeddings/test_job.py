@@ -7,14 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.train.test_manifests import rows_of
 
 from data.manifest import read_manifest, write_manifest
-from data.media_intake import MediaError
-from data.toybox import sample
-from data.toybox.dialogues.stream import MediaPart
+from data.media.loading import MediaError
+from data.toybox import MediaPart, sample, write_toybox
 from nextgpt_lite.cli import main
-from nextgpt_lite.toybox_command import write_toybox
+from tests.train.dialogues.test_manifests import rows_of
 from tests.train.short_recipes import stage
 from train.dialogues import embed as media_embeddings
 from train.recipe import RecipeError
@@ -187,10 +185,10 @@ def test_a_folder_of_other_data_is_refused(tiny_folder, toys, stored, tmp_path, 
 def test_what_could_not_be_read_is_tried_again(tiny_model, monkeypatch):
     """The rest comes from the cache; a medium that was broken must not stay so for ever."""
     parts = [MediaPart("image", sample(1, index)) for index in range(3)]
-    whole, broken = media_embeddings.embed_parts(tiny_model.encoder, parts)
+    whole, broken = media_embeddings.embed_media(tiny_model.encoder, parts)
     assert not broken
     shutil.rmtree(media_embeddings.CACHE)
-    read = media_embeddings.read_part
+    read = media_embeddings.read_medium
     seen = []
 
     def fails(part):
@@ -199,11 +197,11 @@ def test_what_could_not_be_read_is_tried_again(tiny_model, monkeypatch):
             raise MediaError("cut short")
         return read(part)
 
-    monkeypatch.setattr(media_embeddings, "read_part", fails)
-    first, broken = media_embeddings.embed_parts(tiny_model.encoder, parts)
+    monkeypatch.setattr(media_embeddings, "read_medium", fails)
+    first, broken = media_embeddings.embed_media(tiny_model.encoder, parts)
     assert broken == {1: "cut short"} and not first[1].any()
-    again, broken = media_embeddings.embed_parts(tiny_model.encoder, parts)
+    again, broken = media_embeddings.embed_media(tiny_model.encoder, parts)
     assert not broken and seen[3:] == [parts[1]]
     torch.testing.assert_close(again, whole, atol=1e-5, rtol=0)
-    _, broken = media_embeddings.embed_parts(tiny_model.encoder, parts)
+    _, broken = media_embeddings.embed_media(tiny_model.encoder, parts)
     assert not broken and len(seen) == 4  # and kept now

@@ -30,8 +30,8 @@ from train.recipe import Recipe
 TASKS |= {"turns": "tests.train.engine.small_tasks:TurnsTask", "lines": "tests.train.engine.small_tasks:LinesTask"}
 PAGE = 4096  # what a file takes of a disk in memory, at least
 TURNS = Recipe(
-    task="turns", steps=11, batch_size=2, learning_rates={"first": 1e-2, "second": 1e-2}, accumulate=2, ema=0.9,
-    checkpoint_every=3, log_every=2, tracker="none", bf16=False,
+    task="turns", steps=11, batch_size=2, learning_rates={"first": 1e-2, "second": 1e-2},
+    gradient_accumulation_steps=2, ema=0.9, checkpoint_every=3, log_every=2, tracker="none", bf16=False,
 )  # fmt: skip
 
 

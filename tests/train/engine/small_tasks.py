@@ -2,6 +2,7 @@
 turns, a stream is read from files line by line."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import IterableDataset, TensorDataset
 
+from train.settings import setting
 from train.task import Task
 
 WIDTH = 6
@@ -46,7 +48,7 @@ class TurnsTask(Task):
     def sample_groups(self):
         return self.kinds.tolist()
 
-    def moved_by(self, batch):
+    def trainable_parts(self, batch):
         return ("second",) if bool(batch["second"].all()) else ("first",)
 
     def collate(self, items):
@@ -60,16 +62,19 @@ class TurnsTask(Task):
 class LinesTask(TurnsTask):
     """The same regression on a stream of files of JSON lines."""
 
-    DEFAULTS = {"files": [], "state": True}
+    @dataclass(frozen=True)
+    class Settings:
+        files: list[str] = setting([])
+        state: bool = setting(True)
 
     def __init__(self, settings, model_dir):
         super().__init__(settings, model_dir)
-        self.dataset = (ResumableLines if self.settings["state"] else Lines)(self.settings["files"])
+        self.dataset = (ResumableLines if self.settings.state else Lines)(self.settings.files)
 
     def sample_groups(self):
         return None
 
-    moved_by = Task.moved_by
+    trainable_parts = Task.trainable_parts
 
     def collate(self, items):
         return {"x": torch.tensor([item["x"] for item in items]), "y": torch.tensor([item["y"] for item in items])}

@@ -65,7 +65,7 @@ def alone(tiny_folder, tmp_path, monkeypatch):
 
     def train(name):
         folder = shutil.copytree(tiny_folder, tmp_path / "alone")
-        recipe = stage(name, folder, accumulate=2, log_every=1, ema=0.9)
+        recipe = stage(name, folder, gradient_accumulation_steps=2, log_every=1, ema=0.9)
         run_recipe(recipe, tmp_path / "alone-run")
         return folder, tmp_path / "alone-run", recipe
 
@@ -82,7 +82,7 @@ MARKS = {"encoding_alignment": pytest.mark.slow, "instruction_tuning": pytest.ma
 def test_two_processes_are_one_that_accumulates_twice(name, alone, tiny_folder, tmp_path):
     folder, run_dir, recipe = alone(name)
     other = shutil.copytree(tiny_folder, tmp_path / "two")
-    done = launched(replace(recipe, model=str(other), accumulate=1), tmp_path / "two-run", "ddp")
+    done = launched(replace(recipe, model=str(other), gradient_accumulation_steps=1), tmp_path / "two-run", "ddp")
     assert done.returncode == 0, done.stderr[-3000:]
     assert losses(tmp_path / "two-run") == pytest.approx(losses(run_dir), rel=1e-4)
     assert_close(weights(folder, name), weights(other, name))
@@ -95,7 +95,7 @@ def test_shards_train_save_and_resume(alone, tiny_folder, tmp_path):
     name = "instruction_tuning"
     folder, run_dir, recipe = alone(name)
     other = shutil.copytree(tiny_folder, tmp_path / "two")
-    recipe = replace(recipe, model=str(other), accumulate=1)
+    recipe = replace(recipe, model=str(other), gradient_accumulation_steps=1)
     done = launched(recipe, tmp_path / "two-run", "fsdp2")
     assert done.returncode == 0, done.stderr[-3000:]
     assert losses(tmp_path / "two-run") == pytest.approx(losses(run_dir), rel=1e-4)
@@ -111,7 +111,7 @@ def test_shards_train_save_and_resume(alone, tiny_folder, tmp_path):
     assert_close(whole, weights(other, name))
 
     shutil.rmtree(tmp_path / "two-run/checkpoint-4")  # what shards have left, one whole model takes up
-    run_recipe(replace(recipe, accumulate=2), tmp_path / "two-run", resume=True)
+    run_recipe(replace(recipe, gradient_accumulation_steps=2), tmp_path / "two-run", resume=True)
     assert losses(tmp_path / "two-run") == pytest.approx(losses(run_dir), rel=1e-4)
     assert_close(whole, weights(other, name))
 

@@ -40,5 +40,5 @@ def test_a_ratio_without_lora_is_refused():
 
 
 def test_an_impossible_ratio_is_refused():
-    with pytest.raises(RecipeError, match="lora_b_ratio must be above 0, not -1"):
+    with pytest.raises(RecipeError, match="lora_b_ratio must be a number, above 0, not -1"):
         read_recipe(RECIPE, ["lora_b_ratio=-1"])

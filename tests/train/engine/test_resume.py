@@ -86,7 +86,7 @@ def test_another_recipe_is_refused_by_its_keys(checkpoint):
     other = replace(PICTURE, steps=9, learning_rates=PICTURE.learning_rates | {"decoder": 0.5})
     with pytest.raises(RecipeError, match=r"learning_rates.decoder \(was 0.01, is 0.5\), steps \(was 3, is 9\)"):
         check_recipe(checkpoint, other, 1)
-    with pytest.raises(RecipeError, match=r"accumulate x processes \(was 1, is 2\)"):
+    with pytest.raises(RecipeError, match=r"gradient_accumulation_steps x processes \(was 1, is 2\)"):
         check_recipe(checkpoint, PICTURE, 2)
     (checkpoint / "recipe.json").unlink()
     with pytest.raises(RecipeError, match="does not say which recipe it belongs to"):
@@ -95,8 +95,8 @@ def test_another_recipe_is_refused_by_its_keys(checkpoint):
 
 def test_what_does_not_change_the_result_may_differ(checkpoint):
     check_recipe(checkpoint, replace(PICTURE, threads=2, log_every=7, model="elsewhere"), 1)
-    write_recipe(checkpoint, replace(PICTURE, accumulate=4), 2)
-    check_recipe(checkpoint, replace(PICTURE, accumulate=2), 4)
+    write_recipe(checkpoint, replace(PICTURE, gradient_accumulation_steps=4), 2)
+    check_recipe(checkpoint, replace(PICTURE, gradient_accumulation_steps=2), 4)
 
 
 def test_a_run_is_not_resumed_by_another_recipe(tmp_path):

@@ -97,7 +97,9 @@ def test_a_loss_that_is_no_number_stops_and_leaves_its_batch(tmp_path):
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_the_command_ends_with_the_sentence(tmp_path, capsys, accumulate):
-    values = asdict(replace(PICTURE, learning_rates={"encoder": 0.0, "decoder": 1e38}, accumulate=accumulate))
+    values = asdict(
+        replace(PICTURE, learning_rates={"encoder": 0.0, "decoder": 1e38}, gradient_accumulation_steps=accumulate)
+    )
     values |= {"betas": list(values["betas"]), "model": str(tmp_path / "model"), "warmup": 0.0, "max_grad_norm": 1e38}
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(values))
     assert main(["train", str(tmp_path / "a.yaml"), "--out", str(tmp_path / "run")]) == 2

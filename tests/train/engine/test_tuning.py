@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from train.dialogues.bins import BinnedRows
-from train.engine.tuning import TUNINGS, check_tuning, lora_settings
+from train.engine.tuning import TUNINGS, lora_settings
 from train.recipe import RecipeError, read_recipe
+from train.settings import read_settings
+from train.stages.instruction_tuning import InstructionTuningTask
 
 RECIPES = Path(__file__).parents[3] / "train/recipes"
 
@@ -17,8 +19,8 @@ def test_alpha_is_twice_the_rank_unless_said():
 
 
 def test_an_unknown_tuning_is_refused():
-    with pytest.raises(RecipeError, match="'dora' is unknown: expected one of lora, qlora, full"):
-        check_tuning("dora")
+    with pytest.raises(RecipeError, match="tuning must be one of lora, qlora, full, not 'dora'"):
+        read_settings(InstructionTuningTask.Settings, {"tuning": "dora"}, "task")
 
 
 @pytest.mark.parametrize("tuning", TUNINGS)
@@ -36,7 +38,9 @@ def test_the_recipes_have_the_studys_good_settings(tuning):
 
 def test_groups_share_no_bin():
     rows = [(list(range(1 + i % 7)), i % 3 == 0) for i in range(60)]
-    mixed, apart = BinnedRows(rows, 20, 0), BinnedRows(rows, 20, 0, group=lambda row: row[1])
+    mixed, apart = (
+        BinnedRows(rows, 20, 0, group, lambda row: len(row[0])) for group in (lambda row: 0, lambda row: row[1])
+    )
     assert any(len({group for _, group in item}) == 2 for item in mixed.bins)
     assert all(len({group for _, group in item}) == 1 for item in apart.bins)
     assert sorted(map(str, (row for item in apart.bins for row in item))) == sorted(map(str, rows))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from data.toybox.language.grammar import TAG_WORDS
+from data.toybox import TAG_WORDS
 from decoders.audio import AudioDecoder
 from train.foundations.audio_clips import MelStream
 from train.foundations.autoencoders.audio_vae import AudioVaeTask

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from data import toybox
-from data.toybox import world
 from encoders import MediaEncoder
 from train.foundations.autoencoders.image_vae import ImageVaeTask
 from train.foundations.encoder.contrast import ContrastTask
@@ -29,19 +28,19 @@ def task(tmp_path_factory) -> ContrastTask:
 
 
 def test_codes_survive():
-    for modality in world.MODALITIES:
-        attributes = world.visible(world.sample(3, 1), modality)
+    for modality in toybox.MODALITIES:
+        attributes = toybox.visible(toybox.sample(3, 1), modality)
         assert decode_attributes(encode_attributes(attributes)) == attributes
 
 
 def test_pools_hold_what_the_encoder_sees(task):
     for modality, (stored, codes) in task.pools.items():
-        scene = world.sample(31, 1)
+        scene = toybox.sample(31, 1)
         rate = 4 if modality == "video" else None
         expected = task.encoder.preprocess(modality, toybox.render(scene, modality), rate)
         found = from_storage(modality, torch.from_numpy(np.asarray(stored[1:2])), task.encoder)[0]
         assert torch.allclose(found, expected, atol=2e-3)
-        assert decode_attributes(codes[1]) == world.visible(scene, modality)
+        assert decode_attributes(codes[1]) == toybox.visible(scene, modality)
         assert decode_attributes(codes[3]) == {"thing": "unknown"}
 
 

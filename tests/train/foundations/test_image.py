@@ -6,9 +6,7 @@ import torch
 from diffusers import AutoencoderKL
 from transformers import CLIPTokenizer
 
-from data.toybox.drawing.render import render_image, thing_mask
-from data.toybox.language.grammar import TAG_WORDS, parse_tags
-from data.toybox.world import HELD_OUT_PAIRS, sample
+from data.toybox import HELD_OUT_PAIRS, TAG_WORDS, parse_tags, render, sample, thing_mask
 from decoders.image import ImageDecoder, image_tensor
 from decoders.video import VideoDecoder
 from train.foundations.autoencoders.image_vae import ImageVaeTask, standardise_latents
@@ -109,7 +107,7 @@ def test_cells_that_a_thing_touches():
     assert cells.shape == (4, 4) and 0 < cells.sum() < 16
     assert all(mask[8 * r : 8 * r + 8, 8 * c : 8 * c + 8].any() for r, c in np.argwhere(cells))
     other = scene.with_(colour="green" if scene.colour == "pink" else "pink")
-    changed = np.abs(render_image(scene, 32).astype(int) - render_image(other, 32)).max(-1) > 8
+    changed = np.abs(render(scene, "image", 32).astype(int) - render(other, "image", 32)).max(-1) > 8
     assert changed.any() and mask[changed].all()
 
 

@@ -48,7 +48,7 @@ def test_some_documents_ask_once_and_some_ask_often(writer):
 
 
 def test_gaps_spread_a_document_over_all_positions(writer):
-    rows = PasskeyRows(writer, seed=3, tokens=3000, longest=300, reach=5000)
+    rows = PasskeyRows(writer, seed=3, tokens=3000, longest=300, span=5000)
     spread = [row for step in range(20) for row in rows.batch(step)["passkey_positions"]]
     assert 4000 < max(int(row[-1]) for row in spread) < 5000
     for row in spread:
@@ -70,10 +70,10 @@ def test_a_share_of_the_steps_has_short_documents(writer):
     assert short(1.0) == 1.0 and 0.4 < short(0.5) < 0.75 and short(0.0) < 0.3
 
 
-@pytest.mark.parametrize(("longest", "reach", "said"), [(20, None, "too short"), (400, 300, "do not fit into 300")])
-def test_bounds_that_hold_no_document_are_refused(writer, longest, reach, said):
+@pytest.mark.parametrize(("longest", "span", "said"), [(20, None, "too short"), (400, 300, "do not fit into 300")])
+def test_bounds_that_hold_no_document_are_refused(writer, longest, span, said):
     with pytest.raises(ValueError, match=said):
-        PasskeyRows(writer, seed=0, tokens=400, longest=longest, reach=reach)
+        PasskeyRows(writer, seed=0, tokens=400, longest=longest, span=span)
 
 
 def test_texts_are_cut_at_random_and_joined_with_documents(writer):
@@ -93,7 +93,7 @@ def test_texts_are_cut_at_random_and_joined_with_documents(writer):
 
 def test_a_spread_piece_is_text_with_a_gap_in_its_positions():
     rows = torch.arange(600).view(2, 300)
-    pieces = SpreadPieces(seed=3, length=100, reach=5000)
+    pieces = SpreadPieces(seed=3, length=100, span=5000)
     reached = []
     for index in range(30):
         piece = pieces.batch(index, rows)

@@ -20,7 +20,7 @@ from train.task import build_task
 
 RECIPE = Path(__file__).parents[3] / "train/recipes/context_extension.yaml"
 POSITIONS, LENGTH = 32, 50
-SHORT = {"steps": 2, "accumulate": 1, "warmup": 0.0, "tracker": "none", "bf16": False, "threads": 1}
+SHORT = {"steps": 2, "gradient_accumulation_steps": 1, "warmup": 0.0, "tracker": "none", "bf16": False, "threads": 1}
 
 
 @pytest.fixture(scope="module")

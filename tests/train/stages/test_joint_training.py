@@ -11,7 +11,7 @@ from transformers import TrainerCallback
 from encoders.open_clip import OpenClipConfig, OpenClipVision
 from nextgpt_lite.checkpoint import load_core, trained_state
 from tests.tiny_model import CORE
-from train.dialogues.records import toybox_dialogues
+from train.dialogues.records import toybox_conversations
 from train.engine.trainer import TaskTrainer
 from train.recipe import RecipeError, read_recipe
 from train.stages.joint_training import CAPTION_PARTS, INSTRUCTION_PARTS
@@ -55,8 +55,8 @@ class Watch(TrainerCallback):
 
     def __init__(self, task):
         self.task, self.steps, self.allowed = task, [], None
-        asked = task.moved_by
-        task.moved_by = lambda batch: self._note(asked(batch))
+        asked = task.trainable_parts
+        task.trainable_parts = lambda batch: self._note(asked(batch))
 
     def _note(self, allowed):
         self.allowed = allowed
@@ -77,7 +77,7 @@ class Watch(TrainerCallback):
 
 @pytest.mark.parametrize(("form", "accumulate"), [("bind network", 1), ("bind network", 2), ("tower", 1)])
 def test_no_step_moves_the_other_group(folder, tmp_path, form, accumulate):
-    recipe = recipe_for(folder, *FORMS[form], accumulate=accumulate)
+    recipe = recipe_for(folder, *FORMS[form], gradient_accumulation_steps=accumulate)
     task = build_task(recipe)
     watch = Watch(task)
     trainer = TaskTrainer(task, recipe, tmp_path / "run")
@@ -126,14 +126,14 @@ def test_a_tower_is_shown_pictures_only(folder):
     shapes = {tuple(batch["media_embeddings"].shape[2:]) for batch in media if "media_embeddings" in batch}
     assert shapes == {(task.encoder.tokens, 12)} and task.model.core.visual_prompts is not None
     with pytest.raises(RecipeError, match="too few dialogues of kind count have media that the encoder reads: audio"):
-        list(toybox_dialogues(1, 2, ["count"], ["audio"]))
+        list(toybox_conversations(1, 2, ["count"], ["audio"]))
 
 
 def test_what_would_mix_the_groups_is_refused(folder, tmp_path):
-    recipe = recipe_for(folder, accumulate=2)
+    recipe = recipe_for(folder, gradient_accumulation_steps=2)
     task = build_task(recipe)
     task.sample_groups = lambda: None
-    with pytest.raises(RecipeError, match="accumulate x processes must be 1, not 2"):
+    with pytest.raises(RecipeError, match="gradient_accumulation_steps x processes must be 1, not 2"):
         TaskTrainer(task, recipe, tmp_path / "run")
     with pytest.raises(RecipeError, match="early_layers 2 must lie between 1 and 1"):
         build_task(recipe_for(folder, settings={"early_layers": 2}))

@@ -12,7 +12,7 @@ from nextgpt_lite.checkpoint import load_core, trained_state
 from tests.teacher_forced import forced_conditions
 from tests.tiny_model import medium
 from tests.train.short_recipes import STAGES, stage
-from train.dialogues.records import messages_of, toybox_dialogues
+from train.dialogues.records import messages_of, toybox_conversations
 from train.engine.trainer import TaskTrainer
 from train.recipe import RecipeError
 from train.run import run_recipe
@@ -91,15 +91,15 @@ def task(tiny_folder, tmp_path_factory):
 @torch.no_grad()
 def test_signal_tokens_are_asked_for_the_words_of_their_caption(task):
     table = task.model.core.table
-    data = mixed_rows(task)
-    batch = task.batch(data.rows, data.embeddings)
+    rows = mixed_rows(task)
+    batch = task.collator(rows)
     for modality in ("image", "video", "audio"):
-        captions = [caption for row in data.rows for caption in row.captions[modality]]
+        captions = [caption for row in rows for caption in row.captions[modality]]
         count = table.counts[modality]
         assert batch[f"words_{modality}"].shape == (len(captions), count)
-        names = {number: word for word, number in task.words.items()}
+        names = {number: word for word, number in task.collator.words.items()}
         for labels, caption in zip(batch[f"words_{modality}"].tolist(), captions, strict=True):
-            known = [word if word in task.words else "" for word in caption.split()[:count]]
+            known = [word if word in task.collator.words else "" for word in caption.split()[:count]]
             assert [names[label] for label in labels] == known + [""] * (count - len(known))
     losses = task.model(**batch)
     parts = losses["language"] + sum(
@@ -115,23 +115,24 @@ def spans_of(row, table, modality):
 
 def mixed_rows(task):
     """Dialogues with media in and media out, of different lengths and numbers of media."""
-    data = task.loader.dialogues(toybox_dialogues(77, 12, ["convert", "multi", "edit", "follow"]))
-    assert len({len(row.media) for row in data.rows}) > 1
-    return data
+    conversations = toybox_conversations(77, 12, ["convert", "multi", "edit", "follow"])
+    rows = task.loader.prepare(map(task.loader.encoder.row, conversations))
+    assert len({len(row.media) for row in rows}) > 1
+    return rows
 
 
 @torch.no_grad()
 def test_conditions_of_a_batch_are_those_of_each_span_alone(task):
-    core, data = task.model.core, mixed_rows(task)
-    batch = task.batch(data.rows, data.embeddings)
+    core, rows = task.model.core, mixed_rows(task)
+    batch = task.collator(rows)
     hidden = core(batch["input_ids"], media_embeddings=batch["media_embeddings"]).last_hidden_state
     for modality in ("image", "video", "audio"):
         together = list(core.conditions(batch["input_ids"], hidden, modality))
         targets = list(batch.get(f"target_{modality}", []))
         assert len(together) == len(targets)
-        for row in data.rows:
+        for row in rows:
             ids = torch.tensor([row.ids])
-            media = data.embeddings[row.media][None] if row.media else None
+            media = torch.stack([task.loader.embeddings[medium] for medium in row.media])[None] if row.media else None
             alone = core(ids, media_embeddings=media).last_hidden_state
             starts = spans_of(row, core.table, modality)
             assert len(starts) == len(row.captions[modality])
@@ -145,11 +146,11 @@ def test_conditions_of_a_batch_are_those_of_each_span_alone(task):
 
 @torch.no_grad()
 def test_a_medium_is_seen_at_its_own_placeholder(task):
-    data = mixed_rows(task)
-    number = max(range(len(data.rows)), key=lambda i: len(data.rows[i].media))
-    row = data.rows[number]
+    rows = mixed_rows(task)
+    number = max(range(len(rows)), key=lambda i: len(rows[i].media))
+    row = rows[number]
     assert len(row.media) >= 2
-    batch = task.batch([row], data.embeddings)
+    batch = task.collator([row])
     places = task.model.core.table.placeholder_mask(batch["input_ids"])[0].nonzero().flatten()
     plain = task.model.core(batch["input_ids"], media_embeddings=batch["media_embeddings"]).logits[0]
     for slot, place in enumerate(places[:: task.model.core.table.input_tokens]):
@@ -201,9 +202,12 @@ def test_training_rows_are_what_chat_reads(task, tiny_model):
         assert all(mask[len(asked) :]), "the last reply is learnt to its end"
 
 
-def test_stages_share_one_engine_and_need_a_core():
-    with pytest.raises(TypeError, match="must say where its core comes from"):
-        DialogueTask.load_core(object.__new__(DialogueTask))
+def test_a_stage_needs_a_core():
+    class NoCore(DialogueTask):
+        """A stage that does not say where its core comes from."""
+
+    with pytest.raises(TypeError, match="load_core"):
+        NoCore({}, "model")  # type: ignore[abstract]  # this is what is tested
 
 
 def test_a_missing_component_is_said_in_one_sentence(tiny_copy):
@@ -214,9 +218,9 @@ def test_a_missing_component_is_said_in_one_sentence(tiny_copy):
         build_task(stage("encoding_alignment", tiny_copy))
 
 
-def test_misdrawn_media_are_of_training_alone_and_nothing_to_aim_at(tiny_folder):
+def test_mismatched_media_are_of_training_alone_and_nothing_to_aim_at(tiny_folder):
     def scenes(rows):
-        return [part.scene for row in rows for parts in row.made.values() for part in parts]
+        return [part.scene for row in rows for parts in row.targets.values() for part in parts]
 
     def task_with(**settings):
         recipe = stage("instruction_tuning", tiny_folder)
@@ -224,8 +228,8 @@ def test_misdrawn_media_are_of_training_alone_and_nothing_to_aim_at(tiny_folder)
         return build_task(replace(recipe, task_settings=recipe.task_settings | edits | settings))
 
     plain, wrong = task_with().loader, task_with(misdrawn=1.0).loader
-    pairs = list(zip(scenes(plain.training().rows), scenes(wrong.training().rows), strict=True))
+    pairs = list(zip(scenes(plain.training()), scenes(wrong.training()), strict=True))
     assert pairs and all(one != other for one, other in pairs)
-    assert scenes(plain.held_out().rows) == scenes(wrong.held_out().rows)
+    assert scenes(plain.held_out()) == scenes(wrong.held_out())
     with pytest.raises(RecipeError, match="misdrawn must be 0"):
         task_with(misdrawn=1.0, noise_weight=0.5)

@@ -37,7 +37,7 @@ def test_the_noise_loss_reaches_the_projections_and_not_the_decoders(tiny_folder
     listed = {id(p) for members in task.parts().values() for p in members}
     assert listed == {id(p) for p in task.model.parameters()}, "decoders are no part of the model"
     row = next(row for item in task.dataset.bins for row in item if makes(row, "image"))
-    batch = task.batch([row], task.embeddings)
+    batch = task.collator([row])
     assert len(batch["latents_image"]) == len(batch["target_image"]) == len(row.captions["image"])
     without = {name: value for name, value in batch.items() if not name.startswith("latents_")}
     torch.manual_seed(0)

@@ -1,24 +1,25 @@
 """Trains the encoder: every medium against text, ImageBind's way, in a world whose captions are exact, or on manifests.
 
-    nextgpt-lite train train/recipes/encoder.yaml
+    nextgpt-lite train train/recipes/foundations/encoder.yaml
 
 Two contrasts share the towers. The first is InfoNCE between a medium and a phrase that names some of what it shows;
 a phrase of the batch that happens to fit another medium as well is no negative for it. The second contrasts a medium
 with one short phrase for each value of each attribute ("a red thing", "a thing at the top", ...): the hardest
 negatives there are, since they differ in nothing else, and what makes each attribute linearly readable. There is no
 classification head; both are cosines with the text tower. Toybox speaks English or, in a quarter of the cases, Chinese,
-and media from outside it have a phrase of their own, "something unknown". A manifest has its captions, and the second
-contrast where its records name attributes.
+and media out of its distribution have a phrase of their own, "something unknown". A manifest has its captions, and the
+second contrast where its records name attributes.
 
-Legend: B batch, E width of the shared space, A attributes, P phrases.
+Shapes: B batch, E width of the shared space, A attributes, P phrases.
 """
 
 from __future__ import annotations
 
 import copy
 import math
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -26,20 +27,21 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import Dataset
 
-from data.modalities import MODALITIES
 from encoders import ImageBindConfig, MediaEncoder, MediaEncoderConfig, PointConfig, TowerConfig
 from encoders.preprocess_audio import AudioSettings
 from encoders.preprocess_image import ImageSettings
 from encoders.preprocess_video import VideoSettings
 from encoders.text_tokenizer import train_tokenizer
-from train.array_files import cached
-from train.foundations.classifiers.image_critic import roughened
-from train.foundations.diffusion.image_diffusion import load_vae
+from train.embeddings.array_files import cached
+from train.foundations.autoencoders.vae import load_vae
+from train.foundations.classifiers.image_critic import degrade
+from train.foundations.components import frozen, weights_hash
 from train.foundations.encoder.linear_probe import probe_encoder
 from train.foundations.encoder.media_pools import ABSENT, decode_attributes, encode_attributes, from_storage, pool
-from train.foundations.encoder.phrases import CHINESE_SHARE, ContrastWords, ManifestWords, ToyboxWords, recolour
-from train.foundations.pools import weights_hash
-from train.recipe import RecipeError
+from train.foundations.encoder.phrases import ContrastPhrases, ManifestPhrases, recolour
+from train.foundations.encoder.toybox_phrases import ToyboxPhrases
+from train.foundations.pools import DataSettings
+from train.settings import RecipeError, setting
 from train.task import Task
 from train.worlds import ManifestWorld, open_world
 
@@ -48,18 +50,56 @@ TRAIN_SEED = 31
 COUNTS = {"image": "images", "video": "videos", "audio": "sounds", "points": "clouds"}
 
 
-def nano_config(settings: dict[str, Any]) -> MediaEncoderConfig:
+@dataclass(frozen=True)
+class ContrastSettings(DataSettings):
+    """Settings of :class:`ContrastTask`."""
+
+    variations: int = setting(8, low=1, help="of each medium of a manifest, all but the first slightly changed")
+    shared_width: int = setting(256, low=1)
+    image_size: int = setting(64, low=8)
+    patch: int = setting(8, low=1)
+    vision_width: int = setting(128, low=4)
+    vision_depth: int = setting(4, low=1)
+    audio_width: int = setting(128, low=4)
+    audio_depth: int = setting(4, low=1)
+    text_width: int = setting(128, low=4)
+    text_depth: int = setting(3, low=1)
+    vocabulary: int = setting(1024, low=1)
+    images: int = setting(24000, low=0, help="media prepared for training, those out of distribution included; at most")
+    videos: int = setting(8000, low=0)
+    sounds: int = setting(12000, low=0)
+    clouds: int = setting(6000, low=0)
+    outsider_every: int = setting(8, low=0, help="every 8th medium is out of distribution; 0 = none")
+    shares: dict[str, float] = setting(
+        {"image": 0.44, "video": 0.16, "audio": 0.28, "points": 0.12}, low=0, help="of the media in a batch"
+    )
+    attribute_weight: float = setting(2.0, low=0, help="of the contrast with attributes")
+    attribute_scale: float = setting(12.0, above=0, help="of the cosines of that contrast, at the start")
+    contrast_weight: float = setting(1.0, low=0, help="of the contrast with whole phrases")
+    thing_weight: float = setting(1.0, low=0, help="of the thing among the attributes")
+    recoloured: float = setting(0.0, low=0, high=1, help="share of images and clips in colours that no word fits")
+    rough: float = setting(0.0, low=0, high=1, help="share of images decoded by the image VAE from noisy latents")
+    latent_noise: float = setting(0.7, low=0, help="greatest deviation of the noise on those latents")
+    keep_weight: float = setting(0.0, low=0, help="of the distance to the embeddings of the encoder named by start")
+    start: str = setting("", help="folder in the model folder of an encoder to go on from; none = a new one")
+    held_out: int = setting(400, low=2, help="media of each kind that evaluate() uses")
+    cache: str = ".cache/encoder"
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.shares) - set(COUNTS):
+            raise ValueError(f"shares: unknown medium {min(unknown)!r}: expected {', '.join(COUNTS)}")
+        if self.keep_weight and not self.start:
+            raise ValueError("keep_weight must be 0 where start names no encoder: there is none to keep to")
+
+
+def small_config(settings: ContrastSettings, vocabulary: int, with_points: bool) -> MediaEncoderConfig:
     """The encoder of the embedded model: ImageBind's towers at small width."""
-    shared, size, patch = settings["shared_width"], settings["image_size"], settings["patch"]
+    shared, size, patch = settings.shared_width, settings.image_size, settings.patch
     cube, strip = (2, patch, patch), (16, 12)
-    vision = TowerConfig(settings["vision_width"], settings["vision_depth"], 4, (3, 2, size, size), cube, cube)
-    audio = TowerConfig(
-        settings["audio_width"], settings["audio_depth"], 4, (1, 64, 204), strip, strip, logit_scale=20.0
-    )
-    text = TowerConfig(
-        settings["text_width"], settings["text_depth"], 4, (48,), vocabulary=settings["vocabulary"], logit_scale=14.3
-    )
-    points = None if not settings["clouds"] else PointConfig(
+    vision = TowerConfig(settings.vision_width, settings.vision_depth, 4, (3, 2, size, size), cube, cube)
+    audio = TowerConfig(settings.audio_width, settings.audio_depth, 4, (1, 64, 204), strip, strip, logit_scale=20.0)
+    text = TowerConfig(settings.text_width, settings.text_depth, 4, (48,), vocabulary=vocabulary, logit_scale=14.3)
+    points = None if not with_points else PointConfig(
         width=96, depth=3, heads=4, groups=32, group_size=16, patch_widths=(32, 64, 128), patch_output=96,
         position_width=64, projection_width=128, shared_width=shared, points=256, head_dropout=0.0,
     )  # fmt: skip
@@ -75,37 +115,35 @@ def nano_config(settings: dict[str, Any]) -> MediaEncoderConfig:
 class ContrastData(Dataset):
     """Item i: a medium of a pool, and a phrase about it. ``shares`` are the modalities' shares of the items.
 
-    A share ``rough`` of the pictures are those of ``rough_pictures`` instead, in the same order.
+    A share ``settings.rough`` of the images are those of ``degraded`` instead, in the same order.
     """
 
     def __init__(
         self,
-        pools: dict[str, tuple],
+        pools: dict[str, tuple[np.ndarray, np.ndarray]],
         shares: dict[str, float],
-        words: ContrastWords,
-        seed: int,
-        length: int,
-        recoloured: float = 0.0,
-        rough: float = 0.0,
-        rough_pictures: np.ndarray | None = None,
-    ):
-        self.pools, self.shares, self.words, self.seed, self.length = pools, shares, words, seed, length
-        self.recoloured, self.rough, self.rough_pictures = recoloured, rough, rough_pictures
+        words: ContrastPhrases,
+        settings: ContrastSettings,
+        degraded: np.ndarray | None = None,
+        length: int = 1 << 20,
+    ) -> None:
+        self.pools, self.shares, self.words, self.settings = pools, shares, words, settings
+        self.degraded, self.length = degraded, length
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        rng = np.random.default_rng((self.seed, index))
+        rng = np.random.default_rng((TRAIN_SEED, index))
         modality = str(rng.choice(list(self.shares), p=list(self.shares.values())))
         stored, codes = self.pools[modality]
         row = int(rng.integers(len(stored)))
-        known = self.words.told_apart
+        known = self.words.matched_attributes
         medium, shown = stored[row], decode_attributes(codes[row], known)
-        if modality in ("image", "video") and rng.random() < self.recoloured:
+        if modality in ("image", "video") and rng.random() < self.settings.recoloured:
             medium, shown = recolour(medium, shown, rng)
-        elif modality == "image" and self.rough_pictures is not None and rng.random() < self.rough:
-            medium = self.rough_pictures[row]
+        elif modality == "image" and self.degraded is not None and rng.random() < self.settings.rough:
+            medium = self.degraded[row]
         text, named = self.words.describe(modality, row, shown, rng)
         return {
             "index": index,
@@ -119,48 +157,44 @@ class ContrastData(Dataset):
 
 
 class ContrastModel(nn.Module):
-    """The encoder and the two contrasts. ``thing_weight`` is that of the thing among the attributes.
+    """The encoder and the two contrasts, with weights of ``settings``.
 
-    With ``kept``, an encoder as it was, media are also to be embedded where that puts them as they are, however rough
-    they come: what was trained on its embeddings fits these too.
+    With ``kept``, an encoder as it was, media are also to be embedded where that one embeds them undisturbed, even
+    where they are degraded: what was trained on its embeddings then fits these too.
     """
+
+    encoder: MediaEncoder
+    kept: MediaEncoder | None
 
     def __init__(
         self,
         encoder: MediaEncoder,
-        words: ContrastWords,
-        attribute_weight: float,
-        contrast_weight: float = 1.0,
-        thing_weight: float = 1.0,
+        words: ContrastPhrases,
+        settings: ContrastSettings,
         kept: MediaEncoder | None = None,
-        keep_weight: float = 0.0,
-        attribute_scale: float = 12.0,
-    ):
+    ) -> None:
         super().__init__()
-        self.encoder = encoder
-        self.kept, self.keep_weight = kept, keep_weight
+        self.encoder, self.kept, self.settings = encoder, kept, settings
         self.attributes, self.languages = words.attributes, words.languages
-        self.attribute_weight, self.contrast_weight = attribute_weight, contrast_weight
-        self.thing_weight = thing_weight
-        self.log_attribute_scale = nn.Parameter(torch.tensor(math.log(attribute_scale)))
+        self.log_attribute_scale = nn.Parameter(torch.tensor(math.log(settings.attribute_scale)))
         for language in words.languages if words.attributes else ():
             ids = encoder.tokenize(words.phrases(language))
             self.register_buffer(f"phrases_{language}", ids, persistent=False)  # (P, L)
 
     def forward(self, texts, text_codes, codes, **media) -> dict[str, torch.Tensor]:
         """texts (B, L) ids; codes and text_codes (B, A), of media in the order image, video, audio, points."""
-        units = {name: self.encoder.embed(name, media[name]) for name in MODALITIES if name in media}
+        units = {name: self.encoder.embed(name, media[name]) for name in COUNTS if name in media}
         embedded = torch.cat(list(units.values()))  # (B, E)
         contrast = embedded.new_zeros(())
-        if self.contrast_weight:
+        if self.settings.contrast_weight:
             contrast = self._contrast(embedded, codes, self.encoder.embed_ids(texts), text_codes)
         parts = {"contrast": contrast.detach()}
-        loss = self.contrast_weight * contrast
+        loss = self.settings.contrast_weight * contrast
         if self.kept is not None:
             with torch.no_grad():
                 wanted = torch.cat([self.kept.embed(name, media[f"undisturbed_{name}"]) for name in units])
             away = (1 - (embedded * wanted).sum(dim=-1)).mean()
-            loss, parts["away"] = loss + self.keep_weight * away, away.detach()
+            loss, parts["away"] = loss + self.settings.keep_weight * away, away.detach()
         if not self.attributes:
             return {"loss": loss, **parts}
         attributes, right = self._attributes(embedded, codes)
@@ -168,11 +202,11 @@ class ContrastModel(nn.Module):
         shares = right.split([len(unit) for unit in units.values()])
         parts |= {f"{name}_right": share.nanmean() for name, share in zip(units, shares, strict=True)}
         parts[f"{next(iter(self.attributes))}_right"] = right[:, 0].nanmean()
-        return {"loss": loss + self.attribute_weight * attributes, **parts}
+        return {"loss": loss + self.settings.attribute_weight * attributes, **parts}
 
     def _contrast(self, media, codes, texts, text_codes) -> torch.Tensor:
         """Symmetric InfoNCE without false negatives."""
-        scale = self.encoder.imagebind.modality_postprocessors["text"][1]
+        scale = cast(nn.Sequential, self.encoder.imagebind.modality_postprocessors["text"])[1]
         logits = (scale(media) @ texts.T).float()  # (media, texts)
         fits = ((text_codes[None] < 0) | (text_codes[None] == codes[:, None])).all(-1)
         own = torch.eye(len(media), dtype=torch.bool, device=media.device)
@@ -185,101 +219,63 @@ class ContrastModel(nn.Module):
 
         Attributes that a medium does not show count for nothing; the second result has NaN there.
         """
-        language = "zh" if torch.rand(()) < CHINESE_SHARE and "zh" in self.languages else "en"
+        language = "zh" if torch.rand(()) < self.languages.get("zh", 0.0) else "en"
         phrases = self.encoder.embed_ids(getattr(self, f"phrases_{language}"))  # (P, E)
         logits = (self.log_attribute_scale.exp().clamp(max=100) * media @ phrases.T).float()
         parts = logits.split([len(values) for values in self.attributes.values()], dim=1)
         pairs = list(zip(parts, codes.T, strict=True))
         losses = [F.cross_entropy(part, code, ignore_index=ABSENT, reduction="sum") for part, code in pairs]
         right = torch.stack([(part.argmax(-1) == code).float() for part, code in pairs], dim=1)
-        losses[0] = self.thing_weight * losses[0]
+        losses[0] = self.settings.thing_weight * losses[0]
         return torch.stack(losses).sum() / (codes >= 0).sum(), right.masked_fill(codes < 0, float("nan"))
 
 
 class ContrastTask(Task):
-    """The encoder of the embedded model, from nothing. Towers for which the data hold no media stay out of it."""
+    """The encoder of the embedded model, from nothing. Towers for which the data hold no media are left out of it."""
 
-    DEFAULTS: ClassVar[dict[str, Any]] = {
-        "data": [],  # manifests, see train.worlds; none = Toybox
-        "variations": 8,  # of each medium of a manifest, all but the first slightly changed
-        "shared_width": 256,
-        "image_size": 64,
-        "patch": 8,
-        "vision_width": 128,
-        "vision_depth": 4,
-        "audio_width": 128,
-        "audio_depth": 4,
-        "text_width": 128,
-        "text_depth": 3,
-        "vocabulary": 1024,
-        "images": 24000,  # media rendered for training, outsiders included; at most
-        "videos": 8000,
-        "sounds": 12000,
-        "clouds": 6000,
-        "outsider_every": 8,  # every 8th medium is from outside the world; 0 = none
-        "shares": {"image": 0.44, "video": 0.16, "audio": 0.28, "points": 0.12},  # of a batch
-        "attribute_weight": 2.0,
-        "attribute_scale": 12.0,  # of the cosines of that contrast, at the start
-        "contrast_weight": 1.0,  # of the contrast with whole phrases
-        "thing_weight": 1.0,  # of the thing among the attributes
-        "recoloured": 0.0,  # share of pictures and clips in colours that no word fits
-        "rough": 0.0,  # share of pictures that come by way of the image VAE, from noisy latents: as decoders draw them
-        "latent_noise": 0.7,  # deviation of the noise on those latents: at most
-        "keep_weight": 0.0,  # of the distance to where the encoder that it goes on from puts the same media undisturbed
-        "start": "",  # folder in the model folder of an encoder to go on from; none = a new one
-        "held_out": 400,  # media of each kind in evaluate()
-        "cache": ".cache/encoder",
-    }
+    Settings = ContrastSettings
+    settings: ContrastSettings
+    model: ContrastModel
 
-    def __init__(self, settings: dict[str, Any], model_dir: str | Path):
+    def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
         super().__init__(settings, model_dir)
         chosen = self.settings
         self.words = self._words()
-        streams = {modality: self.words.training(modality, chosen[name]) for modality, name in COUNTS.items()}
+        streams = {modality: self.words.training(modality, getattr(chosen, name)) for modality, name in COUNTS.items()}
         streams = {modality: stream for modality, stream in streams.items() if stream.count}
         if not streams:
             raise RecipeError("the data hold no medium with a caption to train an encoder on")
-        self.encoder = self._start("points" in streams)
-        if chosen["keep_weight"] and not chosen["start"]:
-            raise RecipeError("keep_weight must be 0 where start names no encoder: there is none to keep to")
-        self.model = ContrastModel(
-            self.encoder,
-            self.words,
-            chosen["attribute_weight"],
-            chosen["contrast_weight"],
-            chosen["thing_weight"],
-            copy.deepcopy(self.encoder).eval().requires_grad_(False) if chosen["keep_weight"] else None,
-            chosen["keep_weight"],
-            chosen["attribute_scale"],
-        )
-        self.pools = {modality: pool(stream, self.encoder, chosen["cache"]) for modality, stream in streams.items()}
-        shares = shares_of(chosen["shares"], list(streams))
-        rough = self._rough_pictures(streams["image"].key) if chosen["rough"] else None
-        self.dataset = ContrastData(
-            self.pools, shares, self.words, TRAIN_SEED, 1 << 20, chosen["recoloured"], chosen["rough"], rough
-        )
+        encoder = self._start("points" in streams)
+        kept = frozen(copy.deepcopy(encoder)) if chosen.keep_weight else None
+        self.model = ContrastModel(encoder, self.words, chosen, kept)
+        self.pools = {modality: pool(stream, encoder, chosen.cache) for modality, stream in streams.items()}
+        degraded = self._degraded_images(streams["image"].key) if chosen.rough else None
+        self.dataset = ContrastData(self.pools, shares_of(chosen.shares, list(streams)), self.words, chosen, degraded)
 
-    def _rough_pictures(self, key: str) -> np.ndarray:
-        """The pool's pictures by way of noisy latents of the image VAE: uint8 (count, 3, H, W)."""
-        chosen, vae, [pictures, _] = self.settings, load_vae(self.model_dir), self.pools["image"]
-        made_of = f"{key}-{chosen['image_size']}-{chosen['latent_noise']}-{weights_hash(vae)}"
-        made = roughened(vae, pictures.transpose(0, 2, 3, 1), chosen["latent_noise"])
-        return cached(
-            chosen["cache"], f"rough-{made_of}", len(pictures), lambda: (one.transpose(2, 0, 1) for one in made)
-        )
+    @property
+    def encoder(self) -> MediaEncoder:
+        """That of ``model``, for which a sharded run puts a whole one at its end."""
+        return self.model.encoder
 
-    def _words(self) -> ContrastWords:
-        chosen, world = self.settings, open_world(self.settings["data"])
+    def _degraded_images(self, key: str) -> np.ndarray:
+        """The pool's images, decoded by the image VAE from noisy latents: uint8 (count, 3, H, W)."""
+        chosen, vae, [images, _] = self.settings, load_vae(self.model_dir), self.pools["image"]
+        depends_on = f"{key}-{chosen.image_size}-{chosen.latent_noise}-{weights_hash(vae)}"
+        made = degrade(vae, images.transpose(0, 2, 3, 1), chosen.latent_noise)
+        channels_first = (image.transpose(2, 0, 1) for image in made)
+        return cached(chosen.cache, f"degraded-{depends_on}", len(images), lambda: channels_first)
+
+    def _words(self) -> ContrastPhrases:
+        chosen, world = self.settings, open_world(self.settings.data)
         if isinstance(world, ManifestWorld):
-            return ManifestWords(world, TRAIN_SEED, chosen["variations"], chosen["image_size"])
-        return ToyboxWords(TRAIN_SEED, chosen["outsider_every"])
+            return ManifestPhrases(world, TRAIN_SEED, chosen.variations, chosen.image_size)
+        return ToyboxPhrases(TRAIN_SEED, chosen.outsider_every)
 
     def _start(self, with_points: bool) -> MediaEncoder:
-        if self.settings["start"]:
-            return MediaEncoder.from_pretrained(self.model_dir / self.settings["start"]).float()
-        tokenizer = train_tokenizer(self.words.texts(), self.settings["vocabulary"])
-        sizes = self.settings | {"vocabulary": tokenizer.get_vocab_size(), "clouds": with_points}
-        return MediaEncoder(nano_config(sizes), tokenizer)
+        if self.settings.start:
+            return MediaEncoder.from_pretrained(self.model_dir / self.settings.start).float()
+        tokenizer = train_tokenizer(self.words.texts(), self.settings.vocabulary)
+        return MediaEncoder(small_config(self.settings, tokenizer.get_vocab_size(), with_points), tokenizer)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """The towers by name, and the scale of the attribute contrast."""
@@ -291,14 +287,14 @@ class ContrastTask(Task):
 
     def collate(self, items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Media by kind, their codes, and the phrases, all in the order image, video, audio, points."""
-        items = sorted(items, key=lambda item: list(MODALITIES).index(item["modality"]))
+        items = sorted(items, key=lambda item: list(COUNTS).index(item["modality"]))
         generator = torch.Generator().manual_seed(sum(item["index"] for item in items))
         batch = {
             "texts": self.encoder.tokenize([item["text"] for item in items]),
             "text_codes": torch.from_numpy(np.stack([item["text_codes"] for item in items])),
             "codes": torch.from_numpy(np.stack([item["codes"] for item in items])),
         }
-        for modality in MODALITIES:
+        for modality in COUNTS:
             stored = [item["medium"] for item in items if item["modality"] == modality]
             if stored:
                 batch[modality] = from_storage(modality, torch.from_numpy(np.stack(stored)), self.encoder, generator)
@@ -314,8 +310,8 @@ class ContrastTask(Task):
         self.encoder.save_pretrained(Path(model_dir) / "encoder")
 
     def evaluate(self) -> dict[str, float]:
-        """Accuracy of linear probes on fresh scenes, on held-out pairs, and on media from outside the world."""
-        return probe_encoder(self.encoder, self.words, self.pools, self.settings["held_out"], self.settings["cache"])
+        """Accuracy of linear probes on new scenes, on held-out pairs, and on media out of distribution."""
+        return probe_encoder(self.encoder, self.words, self.pools, self.settings.held_out, self.settings.cache)
 
 
 def shares_of(shares: dict[str, float], modalities: list[str]) -> dict[str, float]:

@@ -1,25 +1,25 @@
-"""What an encoder's embeddings carry, measured by one linear classifier an attribute."""
+"""What an encoder's embeddings carry, measured by one linear classifier for each attribute.
+
+Shapes: N media, E width of the embeddings, A attributes.
+"""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from encoders import MediaEncoder
-from train.foundations.encoder.media_pools import ATTRIBUTES, from_storage, pool
-from train.foundations.encoder.phrases import ContrastWords
+from train.foundations.encoder.media_pools import Attributes, from_storage, pool
+from train.foundations.encoder.phrases import UNKNOWN, ContrastPhrases
 
 FIT_COUNT = 4000
-UNKNOWN_CODE = len(ATTRIBUTES["thing"]) - 1
 BATCH = 64
 
 
 @torch.no_grad()
 def embed_stored(encoder: MediaEncoder, modality: str, stored: np.ndarray) -> torch.Tensor:
-    """Unit vectors (count, E) of stored media."""
+    """Unit vectors (N, E) of stored media."""
     parts = torch.from_numpy(np.ascontiguousarray(stored)).split(BATCH)
     return torch.cat([encoder.embed(modality, from_storage(modality, part, encoder)) for part in parts])
 
@@ -41,16 +41,15 @@ def fit_probe(embedded: torch.Tensor, codes: torch.Tensor, classes: int) -> torc
 
 
 def probe_encoder(
-    encoder: MediaEncoder, words: ContrastWords, pools: dict, count: int, cache_dir: str | Path
+    encoder: MediaEncoder, words: ContrastPhrases, pools: dict, count: int, cache_dir: str
 ) -> dict[str, float]:
-    """Shares right, by "modality.attribute", on media that training never saw: in Toybox fresh scenes of all pairs,
-    held-out pairs, outsiders; of a manifest what is held out. Nothing where no attributes are known.
+    """Shares right, by "modality.attribute", on media that training never saw: in Toybox new scenes of all pairs,
+    held-out pairs, media out of distribution; of a manifest what is held out. Nothing where no attributes are known.
 
     The probes are fitted to the first 4,000 media of the training pools, and scored on ``count`` media of each kind.
     """
     if not words.attributes:
         return {}
-    names = list(words.attributes)
     was_training = encoder.training
     encoder.eval()
     figures = {}
@@ -59,13 +58,15 @@ def probe_encoder(
         probes = _probes(embedded, torch.from_numpy(codes[:FIT_COUNT]), words.attributes)
         for name, stream in words.tests(modality, count).items():
             test, test_codes = pool(stream, encoder, cache_dir)
-            found = _score(probes, embed_stored(encoder, modality, test), torch.from_numpy(test_codes), names)
-            figures |= {f"{name}.{figure}": value for figure, value in found.items()}
+            scores = _score(
+                probes, embed_stored(encoder, modality, test), torch.from_numpy(test_codes), words.attributes
+            )
+            figures |= {f"{name}.{figure}": round(value, 4) for figure, value in scores.items()}
     encoder.train(was_training)
-    return {name: round(value, 4) for name, value in figures.items()}
+    return figures
 
 
-def _probes(embedded: torch.Tensor, codes: torch.Tensor, attributes: dict[str, tuple]) -> dict[int, torch.nn.Linear]:
+def _probes(embedded: torch.Tensor, codes: torch.Tensor, attributes: Attributes) -> dict[int, torch.nn.Linear]:
     probes = {}
     for column, values in enumerate(attributes.values()):
         shown = codes[:, column] >= 0
@@ -75,10 +76,11 @@ def _probes(embedded: torch.Tensor, codes: torch.Tensor, attributes: dict[str, t
 
 
 @torch.no_grad()
-def _score(probes: dict, embedded: torch.Tensor, codes: torch.Tensor, names: list[str]) -> dict[str, float]:
-    if names == list(ATTRIBUTES) and (codes[:, 0] == UNKNOWN_CODE).all():
-        return {"declined": (probes[0](embedded).argmax(-1) == UNKNOWN_CODE).float().mean().item()}
-    return {
-        names[column]: (probe(embedded).argmax(-1) == codes[:, column]).float().mean().item()
-        for column, probe in probes.items()
-    }
+def _score(
+    probes: dict[int, torch.nn.Linear], embedded: torch.Tensor, codes: torch.Tensor, attributes: Attributes
+) -> dict[str, float]:
+    names, first = list(attributes), next(iter(attributes.values()))
+    right = {column: (probe(embedded).argmax(-1) == codes[:, column]).float() for column, probe in probes.items()}
+    if first[-1] == UNKNOWN and (codes[:, 0] == len(first) - 1).all():
+        return {"declined": right[0].mean().item()}
+    return {names[column]: hits.mean().item() for column, hits in right.items()}

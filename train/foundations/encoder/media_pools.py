@@ -1,36 +1,34 @@
-"""Preprocessed media for training the encoder: rendered once, kept on disk, with codes of what each one shows."""
+"""Preprocessed media for training the encoder: made once, kept on disk, with codes of what each one shows.
+
+Shapes: B media, A attributes, S clips, H x W pixels.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from data import toybox
-from data.toybox import world
-from data.toybox.out_of_distribution.kinds import outsider
 from encoders import MediaEncoder
 from encoders.preprocess_image import ImageSettings
-from train.array_files import cached
+from train.embeddings.array_files import cached
+from train.foundations.pools import content_hash
 
-UNKNOWN = "unknown"
-#: attribute -> values. The last "thing" is everything that the world does not hold.
-ATTRIBUTES: dict[str, tuple] = world.VALUES | {"thing": (*world.THINGS, UNKNOWN)}
+#: Code of an attribute that a medium is not known to have.
 ABSENT = -1
 VIDEO_RATE = 4.0
+#: Attribute -> its values.
+Attributes = Mapping[str, tuple]
 
 
-def encode_attributes(attributes: dict[str, str | int], known: dict[str, tuple] = ATTRIBUTES) -> np.ndarray:
-    """int64 (A,): the index of each ``known`` attribute's value, -1 for those that are not there."""
-    return np.array([v.index(attributes[name]) if name in attributes else ABSENT for name, v in known.items()])
+def encode_attributes(shown: Mapping[str, Any], known: Attributes) -> np.ndarray:
+    """int64 (A,): the index of each ``known`` attribute's value, ABSENT for those that are not there."""
+    return np.array([v.index(shown[name]) if name in shown else ABSENT for name, v in known.items()])
 
 
-def decode_attributes(codes: np.ndarray, known: dict[str, tuple] = ATTRIBUTES) -> dict[str, str | int]:
+def decode_attributes(codes: np.ndarray, known: Attributes) -> dict[str, Any]:
     """The inverse of :func:`encode_attributes`."""
     pairs = zip(known.items(), codes, strict=True)
     return {name: values[code] for (name, values), code in pairs if code != ABSENT}
@@ -59,77 +57,41 @@ class ContrastStream(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Stream:
-    """Media of the scenes of ``pairs`` from ``seed``; every ``outsider_every``-th is an outsider instead (0 = none)."""
-
-    modality: str
-    seed: int
-    count: int
-    pairs: str = "train"
-    outsider_every: int = 0
-
-    @property
-    def key(self) -> str:
-        return f"{self.modality}-{self.seed}-{self.pairs}-{self.outsider_every}-{self.count}"
-
-    def is_outsider(self, index: int) -> bool:
-        return self.outsider_every > 0 and index % self.outsider_every == self.outsider_every - 1
-
-    def raw(self, index: int) -> np.ndarray:
-        """Medium ``index`` as the renderers give it."""
-        if self.is_outsider(index):
-            return outsider(self.modality, self.seed, index)
-        return toybox.render(world.sample(self.seed, index, self.pairs), self.modality)
-
-    def codes(self) -> np.ndarray:
-        """int64 (count, 10), see :func:`encode_attributes`."""
-        return np.stack([self._codes(index) for index in range(self.count)])
-
-    def _codes(self, index: int) -> np.ndarray:
-        if self.is_outsider(index):
-            return encode_attributes({"thing": UNKNOWN})
-        return encode_attributes(world.visible(world.sample(self.seed, index, self.pairs), self.modality))
-
-
-def pool(stream: ContrastStream, encoder: MediaEncoder, cache_dir: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """(count, ...) stored media and (count, A) codes. Pictures are bytes, spectrograms half precision.
+def pool(stream: ContrastStream, encoder: MediaEncoder, cache_dir: str) -> tuple[np.ndarray, np.ndarray]:
+    """(count, ...) stored media and (count, A) codes. Pixels are bytes, spectrograms half precision.
 
     The name of the file holds a hash of its first media, so that a changed renderer makes a new one.
     """
 
-    def make() -> Iterator[np.ndarray]:
-        return (_to_storage(stream.modality, _prepared(stream, encoder, i), encoder) for i in range(stream.count))
+    def made(indices: Iterable[int]) -> Iterator[np.ndarray]:
+        for index in indices:
+            rate = VIDEO_RATE if stream.modality == "video" else None
+            prepared = encoder.preprocess(stream.modality, stream.raw(index), rate)
+            if stream.modality in ("image", "video"):
+                mean, deviation = _statistics(prepared, encoder.config.image)
+                prepared = ((prepared * deviation + mean) * 255).round().clamp(0, 255).byte()
+            yield (prepared.half() if stream.modality == "audio" else prepared).numpy()
 
-    first = [_to_storage(stream.modality, _prepared(stream, encoder, i), encoder) for i in range(min(24, stream.count))]
-    digest = hashlib.sha256(b"".join(array.tobytes() for array in first)).hexdigest()[:10]
-    return cached(cache_dir, f"{stream.key}-{digest}", stream.count, make), stream.codes()
-
-
-def _prepared(stream: ContrastStream, encoder: MediaEncoder, index: int) -> torch.Tensor:
-    return encoder.preprocess(stream.modality, stream.raw(index), VIDEO_RATE if stream.modality == "video" else None)
-
-
-def _to_storage(modality: str, prepared: torch.Tensor, encoder: MediaEncoder) -> np.ndarray:
-    if modality in ("image", "video"):
-        pixels = _denormalise(prepared, encoder.config.image)
-        return (pixels * 255).round().clamp(0, 255).byte().numpy()
-    return (prepared.half() if modality == "audio" else prepared).numpy()
+    digest = content_hash(made(range(min(24, stream.count))))
+    return cached(cache_dir, f"{stream.key}-{digest}", stream.count, lambda: made(range(stream.count))), stream.codes()
 
 
-def from_storage(modality: str, stored: torch.Tensor, encoder: MediaEncoder, generator: torch.Generator | None = None):
-    """Stored media (B, ...) to what ``encoder.embed`` takes; with a generator, roughened as decoders would."""
+def from_storage(
+    modality: str, stored: torch.Tensor, encoder: MediaEncoder, generator: torch.Generator | None = None
+) -> torch.Tensor:
+    """Stored media (B, ...) to what ``encoder.embed`` takes; with a generator, degraded as decoders would."""
     if modality in ("image", "video"):
         pixels = stored.float() / 255
         if generator is not None:
-            pixels = roughen_pixels(pixels, generator)
-        return _normalise(pixels, encoder.config.image)
-    if modality == "audio":
-        return stored.float() if generator is None else roughen_spectrogram(stored.float(), generator)
+            pixels = degrade_pixels(pixels, generator)
+        mean, deviation = _statistics(pixels, encoder.config.image)
+        return (pixels - mean) / deviation
+    if modality == "audio" and generator is not None:
+        return degrade_spectrogram(stored.float(), generator)
     return stored.float()
 
 
-def roughen_pixels(pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def degrade_pixels(pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Blur, noise and a change of brightness for about half of (B, ..., H, W) in [0, 1], each medium its own."""
     shape = (len(pixels), *[1] * (pixels.ndim - 1))
     flat = pixels.flatten(0, -3)[:, None]  # (all, 1, H, W)
@@ -141,7 +103,7 @@ def roughen_pixels(pixels: torch.Tensor, generator: torch.Generator) -> torch.Te
     return (pixels * (0.94 + 0.12 * torch.rand(shape, generator=generator))).clamp(0, 1)
 
 
-def roughen_spectrogram(energies: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def degrade_spectrogram(energies: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Another loudness and, for about half of (B, S, 1, mels, frames), a noise floor; in normalised log energies."""
     shape = (len(energies), 1, 1, 1, 1)
     energies = energies + 0.3 * (torch.rand(shape, generator=generator) - 0.5)
@@ -154,13 +116,3 @@ def _statistics(x: torch.Tensor, settings: ImageSettings) -> tuple[torch.Tensor,
     """Mean and deviation in the shape of the channels of (..., 3, H, W) or, for clips, (..., 3, 2, H, W)."""
     shape = (3, 1, 1) if x.shape[-3] == 3 else (3, 1, 1, 1)
     return torch.tensor(settings.mean).view(shape), torch.tensor(settings.deviation).view(shape)
-
-
-def _normalise(pixels: torch.Tensor, settings: ImageSettings) -> torch.Tensor:
-    mean, deviation = _statistics(pixels, settings)
-    return (pixels - mean) / deviation
-
-
-def _denormalise(x: torch.Tensor, settings: ImageSettings) -> torch.Tensor:
-    mean, deviation = _statistics(x, settings)
-    return x * deviation + mean

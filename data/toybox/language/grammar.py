@@ -1,0 +1,137 @@
+"""Attributes to words and back: noun phrases for people, tag captions for the decoders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from data.toybox.language.words import noun, words
+from data.toybox.world import VALUES
+
+_TAG_FORMS: dict[str, Callable[[str], str]] = {
+    "place": lambda place: place.replace(" ", "-"),
+    "pitch": lambda pitch: f"{pitch}-pitch",
+    "pace": lambda pace: f"{pace}-pace",
+}
+_TAGS_OF_THEIR_OWN = {
+    "count": {1: "one", 2: "two", 3: "three"},
+    "motion": {
+        "left": "moving-left", "right": "moving-right", "up": "moving-up", "down": "moving-down",
+        "spin": "spinning", "grow": "growing", "bounce": "bouncing",
+    },
+    "repeats": {1: "once", 2: "twice", 3: "three-times"},
+}  # fmt: skip
+#: attribute -> value -> the one word that stands for it in a tag caption.
+TAGS: dict[str, dict[str | int, str]] = {
+    name: {value: _TAG_FORMS.get(name, str)(value) for value in values} | _TAGS_OF_THEIR_OWN.get(name, {})
+    for name, values in VALUES.items()
+}
+#: Every word that a tag caption may hold, in the order of the tags.
+TAG_WORDS = tuple(tag for values in TAGS.values() for tag in values.values())
+_TAG_MEANING = {tag: (name, value) for name, values in TAGS.items() for value, tag in values.items()}
+
+#: Stands in a tag caption for an attribute that it leaves open.
+OPEN = "-"
+#: The visible attributes have fixed positions in a tag caption.
+SEEN = ("thing", "colour", "count", "size", "place", "background", "motion")
+
+
+def phrase(
+    attributes: dict[str, str | int],
+    modality: str | None = None,
+    language: str = "en",
+    rng: np.random.Generator | None = None,
+) -> str:
+    """A noun phrase that names exactly ``attributes``, e.g. "a small red bell at the top left, in the snow".
+
+    Without ``rng`` it is the canonical form, with it a paraphrase. ``modality="audio"`` speaks of a sound. One thing
+    is "a bell": in English a count of one and no count read the same.
+    """
+    _check(attributes)
+    table = words(language)["attributes"]
+
+    def say(name: str) -> str:
+        choices = table[name][attributes[name]]
+        return choices[0] if rng is None else choices[int(rng.integers(len(choices)))]
+
+    return (_english if language == "en" else _chinese)(attributes, modality, say, rng)
+
+
+def word(name: str, value: str | int, language: str = "en", rng: np.random.Generator | None = None) -> str:
+    """The words for one attribute other than the thing: ``word("place", "top")`` is "at the top"."""
+    _check({name: value})
+    choices = words(language)["attributes"][name][value]
+    return choices[0] if rng is None else choices[int(rng.integers(len(choices)))]
+
+
+def article(phrase: str) -> str:
+    """a or an."""
+    return "an" if phrase[0] in "aeiou" else "a"
+
+
+def _english(attributes: dict, modality: str | None, say: Callable[[str], str], rng: np.random.Generator | None) -> str:
+    """[count] [size] [pitch] [pace] [colour] noun [place], [background], [motion], [repeats]."""
+    count, thing = attributes.get("count", 1), attributes.get("thing")
+    head = [say(name) for name in ("size", "pitch", "pace", "colour") if name in attributes]
+    head.append("thing" + "s" * (count > 1) if thing is None else noun(thing, modality, "en", count))
+    text = " ".join(head)
+    if count > 1:
+        text = f"{say('count')} {text}"
+    elif not (thing == "rain" and modality == "audio"):  # the sound of rain has neither article nor plural
+        text = f"{article(text)} {text}"
+    if "place" in attributes:
+        text = f"{text} {say('place')}"
+    comma = ", " if rng is None or rng.random() < 0.5 else " "
+    return comma.join([text] + [say(name) for name in ("background", "motion", "repeats") if name in attributes])
+
+
+def _chinese(attributes: dict, modality: str | None, say: Callable[[str], str], rng: np.random.Generator | None) -> str:
+    """一个红色的小铃铛，在左上角，背景是雪地 and, for sounds, 铃铛的声音，音调低，节奏快，共三次."""
+    thing, table = attributes.get("thing"), words("zh")
+    if modality == "audio":
+        clauses = ["一个声音" if thing is None else noun(thing, "audio", "zh") + "的声音"]
+    else:
+        measure = "个" if thing is None else table["measure_words"][thing]
+        count = table["attributes"]["count"][attributes.get("count", 1)][0]
+        colour = say("colour") + "的" if "colour" in attributes else ""
+        size = say("size") if "size" in attributes else ""
+        clauses = [f"{count}{measure}{colour}{size}{'东西' if thing is None else noun(thing, None, 'zh')}"]
+    openings = {"place": "在", "background": "背景是", "motion": "正在", "pitch": "", "pace": "", "repeats": "共"}
+    return "，".join(clauses + [opening + say(name) for name, opening in openings.items() if name in attributes])
+
+
+def tag_caption(attributes: dict[str, str | int]) -> str:
+    """The decoders' prompt: one word an attribute, e.g. "bell red one small top-left snow".
+
+    What is seen has a position of its own in the caption: "bell red - - - snow" where number, size and place are left
+    open. A text encoder then finds each attribute at the same position, and so does what imitates it.
+    """
+    _check(attributes)
+    seen = [TAGS[name][attributes[name]] if name in attributes else OPEN for name in SEEN]
+    while seen and seen[-1] == OPEN:
+        seen.pop()
+    return " ".join(seen + [TAGS[name][attributes[name]] for name in TAGS if name not in SEEN and name in attributes])
+
+
+def parse_tags(caption: str) -> dict[str, str | int]:
+    """The inverse of :func:`tag_caption`. ValueError for a word that is no tag or an attribute named twice."""
+    attributes = {}
+    for tag in caption.split():
+        if tag == OPEN:
+            continue
+        if tag not in _TAG_MEANING:
+            raise ValueError(f"unknown tag {tag!r}: expected one of {', '.join(TAG_WORDS)}")
+        name, value = _TAG_MEANING[tag]
+        if name in attributes:
+            raise ValueError(f"caption {caption!r} names its {name} twice; once is allowed")
+        attributes[name] = value
+    return attributes
+
+
+def _check(attributes: dict[str, str | int]) -> None:
+    for name, value in attributes.items():
+        if name not in TAGS:
+            raise ValueError(f"unknown attribute {name!r}: expected one of {', '.join(TAGS)}")
+        if value not in TAGS[name]:
+            raise ValueError(f"unknown {name} {value!r}: expected one of {', '.join(map(str, TAGS[name]))}")
