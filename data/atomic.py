@@ -56,6 +56,12 @@ def atomic_folder(folder: str | Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def check_new_folder(folder: Path) -> None:
+    """ValueError where ``folder`` is anything but a folder that is missing or empty."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} holds something already: give a new folder")
+
+
 def replace_folder(new: Path, folder: Path) -> None:
     """Rename ``new`` to ``folder``. What stood there is removed afterwards, and put back when the renaming fails."""
     if not folder.exists():

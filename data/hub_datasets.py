@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from data.formats.captions import captioned, check_task
-from data.manifest import FormatError, Record, read_line
+from data.manifest import BadRecord, FormatError, Record, check_record
 from data.modalities import MODALITIES
-from data.records import BadRecord, Located
+from data.records import ParsedRecord, parse_records
 from data.shards import with_contents
 
 
 class DatasetRecords:
-    """The records of a streamed ``datasets.IterableDataset``, file by file; where it is can be stored and taken up.
+    """The records of a streamed ``datasets.IterableDataset``, file by file; its position can be saved and restored.
 
     Args:
         dataset: rows ``messages`` (those of a manifest, as a list or as JSON) and ``media`` (a list of ``{"path",
@@ -36,7 +36,7 @@ class DatasetRecords:
             raise ValueError(f"columns {self.columns}: expected one of {', '.join(MODALITIES)}, and caption")
         self.dataset, self.seed = dataset, seed
         self.epoch = self.file = self.row = 0
-        self._reading: Any = None  # the file that it is in, as a data set of its own
+        self._reading: Any = None  # the file that it is in, as a dataset of its own
 
     @classmethod
     def open(cls, path: str, *, split: str = "train", **options: Any) -> DatasetRecords:
@@ -59,49 +59,44 @@ class DatasetRecords:
         for column in (options.get("columns") or {}).values():
             feature = (dataset.features or {}).get(column)
             if isinstance(feature, datasets.Image | datasets.Audio | datasets.Video):
-                dataset = dataset.cast_column(column, type(feature)(decode=False))  # decoded through our own door
+                dataset = dataset.cast_column(column, type(feature)(decode=False))  # decoded by data.media
         return cls(dataset, path, **options)
 
-    def __iter__(self) -> Iterator[Located]:
-        """The rest of this pass; after it the next begins, its files in another order.
+    def __iter__(self) -> Iterator[ParsedRecord]:
+        """The rest of this pass; the next iteration starts the next one, its files in another order.
 
         Rows of a file keep their order: a shuffling buffer of ``datasets`` would not resume exactly.
         """
-        count = self.dataset.num_shards
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(count)
-        while self.file < count:
-            number = int(order[self.file])
+        while self.file < self.dataset.num_shards:
+            number = self._file_number()
             if self._reading is None:
-                self._reading = self.dataset.shard(num_shards=count, index=number)
+                self._reading = self.dataset.shard(num_shards=self.dataset.num_shards, index=number)
             for row in self._reading:
                 self.row += 1
-                yield self._located(row, f"{self.name}, file {number}, row {self.row}")
+                yield from parse_records([(f"{self.name}, file {number}, row {self.row}", row)], self._record)
             self.file, self.row, self._reading = self.file + 1, 0, None
         self.epoch, self.file = self.epoch + 1, 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Where it is: passes that are over, files of this one, rows of the file, and the data set's own state."""
+        """The position: completed passes, files of this one, rows of the file, and the dataset's own state."""
         own = self._reading.state_dict() if self.row else None
         return {"epoch": self.epoch, "file": self.file, "row": self.row, "dataset": own}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` gave."""
+        """Restore what :meth:`state_dict` gave."""
         self.epoch, self.file, self.row, self._reading = state["epoch"], state["file"], state["row"], None
         if state["dataset"] is not None:
-            count = self.dataset.num_shards
-            order = np.random.default_rng((self.seed, self.epoch)).permutation(count)
-            self._reading = self.dataset.shard(num_shards=count, index=int(order[self.file]))
+            self._reading = self.dataset.shard(num_shards=self.dataset.num_shards, index=self._file_number())
             self._reading.load_state_dict(state["dataset"])
 
-    def _located(self, row: dict[str, Any], where: str) -> Located:
-        try:
-            return Located(where, self._captioned(row) if self.columns else _conversation(row, where))
-        except BadRecord as error:
-            return Located(where, problem=str(error))
-        except FormatError as error:
-            return Located(where, problem=str(error).removeprefix(f"{where}: "))
+    def _file_number(self) -> int:
+        """Which file of the dataset is the present one of this pass."""
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.dataset.num_shards)
+        return int(order[self.file])
 
-    def _captioned(self, row: dict[str, Any]) -> Record:
+    def _record(self, row: dict[str, Any]) -> Record:
+        if not self.columns:
+            return _conversation(row)
         modality = next(key for key in self.columns if key != "caption")
         caption = row.get(self.columns["caption"])
         if not isinstance(caption, str):
@@ -110,19 +105,23 @@ class DatasetRecords:
         return with_contents(captioned(modality, name, caption, self.task, {}), {name: content})
 
 
-def _conversation(row: dict[str, Any], where: str) -> Record:
+def _conversation(row: dict[str, Any]) -> Record:
     """The record in the columns ``messages``, ``media`` and, where there is one, ``meta``."""
-    messages = row.get("messages")
-    if isinstance(messages, str):
-        messages = json.loads(messages)
-    meta = row.get("meta")
-    meta = json.loads(meta) if isinstance(meta, str) else _filled(meta) if meta else {}
-    record = read_line(json.dumps({"messages": _filled(messages), "meta": meta}), None, where)
+    messages, meta = _parsed(row.get("messages")), _parsed(row.get("meta")) or {}
+    record = check_record({"messages": messages, "meta": meta}, None)
     return with_contents(record, dict(_file(item, "medium") for item in row.get("media") or []))
 
 
+def _parsed(value: Any) -> Any:
+    """A cell that is JSON text or nested columns."""
+    try:
+        return json.loads(value) if isinstance(value, str) else _filled(value)
+    except (ValueError, RecursionError) as error:
+        raise BadRecord(f"not JSON ({error})") from error
+
+
 def _filled(value: Any) -> Any:
-    """Arrow gives every part of a list every key: those that are empty are left out."""
+    """``value`` without the empty keys: Arrow gives every item of a list the keys of all."""
     if isinstance(value, dict):
         return {key: _filled(item) for key, item in value.items() if item is not None}
     return [_filled(item) for item in value] if isinstance(value, list) else value

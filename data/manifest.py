@@ -2,18 +2,19 @@
 
 One line is ``{"messages": [{"role", "content": [part, ...]}, ...], "meta": {...}}`` with the content parts of Hugging
 Face chat templates: ``{"type": "text", "text"}`` or ``{"type": "image" | "video" | "audio" | "points", "path"}``. Media
-of the assistant also carry the ``caption`` that a decoder is to follow, and may have no ``path``: data sets that teach
-when to answer with which medium publish captions alone. Paths are relative to the manifest's folder.
+of the assistant also carry the ``caption`` that a decoder follows, and may have no ``path``: datasets that teach when
+to answer with which medium publish captions alone. Paths are relative to the manifest's folder.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from data.atomic import atomic_file
 from data.modalities import MODALITIES
 
 ROLES = ("system", "user", "assistant")
@@ -21,135 +22,165 @@ Record = dict[str, Any]
 
 
 class FormatError(ValueError):
-    """A manifest that does not keep the format; the message names file and line."""
+    """A file that does not keep its format; the message names the file, and the line where there is one."""
+
+
+class BadRecord(ValueError):
+    """One record that cannot be used; the message is a sentence without its place."""
 
 
 def read_manifest(path: str | os.PathLike[str]) -> Iterator[Record]:
-    """The records of the manifest at ``path``, one a line, blank lines left out.
+    """The records of the manifest at ``path``, one a line, blank lines skipped.
 
     Content is always a list of parts, ``meta`` always a mapping, and each media path that of the file itself, so that
-    the messages can be handed to a model as they are. FormatError at the first line that is wrong, not before.
+    the messages can be passed to a model as they are. FormatError at the first line that is wrong, not before.
     """
-    path = Path(path)
+    for where, line in manifest_lines(path):
+        try:
+            record = parse_record(line, Path(path).parent)
+        except BadRecord as error:
+            raise FormatError(f"{where}: {error}") from error
+        yield record
+
+
+def manifest_lines(path: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
+    """(place, line) of each line of a manifest that is not blank. FormatError where the file cannot be read."""
     try:
-        with path.open(encoding="utf-8") as file:
+        with Path(path).open(encoding="utf-8") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
-                    yield read_line(line, path.parent, f"{path}, line {number}")
+                    yield f"{path}, line {number}", line
     except (OSError, UnicodeDecodeError) as error:
-        raise FormatError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: str | os.PathLike[str], error: Exception) -> FormatError:
+    """The FormatError for a file whose reading raised ``error``."""
+    return FormatError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}")
 
 
 def write_manifest(path: str | os.PathLike[str], records: Iterable[Record]) -> int:
-    """Writes ``records`` aside and renames; returns their number. Media paths must lie in the manifest's folder."""
+    """Write ``records`` atomically; returns their number. Media paths must lie in the manifest's folder."""
     path = Path(path)
-    aside = path.with_name(f".{os.getpid()}.{path.name}")
     count = 0
-    try:
-        with aside.open("w", encoding="utf-8") as file:
-            for count, record in enumerate(records, start=1):
-                where = f"{path}, record {count}"
-                relative = [_relative_message(message, path.parent, where) for message in record["messages"]]
-                line = json.dumps({"messages": relative, "meta": record.get("meta", {})}, ensure_ascii=False)
-                read_line(line, path.parent, where)
-                file.write(line + "\n")
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for count, record in enumerate(records, start=1):
+            try:
+                relative = replace_paths(record, lambda part: _relative(Path(part["path"]), path.parent))
+                line = json.dumps(relative, ensure_ascii=False)
+                parse_record(line, path.parent)
+            except BadRecord as error:
+                raise FormatError(f"{path}, record {count}: {error}") from error
+            file.write(line + "\n")
     return count
 
 
-def read_line(line: str, folder: Path | None, where: str) -> Record:
-    """The record in one line of a manifest in ``folder``; FormatError, which names ``where``, for a wrong one.
+def media_parts(record: Record) -> Iterator[dict[str, Any]]:
+    """The parts of a record that have a file, in order."""
+    for message in record["messages"]:
+        yield from (part for part in message["content"] if "path" in part)
 
-    Without a folder the media are elsewhere (in an archive, say), and paths stay what they are.
-    """
+
+def replace_paths(record: Record, new_path: Callable[[dict[str, Any]], str]) -> Record:
+    """``record`` with the path of each part that has a file replaced by what ``new_path`` gives for the part."""
+
+    def replaced(content: Any) -> Any:
+        if isinstance(content, str):
+            return content
+        return [{**part, "path": new_path(part)} if "path" in part else part for part in content]
+
+    messages = [{**message, "content": replaced(message["content"])} for message in record["messages"]]
+    return {"messages": messages, "meta": record.get("meta", {})}
+
+
+def parse_record(line: str, folder: Path) -> Record:
+    """The record in one line of a manifest in ``folder``. BadRecord for a line that is not one."""
     try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise FormatError(f"{where}: not JSON ({error})") from error
-    if not isinstance(record, dict) or not isinstance(record.get("messages"), list) or not record["messages"]:
-        raise FormatError(f'{where}: expected an object with a list "messages" that is not empty')
-    unknown = set(record) - {"messages", "meta"}
-    if unknown:
-        raise FormatError(f"{where}: unknown keys {', '.join(sorted(unknown))}; known are messages, meta")
-    meta = record.get("meta", {})
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise BadRecord(f"not JSON ({error})") from error
+    return check_record(value, folder)
+
+
+def check_record(value: Any, folder: Path | None) -> Record:
+    """``value`` as a record with normalised content, its media in ``folder``. BadRecord for anything else.
+
+    Without a folder the media are elsewhere (in an archive, for example), and paths are not looked up.
+    """
+    if not isinstance(value, dict) or not isinstance(value.get("messages"), list) or not value["messages"]:
+        raise BadRecord('expected an object with a list "messages" that is not empty')
+    if unknown := set(value) - {"messages", "meta"}:
+        raise BadRecord(f"unknown keys {', '.join(sorted(unknown))}; known are messages, meta")
+    meta = value.get("meta", {})
     if not isinstance(meta, dict):
-        raise FormatError(f'{where}: "meta" must be an object, not {type(meta).__name__}')
-    messages = [_read_message(message, folder, where) for message in record["messages"]]
+        raise BadRecord(f'"meta" must be an object, not {type(meta).__name__}')
+    messages = [_check_message(message, folder) for message in value["messages"]]
     if any(message["role"] == "system" for message in messages[1:]):
-        raise FormatError(f"{where}: a system message may only come first")
+        raise BadRecord("a system message may only come first")
     return {"messages": messages, "meta": meta}
 
 
-def _read_message(message: Any, folder: Path | None, where: str) -> dict[str, Any]:
+def find_file(path: Any, folder: Path) -> Path:
+    """The file at the relative ``path``, which must exist and lie in ``folder``, links followed; BadRecord if not."""
+    if not isinstance(path, str) or not path:
+        raise BadRecord('a medium needs a "path"')
+    if PurePosixPath(path).is_absolute() or PureWindowsPath(path).drive or "\\" in path:
+        raise BadRecord(f"the path {path!r} is not relative to the manifest, with / between folders")
+    file = folder / path
+    try:
+        within = file.resolve().is_relative_to(folder.resolve())
+        exists = file.is_file()
+    except (OSError, RuntimeError, ValueError):  # a name that is too long, a circle of links, a null character
+        within, exists = True, False
+    if not within:
+        raise BadRecord(f"the path {path!r} leaves the manifest's folder")
+    if not exists:
+        raise BadRecord(f"there is no file {path!r}")
+    return file
+
+
+def shown(value: Any, length: int = 60) -> str:
+    """A value as JSON, short enough for a sentence."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= length else text[: length - 3] + "..."
+
+
+def _check_message(message: Any, folder: Path | None) -> dict[str, Any]:
     if not isinstance(message, dict) or set(message) != {"role", "content"}:
-        raise FormatError(f'{where}: a message has the keys "role" and "content", not {_shown(message)}')
+        raise BadRecord(f'a message has the keys "role" and "content", not {shown(message, 80)}')
     role, content = message["role"], message["content"]
     if role not in ROLES:
-        raise FormatError(f"{where}: unknown role {role!r}; known are {', '.join(ROLES)}")
+        raise BadRecord(f"unknown role {role!r}; known are {', '.join(ROLES)}")
     if isinstance(content, str):
         content = [{"type": "text", "text": content}]
     if not isinstance(content, list) or not content:
-        raise FormatError(f"{where}: content must be text or a list of parts, not {_shown(content)}")
-    return {"role": role, "content": [_read_part(part, role, folder, where) for part in content]}
+        raise BadRecord(f"content must be text or a list of parts, not {shown(content, 80)}")
+    return {"role": role, "content": [_check_part(part, role, folder) for part in content]}
 
 
-def _read_part(part: Any, role: str, folder: Path | None, where: str) -> dict[str, Any]:
+def _check_part(part: Any, role: str, folder: Path | None) -> dict[str, Any]:
     kind = part.get("type") if isinstance(part, dict) else None
     if kind == "text":
         if not isinstance(part.get("text"), str):
-            raise FormatError(f'{where}: a text part needs a string "text"')
+            raise BadRecord('a text part needs a string "text"')
         return part
-    if kind not in MODALITIES:
-        raise FormatError(f"{where}: unknown content {_shown(part)}; known types are text, {', '.join(MODALITIES)}")
+    if not isinstance(kind, str) or kind not in MODALITIES:
+        raise BadRecord(f"unknown content {shown(part, 80)}; known types are text, {', '.join(MODALITIES)}")
     if role == "system":
-        raise FormatError(f"{where}: a system message holds text only, not {kind}")
+        raise BadRecord(f"a system message holds text only, not {kind}")
     caption = part.get("caption")
     if role == "assistant" and (not isinstance(caption, str) or not caption.strip()):
-        raise FormatError(f'{where}: an {kind} of the assistant needs a "caption"')
+        raise BadRecord(f'an {kind} of the assistant needs a "caption"')
     if role == "assistant" and "path" not in part:
         return part
     if folder is None and isinstance(part.get("path"), str):
         return dict(part)
-    return {**part, "path": str(inside(part.get("path"), folder or Path(), where))}
+    return {**part, "path": str(find_file(part.get("path"), folder or Path()))}
 
 
-def inside(path: Any, folder: Path, where: str) -> Path:
-    """The file that the relative ``path`` means, which must exist and lie in ``folder``, links followed.
-
-    FormatError, which names ``where``, for any other.
-    """
-    if not isinstance(path, str) or not path:
-        raise FormatError(f'{where}: a medium needs a "path"')
-    if PurePosixPath(path).is_absolute() or PureWindowsPath(path).drive or "\\" in path:
-        raise FormatError(f"{where}: the path {path!r} is not relative to the manifest, with / between folders")
-    file = folder / path
-    if not file.resolve().is_relative_to(folder.resolve()):
-        raise FormatError(f"{where}: the path {path!r} leaves the manifest's folder")
-    if not file.is_file():
-        raise FormatError(f"{where}: there is no file {path!r}")
-    return file
-
-
-def _relative_message(message: dict[str, Any], folder: Path, where: str) -> dict[str, Any]:
-    """``message`` with paths relative to ``folder``."""
-    if isinstance(message["content"], str):
-        return message
-    return {**message, "content": [_relative_part(part, folder, where) for part in message["content"]]}
-
-
-def _relative_part(part: dict[str, Any], folder: Path, where: str) -> dict[str, Any]:
-    if "path" not in part:
-        return part
-    path = Path(part["path"])
-    if path.is_absolute() or path.is_relative_to(folder):
-        if not path.is_relative_to(folder):
-            raise FormatError(f"{where}: the path {part['path']!r} leaves the manifest's folder")
+def _relative(path: Path, folder: Path) -> str:
+    if path.is_relative_to(folder):
         path = path.relative_to(folder)
-    return {**part, "path": path.as_posix()}
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 80 else text[:77] + "..."
+    elif path.is_absolute():
+        raise BadRecord(f"the path {str(path)!r} leaves the manifest's folder")
+    return path.as_posix()

@@ -1,4 +1,4 @@
-"""Streams of records mixed by weight, without end; where it is can be stored and taken up."""
+"""Streams of records mixed by weight, without end; the position can be saved and restored."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 class RecordStream(Protocol):
-    """Passes over records, one after the other, and where it is in them."""
+    """Passes over records, one an iteration, whose position can be saved and restored."""
 
     def __iter__(self) -> Iterator[Any]: ...
 
@@ -19,7 +19,7 @@ class RecordStream(Protocol):
 
 
 class ListStream:
-    """A list as a stream: each pass has an order of its own, by ``seed``."""
+    """A list as a stream: each pass has another order, by ``seed``."""
 
     def __init__(self, items: Sequence[Any], seed: int = 0) -> None:
         self.items, self.seed = items, seed
@@ -40,7 +40,7 @@ class ListStream:
 
 
 class Mixture:
-    """Draws each record from one of ``streams``, by ``weights``; a stream that ends begins its next pass.
+    """Draws each record from one of ``streams``, by ``weights``; a stream that ends starts its next pass.
 
     An item is the number of its stream and the record. Its state is JSON. ValueError for weights that are not above 0,
     and for a stream without a record.
@@ -66,11 +66,11 @@ class Mixture:
             yield number, item
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the draw and all streams are."""
+        """The state of the random generator and the positions of all streams."""
         return {"random": self.random.bit_generator.state, "streams": [stream.state_dict() for stream in self.streams]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` gave."""
+        """Restore what :meth:`state_dict` gave."""
         self.random.bit_generator.state = state["random"]
         for stream, own in zip(self.streams, state["streams"], strict=True):
             stream.load_state_dict(own)

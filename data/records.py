@@ -1,25 +1,22 @@
-"""Records and where they stand; what becomes of those that cannot be used: named, counted, refused beyond a limit."""
+"""Parsed records with their place in a source; those that cannot be used are named, counted, refused beyond a limit."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from data.manifest import FormatError, Record, read_line
+from data.manifest import BadRecord, Record, manifest_lines, parse_record
 
-#: What a run does with records that cannot be used: stop at the first, or go on without them up to a limit.
+#: What a run does with records that cannot be used: stop at the first, or skip them up to a limit.
 POLICIES = ("refuse", "skip")
 REJECTED = "rejected.jsonl"
-#: A stream's length is not known: below this many records its share of bad ones is taken of this many.
+#: A stream's length is not known: its share of bad records is taken of at least this many.
 STREAM_HORIZON = 1000
 SHOWN = 3
-
-
-class BadRecord(ValueError):
-    """One record that cannot be used; the message is a sentence without its place."""
 
 
 class TooManyBadRecords(ValueError):
@@ -27,45 +24,49 @@ class TooManyBadRecords(ValueError):
 
 
 @dataclass(frozen=True)
-class Located:
-    """What stands at one place of a source: a record, or the reason why there is none.
+class ParsedRecord:
+    """What one place of a source holds: a record, or the reason why there is none.
 
-    ``where`` names it for people ("train.json, line 812"). A ``record`` has the keys ``messages`` and ``meta`` of a
-    manifest; it is None where ``problem`` says what is wrong.
+    ``where`` names the place for people ("train.json, line 812"). A ``record`` has the keys ``messages`` and ``meta``
+    of a manifest; it is None where ``problem`` says what is wrong.
     """
 
     where: str
-    record: Record | None = field(default=None)
+    record: Record | None = None
     problem: str = ""
 
 
-def scan_manifest(path: str | os.PathLike[str]) -> Iterator[Located]:
+def parse_records(
+    entries: Iterable[tuple[str, Any]], parse: Callable[[Any], Record | list[Record]]
+) -> Iterator[ParsedRecord]:
+    """``parse`` applied to the entries of a source, which are (place, entry) each. Every reader's records go this way.
+
+    A BadRecord is a problem of its place alone, whether it is the entry itself (a line that is no JSON) or raised by
+    ``parse``; so is a record without a reply to learn from. Several records of one entry share its place.
+    """
+    for where, entry in entries:
+        try:
+            if isinstance(entry, BadRecord):
+                raise entry
+            parsed = parse(entry)
+            records = parsed if isinstance(parsed, list) else [parsed]
+            for record in records:
+                _check_replies(record)
+        except BadRecord as error:
+            yield ParsedRecord(where, problem=str(error))
+        else:
+            yield from (ParsedRecord(where, record) for record in records)
+
+
+def scan_manifest(path: str | os.PathLike[str]) -> Iterator[ParsedRecord]:
     """Every line of a manifest, those that are wrong with their problem. FormatError where it cannot be read at all.
 
-    What :func:`data.manifest.read_manifest` refuses at the first bad line, this goes on after.
+    Where :func:`data.manifest.read_manifest` stops at the first bad line, this goes on.
     """
-    path = Path(path)
-    try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield _scanned(line, path.parent, f"{path}, line {number}")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FormatError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    return parse_records(manifest_lines(path), lambda line: parse_record(line, Path(path).parent))
 
 
-def _scanned(line: str, folder: Path, where: str) -> Located:
-    try:
-        record = read_line(line, folder, where)
-        check_replies(record)
-    except FormatError as error:
-        return Located(where, problem=str(error).removeprefix(f"{where}: "))
-    except BadRecord as error:
-        return Located(where, problem=str(error))
-    return Located(where, record)
-
-
-def check_replies(record: Record) -> None:
+def _check_replies(record: Record) -> None:
     """BadRecord for a record that teaches nothing: no reply of an assistant, or an empty one."""
     replies = [message for message in record["messages"] if message["role"] == "assistant"]
     if not replies:
@@ -96,7 +97,7 @@ class BadRecords:
         self.found: dict[str, str] = {}  # place -> reason
 
     def add(self, where: str, reason: str) -> None:
-        """Note a record that cannot be used; each place counts once, however often it is met."""
+        """Count a record that cannot be used; each place counts once."""
         if where in self.found:
             return
         self.found[where] = reason
@@ -105,7 +106,7 @@ class BadRecords:
                 file.write(_line(where, reason))
 
     def check(self) -> None:
-        """TooManyBadRecords where the limit is passed."""
+        """Raise TooManyBadRecords when the limit is exceeded."""
         total = max(self.seen, STREAM_HORIZON) if self.total is None else self.total
         if len(self.found) <= self.limit * total:
             return
@@ -116,7 +117,7 @@ class BadRecords:
         raise TooManyBadRecords(f"{len(self.found)} of {known} records cannot be used, {most}: {first}{more}")
 
     def write(self, path: Path) -> None:
-        """All of them as JSON lines at ``path``, and from now on each new one behind them."""
+        """Write all of them as JSON lines to ``path``; later ones are appended there."""
         path.write_text("".join(_line(where, reason) for where, reason in self.found.items()), encoding="utf-8")
         self.path = path
 

@@ -1,4 +1,4 @@
-"""Conversations in tar archives, as webdataset keeps them: a sample is the files of one key, one behind the other.
+"""Conversations in tar archives, as webdataset keeps them: a sample is the consecutive files of one key.
 
 A sample is a record of a manifest (``KEY.json`` with ``messages``, whose media paths name files of the sample), or a
 medium with a caption (``KEY.txt``, or ``caption`` in ``KEY.json``, as img2dataset writes it). The key of a file is its
@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import shutil
 import tarfile
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -20,14 +18,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from data.atomic import atomic_folder, check_new_folder
 from data.formats.captions import captioned, check_task
-from data.manifest import FormatError, Record, read_line, read_manifest
+from data.manifest import BadRecord, FormatError, Record, check_record, media_parts, read_manifest, replace_paths
 from data.modalities import modality_of_name
-from data.records import BadRecord, Located, check_replies
+from data.records import ParsedRecord, parse_records
 
 
 class Member(NamedTuple):
-    """A file of an archive, and where its bytes stand in it."""
+    """A file of an archive, and where its bytes are."""
 
     name: str
     start: int
@@ -38,17 +37,13 @@ class Member(NamedTuple):
         path = PurePosixPath(self.name)
         return str(path.parent / path.name.partition(".")[0])
 
-    @property
-    def extension(self) -> str:
-        return PurePosixPath(self.name).name.partition(".")[2]
-
 
 class Shards:
-    """The records of tar archives, in an order of its own for each pass; where it is can be stored and taken up.
+    """The records of tar archives, in a new order for each pass; its position can be saved and restored.
 
-    Media parts carry their bytes as ``content`` beside the name ``path``. ``reader`` of ``readers`` reads the archives
-    of its number only, so that several processes share them. Each pass has the archives, and the samples of an archive,
-    in another order, by ``seed``. FormatError for archives that cannot be read, ValueError for fewer than readers.
+    Media parts carry their bytes as ``content`` beside the name ``path``. Several processes share the archives: each is
+    one ``reader`` of ``readers``. Each pass has the archives, and the samples of an archive, in another order, by
+    ``seed``. FormatError for archives that cannot be read, ValueError for fewer than readers.
     """
 
     def __init__(
@@ -62,8 +57,8 @@ class Shards:
         self.seed, self.task = seed, check_task(task)
         self.epoch = self.shard = self.sample = 0
 
-    def __iter__(self) -> Iterator[Located]:
-        """The rest of this pass; after it the next begins."""
+    def __iter__(self) -> Iterator[ParsedRecord]:
+        """The rest of this pass; the next iteration starts the next pass."""
         order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.paths))
         while self.shard < len(order):
             number = int(order[self.shard])
@@ -72,16 +67,16 @@ class Shards:
             while self.sample < len(samples):
                 members = samples[int(inside[self.sample])]
                 self.sample += 1
-                yield read_sample(self.paths[number], members, self.task)
+                yield from read_sample(self.paths[number], members, self.task)
             self.shard, self.sample = self.shard + 1, 0
         self.epoch, self.shard = self.epoch + 1, 0
 
     def state_dict(self) -> dict[str, int]:
-        """Where it is: passes that are over, archives of this one, samples of the archive."""
+        """The position: completed passes, archives of this one, samples of the archive."""
         return {"epoch": self.epoch, "shard": self.shard, "sample": self.sample}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from what :meth:`state_dict` gave."""
+        """Restore what :meth:`state_dict` gave."""
         self.epoch, self.shard, self.sample = state["epoch"], state["shard"], state["sample"]
 
 
@@ -96,29 +91,23 @@ def samples_of(path: Path) -> tuple[tuple[Member, ...], ...]:
     return tuple(tuple(group) for _, group in groupby(members, key=lambda member: member.key))
 
 
-def read_sample(path: Path, members: Sequence[Member], task: str = "tell") -> Located:
-    """The record of one sample, or what is wrong with it."""
-    where = f"{path}, sample {members[0].key}"
+def read_sample(path: Path, members: Sequence[Member], task: str = "tell") -> Iterator[ParsedRecord]:
+    """The one record of a sample, or what is wrong with it."""
+    files = {}
     with path.open("rb") as archive:
-        files = {}
         for member in members:
             archive.seek(member.start)
             files[member.name] = archive.read(member.size)
-    try:
-        return Located(where, record_of_files(files, task, where))
-    except BadRecord as error:
-        return Located(where, problem=str(error))
-    except FormatError as error:
-        return Located(where, problem=str(error).removeprefix(f"{where}: "))
+    return parse_records([(f"{path}, sample {members[0].key}", files)], lambda files: record_of_files(files, task))
 
 
-def record_of_files(files: dict[str, bytes], task: str, where: str) -> Record:
-    """A record of the files of a sample. BadRecord, or FormatError that names ``where``, for what is none."""
-    told = _told(files)
-    if "messages" in told:
-        return with_contents(read_line(json.dumps(told), None, where), files)
+def record_of_files(files: dict[str, bytes], task: str) -> Record:
+    """The record of a sample's files. BadRecord where they are none."""
+    metadata = _metadata(files)
+    if "messages" in metadata:
+        return with_contents(check_record(metadata, None), files)
     texts = [content.decode("utf-8", "replace") for name, content in files.items() if name.endswith(".txt")]
-    caption = texts[0] if texts else told.get("caption")
+    caption = texts[0] if texts else metadata.get("caption")
     media = [(name, modality) for name in files if (modality := modality_of_name(name)) is not None]
     if len(media) != 1 or not isinstance(caption, str):
         raise BadRecord(f"expected messages, or one medium and its caption, not {', '.join(sorted(files))}")
@@ -128,68 +117,55 @@ def record_of_files(files: dict[str, bytes], task: str, where: str) -> Record:
 
 def with_contents(record: Record, files: dict[str, bytes]) -> Record:
     """A record whose media parts carry the bytes of their files, found by name or by what follows the key."""
-    check_replies(record)
-    endings = {Member(name, 0, 0).extension: name for name in files}
-    for message in record["messages"]:
-        for part in message["content"]:
-            if "path" in part:
-                name = part["path"] if part["path"] in files else endings.get(part["path"])
-                if name is None:
-                    raise BadRecord(f"there is no file {part['path']!r} in the sample")
-                part["content"], part["path"] = files[name], name
+    endings = {PurePosixPath(name).name.partition(".")[2]: name for name in files}
+    for part in media_parts(record):
+        name = part["path"] if part["path"] in files else endings.get(part["path"])
+        if name is None:
+            raise BadRecord(f"there is no file {part['path']!r} in the sample")
+        part["content"], part["path"] = files[name], name
     return record
 
 
-def _told(files: dict[str, bytes]) -> dict[str, Any]:
+def _metadata(files: dict[str, bytes]) -> dict[str, Any]:
+    """The object in the first JSON file of a sample, empty where there is none."""
     for name, content in files.items():
         if name.endswith(".json"):
             try:
-                told = json.loads(content)
-            except ValueError as error:
+                value = json.loads(content)
+            except (ValueError, RecursionError) as error:
                 raise BadRecord(f"{name} is not JSON ({error})") from error
-            return told if isinstance(told, dict) else {}
+            return value if isinstance(value, dict) else {}
     return {}
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Writing
 
 
 def write_shards(manifest: Path, out: Path, per_shard: int = 1000) -> list[Path]:
     """Pack the records of a manifest and their media into archives of ``per_shard`` samples in the new folder ``out``.
 
-    Written aside and renamed. FormatError at the first record that is wrong, ValueError for a folder that holds
-    something.
+    Written atomically. FormatError at the first record that is wrong, ValueError for a folder that holds something.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} holds something already: give a new folder")
-    aside = out.absolute().with_name(f".{os.getpid()}.{out.name}")
-    try:
-        aside.mkdir(parents=True)
-        records, paths = enumerate(read_manifest(manifest)), []
-        for number, group in groupby(records, key=lambda one: one[0] // per_shard):
+    check_new_folder(out)
+    paths = []
+    with atomic_folder(out) as temporary:
+        for number, group in groupby(enumerate(read_manifest(manifest)), key=lambda one: one[0] // per_shard):
             paths.append(out / f"shard-{number:06}.tar")
-            with tarfile.open(aside / paths[-1].name, "w") as archive:
+            with tarfile.open(temporary / paths[-1].name, "w") as archive:
                 for index, record in group:
                     _write_sample(archive, f"{index:09}", record)
-        if out.exists():
-            out.rmdir()
-        os.replace(aside, out)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return paths
 
 
 def _write_sample(archive: tarfile.TarFile, key: str, record: Record) -> None:
     names: dict[str, str] = {}
-    for message in record["messages"]:
-        for part in (part for part in message["content"] if "path" in part):
-            source = part["path"]
-            if source not in names:
-                names[source] = f"{len(names)}{Path(source).suffix}"
-                _add(archive, f"{key}.{names[source]}", Path(source).read_bytes())
-            part["path"] = names[source]
-    _add(archive, f"{key}.json", json.dumps(record, ensure_ascii=False).encode())
+
+    def add(part: dict[str, Any]) -> str:
+        path = Path(part["path"])
+        if part["path"] not in names:
+            names[part["path"]] = f"{len(names)}{path.suffix}"
+            _add(archive, f"{key}.{names[part['path']]}", path.read_bytes())
+        return names[part["path"]]
+
+    renamed = replace_paths(record, add)
+    _add(archive, f"{key}.json", json.dumps(renamed, ensure_ascii=False).encode())
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:

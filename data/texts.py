@@ -1,13 +1,14 @@
-"""Plain texts: a folder of UTF-8 ``.txt`` files, whole files of it kept back for evaluation."""
+"""Plain texts: a folder of UTF-8 ``.txt`` files, some of which are held out, whole, for evaluation."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from data.atomic import write_json
 
 SPLIT = "texts.json"
 
@@ -18,7 +19,7 @@ class TextsError(ValueError):
 
 @dataclass(frozen=True)
 class Text:
-    """A file's name and what it holds."""
+    """A file's name and content."""
 
     name: str
     content: str
@@ -40,7 +41,7 @@ def read_texts(folder: str | Path) -> list[Text]:
 
 
 def split_texts(texts: Sequence[Text], held_out: float) -> tuple[list[Text], list[Text]]:
-    """Texts to train on, and texts kept back: the smallest files that make up the share ``held_out`` of all characters.
+    """Texts to train on, and texts held out: the smallest files that make up the share ``held_out`` of all characters.
 
     Whole files, so that nothing of a text that is scored was ever trained on, and a long row of it is one text.
     """
@@ -59,14 +60,12 @@ def split_texts(texts: Sequence[Text], held_out: float) -> tuple[list[Text], lis
 
 
 def write_split(trained_on: Sequence[Text], held_out: Sequence[Text], folder: Path) -> None:
-    """Leave beside a model which texts it was trained on and which were kept back, by name and hash."""
+    """Record beside a model which texts it was trained on and which were held out, by name and hash."""
     split = {
         "trained_on": {text.name: text.sha256 for text in trained_on},
         "held_out": {text.name: text.sha256 for text in held_out},
     }
-    aside = folder / f"writing-{SPLIT}"
-    aside.write_text(json.dumps(split, indent=2) + "\n", encoding="utf-8")
-    os.replace(aside, folder / SPLIT)
+    write_json(folder / SPLIT, split)
 
 
 def hashes(folder: Path, part: str) -> set[str]:

@@ -1,4 +1,7 @@
-"""Alpaca's instructions: ``{"instruction", "input", "output"}``, the input behind the instruction."""
+"""Alpaca's instructions ``{"instruction", "input", "output"}``, the input following the instruction.
+
+LongAlpaca (2309.12307, Sec. 4) has the same records, whose instruction holds a whole book, and its ``file``.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,27 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from data.formats import Located, located
 from data.formats.sources import json_entries, text_of
 from data.manifest import Record
+from data.records import ParsedRecord, parse_records
 
 
-def records(source: Path, *, media: Path | None = None) -> Iterator[Located]:
+def alpaca_records(source: Path, *, media: Path | None = None) -> Iterator[ParsedRecord]:
     """One question and one reply a record."""
-    return located(json_entries(source), lambda entry: instruction(entry, {}))
+    return parse_records(json_entries(source), lambda entry: _record(entry, {}))
 
 
-def instruction(entry: dict[str, Any], meta: dict[str, Any]) -> Record:
-    """An instruction with its input, and the output, as a record."""
+def longalpaca_records(source: Path, *, media: Path | None = None) -> Iterator[ParsedRecord]:
+    """One question and one reply a record; ``meta`` holds the ``file`` that the question is about."""
+    entries = json_entries(source)
+    return parse_records(entries, lambda entry: _record(entry, {"file": entry["file"]} if entry.get("file") else {}))
+
+
+def _record(entry: dict[str, Any], meta: dict[str, Any]) -> Record:
     given = text_of(entry, "input", empty=True)
-    asked = text_of(entry, "instruction") + (f"\n\n{given}" if given else "")
+    question = text_of(entry, "instruction") + (f"\n\n{given}" if given else "")
     messages = [
-        {"role": "user", "content": [{"type": "text", "text": asked}]},
+        {"role": "user", "content": [{"type": "text", "text": question}]},
         {"role": "assistant", "content": [{"type": "text", "text": text_of(entry, "output")}]},
     ]
     return {"messages": messages, "meta": meta}

@@ -1,26 +1,30 @@
-"""Captioned media as conversations, in the direction that a stage needs: told (X -> T) or made (T -> X)."""
+"""Captioned media as conversations, in the direction that a stage needs, and four published datasets of them.
+
+    COCO (1504.00325)    {"images": [{"id", "file_name"}], "annotations": [{"image_id", "id", "caption"}]}
+    CC3M                 a table of caption and URL without a header; images as img2dataset writes them
+    WebVid (2104.00650)  a table videoid,contentUrl,duration,page_dir,name
+    AudioCaps            a table audiocap_id,youtube_id,start_time,caption
+
+Nothing is downloaded: the media are files that a downloader of the dataset has written.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
-from data.formats import BadRecord
-from data.manifest import Record
+import yaml
 
-#: What captions are for: the assistant tells what a medium shows, or makes the medium that a caption asks for.
+from data.formats.sources import json_object, table_rows, text_of
+from data.manifest import BadRecord, Record, shown
+from data.records import ParsedRecord, parse_records
+
+#: What captions are for: the assistant describes a medium (X -> T), or makes the medium of a caption (T -> X).
 TASKS = ("tell", "make")
-_TELL = {
-    "image": ("What does this picture show?", "Describe the picture in a sentence.", "What can be seen here?"),
-    "video": ("What happens in this video?", "Describe the video in a sentence.", "What can be seen in this film?"),
-    "audio": ("What can be heard here?", "Describe this sound in a sentence.", "What does this recording hold?"),
-}
-_MAKE = {
-    "image": ("Draw this: {}", "Please make a picture: {}", "I would like to see this: {}"),
-    "video": ("Film this: {}", "Please make a video: {}", "I would like to watch this: {}"),
-    "audio": ("Let me hear this: {}", "Please make a sound: {}", "I would like to listen to this: {}"),
-}
-_HERE = ("Here it is.", "Here you are.", "This is what I have made.")
 
 
 def check_task(task: str) -> str:
@@ -30,20 +34,108 @@ def check_task(task: str) -> str:
     return task
 
 
+@cache
+def phrases(name: str) -> dict[str, Any]:
+    """A section of ``phrases.yaml``."""
+    return yaml.safe_load((Path(__file__).parent / "phrases.yaml").read_text(encoding="utf-8"))[name]
+
+
 def captioned(modality: str, path: str, caption: str, task: str, meta: dict) -> Record:
     """A medium and its caption as a question and a reply. The wording follows from path and caption alone."""
     caption = " ".join(caption.split())
     if not caption:
         raise BadRecord(f"the caption of {path!r} is empty")
     number = int(hashlib.sha256(f"{path}\n{caption}".encode()).hexdigest()[:8], 16)
-    part = {"type": modality, "path": path}
+    questions = phrases("captions")[task].get(modality)
+    if questions is None:
+        raise BadRecord(f"{path!r} is of {modality}, for which there are no questions about captions")
+    question, part = questions[number % len(questions)], {"type": modality, "path": path}
     if task == "tell":
-        asked, reply = [part, _text(_one(_TELL[modality], number))], [_text(caption)]
+        asked, reply = [part, _text(question)], [_text(caption)]
     else:
-        asked = [_text(_one(_MAKE[modality], number).format(caption))]
-        reply = [_text(_one(_HERE, number // 7)), {**part, "caption": caption}]
+        answers = phrases("captions")["here"]
+        asked = [_text(question.format(caption))]
+        reply = [_text(answers[number // 7 % len(answers)]), {**part, "caption": caption}]
     messages = [{"role": "user", "content": asked}, {"role": "assistant", "content": reply}]
     return {"messages": messages, "meta": meta}
+
+
+def coco_records(source: Path, *, media: Path | None = None, task: str = "tell") -> Iterator[ParsedRecord]:
+    """One record a caption: an image has five. ``meta`` holds the numbers of image and caption."""
+    check_task(task)
+    stored = json_object(source, "images", "annotations")
+    images = {image["id"]: image for image in stored["images"] if isinstance(image, dict) and _is_id(image.get("id"))}
+
+    def parse(entry: Any) -> Record:
+        if not isinstance(entry, dict):
+            raise BadRecord(f"expected an object, not {shown(entry)}")
+        number = entry.get("image_id")
+        if not _is_id(number) or number not in images:
+            raise BadRecord(f"image_id {shown(number)} is not among the images")
+        meta = {"image_id": number, "id": entry.get("id")}
+        return captioned("image", text_of(images[number], "file_name"), text_of(entry, "caption"), task, meta)
+
+    entries = ((f"{source}, annotation {n}", entry) for n, entry in enumerate(stored["annotations"], start=1))
+    return parse_records(entries, parse)
+
+
+def cc3m_records(source: Path, *, media: Path | None = None, task: str = "tell") -> Iterator[ParsedRecord]:
+    """One record a row; ``meta`` holds its URL.
+
+    The image of row N (from 0) is ``00012/000123456.jpg``: nine digits of N in a folder of the first five. Where
+    img2dataset's ``.json`` lies beside an image, the URL in it must be the row's.
+    """
+    check_task(task)
+    folder = source.parent if media is None else media
+
+    def parse(entry: tuple[int, dict[str, str]]) -> Record:
+        number, row = entry
+        key = f"{number:09}"
+        path = first_file(folder, [f"{key[:5]}/{key}", key], (".jpg", ".png", ".webp", ".jpeg"))
+        sidecar = (folder / path).with_suffix(".json")
+        if sidecar.is_file() and (found := _url(sidecar)) != row["url"]:
+            raise BadRecord(f"{path} was downloaded from {found}, this row is of {row['url']}")
+        return captioned("image", path, row["caption"], task, {"url": row["url"]})
+
+    rows = enumerate(table_rows(source, ("caption", "url"), delimiter="\t", header=False))
+    return parse_records(((at, row if isinstance(row, BadRecord) else (n, row)) for n, (at, row) in rows), parse)
+
+
+def webvid_records(source: Path, *, media: Path | None = None, task: str = "tell") -> Iterator[ParsedRecord]:
+    """One record a row; ``meta`` holds the number of the video.
+
+    A video is ``PAGE_DIR/VIDEOID.mp4``, as WebVid's downloader writes it, or ``VIDEOID.mp4``.
+    """
+    check_task(task)
+    folder = source.parent if media is None else media
+
+    def parse(row: dict[str, str]) -> Record:
+        number = text_of(row, "videoid")
+        stems = [f"{row['page_dir']}/{number}"] if row.get("page_dir") else []
+        path = first_file(folder, [*stems, number], (".mp4", ".webm", ".mov"))
+        return captioned("video", path, text_of(row, "name"), task, {"videoid": number})
+
+    return parse_records(table_rows(source, ("videoid", "name")), parse)
+
+
+def audiocaps_records(source: Path, *, media: Path | None = None, task: str = "tell") -> Iterator[ParsedRecord]:
+    """One record a caption; ``meta`` holds its number and its video.
+
+    A file is named by the number of its caption (as in NExT-GPT's folders), by its video, or by video and start
+    ("ID_30"), with or without AudioSet's "Y" before the video.
+    """
+    check_task(task)
+    folder = source.parent if media is None else media
+    columns = ("audiocap_id", "youtube_id", "start_time")
+
+    def parse(row: dict[str, str]) -> Record:
+        number, video, start = (text_of(row, name) for name in columns)
+        stems = [number, f"{video}_{start}", video, f"Y{video}"]
+        path = first_file(folder, stems, (".wav", ".flac", ".mp3", ".m4a", ".ogg"))
+        meta = {"audiocap_id": number, "youtube_id": video}
+        return captioned("audio", path, text_of(row, "caption"), task, meta)
+
+    return parse_records(table_rows(source, (*columns, "caption")), parse)
 
 
 def first_file(folder: Path, stems: list[str], suffixes: tuple[str, ...]) -> str:
@@ -58,9 +150,17 @@ def first_file(folder: Path, stems: list[str], suffixes: tuple[str, ...]) -> str
     raise BadRecord(f"there is no file {names}")
 
 
-def _text(words: str) -> dict[str, str]:
-    return {"type": "text", "text": words}
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int | str)
 
 
-def _one(options: tuple[str, ...], number: int) -> str:
-    return options[number % len(options)]
+def _url(path: Path) -> str | None:
+    """The URL in what img2dataset wrote beside an image."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8")).get("url")
+    except (OSError, ValueError, AttributeError) as error:
+        raise BadRecord(f"{path.name} beside the picture cannot be read: {error}") from error
+
+
+def _text(text: str) -> dict[str, str]:
+    return {"type": "text", "text": text}

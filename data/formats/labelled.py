@@ -2,7 +2,7 @@
 
 MNIST, the Free Spoken Digit Dataset, folders of animals or commands: any list of files that show one thing each. Every
 medium becomes a few conversations: what is this; make one; the same in another modality ("draw the digit that you
-hear": any other file of the label); and two of these in a row. Pairs never leave their split.
+hear": any other file of the label); and two of these as two turns. Pairs never leave their split.
 
     nextgpt-lite import labelled digits/labels.csv --out runs/digits_train --set split=train --set words=digits.yaml
 """
@@ -15,20 +15,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from data.formats import BadRecord, Located
 from data.formats.labelled_words import LabelWords, read_words
 from data.formats.sources import table_rows
-from data.manifest import FormatError, Record
+from data.manifest import BadRecord, FormatError, Record
+from data.records import ParsedRecord, parse_records
 
-#: Media that the assistant can make as well, and those that it can only be shown.
-MADE, SHOWN = ("image", "audio", "video"), ("image", "audio", "video", "points")
 SPLIT = "split"
-#: One medium in so many begins a conversation of two turns about it, and one of two turns about two things.
+#: One medium in so many starts a conversation of two turns about it, and one of two turns about two things.
 FOLLOWED, PAIRED = 3, 5
 Row = dict[str, str]
 
 
-def records(source: Path, *, media: Path | None = None, split: str = "", words: str = "") -> Iterator[Located]:
+def records(source: Path, *, media: Path | None = None, split: str = "", words: str = "") -> Iterator[ParsedRecord]:
     """Conversations about every row of the table.
 
     Args:
@@ -36,28 +34,13 @@ def records(source: Path, *, media: Path | None = None, split: str = "", words: 
         words: a YAML file of data.formats.labelled_words; none = a noun and names made of the table's own words.
     """
     rows = list(table_rows(source, ("path", "modality")))
-    columns = next((list(row) for _, row in rows if isinstance(row, dict)), [])
-    told = read_words(Path(words) if words else None, columns)
-    good = [(where, row) for where, row in rows if not isinstance(row, BadRecord)]
-    known = {row.get(SPLIT, "") for _, row in good}
+    good = [row for _, row in rows if not isinstance(row, BadRecord)]
+    label_words = read_words(Path(words) if words else None, list(good[0]) if good else [])
+    known = {row.get(SPLIT, "") for row in good}
     if split and split not in known:
         raise FormatError(f"{source}: no row of the split {split!r}; known are {', '.join(sorted(known))}")
-    table = LabelTable(told, [row for _, row in good])
-    for where, row in rows:
-        if isinstance(row, BadRecord):
-            yield Located(where, problem=str(row))
-        elif not split or row[SPLIT] == split:
-            yield from _located(where, row, table)
-
-
-def _located(where: str, row: Row, table: LabelTable) -> Iterator[Located]:
-    try:
-        made = table.conversations(row)
-    except BadRecord as error:
-        yield Located(where, problem=str(error))
-        return
-    for record in made:
-        yield Located(where, record)
+    chosen = [(at, row) for at, row in rows if isinstance(row, BadRecord) or not split or row[SPLIT] == split]
+    return parse_records(chosen, LabelTable(label_words, good).conversations)
 
 
 class LabelTable:
@@ -67,21 +50,19 @@ class LabelTable:
         self.words = words
         self.same: dict[tuple[str, str, str], list[Row]] = defaultdict(list)
         self.all: dict[str, list[Row]] = defaultdict(list)
-        for row in rows:
+        for row in (row for row in rows if not self._problem(row)):
             self.same[row.get(SPLIT, ""), row["modality"], row[words.label]].append(row)
             self.all[row.get(SPLIT, "")].append(row)
-        self.modalities = [modality for modality in SHOWN if any(row["modality"] == modality for row in rows)]
+        self.modalities = [modality for modality in words.ask if any(row["modality"] == modality for row in rows)]
 
     def conversations(self, row: Row) -> list[Record]:
         """All conversations that begin with the medium of ``row`` or are to make it. BadRecord for a wrong row."""
-        modality, label = row["modality"], row[self.words.label]
-        if modality not in SHOWN:
-            raise BadRecord(f"unknown modality {modality!r}: known are {', '.join(SHOWN)}")
-        if not label.strip():
-            raise BadRecord(f"the column {self.words.label!r} is empty")
-        rng = random.Random(f"{row['path']} {label}")
+        if problem := self._problem(row):
+            raise BadRecord(problem)
+        modality = row["modality"]
+        rng = random.Random(f"{row['path']} {row[self.words.label]}")
         found = [self._record("tell", row, self.tell(row, rng))]
-        if modality in MADE:
+        if self.words.can_make(modality):
             found.append(self._record("make", row, self.make(row, rng)))
             for other in self.modalities:
                 if other != modality and (shown := self._another(row, other, rng)):
@@ -90,9 +71,14 @@ class LabelTable:
             found += self._follow(row, rng)
         if rng.randrange(PAIRED) == 0:
             other = rng.choice(self.all[row.get(SPLIT, "")])
-            second = (self.make if other["modality"] in MADE else self.tell)(other, rng)
+            second = (self.make if self.words.can_make(other["modality"]) else self.tell)(other, rng)
             found.append(self._record("two", row, self.tell(row, rng) + second, attributes={}))
         return found
+
+    def _problem(self, row: Row) -> str:
+        if row["modality"] not in self.words.ask:
+            return f"unknown modality {row['modality']!r}: known are {', '.join(self.words.ask)}"
+        return "" if row[self.words.label].strip() else f"the column {self.words.label!r} is empty"
 
     # -- turns --------------------------------------------------------------------------------------------------------
 
@@ -108,14 +94,14 @@ class LabelTable:
         return [_message("user", _text(asked)), self._made(row)]
 
     def convert(self, shown: Row | None, row: Row, rng: random.Random) -> list[dict[str, Any]]:
-        """A medium is shown, or was before (None), and the same is wanted in another modality."""
-        wanted = (self.words.convert if shown else self.words.follow)[row["modality"]]
-        asked = _text(self.words.say(rng.choice(wanted)))
+        """A medium is shown, or was before (None), and the same is requested in another modality."""
+        requests = (self.words.convert if shown else self.words.follow)[row["modality"]]
+        asked = _text(self.words.say(rng.choice(requests)))
         return [_message("user", *([self._part(shown)] if shown else []), asked), self._made(row)]
 
     def _follow(self, row: Row, rng: random.Random) -> list[Record]:
-        """A medium is named, then wanted in another modality."""
-        others = [m for m in self.modalities if m in MADE and m != row["modality"]]
+        """A medium is named, then requested in another modality."""
+        others = [m for m in self.modalities if self.words.can_make(m) and m != row["modality"]]
         target = self._another(row, rng.choice(others), rng) if others else None
         if target is None:
             return []
@@ -140,7 +126,7 @@ class LabelTable:
     def _record(
         self, kind: str, row: Row, messages: list[dict[str, Any]], attributes: dict[str, str] | None = None
     ) -> Record:
-        """``attributes`` hold of every medium of the conversation; the columns of the table ride along."""
+        """``attributes`` are true of every medium of the conversation; ``meta`` also holds the table's columns."""
         columns = {name: value for name, value in row.items() if name not in ("path", "modality")}
         shown = {self.words.noun: self.words.name(row[self.words.label])} if attributes is None else attributes
         return {"messages": messages, "meta": {**columns, "kind": kind, "attributes": shown}}

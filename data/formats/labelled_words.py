@@ -1,7 +1,7 @@
-"""What is said about labelled media: a noun for what labels are, names for labels, questions, wishes and answers.
+"""What is said about labelled media: a noun for what labels are, names for labels, questions, requests and answers.
 
-A YAML file may replace any of it. In its sentences ``{noun}`` is the noun, ``{name}`` a label's name and ``{a_name}``
-the name with its article:
+The sentences of ``phrases.yaml`` are the default; a YAML file may replace any of them. In them ``{noun}`` is the noun,
+``{name}`` a label's name and ``{a_name}`` the name with its article:
 
     label: digit                       # the column of the table
     noun: digit
@@ -11,68 +11,39 @@ the name with its article:
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from data.formats.captions import phrases
 from data.manifest import FormatError
 
-ASK = {
-    "image": ["What {noun} is this?", "Which {noun} do you see?", "What is this?", "What does the picture show?"],
-    "video": ["What {noun} is this?", "Which {noun} do you see?", "What is this?", "What does the video show?"],
-    "audio": [
-        "What {noun} is this?",
-        "Which {noun} do you hear?",
-        "What is this?",
-        "What is said?",
-        "What do you hear?",
-    ],
-    "points": ["What {noun} is this?", "What is this?", "What does the point cloud show?"],
-}
-MAKE = {
-    "image": [
-        "Draw {a_name}.", "Draw {a_name}, please.", "Show me {a_name}.", "I want to see {a_name}.", "Draw {name}.",
-        "Make a picture of {a_name}.", "Write the {noun} {name}.", "A picture of {a_name}, please.",
-    ],
-    "audio": [
-        "Say {a_name}.", "Say {name}.", "Say the {noun} {name}.", "Let me hear {a_name}.", "Read out {name}.",
-        "I want to hear {a_name}.", "Make a sound of {a_name}.", "Say {name}, please.",
-    ],
-    "video": ["Film {a_name}.", "Show me {a_name} in a video.", "Make a video of {a_name}."],
-}  # fmt: skip
-CONVERT = {
-    "image": ["Draw it.", "Draw the {noun} that you hear.", "Draw what you hear.", "Show me this as a picture."],
-    "audio": ["Say it.", "Say the {noun} that you see.", "Read it out.", "Let me hear this as a sound."],
-    "video": ["Film it.", "Show me this as a video.", "Make a video of this."],
-}
-FOLLOW = {
-    "image": ["Draw it.", "Now draw one.", "Show me one as a picture."],
-    "audio": ["Say it.", "Now say it.", "Let me hear it."],
-    "video": ["Film it.", "Now make a video of it."],
-}
-ANSWERS = {
-    "tell": "This is {a_name}.",
-    "image": "Here is {a_name}.",
-    "audio": "Listen: {a_name}.",
-    "video": "Watch: {a_name}.",
-}
+
+def _default(name: str) -> Callable[[], Any]:
+    return lambda: copy.deepcopy(phrases("labels")[name])
 
 
 @dataclass(frozen=True)
 class LabelWords:
-    """Sentences by modality. ``answers`` are "tell" and, by modality, what comes with a medium that is made."""
+    """Sentences by modality. ``answers`` are "tell" and, by modality, what accompanies a medium that is made."""
 
     label: str
     noun: str
     names: dict[str, list[str]] = field(default_factory=dict)
-    ask: dict[str, list[str]] = field(default_factory=lambda: dict(ASK))
-    make: dict[str, list[str]] = field(default_factory=lambda: dict(MAKE))
-    convert: dict[str, list[str]] = field(default_factory=lambda: dict(CONVERT))
-    follow: dict[str, list[str]] = field(default_factory=lambda: dict(FOLLOW))
-    answers: dict[str, str] = field(default_factory=lambda: dict(ANSWERS))
+    ask: dict[str, list[str]] = field(default_factory=_default("ask"))
+    make: dict[str, list[str]] = field(default_factory=_default("make"))
+    convert: dict[str, list[str]] = field(default_factory=_default("convert"))
+    follow: dict[str, list[str]] = field(default_factory=_default("follow"))
+    answers: dict[str, str] = field(default_factory=_default("answers"))
+
+    def can_make(self, modality: str) -> bool:
+        """Whether there are sentences for a medium that the assistant makes."""
+        return all(modality in sentences for sentences in (self.make, self.convert, self.follow, self.answers))
 
     def name(self, label: str) -> str:
         """What the assistant, and a decoder's caption, call a label."""

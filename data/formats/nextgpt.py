@@ -15,71 +15,70 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from data.formats import BadRecord, Located, located
-from data.formats.sources import json_entries, shown, text_of
-from data.formats.turns import PLACEHOLDER, MediaQueue, conversation, medium, turns_of
-from data.manifest import Record
-
-MODALITIES = ("image", "video", "audio")
+from data.formats.conversations import MEDIA, PLACEHOLDER, conversation, medium, turns_of
+from data.formats.sources import json_entries, text_of
+from data.manifest import BadRecord, Record, shown
+from data.records import ParsedRecord, parse_records
 
 
-def encoding_records(source: Path, *, media: Path | None = None) -> Iterator[Located]:
+def encoding_records(source: Path, *, media: Path | None = None) -> Iterator[ParsedRecord]:
     """Encoding-side alignment, and instructions on media: X + T -> T."""
-    return located(json_entries(source), _encoding)
+    return parse_records(json_entries(source), _encoding)
 
 
-def decoding_records(source: Path, *, media: Path | None = None) -> Iterator[Located]:
+def decoding_records(source: Path, *, media: Path | None = None) -> Iterator[ParsedRecord]:
     """Decoding-side alignment: T -> X."""
-    return located(json_entries(source), _decoding)
+    return parse_records(json_entries(source), _decoding)
 
 
-def t2m_records(source: Path, *, media: Path | None = None) -> Iterator[Located]:
+def t2m_records(source: Path, *, media: Path | None = None) -> Iterator[ParsedRecord]:
     """Text to text and media (T2M): media of the assistant that have a caption and no file."""
-    return located(json_entries(source), _t2m)
+    return parse_records(json_entries(source), _t2m)
 
 
-def mosit_records(source: Path, *, media: Path | None = None) -> Iterator[Located]:
-    """Modality-switching dialogues (MosIT): what the user shows is kept as well as what the assistant makes."""
-    return located(json_entries(source), _mosit)
+def mosit_records(source: Path, *, media: Path | None = None) -> Iterator[ParsedRecord]:
+    """Modality-switching dialogues (MosIT): media of the user are kept as well as those of the assistant."""
+    return parse_records(json_entries(source), _mosit)
 
 
 def _encoding(entry: dict[str, Any]) -> Record:
-    given = {m: [medium(m, entry[f"input_{m}"])] for m in MODALITIES if entry.get(f"input_{m}")}
-    return conversation(turns_of(entry), MediaQueue(**given), {"id": entry.get("id")})
+    media = {m: [medium(m, entry[f"input_{m}"])] for m in MEDIA if entry.get(f"input_{m}")}
+    return conversation(entry, turns_of(entry), media)
 
 
 def _decoding(entry: dict[str, Any]) -> Record:
-    made = {
+    media = {
         m: [medium(m, entry[f"output_{m}"], _caption(entry.get(f"{m}_captions"), f"{m}_captions"))]
-        for m in MODALITIES
+        for m in MEDIA
         if entry.get(f"output_{m}")
     }
-    if not made:
+    if not media:
         raise BadRecord("expected output_image, output_video or output_audio")
-    return conversation(turns_of(entry), MediaQueue(**made), {"id": entry.get("id")})
+    return conversation(entry, turns_of(entry), media)
 
 
 def _t2m(entry: dict[str, Any]) -> Record:
-    turns, made = turns_of(entry), {m: [] for m in MODALITIES}
+    turns, media = turns_of(entry), {m: [] for m in MEDIA}
     for turn in turns:
         modality = turn.get("output_modality", "text")
         if turn["role"] != "assistant" or modality == "text":
             continue
-        if modality not in MODALITIES:
-            raise BadRecord(f"unknown output_modality {modality!r}; known are text, {', '.join(MODALITIES)}")
-        made[modality].append({"type": modality, "caption": _caption(turn.get("caption"), "caption")})
+        if modality not in MEDIA:
+            raise BadRecord(f"unknown output_modality {modality!r}; known are text, {', '.join(MEDIA)}")
+        media[modality].append({"type": modality, "caption": _caption(turn.get("caption"), "caption")})
         if not PLACEHOLDER.search(turn["value"]):
             turn["value"] += f" <{modality}>"  # older files have no placeholder: the medium ends the reply
-    return conversation(turns, MediaQueue(**made), {"id": entry.get("id")})
+    return conversation(entry, turns, media)
 
 
 def _mosit(entry: dict[str, Any]) -> Record:
-    listed = {modality: [_listed(item, modality) for item in _list(entry, modality)] for modality in MODALITIES}
+    media = {modality: [_listed(item, modality) for item in _list(entry, modality)] for modality in MEDIA}
     turns = turns_of(entry, "conversation" if "conversation" in entry else "conversations")
-    record = conversation(turns, MediaQueue(**listed), {"id": entry.get("id")})
+    record = conversation(entry, turns, media)
     for message in record["messages"]:
-        if message["role"] == "user":  # what a user shows has no caption to follow
-            message["content"] = [{n: v for n, v in part.items() if n != "caption"} for part in message["content"]]
+        if message["role"] == "user":  # only media of the assistant have a caption to follow
+            for part in message["content"]:
+                part.pop("caption", None)
     return record
 
 

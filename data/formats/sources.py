@@ -1,4 +1,4 @@
-"""The files that data sets come in: JSON arrays, JSON lines, tables; every entry with the line on which it begins."""
+"""The files that datasets come in: JSON arrays, JSON lines, tables; every entry with the line on which it begins."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from data.formats import BadRecord
-from data.manifest import FormatError
+from data.manifest import BadRecord, FormatError, shown, unreadable
 
 JSON_SUFFIXES = (".json", ".jsonl")
 
@@ -18,9 +17,12 @@ def json_entries(source: Path) -> Iterator[tuple[str, Any]]:
     """(place, entry) of a JSON array, of JSON lines, or of all ``.json`` and ``.jsonl`` files of a folder in order.
 
     An entry that is no object is a BadRecord, and so is a line of JSON lines that is no JSON. FormatError where the
-    file cannot be read, or where the array itself is broken, since nothing behind that place can be trusted.
+    file cannot be read, or where the array itself is broken, since nothing after that place can be trusted.
     """
-    for path in _files(source, JSON_SUFFIXES):
+    paths = sorted(path for path in source.iterdir() if path.suffix in JSON_SUFFIXES) if source.is_dir() else [source]
+    if not paths:
+        raise FormatError(f"{source} holds no {' or '.join(JSON_SUFFIXES)} file")
+    for path in paths:
         text = read_text(path)
         listed = text.lstrip("\ufeff \t\r\n").startswith("[")
         for line, entry in _array(text, path) if listed else _lines(text):
@@ -62,7 +64,7 @@ def table_rows(
                 fits = len(cells) == len(names)
                 yield where, dict(zip(names, cells, strict=True)) if fits else BadRecord(problem)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise FormatError(f"{source} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise unreadable(source, error) from error
 
 
 def read_text(path: Path) -> str:
@@ -70,7 +72,7 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise FormatError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise unreadable(path, error) from error
 
 
 def text_of(entry: dict[str, Any], key: str, *, empty: bool = False) -> str:
@@ -83,21 +85,6 @@ def text_of(entry: dict[str, Any], key: str, *, empty: bool = False) -> str:
     if not value.strip() and not empty:
         raise BadRecord(f'"{key}" is empty')
     return value.strip()
-
-
-def shown(value: Any) -> str:
-    """A value, short enough for a sentence."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _files(source: Path, suffixes: Sequence[str]) -> list[Path]:
-    if not source.is_dir():
-        return [source]
-    found = sorted(path for path in source.iterdir() if path.suffix in suffixes)
-    if not found:
-        raise FormatError(f"{source} holds no {' or '.join(suffixes)} file")
-    return found
 
 
 def _array(text: str, path: Path) -> Iterator[tuple[int, Any]]:

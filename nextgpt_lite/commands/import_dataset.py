@@ -11,9 +11,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data.formats import FORMATS, ParsedRecord, reader
+from data.formats import FORMATS, reader
 from data.importing import import_records
-from data.records import POLICIES, BadRecords
+from data.records import POLICIES, BadRecords, ParsedRecord
 
 ERRORS = (ValueError, OSError)
 NAMED = 20

@@ -18,12 +18,12 @@ import torch
 from tqdm import tqdm
 
 from data.atomic import hash_file
-from data.importing import media_parts
-from data.media_intake import MediaError
-from data.records import Located, scan_manifest
-from nextgpt_lite.signal_tokens import OUTPUT_MODALITIES
-from train.dialogues.embed import device_of, encode_media
-from train.dialogues.media import FilePart, read_part
+from data.manifest import media_parts
+from data.media.loading import MediaError
+from data.modalities import MODALITIES
+from data.records import ParsedRecord, scan_manifest
+from train.dialogues.embed import encode_media
+from train.dialogues.media import MediaFile, read_medium
 from train.dialogues.targets import CAPTION_BATCH
 from train.embeddings.store import (
     INDEX,
@@ -39,7 +39,7 @@ from train.embeddings.store import (
 
 
 @dataclass(frozen=True)
-class Making:
+class EmbeddingJob:
     """How embeddings are made: of which model folder, what the core reads of a medium, how many at once."""
 
     model: Path
@@ -55,7 +55,7 @@ class Shard:
     """One file to be made: media, or captions of a ``modality``."""
 
     path: Path
-    media: tuple[FilePart, ...] = ()
+    media: tuple[MediaFile, ...] = ()
     modality: str = ""
     captions: tuple[str, ...] = ()
 
@@ -63,33 +63,33 @@ class Shard:
         return len(self.media) + len(self.captions)
 
 
-def embed_manifest(manifest: Path, out: Path, making: Making, processes: int = 1) -> dict[str, Any]:
+def embed_manifest(manifest: Path, out: Path, job: EmbeddingJob, processes: int = 1) -> dict[str, Any]:
     """Fill the folder ``out``; returns how many media and captions there are and which could not be read.
 
-    Raises StoreError where ``out`` holds anything but an unfinished or finished run of the same making and data.
+    Raises StoreError where ``out`` holds anything but an unfinished or finished run of the same job and data.
     """
-    media, captions, bad = contents(manifest, making.captions)
-    shards = plan(out, media, captions, making.per_shard)
+    media, captions, bad = contents(manifest, job.captions)
+    shards = plan(out, media, captions, job.per_shard)
     index = {
-        **encoder_settings(load_encoder(making), making.features),
+        **encoder_settings(load_encoder(job), job.features),
         "data": hash_file(manifest),
-        "captions": {m: text_encoder_identity(load_text_encoders(making.model)[m]) for m in captions},
+        "captions": {m: text_encoder_identity(load_text_encoders(job.model)[m]) for m in captions},
         "shards": [shard.path.name for shard in shards],
     }
     open_folder(out, index)
     missing = [shard for shard in shards if not shard.path.is_file()]
     total = sum(map(len, shards))
     with tqdm(total=total, initial=total - sum(map(len, missing)), desc="embedding", unit="sample") as bar:
-        for count in _made(missing, making, processes):
+        for count in _made(missing, job, processes):
             bar.update(count)
     broken = {name: reason for shard in shards if shard.media for name, reason in _broken(shard).items()}
     counts = {modality: len(texts) for modality, texts in captions.items()}
     return {"media": len(media) - len(broken), "captions": counts, "broken": broken, "bad": bad}
 
 
-def contents(manifest: Path, with_captions: bool) -> tuple[list[FilePart], dict[str, list[str]], list[Located]]:
+def contents(manifest: Path, with_captions: bool) -> tuple[list[MediaFile], dict[str, list[str]], list[ParsedRecord]]:
     """Media of a manifest, each once; captions of the assistant's media; the places that hold no record."""
-    media: dict[str, FilePart] = {}
+    media: dict[str, MediaFile] = {}
     captions: dict[str, set[str]] = {}
     bad = []
     for located in scan_manifest(manifest):
@@ -97,14 +97,14 @@ def contents(manifest: Path, with_captions: bool) -> tuple[list[FilePart], dict[
             bad.append(located)
             continue
         for part in media_parts(located.record):
-            media.setdefault(part["path"], FilePart(part["type"], part["path"], root=str(manifest.parent)))
+            media.setdefault(part["path"], MediaFile(part["type"], part["path"], root=str(manifest.parent)))
         for modality, caption in _captions(located.record) if with_captions else ():
             captions.setdefault(modality, set()).add(caption)
-    known = [modality for modality in OUTPUT_MODALITIES if modality in captions]
+    known = [modality for modality in MODALITIES if modality in captions]
     return list(media.values()), {modality: sorted(captions[modality]) for modality in known}, bad
 
 
-def plan(out: Path, media: Sequence[FilePart], captions: dict[str, list[str]], per_shard: int) -> list[Shard]:
+def plan(out: Path, media: Sequence[MediaFile], captions: dict[str, list[str]], per_shard: int) -> list[Shard]:
     """The shards of a manifest, the same in every run."""
     shards = [
         Shard(out / f"media-{number:05}.safetensors", media=part) for number, part in enumerate(runs(media, per_shard))
@@ -139,56 +139,57 @@ def open_folder(out: Path, index: dict[str, Any]) -> None:
 # Making a shard
 
 
-def make_shard(shard: Shard, making: Making) -> int:
+def make_shard(shard: Shard, job: EmbeddingJob) -> int:
     """Write one shard; returns how many samples it has."""
     if shard.captions:
-        _make_captions(shard, making)
+        _make_captions(shard, job)
     else:
-        _make_media(shard, making)
+        _make_media(shard, job)
     return len(shard)
 
 
 @torch.no_grad()
-def _make_captions(shard: Shard, making: Making) -> None:
-    decoder = load_text_encoders(making.model)[shard.modality]
+def _make_captions(shard: Shard, job: EmbeddingJob) -> None:
+    decoder = load_text_encoders(job.model)[shard.modality]
     made = [decoder.encode_caption(list(texts)).half().cpu() for texts in runs(shard.captions, CAPTION_BATCH)]
     write_caption_shard(shard.path, shard.modality, shard.captions, torch.cat(made))
 
 
 @torch.no_grad()
-def _make_media(shard: Shard, making: Making) -> None:
-    encoder = load_encoder(making)
-    made: dict[FilePart, torch.Tensor] = {}
+def _make_media(shard: Shard, job: EmbeddingJob) -> None:
+    encoder = load_encoder(job)
+    made: dict[MediaFile, torch.Tensor] = {}
     broken: dict[str, str] = {}
     with ThreadPoolExecutor(2) as readers:  # the next media are decoded while the encoder runs
         found = readers.map(lambda part: _preprocessed(encoder, part), sorted(shard.media, key=lambda m: m.modality))
-        waiting: list[tuple[FilePart, torch.Tensor]] = []
+        waiting: list[tuple[MediaFile, torch.Tensor]] = []
         for part, tensor in found:
             if isinstance(tensor, str):
                 broken[part.name] = tensor
                 continue
-            if waiting and (len(waiting) == making.batch or waiting[0][0].modality != part.modality):
-                made |= _encoded(encoder, waiting, making.features)
+            if waiting and (len(waiting) == job.batch or waiting[0][0].modality != part.modality):
+                made |= _encoded(encoder, waiting, job.features)
                 waiting = []
             waiting.append((part, tensor))
-        made |= _encoded(encoder, waiting, making.features) if waiting else {}
+        made |= _encoded(encoder, waiting, job.features) if waiting else {}
     kept = [part for part in shard.media if part in made]
     names = [(part.name, os.stat(part.path).st_size) for part in kept]
     write_media_shard(shard.path, names, [made[part] for part in kept], broken)
 
 
-def _preprocessed(encoder: Any, part: FilePart) -> tuple[FilePart, torch.Tensor | str]:
+def _preprocessed(encoder: Any, part: MediaFile) -> tuple[MediaFile, torch.Tensor | str]:
     """What the encoder takes of a medium, or why it cannot be read."""
     try:
-        array, rate = read_part(part)
+        array, rate = read_medium(part)
         return part, encoder.preprocess(part.modality, array, rate)
     except (MediaError, ValueError) as error:
         return part, str(error)
 
 
-def _encoded(encoder: Any, waiting: list[tuple[FilePart, torch.Tensor]], features: str) -> dict[FilePart, torch.Tensor]:
-    tensors = [tensor.to(device_of(encoder)) for _, tensor in waiting]
-    made = encode_media(encoder, waiting[0][0].modality, tensors, features)
+def _encoded(
+    encoder: Any, waiting: list[tuple[MediaFile, torch.Tensor]], features: str
+) -> dict[MediaFile, torch.Tensor]:
+    made = encode_media(encoder, waiting[0][0].modality, [tensor for _, tensor in waiting], features)
     return {part: embedding.float().cpu() for (part, _), embedding in zip(waiting, made, strict=True)}
 
 
@@ -196,16 +197,16 @@ def _encoded(encoder: Any, waiting: list[tuple[FilePart, torch.Tensor]], feature
 # Processes
 
 
-def _made(shards: list[Shard], making: Making, processes: int) -> Iterator[int]:
+def _made(shards: list[Shard], job: EmbeddingJob, processes: int) -> Iterator[int]:
     """Make shards, here or in as many processes; yields the samples of each that is done."""
     if processes == 1 or len(shards) < 2:
         for shard in shards:
-            yield make_shard(shard, making)
+            yield make_shard(shard, job)
         return
     threads = max(1, (os.cpu_count() or 1) // processes)
     context = multiprocessing.get_context("spawn")  # a fork would share what torch and CUDA hold
     with ProcessPoolExecutor(processes, context, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
-        waiting = [pool.submit(make_shard, shard, making) for shard in shards]
+        waiting = [pool.submit(make_shard, shard, job) for shard in shards]
         try:
             for future in as_completed(waiting):
                 yield future.result()
@@ -215,13 +216,13 @@ def _made(shards: list[Shard], making: Making, processes: int) -> Iterator[int]:
 
 
 @cache
-def load_encoder(making: Making) -> Any:
+def load_encoder(job: EmbeddingJob) -> Any:
     """The encoder of a model folder, once a process."""
     from encoders.media_encoder import MediaEncoder
 
-    encoder = MediaEncoder.from_pretrained(making.model / "encoder").eval()
-    if making.image_size:
-        encoder.set_image_size(making.image_size)
+    encoder = MediaEncoder.from_pretrained(job.model / "encoder").eval()
+    if job.image_size:
+        encoder.set_image_size(job.image_size)
     return encoder.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
