@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
-from torch.nn import functional
 
 from data.atomic import hash_file
 from data.manifest import Record, read_manifest
@@ -166,8 +165,6 @@ def embedding_of(model: AnyToAny, part: dict[str, Any]) -> torch.Tensor:
     """
     encoder = model.encoder
     batch = encoder.preprocess(part["type"], part["array"], part.get("rate"))[None].to(model.device)
-    if model.core.config.visual:
-        return functional.normalize(encoder.patches(part["type"], batch)[0][0].float(), dim=-1)
     return encoder.embed(part["type"], batch)[0]
 
 

@@ -37,7 +37,7 @@ def write_report(out: Path, template: str, results: dict[str, Any], **values: An
     page, text = (render(f"{template}.{kind}", results=results, **values) for kind in ("html", "txt"))
     write_json(out / "results.json", results, ensure_ascii=False)
     write_text(out / "report.html", page)
-    return text
+    return text.rstrip()
 
 
 def render(template: str, **values: Any) -> str:

@@ -12,12 +12,13 @@ import yaml
 
 from data import toybox
 from data.modalities import MODALITIES
+from evaluation import SUITES
 from evaluation.toybox.out_of_distribution import sample_medium
 
 GROUPS = Path(__file__).with_name("groups.yaml")
 MEDIA = ("text", "image", "audio", "video")
 GENERATED = ("image", "audio", "video")
-FULL_COUNT = 320  # --count that the sizes below belong to
+FULL_COUNT = SUITES["any_to_any"].full_count  # --count that the sizes below and in groups.yaml belong to
 FIRST_SEED = 10_000  # evaluation streams start here; training streams end at 1,000
 
 
