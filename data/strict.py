@@ -116,7 +116,8 @@ def _read(kind: Any, value: Any, metadata: Mapping[str, Any], where: str, key: s
     """``value`` as ``kind``; SettingsError names ``where``, ``key``, the value and what is allowed."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (Union, types.UnionType):
-        kind = next((member for member in arguments if _is_of_form(member, value)), kind)
+        fitting = [member for member in arguments if _is_of_form(member, value)]
+        kind = next((member for member in fitting if type(value) is member), fitting[0] if fitting else kind)
         origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if not _is_of_form(kind, value) or not _in_range(value, metadata):
         raise SettingsError(

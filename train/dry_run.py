@@ -1,6 +1,6 @@
-"""What a recipe would do: parts, data, memory and time. Trains a few steps in memory; no run folder, no component.
+"""Report parts, data, memory and time of a recipe. Trains a few steps in memory; writes no run folder, no component.
 
-What a task keeps under ``.cache`` it may compute here; the run then finds it there.
+What a task caches under ``.cache`` is computed here as well; the run then uses it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from train.engine.precision import full_precision_attention
 from train.engine.progress import ThroughputBar
 from train.engine.trainer import TaskTrainer
 from train.recipe import Recipe
+from train.settings import setting_lines
 from train.task import Task, build_task
 
 #: Batches that are timed, after one that warms up.
@@ -52,7 +53,7 @@ class _MeasuringTrainer(TaskTrainer):
     def __init__(self, task: Task, recipe: Recipe, folder: Path) -> None:
         steps = TIMED + 1
         never = {"checkpoint_every": steps + 1, "log_every": steps + 1, "tracker": "none"}
-        super().__init__(task, replace(recipe, steps=steps, accumulate=1, **never), folder)
+        super().__init__(task, replace(recipe, steps=steps, gradient_accumulation_steps=1, **never), folder)
         self.args.save_strategy = SaveStrategy.NO
         self.keeper, self.clock = _Keeper(task.model), _StepClock()
         self.pop_callback(ThroughputBar)
@@ -69,8 +70,8 @@ def _parts(task: Task, recipe: Recipe) -> list[str]:
     lines = [f"  {'part':24}{'rate':>10}{'tensors':>9}{'parameters':>15}{'share':>9}"]
     for name, parameters in task.parts().items():
         rate, size = recipe.learning_rates[name], sum(parameter.numel() for parameter in parameters)
-        told = f"{rate:g}" if rate else "frozen"
-        lines.append(f"  {name:24}{told:>10}{len(parameters):>9}{size:>15,}{size / total:>9.2%}")
+        shown = f"{rate:g}" if rate else "frozen"
+        lines.append(f"  {name:24}{shown:>10}{len(parameters):>9}{size:>15,}{size / total:>9.2%}")
     trained = sum(parameter.numel() for parameter in task.model.parameters() if parameter.requires_grad)
     lines.append(f"  {'trained of all':24}{'':>19}{trained:>15,}{trained / total:>9.2%}")
     targets = lora_targets(task.model)
@@ -85,12 +86,13 @@ def lora_targets(model: nn.Module) -> Counter[str]:
 
 
 def _data(task: Task, recipe: Recipe) -> list[str]:
-    """What it reads, and how often."""
-    seen = recipe.steps * recipe.batch_size * recipe.accumulate
+    """The data, the task's settings, and how often the data are seen."""
+    batches = recipe.gradient_accumulation_steps
+    seen = recipe.steps * recipe.batch_size * batches
     lines = [f"  {line}" for line in task.describe_data()]
-    lines += [f"  {name}: {value}" for name, value in recipe.task_settings.items() if not isinstance(value, dict)]
+    lines += [f"  {line}" for line in setting_lines(task.settings)]
     epochs = f", {seen / len(task.dataset):.2f} epochs" if isinstance(task.dataset, Sized) else ""
-    batch = f"{recipe.batch_size} x {recipe.accumulate}" if recipe.accumulate > 1 else f"{recipe.batch_size}"
+    batch = f"{recipe.batch_size}" + (f" x {batches}" if batches > 1 else "")
     return [*lines, f"  {recipe.steps:,} steps of {batch} items a process{epochs}"]
 
 
@@ -104,10 +106,10 @@ def _needs(trainer: _MeasuringTrainer, recipe: Recipe) -> list[str]:
         trainer.train()
     kept = trainer.keeper.most + (_estimated_activations(trainer) if recipe.gradient_checkpointing else 0)
     seconds = trainer.clock.seconds[1:]
-    step = recipe.accumulate * sum(seconds) / len(seconds)
+    step = recipe.gradient_accumulation_steps * sum(seconds) / len(seconds)
     device = "the GPU" if torch.cuda.is_available() else f"{recipe.threads} CPU thread(s)"
-    time_told = f"  time: {_clock(step * recipe.steps)} ({step:.3g} s a step, from {len(seconds)} batches on {device})"
-    return [*_memory(sizes | {"activations (measured)": kept}), time_told]
+    time_line = f"  time: {_clock(step * recipe.steps)} ({step:.3g} s a step, from {len(seconds)} batches on {device})"
+    return [*_memory(sizes | {"activations (measured)": kept}), time_line]
 
 
 def fixed_bytes(model: nn.Module, recipe: Recipe) -> dict[str, int]:
@@ -178,8 +180,8 @@ def _estimated_activations(trainer: TaskTrainer) -> int:
 
 
 def _memory(sizes: dict[str, int]) -> list[str]:
-    told = ", ".join(f"{name} {_size(size)}" for name, size in sizes.items() if size)
-    return [f"  memory: {_size(sum(sizes.values()))} a process: {told}"]
+    each = ", ".join(f"{name} {_size(size)}" for name, size in sizes.items() if size)
+    return [f"  memory: {_size(sum(sizes.values()))} a process: {each}"]
 
 
 def _size(count: int) -> str:

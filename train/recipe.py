@@ -11,7 +11,19 @@ import yaml
 
 from train.settings import RecipeError, nearest, read_settings, setting
 
-__all__ = ["NonFiniteLossError", "Recipe", "RecipeError", "nearest", "read_recipe", "recipe_from_mapping"]
+__all__ = [
+    "RECIPES",
+    "NonFiniteLossError",
+    "Recipe",
+    "RecipeError",
+    "nearest",
+    "read_recipe",
+    "read_yaml",
+    "recipe_from_mapping",
+    "shipped_recipe",
+]
+#: Folder of the recipes that come with the project.
+RECIPES = Path(__file__).parent / "recipes"
 
 
 class NonFiniteLossError(RuntimeError):
@@ -38,7 +50,9 @@ class Recipe:
     lora_b_ratio: float = setting(
         1.0, above=0, help="LoRA+: learning rate of LoRA's B matrices over that of its A matrices; the paper's is 16"
     )
-    accumulate: int = setting(1, low=1, help="gradient accumulation: batches of a process that make a step")
+    gradient_accumulation_steps: int = setting(
+        1, low=1, alias="accumulate", help="batches of a process that make a step"
+    )
     gradient_checkpointing: bool = setting(
         False, help="compute activations again in the backward pass instead of keeping them"
     )
@@ -61,17 +75,30 @@ class Recipe:
 def read_recipe(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
     """Read a YAML recipe and apply ``key=value`` overrides; a dotted key reaches into a mapping."""
     path = Path(path)
+    if not path.is_file() and path.parent.name == RECIPES.name:
+        path = shipped_recipe(path.stem) or path  # in a folder of its own by now
+    values = read_yaml(path, "recipe")
+    for override in overrides:
+        _apply_override(values, override)
+    return recipe_from_mapping(values, str(path))
+
+
+def read_yaml(path: Path, kind: str) -> dict[str, Any]:
+    """The mapping in a YAML file; RecipeError where there is none. ``kind``: what it is, in words."""
     if not path.is_file():
-        raise RecipeError(f"no recipe at {path}")
+        raise RecipeError(f"no {kind} at {path}")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise RecipeError(f"{path} is not valid YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(values, dict):
         raise RecipeError(f"{path} holds no mapping of keys to values")
-    for override in overrides:
-        _apply_override(values, override)
-    return recipe_from_mapping(values, str(path))
+    return values
+
+
+def shipped_recipe(name: str) -> Path | None:
+    """The file of a recipe that comes with the project, by its name alone; None where there is none."""
+    return next(iter(sorted(RECIPES.rglob(f"{name}.yaml"))), None)
 
 
 def recipe_from_mapping(values: dict[str, Any], origin: str = "recipe") -> Recipe:

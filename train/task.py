@@ -1,4 +1,4 @@
-"""A task owns a model, its data and its loss, so that one engine serves every recipe."""
+"""A task owns a model, its data and its loss, so that one engine trains every recipe."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from train import TASKS
-from train.recipe import Recipe, RecipeError, nearest
-from train.settings import read_settings
+from train.recipe import Recipe
+from train.settings import RecipeError, nearest, read_settings
 
 
 class Task(ABC):
@@ -38,21 +38,15 @@ class Task(ABC):
     def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
         defaults = getattr(self, "DEFAULTS", None)  # of tasks that have no Settings yet
         where = f"task {type(self).__name__}"
-        if defaults is not None:
-            for key in settings:
-                if key not in defaults:
-                    raise RecipeError(f"{where}: unknown setting {key!r}{nearest(key, defaults)}")
-            self.settings = {**defaults, **settings}
-        else:
-            self.settings = read_settings(self.Settings, settings, where)
+        self.settings = read_settings(self.Settings, settings, where) if defaults is None else {**defaults, **settings}
         self.model_dir = Path(model_dir)
 
     @abstractmethod
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """Named groups of parameters; a recipe gives each a learning rate (0 = frozen)."""
 
-    def moved_by(self, batch: dict[str, torch.Tensor]) -> tuple[str, ...] | None:
-        """The parts that this batch may move; None = all. The others keep their values, weight decay and all."""
+    def trainable_parts(self, batch: dict[str, torch.Tensor]) -> tuple[str, ...] | None:
+        """The parts that this batch may change; None = all. The others keep their values, without weight decay too."""
         return None
 
     def sample_groups(self) -> Sequence[int] | None:
@@ -69,7 +63,7 @@ class Task(ABC):
         return {}
 
     def describe_data(self) -> list[str]:
-        """What it is trained on, a line each, for ``--dry-run``."""
+        """Its training data, a line each, for ``--dry-run``."""
         size = f"{len(self.dataset):,} items" if isinstance(self.dataset, Sized) else "a stream"
         return [f"{type(self.dataset).__name__}: {size}"]
 
@@ -100,21 +94,21 @@ def build_task(recipe: Recipe) -> Task:
         return kind(recipe.task_settings, Path(recipe.model))
     except RecipeError:
         raise
-    except (ValueError, OSError) as error:  # components that are missing or do not fit, say so themselves
+    except (ValueError, OSError) as error:  # a component is missing or does not fit
         raise RecipeError(f"task {recipe.task!r} cannot start from {recipe.model}: {error}") from error
 
 
 @contextmanager
-def moving_only(task: Task, names: tuple[str, ...] | None) -> Iterator[None]:
+def train_only(task: Task, names: tuple[str, ...] | None) -> Iterator[None]:
     """Inside, gradients reach the named parts only. A parameter without a gradient is left alone by the optimiser."""
-    held = [] if names is None else [p for part, ps in task.parts().items() if part not in names for p in ps]
-    held = [parameter for parameter in held if parameter.requires_grad]
-    for parameter in held:
+    others = [] if names is None else [p for part, ps in task.parts().items() if part not in names for p in ps]
+    others = [parameter for parameter in others if parameter.requires_grad]
+    for parameter in others:
         parameter.requires_grad_(False)
     try:
         yield
     finally:
-        for parameter in held:
+        for parameter in others:
             parameter.requires_grad_(True)
 
 
@@ -122,7 +116,7 @@ def trainable_groups(task: Task, recipe: Recipe) -> list[dict[str, Any]]:
     """Optimiser groups from the recipe's learning rates; freezes the parts whose rate is 0.
 
     Weight decay applies to matrices only. Raises RecipeError when the recipe names a part that the task
-    does not have, or leaves one out: a part forgotten in silence is how a stage trains nothing.
+    does not have, or leaves one out: a forgotten part would silently train nothing.
     """
     parts = task.parts()
     for name in recipe.learning_rates:

@@ -118,7 +118,7 @@ def _recipes(runs: dict[str, dict[str, Any]]) -> str:
         recipe = record["recipe"]
         rates = ", ".join(f"{part} {rate:g}" for part, rate in recipe["learning_rates"].items() if rate)
         figures = ", ".join(f"{key} {value:g}" for key, value in list(record["figures"].items())[:4])
-        batch = recipe["batch_size"] * recipe["accumulate"]
+        batch = recipe["batch_size"] * (recipe.get("gradient_accumulation_steps") or recipe["accumulate"])
         rows.append(f"| {name} | {recipe['steps']} x {batch} | {rates} | {recipe['seed']} | {figures} |")
     head = "| run | steps x batch | learning rates | seed | figures |\n|---|---|---|---|---|\n"
     return f"## Recipes\n\n{head}" + "\n".join(rows) + "\n"

@@ -1,34 +1,47 @@
-"""Rows of different lengths in bins of about equal token count, so that little of a batch is padding."""
+"""Bin: rows of similar length go together, so that little of a batch is padding; lists and streams alike."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
-import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, IterableDataset
+
+from data.mixture import Mixture
+from data.records import BadRecords
+from train.dialogues.encode import Row, RowEncoder
+
+#: Rows of a stream that are read ahead, to be sorted by length.
+WINDOW = 256
 
 
 class BinnedRows(Dataset):
-    """Groups rows of similar length into bins of at most ``tokens`` padded tokens; an item is a bin.
+    """Groups rows of similar ``length`` into bins of at most ``tokens`` padded tokens; an item is a bin.
 
-    A row is a tuple whose first member is its list of ids. The order within a length is shuffled by
-    ``seed``; the sampler of the engine shuffles the bins. ``group`` tells rows apart that share no bin: LLaVA's
-    batches either have media in every row or in none (2309.09958, Sec. 2).
+    The order within a length is shuffled by ``seed``; the sampler of the engine shuffles the bins. Rows of different
+    ``group`` share no bin: LLaVA's batches either have media in every row or in none (2309.09958, Sec. 2).
     """
 
-    def __init__(self, rows: Sequence[Any], tokens: int, seed: int, group: Callable[[Any], int] | None = None) -> None:
+    def __init__(
+        self,
+        rows: Sequence[Any],
+        tokens: int,
+        seed: int,
+        group: Callable[[Any], int] = lambda row: 0,
+        length: Callable[[Any], int] = len,
+    ) -> None:
         jitter = np.random.default_rng(seed).random(len(rows))
-        groups = [0 if group is None else group(row) for row in rows]
-        order = sorted(range(len(rows)), key=lambda i: (groups[i], len(rows[i][0]) + 4 * jitter[i]))
+        groups, lengths = [group(row) for row in rows], [length(row) for row in rows]
+        order = sorted(range(len(rows)), key=lambda i: (groups[i], lengths[i] + 4 * jitter[i]))
         self.bins: list[list[Any]] = [[]]
         longest = before = 0
         for i in order:
-            longest, before, other = max(longest, len(rows[i][0])), groups[i], groups[i] != before
+            longest, before, other = max(longest, lengths[i]), groups[i], groups[i] != before
             if self.bins[-1] and (other or longest * (len(self.bins[-1]) + 1) > tokens):
                 self.bins.append([])
-                longest = len(rows[i][0])
+                longest = lengths[i]
             self.bins[-1].append(rows[i])
 
     def __len__(self) -> int:
@@ -38,22 +51,55 @@ class BinnedRows(Dataset):
         return self.bins[index]
 
 
-def pad_rows(rows: list[list], padding: int | float) -> torch.Tensor:
-    """Rows of different lengths, padded on the right (B, T)."""
-    width = max(len(row) for row in rows)
-    return torch.tensor([[*row, *[padding] * (width - len(row))] for row in rows])
+class StreamedBins(IterableDataset):
+    """Bins of rows out of a mixture of streams, without end.
 
+    Windows of rows are drawn, binned by length, and their bins are yielded in a random order. ``state_dict`` says which
+    window it is in and how many of its bins have been yielded: a run that is resumed there goes on with the same bins.
 
-def packed(rows: list[list[int]], labels: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Rows of ids end to end: ids, labels and positions (1, T) that begin anew with each row.
-
-    ``labels`` (B, T) are those of the padded rows. The first token of a row is never asked of the row before it.
+    Args:
+        mixture: yields (number of the stream, Conversation or ParsedRecord).
+        encoder: encodes conversations.
+        binned: rows -> bins of similar length.
+        bad: counts what cannot be used; ``check`` is called after each.
     """
-    own = [label[: len(row)].clone() for row, label in zip(rows, labels, strict=True)]
-    for label in own:
-        label[0] = -100
-    return {
-        "input_ids": torch.tensor([[token for row in rows for token in row]]),
-        "labels": torch.cat(own)[None],
-        "position_ids": torch.cat([torch.arange(len(row)) for row in rows])[None],
-    }
+
+    def __init__(
+        self,
+        mixture: Mixture,
+        encoder: RowEncoder,
+        binned: Callable[[list[Row]], BinnedRows],
+        bad: BadRecords,
+        check: Callable[[], None],
+        seed: int,
+        window: int = WINDOW,
+    ) -> None:
+        self.mixture, self.encoder, self.binned = mixture, encoder, binned
+        self.bad, self.check, self.seed, self.size = bad, check, seed, window
+        self.rows: list[Row] = []  # of the present window
+        self.number = self.yielded = 0
+        self._start = self._state()
+
+    def __iter__(self) -> Iterator[list[Row]]:
+        rows = self.encoder.rows((one for _, one in self.mixture), self.bad, self.check)
+        while True:
+            self._start = self._state()
+            self.rows = list(islice(rows, self.size))
+            bins = self.binned(self.rows).bins
+            order = np.random.default_rng((self.seed, self.number)).permutation(len(bins))
+            while self.yielded < len(order):
+                self.yielded += 1
+                yield bins[int(order[self.yielded - 1])]
+            self.number, self.yielded = self.number + 1, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """JSON: where the streams were when the window began, and how many of its bins have been yielded."""
+        return {**self._start, "window": self.number, "given": self.yielded}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` gave; the window is drawn again."""
+        self.mixture.load_state_dict(state["mixture"])
+        self.bad.seen, self.number, self.yielded = state["seen"], state["window"], state["given"]
+
+    def _state(self) -> dict[str, Any]:
+        return {"mixture": self.mixture.state_dict(), "seen": self.bad.seen}

@@ -1,273 +1,234 @@
-"""From the setting ``data`` to rows with embeddings and targets: checked before training, watched while it runs."""
+"""The loader of a stage: records -> encode -> embed, for lists before training and for streams while it runs.
+
+Binning (:mod:`train.dialogues.bins`) and collation (:mod:`train.dialogues.collate`) follow.
+"""
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from adapters.rope_scaling import context_length
-from data.media_intake import MediaError, check_format
+from data.media.loading import MediaError, check_format
 from data.mixture import ListStream, Mixture
-from data.records import POLICIES, REJECTED, BadRecords, Located, TooManyBadRecords
+from data.records import POLICIES, BadRecords, ParsedRecord
 from nextgpt_lite.config import CoreConfig
-from train.dialogues.bins import BinnedRows
-from train.dialogues.embed import MediaTable, StepTable, open_stores
-from train.dialogues.encode import DialogueRows, Row, encode_row, mixed
-from train.dialogues.media import AT_START, IN_STEPS, FilePart, embedded
+from train.dialogues.bins import BinnedRows, StreamedBins
+from train.dialogues.embed import MediaEmbeddings, open_stores
+from train.dialogues.encode import Row, RowEncoder
+from train.dialogues.media import AT_START, IN_STEPS, MediaFile, Medium, embedded
 from train.dialogues.records import (
-    Spoken,
-    SpokenStream,
-    manifest_dialogues,
-    opened_stream,
+    Conversation,
+    ConversationStream,
+    Source,
+    manifest_conversations,
     sources_of,
-    toybox_dialogues,
+    toybox_conversations,
 )
-from train.dialogues.streamed_bins import StreamedBins
 from train.dialogues.targets import CaptionConditions, TargetLatents
-from train.recipe import RecipeError
+from train.dialogues.unreadable import UnreadableMedia
+from train.settings import RecipeError, setting
 
 EVALUATION_SEED = 700
 
 
-class Loader:
-    """The dialogues of a stage. ``settings`` are those of the task, ``config`` is its core's.
+@dataclass(frozen=True)
+class DataSettings:
+    """The settings of a stage that concern its data."""
 
-    Records that cannot be used are in ``bad``: all of them that can be found before training are, and RecipeError
-    says so where there are more than the recipe allows.
+    seed: int = setting(21, low=0)
+    dialogues: int = setting(20_000, low=1, help="of Toybox")
+    mismatched_media: float = setting(
+        0.0, low=0, high=1, alias="misdrawn", help="share of the assistant's media in Toybox's edits that do not fit"
+    )
+    held_out: int = setting(400, low=0, help="dialogues of evaluate(), of Toybox; of a manifest see its entry of data")
+    data: list[str | dict[str, Any]] | dict[str, Any] | str = setting(
+        [], help="where dialogues come from, see train.dialogues.records; none = Toybox"
+    )
+    embeddings: str = setting(AT_START, help='when media are embedded: "start", "steps", or a folder that has them')
+    bad_records: str = setting("refuse", choices=POLICIES, help="records that cannot be used: none, or up to bad_limit")
+    bad_limit: float = setting(0.01, low=0, high=1, help="share of all records")
+    noise_weight: float = setting(
+        0.0, low=0, help="of the decoders' own loss; above 0 needs whole decoders, not their text encoders alone"
+    )
+
+    def __post_init__(self) -> None:
+        if self.mismatched_media and self.noise_weight:
+            raise RecipeError("misdrawn must be 0 where noise_weight is not: mismatched media are no targets")
+
+
+class DialogueLoader:
+    """The rows of a stage, with embeddings of their media and targets of their signal tokens.
+
+    ``kinds`` are those of Toybox's dialogues, taken in turn; none = all, by their own weights.
+
+    Records that cannot be used are in ``bad``: all that can be found before training are, and RecipeError says so where
+    there are more than the recipe allows.
     """
 
     def __init__(
         self,
-        settings: dict[str, Any],
+        settings: DataSettings,
         config: CoreConfig,
         encoder: Any,
         tokenizer: PreTrainedTokenizerBase,
         decoders: dict[str, Any],
-        kinds: list[str],
+        kinds: Sequence[str],
     ) -> None:
-        if settings["bad_records"] not in POLICIES:
-            raise RecipeError(f"bad_records must be one of {', '.join(POLICIES)}, not {settings['bad_records']!r}")
-        if settings["misdrawn"] and settings["noise_weight"]:
-            raise RecipeError("misdrawn must be 0 where noise_weight is not: what was misdrawn is nothing to aim at")
-        self.settings, self.config, self.kinds = settings, config, kinds
-        self.encoder, self.tokenizer = encoder, tokenizer
-        self.sources = sources_of(settings["data"], settings["embeddings"])
-        self.bad = BadRecords(settings["bad_records"], settings["bad_limit"])
-        folders = [FilePart("", embedded=source.embeddings) for source in self.sources]
-        self.stores = open_stores(folders, encoder, config.features)
-        self.conditions = CaptionConditions(decoders, list(self.stores.values()))
-        self.latents = TargetLatents(decoders if settings["noise_weight"] else {})
-
-    def training(self) -> DialogueRows:
-        """The rows to train on, mixed by weight. RecipeError where too many records cannot be used."""
-        data = self._rows(self._spoken(held_out=False), self.bad)
-        self._check_manifests()
-        self._prepare(data, self.bad)
-        self.bad.total = self.bad.seen
-        self._check()
-        groups = [[row for row in data.rows if row.source == source.told()] for source in self.sources]
-        for source, rows in zip(self.sources, groups, strict=True):
-            if not rows:
-                raise RecipeError(f"{source.told()} in data holds no record that can be used")
-        weights = [source.weight for source in self.sources if source.weight is not None]
-        data.rows = mixed(groups, weights or None, self.settings["seed"])
-        self._order = data.rows
-        self._place = {id(row): number for number, row in enumerate(data.rows)}
-        return data
+        self.settings, self.kinds = settings, kinds
+        self.sources = sources_of(settings.data, settings.embeddings)
+        self.bad = BadRecords(settings.bad_records, settings.bad_limit)
+        longest = context_length(config.text_config)
+        self.encoder = RowEncoder(tokenizer, config.table, encoder.modalities, longest)
+        stores = open_stores((source.embeddings for source in self.sources), encoder, config.features)
+        self.embeddings = MediaEmbeddings(encoder, config.features, stores)
+        self.conditions = CaptionConditions(decoders, list(stores.values()))
+        self.latents = TargetLatents(decoders if settings.noise_weight else {})
+        later = {source.embeddings for source in self.sources} - {AT_START}
+        self.unreadable = UnreadableMedia(
+            self.bad,
+            self.embeddings,
+            self.latents,
+            self._candidates_from,
+            read_in_steps=self.streams or IN_STEPS in later or bool(later and self.latents.decoders),
+        )
+        self._order: list[Row] = []
+        self._window: StreamedBins | None = None
 
     @property
     def streams(self) -> bool:
         """Whether the dialogues are read as streams while training runs."""
-        return any(source.streamed for source in self.sources)
+        return any(source.is_stream for source in self.sources)
+
+    def training(self) -> list[Row]:
+        """The rows to train on, mixed by weight. RecipeError where too many records cannot be used."""
+        found = chain.from_iterable(self._conversations(source, False) for source in self.sources)
+        rows = list(self.encoder.rows(found, self.bad))
+        self._check_held_out()
+        rows = self.prepare(rows)
+        self.bad.total = self.bad.seen
+        self.unreadable.check()
+        groups = [[row for row in rows if row.source == source.label] for source in self.sources]
+        for source, group in zip(self.sources, groups, strict=True):
+            if not group:
+                raise RecipeError(f"{source.label} in data holds no record that can be used")
+        weights = [source.weight for source in self.sources if source.weight is not None]
+        self._order = mixed(groups, weights or None, self.settings.seed)
+        self._place = {row: number for number, row in enumerate(self._order)}
+        return self._order
 
     def stream(self, binned: Callable[[list[Row]], BinnedRows]) -> StreamedBins:
         """Bins out of all sources, mixed by weight (equal where none is stated), their media embedded in steps."""
-        chosen, lists = self.settings, []
-        for number, source in enumerate(self.sources):
-            seed = chosen["seed"] + number
-            if source.streamed and source.embeddings not in (AT_START, IN_STEPS):
-                raise RecipeError(f"{source.told()} is a stream, and embeddings are of a manifest: expected none")
-            if source.streamed:
-                lists.append(SpokenStream(opened_stream(source, seed), source))
-            elif source.toybox:
-                dialogues = self._toybox(chosen["seed"], chosen["dialogues"], chosen["misdrawn"])
-                lists.append(ListStream(dialogues, seed))
-            else:
-                lists.append(ListStream(list(manifest_dialogues(source, False, chosen["seed"])), seed))
-        self._check_manifests()
-        mixture = Mixture(lists, [source.weight or 1.0 for source in self.sources], chosen["seed"])
-        self._window = StreamedBins(mixture, self._encode_one, binned, self.bad, self._check, chosen["seed"])
+        streams = [self._stream(source, self.settings.seed + n) for n, source in enumerate(self.sources)]
+        self._check_held_out()
+        mixture = Mixture(streams, [source.weight or 1.0 for source in self.sources], self.settings.seed)
+        self._window = StreamedBins(mixture, self.encoder, binned, self.bad, self.unreadable.check, self.settings.seed)
         return self._window
 
-    def _encode_one(self, spoken: Spoken) -> tuple[Row, list[Any]]:
-        longest = context_length(self.config.text_config)
-        return encode_row(spoken, self.tokenizer, self.config.table, self.encoder.modalities, longest)
+    def held_out(self) -> list[Row]:
+        """Rows that training never saw, of every source. Media that break now are noted, and no error."""
+        found = chain.from_iterable(self._conversations(source, True) for source in self.sources)
+        return self.prepare(self.encoder.rows(found, self.bad))
 
-    def held_out(self) -> DialogueRows:
-        """Rows that training never saw, of every source. What breaks now is noted, and refused no more."""
-        data = self._rows(self._spoken(held_out=True), self.bad)
-        self._prepare(data, self.bad)
-        return data
-
-    def dialogues(self, spoken: Iterable[Spoken]) -> DialogueRows:
-        """Any dialogues as rows; data.records.BadRecord for the first that cannot be used."""
-        data = self._rows(spoken, None)
-        self._prepare(data, self.bad)
-        return data
+    def prepare(self, rows: Iterable[Row]) -> list[Row]:
+        """Compute what is computed before training: embeddings, conditions, latents. Returns the rows that can be used;
+        those with a medium that cannot be read are noted."""
+        rows = list(rows)
+        media = list(dict.fromkeys(medium for row in rows for medium in row.media))
+        broken = self.embeddings.prepare(media)
+        broken |= {medium: problem for medium in media if (problem := _wrong_format(medium))}
+        rows = self._without(broken, rows, lambda row: row.media)
+        now = [row for row in rows if not any(embedded(target) == IN_STEPS for target in _targets(row))]
+        for modality in self.conditions.decoders:
+            self.conditions.prepare(modality, [caption for row in now for caption in row.captions[modality]])
+        unreadable: dict[Medium, str] = {}
+        for modality in self.latents.decoders:
+            targets = [target for row in now for target in row.targets[modality] if embedded(target) == AT_START]
+            unreadable |= self.latents.prepare(modality, targets)
+        return self._without(unreadable, rows, _targets)
 
     def describe(self) -> list[str]:
-        """What the sources are, a line each."""
+        """The sources, a line each."""
         if self.streams:
-            return [f"{source.told()}: a stream, weight {source.weight or 1.0:g}" for source in self.sources]
+            return [f"{source.label}: a stream, weight {source.weight or 1.0:g}" for source in self.sources]
         lines = []
         for source in self.sources:
-            rows = sum(row.source == source.told() for row in self._order)
+            rows = sum(row.source == source.label for row in self._order)
             where = "generated" if source.toybox else source.path
-            lines.append(f"{source.told()}: {rows:,} dialogues ({where})")
+            lines.append(f"{source.label}: {rows:,} dialogues ({where})")
         return [*lines, *([f"{len(self.bad.found):,} records left out"] if self.bad.found else [])]
 
-    # -- while training runs ------------------------------------------------------------------------------------
-
-    def begin(self, run_dir: Path, resume: bool) -> None:
-        """Write down what was left out; a run that is resumed keeps what it had found before."""
-        path = run_dir / REJECTED
-        if resume and path.is_file():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                entry = json.loads(line)
-                self.bad.add(entry["where"], entry["reason"])
-        if os.environ.get("RANK", "0") == "0":  # the other processes only add what they find
-            path.unlink(missing_ok=True)
-            if self.bad.found:
-                self.bad.write(path)
-        self.bad.path = path
-
-    def usable(self, rows: Sequence[Row], table: Any, fits: Callable[[Row, Row], bool]) -> list[Row]:
-        """Rows whose media can be read now; in place of one that cannot comes the next that ``fits`` it.
-
-        RecipeError when the limit of bad records is passed.
-        """
-        if not self._reads_in_steps:
-            return list(rows)
-        self._forget(table)
-        return [self._usable(row, table, fits) for row in rows]
-
-    def readable(self, rows: Sequence[Row], table: Any) -> list[Row]:
-        """Those of the rows whose media can be read now; the others are noted."""
-        if not self._reads_in_steps:
-            return list(rows)
-        self._forget(table)
-        problems = {row.where: self._problem(row, table) for row in rows}
-        for where, problem in problems.items():
-            if problem:
-                self.bad.add(where, problem)
-        return [row for row in rows if not problems[row.where]]
-
-    @property
-    def _reads_in_steps(self) -> bool:
-        """Whether a medium may turn out to be broken while training runs: one that is shown, or one that is made."""
-        if self.streams:
-            return True
-        later = {source.embeddings for source in self.sources} - {AT_START}
-        return IN_STEPS in later or bool(later and self.latents.decoders)
-
-    def _usable(self, row: Row, table: Any, fits: Callable[[Row, Row], bool]) -> Row:
-        for candidate in self._from(row):
-            if candidate.where in self.bad.found or (candidate is not row and not fits(row, candidate)):
-                continue
-            problem = self._problem(candidate, table)
-            if not problem:
-                return candidate
-            self.bad.add(candidate.where, problem)
-            self._check()
-        raise RecipeError(f"no record is left that could take the place of {row.where}")
-
-    def _problem(self, row: Row, table: Any) -> str:
-        """Why a medium that the row shows or makes cannot be read; empty where all can. What is read is kept."""
-        try:
-            for number in row.media:
-                table[number]
-            for modality, made in row.made.items():
-                self.latents.targets(modality, made)
-        except MediaError as error:
-            return str(error)
-        return ""
-
-    def _forget(self, table: Any) -> None:
-        """Drop what was read for the batch before."""
-        self.latents.forget()
-        if isinstance(table, MediaTable | StepTable):
-            table.forget()
-
-    def _from(self, row: Row) -> Iterator[Row]:
+    def _candidates_from(self, row: Row) -> Iterator[Row]:
         """The row and all that follow it, round to its beginning; of a stream, those of its window."""
-        if self.streams:
+        if self._window is not None:
             return chain([row], self._window.rows)
-        start = self._place[id(row)]
+        start = self._place[row]
         return chain(self._order[start:], self._order[:start])
 
-    # -- before ---------------------------------------------------------------------------------------------------
-
-    def _spoken(self, held_out: bool) -> Iterator[Spoken | Located]:
+    def _conversations(self, source: Source, held_out: bool) -> Iterator[Conversation | ParsedRecord]:
         chosen = self.settings
-        for source in self.sources:
-            if source.toybox:
-                seed, count = (EVALUATION_SEED, "held_out") if held_out else (chosen["seed"], "dialogues")
-                yield from self._toybox(seed, chosen[count], 0.0 if held_out else chosen["misdrawn"])
-            else:
-                yield from manifest_dialogues(source, held_out, chosen["seed"])
+        if not source.toybox:
+            return manifest_conversations(source, held_out, chosen.seed)
+        seed, count, mismatched = chosen.seed, chosen.dialogues, chosen.mismatched_media
+        if held_out:
+            seed, count, mismatched = EVALUATION_SEED, chosen.held_out, 0.0
+        return toybox_conversations(seed, count, self.kinds, self.encoder.modalities, mismatched)
 
-    def _toybox(self, seed: int, count: int, misdrawn: float) -> list[Spoken]:
-        return list(toybox_dialogues(seed, count, self.kinds, self.encoder.modalities, misdrawn))
+    def _stream(self, source: Source, seed: int) -> Any:
+        if not source.is_stream:
+            return ListStream(list(self._conversations(source, False)), seed)
+        if source.embeddings not in (AT_START, IN_STEPS):
+            raise RecipeError(f"{source.label} is a stream, and embeddings are of a manifest: expected none")
+        return ConversationStream(source, seed)
 
-    def _check_manifests(self) -> None:
+    def _check_held_out(self) -> None:
         """What evaluate() will read must be sound too, and known to be so before training."""
-        spoken = chain.from_iterable(
-            manifest_dialogues(source, True, self.settings["seed"]) for source in self.sources if not source.toybox
-        )
-        self._rows(spoken, self.bad)
+        found = (self._conversations(source, True) for source in self.sources if not source.toybox)
+        for _ in self.encoder.rows(chain.from_iterable(found), self.bad):
+            pass
 
-    def _rows(self, spoken: Iterable[Spoken | Located], bad: BadRecords | None) -> DialogueRows:
-        return DialogueRows(
-            spoken,
-            self.tokenizer,
-            self.config.table,
-            modalities=self.encoder.modalities,
-            bad=bad,
-            longest=context_length(self.config.text_config),
-        )
+    def _without(
+        self, broken: dict[Medium, str], rows: list[Row], media: Callable[[Row], Iterable[Medium]]
+    ) -> list[Row]:
+        """The rows without those that have one of the ``broken`` media, which are noted."""
+        for row in rows if broken else ():
+            if reason := next((broken[medium] for medium in media(row) if medium in broken), ""):
+                self.bad.add(row.where, reason)
+        return [row for row in rows if row.where not in self.bad.found]
 
-    def _prepare(self, data: DialogueRows, bad: BadRecords) -> None:
-        """Embeddings and targets of rows; rows whose media turn out to be broken are left out."""
-        table = MediaTable(self.encoder, data.parts, self.config.features)
-        broken = dict(table.broken)
-        for number, part in enumerate(data.parts):
-            if embedded(part) == IN_STEPS and isinstance(part, FilePart) and part.content is None:
-                try:
-                    check_format(part.path)
-                except MediaError as error:
-                    broken[number] = str(error)
-        data.without(broken, bad)
-        data.embeddings = table.made if len(table.place) == len(data.parts) else table
-        kept = [row for row in data.rows if row.embedded != IN_STEPS]
-        self.conditions.add({m: [c for row in kept for c in row.captions[m]] for m in self.conditions.decoders})
-        made = {
-            m: [part for row in kept for part in row.made[m] if embedded(part) == AT_START] for m in self.latents.known
-        }
-        unreadable = self.latents.add(made)
-        for row in data.rows:
-            found = [part for parts in row.made.values() for part in parts if part in unreadable]
-            if found:
-                bad.add(row.where, unreadable[found[0]])
-        data.rows = [row for row in data.rows if row.where not in bad.found]
 
-    def _check(self) -> None:
+def _targets(row: Row) -> list[Medium]:
+    return [target for targets in row.targets.values() for target in targets]
+
+
+def _wrong_format(medium: Medium) -> str:
+    """Why a file that is embedded in steps cannot be read, as far as its beginning tells; empty where it can."""
+    if isinstance(medium, MediaFile) and medium.embedded == IN_STEPS and medium.content is None:
         try:
-            self.bad.check()
-        except TooManyBadRecords as error:
-            raise RecipeError(str(error)) from error
+            check_format(medium.path)
+        except MediaError as error:
+            return str(error)
+    return ""
+
+
+def mixed(groups: Sequence[Sequence[Any]], weights: Sequence[float] | None, seed: int) -> list[Any]:
+    """Rows of several sources: all of them once, or by ``weights`` as many as it takes to have every row once at least.
+
+    By weight w of W a source gives its share w / W of the rows, each of them equally often or once more than another,
+    which of them by ``seed``.
+    """
+    if weights is None:
+        return [row for group in groups for row in group]
+    shares = [weight / sum(weights) for weight in weights]
+    total = max(len(group) / share for group, share in zip(groups, shares, strict=True))
+    rows = []
+    for number, (group, share) in enumerate(zip(groups, shares, strict=True)):
+        times, rest = divmod(round(total * share), len(group))
+        order = np.random.default_rng((seed, number)).permutation(len(group))[:rest]
+        rows += [*list(group) * times, *(group[index] for index in order)]
+    return rows

@@ -1,31 +1,29 @@
-"""Media of dialogues by reference: scenes of Toybox, files of a manifest, media of a stream; read when needed."""
+"""References to the media of conversations: scenes of Toybox, files of a manifest, media of a stream."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from data.decoding_pool import decode_in_pool
-from data.media_intake import MediaError, load_bytes, load_medium
+from data.media.decoding_pool import decode_in_pool
+from data.media.loading import MediaError, load_bytes, load_medium
 from data.modalities import MODALITIES
-from data.toybox import render
-from data.toybox.dialogues.stream import MediaPart
-from data.toybox.out_of_distribution.kinds import outsider
+from data.toybox import MediaPart, render_medium
 
 #: When media of a manifest are embedded: before training (and kept), or in each step. Else a folder of embeddings.
 AT_START, IN_STEPS = "start", "steps"
 
 
 @dataclass(frozen=True)
-class FilePart:
+class MediaFile:
     """A medium in a file of a manifest, or in a stream, which brings its ``content``.
 
-    ``root`` is the manifest's folder. Without a ``path`` there is a ``caption`` alone: the assistant makes a medium
-    that nobody has. ``embedded`` says when: AT_START, IN_STEPS, or a folder that ``nextgpt-lite embed`` wrote.
+    ``root`` is the manifest's folder. Without a ``path`` there is a ``caption`` alone: the assistant is to make a
+    medium of which there is no file. ``embedded`` says when: AT_START, IN_STEPS, or before, into that folder by
+    ``nextgpt-lite embed``.
     """
 
     modality: str
@@ -41,44 +39,38 @@ class FilePart:
         return Path(self.path).relative_to(self.root).as_posix() if self.root else self.path
 
 
-Part = MediaPart | FilePart
+Medium = MediaPart | MediaFile
 
 
-def is_there(part: Part) -> bool:
+def has_content(medium: Medium) -> bool:
     """Whether there is a medium, not a caption alone."""
-    return isinstance(part, MediaPart) or bool(part.path)
+    return isinstance(medium, MediaPart) or bool(medium.path)
 
 
-def embedded(part: Part) -> str:
-    """When a part is embedded; scenes of Toybox always before training."""
-    return part.embedded if isinstance(part, FilePart) else AT_START
+def embedded(medium: Medium) -> str:
+    """When a medium is embedded; scenes of Toybox always before training."""
+    return medium.embedded if isinstance(medium, MediaFile) else AT_START
 
 
-def read_part(part: Part) -> tuple[np.ndarray, float | None]:
-    """Array and rate of a medium: a render of its scene, something from outside the world, or its file.
+def read_medium(medium: Medium) -> tuple[np.ndarray, float | None]:
+    """Array and rate of a medium: a render of its scene, or its file.
 
-    Raises data.media_intake.MediaError for a file that cannot be taken in or holds another modality.
+    Raises data.media.loading.MediaError for a file that cannot be read or holds another modality.
     """
-    if isinstance(part, MediaPart):
-        array = render(part.scene, part.modality) if part.scene is not None else _from_outside(part)
-        return array, MODALITIES[part.modality].rate
-    if part.content is None:
-        medium = load_medium(part.path, decode=decode_in_pool)
+    if isinstance(medium, MediaPart):
+        return render_medium(medium), MODALITIES[medium.modality].rate
+    if medium.content is None:
+        found = load_medium(medium.path, decode=decode_in_pool)
     else:
-        medium = load_bytes(part.path, part.content, decode=decode_in_pool)
-    if medium.modality != part.modality:
-        raise MediaError(f"{part.name!r} is listed as {part.modality}, but it holds {medium.modality}")
-    return medium.array, medium.rate
+        found = load_bytes(medium.path, medium.content, decode=decode_in_pool)
+    if found.modality != medium.modality:
+        raise MediaError(f"{medium.name!r} is listed as {medium.modality}, but it holds {found.modality}")
+    return found.array, found.rate
 
 
-def fingerprint(part: Part) -> str:
-    """What tells a medium from any other, and a file from what it was before it was changed."""
-    if isinstance(part, MediaPart) or not part.path:
-        return repr(part)
-    status = os.stat(part.path)
-    return f"{part.modality} {part.path} {status.st_size} {status.st_mtime_ns}"
-
-
-def _from_outside(part: MediaPart) -> Any:
-    assert part.outsider is not None
-    return outsider(part.modality, *part.outsider)
+def fingerprint(medium: Medium) -> str:
+    """A text that differs between media, and for a file that has been changed since."""
+    if isinstance(medium, MediaPart) or not medium.path:
+        return repr(medium)
+    status = os.stat(medium.path)
+    return f"{medium.modality} {medium.path} {status.st_size} {status.st_mtime_ns}"

@@ -1,4 +1,4 @@
-"""The setting ``data`` of a stage: which dialogues it learns from, and how they are mixed.
+"""Records, the first step of a stage's data: the setting ``data`` says where conversations come from and how they mix.
 
     data:
       - {path: llava/manifest.jsonl, weight: 2.0, held_out: 0.02}
@@ -7,8 +7,8 @@
       - {shards: "cc3m/*.tar", weight: 4.0, held_out: cc3m/held_out/manifest.jsonl}
       - {dataset: some/folder, columns: {image: picture, caption: text}, weight: 1.0}
 
-Nothing, the default, is Toybox alone; a path alone is a manifest. Where archives or data sets of Hugging Face are among
-them, all are read as streams.
+Without it Toybox is the only source; a path alone is a manifest. Where archives or Hugging Face datasets are among the
+sources, all of them are read as streams.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from glob import glob
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,24 +26,24 @@ import numpy as np
 from data.manifest import FormatError, Record
 from data.mixture import RecordStream
 from data.modalities import MODALITIES
-from data.records import Located, scan_manifest
+from data.records import ParsedRecord, scan_manifest
 from data.shards import Shards
-from data.toybox.dialogues.stream import Dialogue, MediaPart, dialogue, misdrawn
-from train.dialogues.media import AT_START, FilePart
-from train.recipe import RecipeError, nearest
+from data.toybox import Dialogue, MediaPart, dialogue, mismatched_media
+from train.dialogues.media import AT_START, MediaFile
+from train.settings import RecipeError, read_settings, setting
 
 TOYBOX = "toybox"
-#: So many dialogues of Toybox are drawn for each that can be used, before it is said that there are none.
-MOST_SKIPPED = 50
-#: Share of a manifest that is kept for evaluate() where an entry does not say.
+#: How many of Toybox's dialogues are drawn for each usable one before it is an error that there are none.
+MAX_SKIPPED = 50
+#: Share of a manifest that is kept for evaluate() where its entry does not say.
 HELD_OUT_SHARE = 0.05
 
 
-class Spoken(NamedTuple):
-    """A dialogue ready to be encoded: messages whose media parts carry their reference as ``part``.
+class Conversation(NamedTuple):
+    """Messages whose media parts carry a reference to their medium as ``part``.
 
-    ``kind`` is what its figures are counted under, ``where`` names its place, ``source`` its entry of ``data``;
-    ``instruction`` tells joint training which of its groups it belongs to, None = by whether it holds media.
+    Its figures are counted under ``kind``; ``where`` names its place, ``source`` its entry of ``data``;
+    ``instruction`` is its group in joint training, None = by whether it holds media.
     """
 
     messages: list[dict[str, Any]]
@@ -57,157 +57,168 @@ class Spoken(NamedTuple):
 class Source:
     """One entry of ``data``. Every field is a key of it."""
 
-    toybox: bool = False
-    path: str = ""  #: of a manifest
-    shards: str = ""  #: of tar archives, with * for many, see data.shards
-    dataset: str = ""  #: of Hugging Face datasets, see data.hub_datasets
-    split: str = "train"  #: of the dataset
-    columns: dict[str, str] | None = None  #: of the dataset
-    task: str = "tell"  #: what captions of shards and datasets are for: to "tell" of the media, or to "make" them
-    weight: float | None = None  #: share of the training rows relative to the others; none anywhere = all rows once
-    name: str = ""  #: what its figures are called; default: the manifest's folder
-    held_out: str | float | None = None  #: for evaluate(): a manifest, or a share of this one
-    instruction: bool | None = None  #: for joint training: instructions (true) or captions (false)
-    embeddings: str = AT_START  #: media are embedded at the "start", in "steps", or were already, into this folder
+    toybox: bool = setting(False, help="dialogues of Toybox")
+    path: str = setting("", help="of a manifest")
+    shards: str = setting("", help="tar archives, with * for many, see data.shards")
+    dataset: str = setting("", help="a Hugging Face dataset, see data.hub_datasets")
+    split: str = setting("train", help="of the dataset")
+    columns: dict[str, str] | None = setting(None, help="of the dataset")
+    task: str = setting(
+        "tell", help="what captions of archives and datasets are for: to tell of media, or to make them"
+    )
+    weight: float | None = setting(None, above=0, help="share of the training rows; no weights = all rows once")
+    name: str = setting("", help="what its figures are called; default: the manifest's folder")
+    held_out: str | float | None = setting(None, low=0, below=1, help="for evaluate(): a manifest, or a share of this")
+    instruction: bool | None = setting(None, help="for joint training: instructions (true) or captions (false)")
+    embeddings: str = setting(AT_START, help="media are embedded at the start, in steps, or are in this folder")
 
     def __post_init__(self) -> None:
         if sum(map(bool, (self.toybox, self.path, self.shards, self.dataset))) != 1:
-            raise RecipeError(f"an entry of data has one of toybox, path, shards and dataset, not {self.told()}")
-        if self.streamed and isinstance(self.held_out, int | float):
-            raise RecipeError(f"held_out of {self.told()}, which is a stream, must be a manifest, not {self.held_out}")
-        if self.weight is not None and not (isinstance(self.weight, int | float) and self.weight > 0):
-            raise RecipeError(f"the weight of {self.told()} must be above 0, not {self.weight!r}")
-        if isinstance(self.held_out, int | float) and not 0 <= self.held_out < 1:
-            raise RecipeError(f"held_out of {self.told()} must be a manifest or a share below 1, not {self.held_out}")
+            raise RecipeError(f"an entry has one of toybox, path, shards and dataset, not {self.label or 'none'}")
+        if self.is_stream and isinstance(self.held_out, float):
+            raise RecipeError(f"held_out of {self.label}, which is a stream, must be a manifest, not {self.held_out}")
 
-    def told(self) -> str:
-        """The entry in a few words."""
+    @property
+    def label(self) -> str:
+        """A short name of the entry."""
         if self.toybox:
             return TOYBOX
         path = Path(self.path or self.shards or self.dataset)
         return self.name or (path.name if self.dataset else path.parent.name or path.stem)
 
     @property
-    def streamed(self) -> bool:
-        """Whether it is read as a stream in any case."""
+    def is_stream(self) -> bool:
+        """Whether it can be read as a stream only."""
         return bool(self.shards or self.dataset)
 
 
-def sources_of(setting: Any, embeddings: str) -> list[Source]:
-    """The entries of the setting ``data``; ``embeddings`` is for manifests that do not say. RecipeError names it."""
-    listed = (setting if isinstance(setting, list) else [setting]) if setting else [{"toybox": True}]
-    found = [_source({"path": entry} if isinstance(entry, str) else entry, embeddings) for entry in listed]
-    weighted = [source for source in found if source.weight is not None]
-    if weighted and len(weighted) < len(found):
+def sources_of(data: Any, embeddings: str) -> list[Source]:
+    """The entries of the setting ``data``; ``embeddings`` is for manifests that do not say."""
+    listed = (data if isinstance(data, list) else [data]) if data else [{"toybox": True}]
+    entries = [{"path": entry} if isinstance(entry, str) else entry for entry in listed]
+    found = []
+    for number, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            raise RecipeError(f"data[{number}] must be a path or a mapping, not {entry!r}")
+        default = {"embeddings": embeddings} if entry.get("path") else {}
+        found.append(read_settings(Source, default | entry, f"data[{number}]"))
+    if len({source.weight is None for source in found}) > 1:
         raise RecipeError("either every entry of data has a weight, or none has")
-    names = [source.told() for source in found]
-    if len(set(names)) < len(names):
-        raise RecipeError(f"data has two entries called {max(names, key=names.count)!r}: give each a name of its own")
+    labels = [source.label for source in found]
+    if len(set(labels)) < len(labels):
+        raise RecipeError(f"data has two entries called {max(labels, key=labels.count)!r}: give each a name of its own")
     return found
 
 
-def _source(entry: Any, embeddings: str) -> Source:
-    known = {field.name for field in fields(Source)}
-    if not isinstance(entry, dict):
-        raise RecipeError(f"an entry of data is a path or a mapping, not {entry!r}")
-    for key in entry:
-        if key not in known:
-            raise RecipeError(f"data: unknown key {key!r}{nearest(key, sorted(known))}")
-    values: dict[str, Any] = ({"embeddings": embeddings} if entry.get("path") else {}) | entry
-    return Source(**values)
-
-
 # ---------------------------------------------------------------------------------------------------------------------
-# Dialogues of a source
+# Conversations of a source
 
 
-def toybox_dialogues(
-    seed: int, count: int, kinds: list[str], modalities: Sequence[str] = tuple(MODALITIES), misdrawn_share: float = 0.0
-) -> Iterator[Spoken]:
+def toybox_conversations(
+    seed: int,
+    count: int,
+    kinds: Sequence[str],
+    modalities: Sequence[str] = tuple(MODALITIES),
+    mismatched_share: float = 0.0,
+) -> Iterator[Conversation]:
     """Dialogues of Toybox; ``kinds`` are taken in turn, none = all, by their own weights.
 
     Those that show a medium of none of ``modalities`` are left out. RecipeError where hardly any is left.
-    ``misdrawn_share``: see :func:`data.toybox.dialogues.stream.misdrawn`.
+    ``mismatched_share``: see :func:`data.toybox.mismatched_media`.
     """
     found = 0
     for index in itertools.count():
         if found == count:
             return
         kind = kinds[found % len(kinds)] if kinds else None
-        told = misdrawn(dialogue(seed, index, kind=kind), misdrawn_share, np.random.default_rng((seed, index, 0xE44)))
-        if _shown(told) <= set(modalities):
+        rng = np.random.default_rng((seed, index, 0xE44))
+        drawn = mismatched_media(dialogue(seed, index, kind=kind), mismatched_share, rng)
+        if _input_modalities(drawn) <= set(modalities):
             found += 1
-            yield Spoken(messages_of(told), told.kind, f"{TOYBOX} {seed}, dialogue {index}", TOYBOX)
-        elif index > MOST_SKIPPED * (count + 1):
+            yield Conversation(messages_of(drawn), drawn.kind, f"{TOYBOX} {seed}, dialogue {index}", TOYBOX)
+        elif index > MAX_SKIPPED * (count + 1):
             known = ", ".join(modalities)
             raise RecipeError(f"too few dialogues of kind {kind or 'any'} have media that the encoder reads: {known}")
 
 
-def _shown(told: Dialogue) -> set[str]:
-    """Modalities of what comes in: a user shows it, or the assistant has made it and sees it in the next turn."""
-    return {part.modality for turn in told.turns[:-1] for part in turn.parts if isinstance(part, MediaPart)}
+def _input_modalities(drawn: Dialogue) -> set[str]:
+    """Modalities that the encoder reads: a user shows them, or the assistant sees what it made in the turn before."""
+    return {part.modality for turn in drawn.turns[:-1] for part in turn.parts if isinstance(part, MediaPart)}
 
 
-def manifest_dialogues(source: Source, held_out: bool, seed: int) -> Iterator[Spoken | Located]:
-    """Dialogues of a manifest, and the places of its records that cannot be used. RecipeError where there is none."""
-    path = Path(source.path)
-    apart = source.held_out
-    if source.streamed:  # of a stream, only what is held out is a manifest
-        if not apart:
+def messages_of(drawn: Dialogue) -> list[dict[str, Any]]:
+    """A dialogue of Toybox as messages whose media parts carry their MediaPart (``part``) in place of an array."""
+    return [
+        {
+            "role": turn.role,
+            "content": [
+                {"type": part.modality, "part": part, "embedding": part}
+                if isinstance(part, MediaPart)
+                else {"type": "text", "text": part}
+                for part in turn.parts
+            ],
+        }
+        for turn in drawn.turns
+    ]
+
+
+def manifest_conversations(source: Source, held_out: bool, seed: int) -> Iterator[Conversation | ParsedRecord]:
+    """Conversations of a manifest, and the places of its records that cannot be used. RecipeError where none is found.
+
+    Of a stream only what is held out is a manifest.
+    """
+    own = source.held_out
+    if source.is_stream:
+        if own is None:
             return
-        source = replace(source, shards="", dataset="", path=str(apart), name=source.told())
-        yield from (_dialogue(located, source) for located in _scanned(Path(source.path)))
-        return
-    if isinstance(apart, str):
-        found = list(_scanned(Path(apart) if held_out else path))
+        source = replace(source, shards="", dataset="", path=str(own), name=source.label)
+        found = _scan(source.path)
+    elif isinstance(own, str):
+        found = _scan(own if held_out else source.path)
     else:
-        found = list(_scanned(path))
-        chosen = _held_out(len(found), HELD_OUT_SHARE if apart is None else float(apart), seed)
-        found = [located for number, located in enumerate(found) if (number in chosen) == held_out]
+        found = _scan(source.path)
+        kept = _held_out(len(found), HELD_OUT_SHARE if own is None else own, seed)
+        found = [located for number, located in enumerate(found) if (number in kept) == held_out]
     for located in found:
-        yield _dialogue(located, source)
+        yield conversation_of(located, source)
 
 
-def _dialogue(located: Located, source: Source) -> Spoken | Located:
-    return located if located.record is None else spoken_of(located.record, located.where, source)
+class ConversationStream:
+    """The archives or the dataset of a source as a stream of conversations. RecipeError where it cannot be opened."""
 
+    def __init__(self, source: Source, seed: int) -> None:
+        self.source = source
+        try:
+            self.records = _open_records(source, seed)
+        except FormatError as error:
+            raise RecipeError(str(error)) from error
 
-def opened_stream(source: Source, seed: int) -> RecordStream:
-    """The archives or the data set of a source. RecipeError where it cannot be opened."""
-    try:
-        if source.dataset:
-            from data.hub_datasets import DatasetRecords  # takes a second to import
-
-            options = {"columns": source.columns, "seed": seed, "task": source.task}
-            return DatasetRecords.open(source.dataset, split=source.split, **options)
-        paths = [Path(path) for path in sorted(glob(source.shards))]
-        if not paths:
-            raise RecipeError(f"there is no archive {source.shards}")
-        return Shards(paths, seed=seed, task=source.task)
-    except FormatError as error:
-        raise RecipeError(str(error)) from error
-
-
-class SpokenStream:
-    """A stream of records as one of dialogues."""
-
-    def __init__(self, stream: RecordStream, source: Source) -> None:
-        self.stream, self.source = stream, source
-
-    def __iter__(self) -> Iterator[Spoken | Located]:
-        for located in self.stream:
-            yield _dialogue(located, self.source)
+    def __iter__(self) -> Iterator[Conversation | ParsedRecord]:
+        for located in self.records:
+            yield conversation_of(located, self.source)
 
     def state_dict(self) -> dict[str, Any]:
-        return self.stream.state_dict()
+        return self.records.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.stream.load_state_dict(state)
+        self.records.load_state_dict(state)
 
 
-def _scanned(path: Path) -> Iterator[Located]:
+def _open_records(source: Source, seed: int) -> RecordStream:
+    if source.dataset:
+        from data.hub_datasets import DatasetRecords  # takes a second to import
+
+        options = {"columns": source.columns, "seed": seed, "task": source.task}
+        return DatasetRecords.open(source.dataset, split=source.split, **options)
+    paths = [Path(path) for path in sorted(glob(source.shards))]
+    if not paths:
+        raise RecipeError(f"there is no archive {source.shards}")
+    return Shards(paths, seed=seed, task=source.task)
+
+
+def _scan(path: str) -> list[ParsedRecord]:
     try:
-        yield from scan_manifest(path)
+        return list(scan_manifest(path))
     except FormatError as error:
         raise RecipeError(str(error)) from error
 
@@ -218,33 +229,25 @@ def _held_out(count: int, share: float, seed: int) -> set[int]:
     return set(np.random.default_rng((seed, count)).permutation(count)[:wanted].tolist())
 
 
-def spoken_of(record: Record, where: str, source: Source) -> Spoken:
-    """A record of a manifest, or of a stream, as a dialogue."""
+def conversation_of(located: ParsedRecord, source: Source) -> Conversation | ParsedRecord:
+    """A record of a manifest or of a stream as a conversation; what holds no record stays as it is."""
+    if located.record is None:
+        return located
     root = str(Path(source.path).parent) if source.path else ""
-    messages = [
-        {"role": message["role"], "content": [_content(part, root, source.embeddings) for part in message["content"]]}
+    messages = _with_references(located.record, root, source.embeddings)
+    return Conversation(messages, source.label, located.where, source.label, source.instruction)
+
+
+def _with_references(record: Record, root: str, embedded: str) -> list[dict[str, Any]]:
+    return [
+        {"role": message["role"], "content": [_reference(part, root, embedded) for part in message["content"]]}
         for message in record["messages"]
     ]
-    return Spoken(messages, source.told(), where, source.told(), source.instruction)
 
 
-def _content(part: dict[str, Any], root: str, embedded: str) -> dict[str, Any]:
+def _reference(part: dict[str, Any], root: str, embedded: str) -> dict[str, Any]:
     if part["type"] == "text":
         return part
     path, content = part.get("path", ""), part.get("content")
-    reference = FilePart(part["type"], path, part.get("caption", ""), "" if content else root, embedded, content)
-    return {"type": part["type"], "part": reference, "embedding": reference if path else None}
-
-
-def messages_of(spoken: Any) -> list[dict[str, Any]]:
-    """A dialogue of Toybox as messages whose media parts carry their MediaPart (``part``) in place of an array."""
-    messages = []
-    for turn in spoken.turns:
-        content: list[dict[str, Any]] = []
-        for part in turn.parts:
-            if isinstance(part, MediaPart):
-                content.append({"type": part.modality, "part": part, "embedding": part})
-            else:
-                content.append({"type": "text", "text": part})
-        messages.append({"role": turn.role, "content": content})
-    return messages
+    file = MediaFile(part["type"], path, part.get("caption", ""), "" if content else root, embedded, content)
+    return {"type": part["type"], "part": file, "embedding": file if path else None}

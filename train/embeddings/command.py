@@ -36,10 +36,10 @@ def run(arguments: argparse.Namespace) -> int:
     said = core_settings(model)
     features = arguments.features or said["input_features"]
     size = said["image_size"] if arguments.image_size is None else arguments.image_size
-    from train.embeddings.job import Making, embed_manifest  # torch and the encoder take seconds to import
+    from train.embeddings.job import EmbeddingJob, embed_manifest  # torch and the encoder take seconds to import
 
-    making = Making(model, features, size, arguments.batch, arguments.per_shard, arguments.captions)
-    done = embed_manifest(arguments.manifest, arguments.out, making, arguments.processes)
+    job = EmbeddingJob(model, features, size, arguments.batch, arguments.per_shard, arguments.captions)
+    done = embed_manifest(arguments.manifest, arguments.out, job, arguments.processes)
     problems = [f"{located.where}: {located.problem}" for located in done["bad"]] + list(done["broken"].values())
     for problem in problems[:NAMED]:
         print(f"left out: {problem}", file=sys.stderr)

@@ -17,11 +17,13 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+import encoders
 from data.atomic import hash_file
 from data.manifest import media_parts
 from data.media.loading import MediaError
 from data.modalities import MODALITIES
 from data.records import ParsedRecord, scan_manifest
+from encoders import Encoder
 from train.dialogues.embed import encode_media
 from train.dialogues.media import MediaFile, read_medium
 from train.dialogues.targets import CAPTION_BATCH
@@ -216,11 +218,9 @@ def _made(shards: list[Shard], job: EmbeddingJob, processes: int) -> Iterator[in
 
 
 @cache
-def load_encoder(job: EmbeddingJob) -> Any:
+def load_encoder(job: EmbeddingJob) -> Encoder:
     """The encoder of a model folder, once a process."""
-    from encoders.media_encoder import MediaEncoder
-
-    encoder = MediaEncoder.from_pretrained(job.model / "encoder").eval()
+    encoder = encoders.load_encoder(job.model / "encoder")
     if job.image_size:
         encoder.set_image_size(job.image_size)
     return encoder.to("cuda" if torch.cuda.is_available() else "cpu")

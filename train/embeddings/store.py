@@ -69,7 +69,7 @@ class EmbeddingStore:
         return True
 
     def problem(self, part: Any) -> str:
-        """Why there is no embedding of a medium (train.dialogues.media.FilePart); empty where there is one."""
+        """Why there is no embedding of a medium (train.dialogues.media.MediaFile); empty where there is one."""
         place = self._media.get(part.name)
         if part.name in self._broken:
             return self._broken[part.name]

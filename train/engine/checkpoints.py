@@ -134,11 +134,12 @@ def check_recipe(folder: Path, recipe: Recipe, processes: int) -> None:
 
 
 def _comparable(values: dict[str, Any], processes: int) -> dict[str, Any]:
-    """Keys of a recipe that must agree, mappings one key a value; ``accumulate`` counts all processes."""
+    """Keys of a recipe that must agree, mappings one key a value; accumulated batches count over all processes."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):
             flat |= {f"{key}.{inner}": own for inner, own in value.items()}
         elif key not in FREE_KEYS:
             flat[key] = value
-    return flat | {"accumulate x processes": flat.pop("accumulate") * processes}
+    batches = flat.pop("accumulate", None) or flat.pop("gradient_accumulation_steps")  # the former is the older name
+    return flat | {"gradient_accumulation_steps x processes": batches * processes}

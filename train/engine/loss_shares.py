@@ -39,7 +39,7 @@ def shares(task: Task, batch: dict[str, Any], totals: Mapping[str, float], proce
 
 
 class PartMeans:
-    """Means of the parts of the loss over the steps since they were last told."""
+    """Means of the parts of the loss over the steps since the last call of :meth:`means`."""
 
     def __init__(self) -> None:
         self.sums: dict[str, float] = {}
@@ -50,7 +50,7 @@ class PartMeans:
             share = scale.get(name, scale.get(ALL, otherwise))
             self.sums[name] = self.sums.get(name, 0.0) + float(value.detach()) * share
 
-    def tell(self, steps: int) -> dict[str, float]:
+    def means(self, steps: int) -> dict[str, float]:
         """Means over ``steps`` steps and all processes; starts anew. Every process must call it."""
         means = {name: round(total / steps, 5) for name, total in mean_over_processes(self.sums).items()}
         self.sums = {}

@@ -20,14 +20,14 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from train.engine.processes import sum_over_processes
 
 
-def is_asked_for(engine: str) -> bool:
-    """Whether ``accelerate launch`` was told to use "FSDP" or "DEEPSPEED"."""
+def is_requested(engine: str) -> bool:
+    """Whether ``accelerate launch`` is to use "FSDP" or "DEEPSPEED"."""
     return os.environ.get(f"ACCELERATE_USE_{engine}", "").lower() == "true"
 
 
 def shard_on_cpu(accelerator: Accelerator) -> None:
     """Have ``accelerate`` shard where the processes have CPUs alone: FSDP2 can, accelerate asks for a GPU."""
-    if is_asked_for("FSDP") and accelerator.distributed_type == DistributedType.MULTI_CPU:
+    if is_requested("FSDP") and accelerator.distributed_type == DistributedType.MULTI_CPU:
         plugin = FullyShardedDataParallelPlugin()  # reads what the launcher said
         if accelerator.mixed_precision != "no":
             plugin.set_mixed_precision(accelerator.mixed_precision)

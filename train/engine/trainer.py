@@ -25,25 +25,21 @@ from train.engine.processes import sum_over_processes
 from train.engine.progress import Meter, ThroughputBar, peak_memory_gib
 from train.engine.resumable import ResumableTrainer
 from train.engine.sampling import StepSampler
-from train.engine.sharding import (
-    is_asked_for,
-    shard_on_cpu,
-    with_all_reduced,
-)
+from train.engine.sharding import is_requested, shard_on_cpu, with_all_reduced
 from train.engine.streams import ResumableStream
 from train.recipe import NonFiniteLossError, Recipe, RecipeError
-from train.task import Task, moving_only, trainable_groups
+from train.task import Task, train_only, trainable_groups
 
 
 class TaskTrainer(ResumableTrainer):
-    """Trains ``task.model`` with one learning rate a part; checkpoints are written aside and renamed."""
+    """Trains ``task.model`` with one learning rate a part; checkpoints are written atomically."""
 
     def __init__(self, task: Task, recipe: Recipe, run_dir: Path) -> None:
         self.task, self.recipe, self.run_dir = task, recipe, run_dir
         self.meter, self.part_means = Meter(), PartMeans()
         self.groups = with_faster_b(trainable_groups(task, recipe), task.model, recipe.lora_b_ratio)
         arguments = _training_arguments(recipe, run_dir)
-        _check_fit(task, recipe, arguments.world_size)
+        _check_compatible(task, recipe, arguments.world_size)
         self.stream = _stream(task, recipe, arguments.world_size)
         # A stream that knows where it is goes on from there; of others, the batches already seen are skipped.
         arguments.ignore_data_skip = self.stream is not None and self.stream.keeps_state
@@ -70,7 +66,7 @@ class TaskTrainer(ResumableTrainer):
         self.is_fsdp_enabled = getattr(self.accelerator.state, "fsdp_plugin", None) is not None
 
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
-        """AdamW over the task's groups: Trainer must not guess at any. Fused, it updates in one pass."""
+        """AdamW over the task's groups, which Trainer does not know. Fused, it updates in one pass."""
         if self.optimizer is None:
             self.optimizer = torch.optim.AdamW(self.groups, betas=self.recipe.betas, fused=True)
         return self.optimizer
@@ -81,9 +77,9 @@ class TaskTrainer(ResumableTrainer):
         dataset = self.task.dataset
         if self.stream is not None or not isinstance(dataset, Sized):
             return None
-        step = self.recipe.batch_size * self.recipe.accumulate * self.args.world_size
+        step = self.recipe.batch_size * self.recipe.gradient_accumulation_steps * self.args.world_size
         sampler = StepSampler(len(dataset), step, self.recipe.seed, self.task.sample_groups())
-        # A loader that skips batches does not tell its sampler the epoch where there are several processes.
+        # A loader that skips batches does not set the epoch of its sampler where there are several processes.
         sampler.set_epoch(self._steps_done // (len(sampler) // step))
         return sampler
 
@@ -110,7 +106,7 @@ class TaskTrainer(ResumableTrainer):
         return (loss, outputs) if return_outputs else loss
 
     def training_step(self, model, inputs, num_items_in_batch=None):
-        with moving_only(self.task, self.task.moved_by(inputs)):
+        with train_only(self.task, self.task.trainable_parts(inputs)):
             loss = super().training_step(model, inputs, num_items_in_batch)
         if self.ema is not None and self.accelerator.sync_gradients:
             # Called before the optimiser step: the average lags one step, which does not matter to it.
@@ -118,7 +114,7 @@ class TaskTrainer(ResumableTrainer):
         return loss
 
     def _stop_unless_finite(self, loss: torch.Tensor, inputs: dict[str, Any]) -> None:
-        """Stop all processes when the loss of one is NaN or infinite; it writes its batch aside."""
+        """Stop all processes when the loss of one is NaN or infinite; that one saves its batch."""
         finite = math.isfinite(float(loss.detach()))
         [failed] = sum_over_processes([float(not finite)], loss.device)
         if not failed:
@@ -138,7 +134,7 @@ class TaskTrainer(ResumableTrainer):
         """Adds the parts of the loss, samples and tokens a second and peak memory to what Trainer logs."""
         if "loss" in logs:
             before = int(self.state.log_history[-1]["step"]) if self.state.log_history else 0
-            logs |= self.part_means.tell(self.state.global_step - before)
+            logs |= self.part_means.means(self.state.global_step - before)
             seen = sum_over_processes([self.meter.samples, self.meter.tokens], self.args.device)
             logs |= self.meter.rates(*seen) | {"peak_memory_gib": peak_memory_gib()}
         if self.stream is not None:  # of which Trainer would count from the resumed step on
@@ -146,14 +142,19 @@ class TaskTrainer(ResumableTrainer):
         super().log(logs, start_time)
 
 
-def _check_fit(task: Task, recipe: Recipe, processes: int) -> None:
+def _check_compatible(task: Task, recipe: Recipe, processes: int) -> None:
     """RecipeError for what the engine cannot do with this task."""
-    batches, in_turns = recipe.accumulate * processes, type(task).moved_by is not Task.moved_by
-    if in_turns and is_asked_for("FSDP"):
-        raise RecipeError(f"task {recipe.task!r} moves parts in turns, which FSDP cannot hold still: expected DDP")
+    batches, in_turns = (
+        recipe.gradient_accumulation_steps * processes,
+        type(task).trainable_parts is not Task.trainable_parts,
+    )
+    if in_turns and is_requested("FSDP"):
+        raise RecipeError(f"task {recipe.task!r} trains parts in turns, which FSDP cannot: expected DDP")
     if batches > 1 and in_turns and task.sample_groups() is None:
-        raise RecipeError(f"accumulate x processes must be 1, not {batches}: a step of this task moves one group")
-    if recipe.ema and is_asked_for("DEEPSPEED"):
+        raise RecipeError(
+            f"gradient_accumulation_steps x processes must be 1, not {batches}: a step of this task trains one group"
+        )
+    if recipe.ema and is_requested("DEEPSPEED"):
         raise RecipeError(f"ema must be 0 with DeepSpeed, not {recipe.ema}: it holds the weights itself")
     if recipe.gradient_checkpointing and not hasattr(task.model, "activation_checkpointing_enable"):
         raise RecipeError(f"gradient_checkpointing must be false: task {recipe.task!r} has no layers that can be")
@@ -163,7 +164,7 @@ def _stream(task: Task, recipe: Recipe, processes: int) -> ResumableStream | Non
     """The task's dataset as a stream, where it is one."""
     if not isinstance(task.dataset, IterableDataset):
         return None
-    return ResumableStream(task.dataset, recipe.batch_size * recipe.accumulate * processes)
+    return ResumableStream(task.dataset, recipe.batch_size * recipe.gradient_accumulation_steps * processes)
 
 
 #: transformers has renamed the argument; both names are in the range that pyproject.toml admits.
@@ -174,12 +175,11 @@ CHECKPOINTING = ("gradient_checkpointing", "activation_checkpointing")[
 
 def _training_arguments(recipe: Recipe, run_dir: Path) -> TrainingArguments:
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(run_dir / "tensorboard")
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(run_dir),
         max_steps=recipe.steps,
         per_device_train_batch_size=recipe.batch_size,
-        gradient_accumulation_steps=recipe.accumulate,
-        **{CHECKPOINTING: recipe.gradient_checkpointing},
+        gradient_accumulation_steps=recipe.gradient_accumulation_steps,
         lr_scheduler_type=recipe.schedule,
         warmup_steps=int(recipe.warmup * recipe.steps),
         max_grad_norm=recipe.max_grad_norm,
@@ -197,3 +197,5 @@ def _training_arguments(recipe: Recipe, run_dir: Path) -> TrainingArguments:
         dataloader_pin_memory=torch.cuda.is_available(),
         accelerator_config={"dispatch_batches": False},  # each process reads its own share of a stream
     )
+    setattr(arguments, CHECKPOINTING, recipe.gradient_checkpointing)
+    return arguments

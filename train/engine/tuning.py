@@ -8,17 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from train.recipe import RecipeError
-
 #: Name -> whether there is LoRA, whether the base is held in 4 bits.
 TUNINGS = {"lora": (True, False), "qlora": (True, True), "full": (False, False)}
-
-
-def check_tuning(name: str) -> str:
-    """The name of a tuning; RecipeError for an unknown one."""
-    if name not in TUNINGS:
-        raise RecipeError(f"tuning {name!r} is unknown: expected one of {', '.join(TUNINGS)}")
-    return name
 
 
 def lora_settings(settings: dict[str, Any]) -> dict[str, Any]:

@@ -48,10 +48,10 @@ class TextsAndPasskeys(nn.Module):
 def passkey_losses(
     language_model: PreTrainedModel, ids: torch.Tensor, weights: torch.Tensor, positions: torch.Tensor
 ) -> dict[str, torch.Tensor]:
-    """``passkey_loss`` of documents (N, L), read densely, and ``answers``, the share of tokens of weight 1 foretold."""
+    """``passkey_loss`` of documents (N, L), read densely, and ``answers``, the accuracy at tokens of weight 1."""
     logits = logits_at(language_model, ids, positions)
-    foretold = (logits[:, :-1].argmax(-1) == ids[:, 1:])[weights[:, 1:] == 1].float()
-    return {"passkey_loss": weighted_loss(logits, ids, weights), "answers": foretold.mean()}
+    predicted = (logits[:, :-1].argmax(-1) == ids[:, 1:])[weights[:, 1:] == 1].float()
+    return {"passkey_loss": weighted_loss(logits, ids, weights), "answers": predicted.mean()}
 
 
 def logits_at(language_model: PreTrainedModel, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
@@ -63,7 +63,7 @@ def logits_at(language_model: PreTrainedModel, ids: torch.Tensor, positions: tor
 
 
 def weighted_loss(logits: torch.Tensor, ids: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Next-token cross-entropy, the mean by ``weights`` (N, L) of the tokens foretold."""
+    """Next-token cross-entropy, the mean by ``weights`` (N, L) of the tokens predicted."""
     losses = functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), ids[:, 1:].flatten(), reduction="none")
     weights = weights[:, 1:].flatten()
     return (losses * weights).sum() / weights.sum()

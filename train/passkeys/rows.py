@@ -26,8 +26,8 @@ class PasskeyRows:
         tokens: about how many a step has.
         longest: length of the longest; lengths are spread evenly over the ratios between the writer's shortest and
             this, so that short documents, from which copying is learnt first, are seen all the time.
-        reach: positions that they are spread over (PoSE, 2309.10400): one place of each, drawn at random, is followed
-            by a gap, so that key and question stand up to ``reach`` positions apart in a row of ``longest`` tokens.
+        span: positions that they are spread over (PoSE, 2309.10400): one place of each, drawn at random, is followed
+            by a gap, so that key and question stand up to ``span`` positions apart in a row of ``longest`` tokens.
             None = no gap.
         plain_weight: of filler and question in the loss; answers count 1, a key's first mention nothing.
         shortest: length of the shortest, if the writer's shortest is not to be it.
@@ -39,7 +39,7 @@ class PasskeyRows:
     seed: int
     tokens: int
     longest: int
-    reach: int | None = None
+    span: int | None = None
     plain_weight: float = 0.05
     short_share: float = 0.0
     shortest: int = 0
@@ -48,8 +48,8 @@ class PasskeyRows:
         least = max(self.shortest, self.writer.shortest)
         if self.longest < least:
             raise ValueError(f"passkey documents of at most {self.longest} tokens are too short: expected {least}")
-        if self.reach is not None and self.reach < self.longest:
-            raise ValueError(f"passkey documents of {self.longest} tokens do not fit into {self.reach} positions")
+        if self.span is not None and self.span < self.longest:
+            raise ValueError(f"passkey documents of {self.longest} tokens do not fit into {self.span} positions")
 
     def batch(self, step: int) -> dict[str, torch.Tensor]:
         """``passkey_ids``, ``passkey_weights`` and ``passkey_positions``, each (N, L)."""
@@ -78,33 +78,33 @@ class PasskeyRows:
         return round(shortest * ratio ** (rng.integers(LENGTHS) / (LENGTHS - 1)))
 
     def _positions(self, rng: np.random.Generator, length: int) -> torch.Tensor:
-        return torch.arange(length) if self.reach is None else spread_positions(rng, length, self.reach)
+        return torch.arange(length) if self.span is None else spread_positions(rng, length, self.span)
 
 
-def spread_positions(rng: np.random.Generator, length: int, reach: int) -> torch.Tensor:
-    """Places 0 to L, those behind a random one moved on by a random gap (L,): all are below ``reach`` (PoSE)."""
+def spread_positions(rng: np.random.Generator, length: int, span: int) -> torch.Tensor:
+    """Places 0 to L, those behind a random one moved on by a random gap (L,): all are below ``span`` (PoSE)."""
     positions = torch.arange(length)
-    cut, gap = rng.integers(length), rng.integers(reach - length + 1)
+    cut, gap = rng.integers(length), rng.integers(span - length + 1)
     positions[cut:] += int(gap)
     return positions
 
 
 @dataclass(frozen=True)
 class SpreadPieces:
-    """A piece of ``length`` tokens of each row of text, its positions spread over ``reach``.
+    """A piece of ``length`` tokens of each row of text, its positions spread over ``span``.
 
     Rows are read in groups, so nothing in them is further away than a group is long. In a spread piece it is.
     """
 
     seed: int
     length: int
-    reach: int
+    span: int
 
     def batch(self, index: int, rows: torch.Tensor) -> dict[str, torch.Tensor]:
         """``spread_ids`` and ``spread_positions`` (B, L) of rows (B, T)."""
         rng = np.random.default_rng((self.seed, index, 4))
         start = int(rng.integers(rows.shape[1] - self.length + 1))
-        positions = [spread_positions(rng, self.length, self.reach) for _ in rows]
+        positions = [spread_positions(rng, self.length, self.span) for _ in rows]
         return {"spread_ids": rows[:, start : start + self.length], "spread_positions": torch.stack(positions)}
 
 

@@ -50,9 +50,7 @@ class ContextExtensionTask(Task):
         )
         scaling: str = setting("linear", choices=SCALINGS, help="of the positions")
         form: str = setting("split", choices=FORMS, help="of the shifted attention")
-        group: int | float = setting(
-            0.25, above=0, help="length of its groups: tokens, or a share of the row"
-        )
+        group: int | float = setting(0.25, above=0, help="length of its groups: tokens, or a share of the row")
         quantised: bool = setting(False, help="QLoRA: the base in 4 bits")
         lora: dict[str, Any] = setting(
             {

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from nextgpt_lite.checkpoint import CheckpointError, add_lora, load_core
+from nextgpt_lite.checkpoint import add_lora, load_core
 from nextgpt_lite.model import AnyToAnyCore
 from train.engine.tuning import lora_settings
-from train.stages.dialogue_task import DialogueTask
+from train.settings import setting
+from train.stages.dialogue_task import TOYBOX_KINDS, DialogueTask
 
 
 class DecodingAlignmentTask(DialogueTask):
@@ -17,17 +19,17 @@ class DecodingAlignmentTask(DialogueTask):
     to the signal tokens after it: with ``lora`` (settings of peft.LoraConfig) it learns to, stage 3 goes on from there.
     """
 
-    DEFAULTS: ClassVar[dict[str, Any]] = DialogueTask.DEFAULTS | {"kinds": ["generate"], "seed": 22, "lora": None}
+    @dataclass(frozen=True)
+    class Settings(DialogueTask.Settings):
+        seed: int = setting(22, low=0)
+        kinds: list[str] = setting(["generate"], choices=TOYBOX_KINDS, help="of Toybox's dialogues, taken in turn")
+        lora: dict[str, Any] | None = setting(None, help="of peft.LoraConfig; none = the language model is frozen")
+
+    settings: Settings
     output: ClassVar[str] = "core_decoding"
 
     def load_core(self) -> AnyToAnyCore:
         core = load_core(self.model_dir / "core_encoding", self.model_dir / "language_model")
-        if self.settings["lora"]:
-            add_lora(core, lora_settings(self.settings["lora"]))
-        self.decoders = {m: decoder for m, decoder in self.decoders.items() if m in core.config.conditions}
-        for modality, decoder in self.decoders.items():
-            expected = tuple(core.config.conditions[modality])
-            if tuple(decoder.condition_shape) != expected:
-                found = tuple(decoder.condition_shape)
-                raise CheckpointError(f"the {modality} decoder takes conditions {found}, the core makes {expected}")
+        if self.settings.lora:
+            add_lora(core, lora_settings(self.settings.lora))
         return core

@@ -1,14 +1,16 @@
-"""Foundation: a byte-level tokenizer and a small Llama, trained on the words of conversations alone.
+"""A byte-level tokenizer and a small Llama, trained on the text of conversations alone.
+
+    nextgpt-lite train train/recipes/foundations/language_model.yaml
 
 Media are read as bracketed words here; the stages later put gated prompts in their place.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -18,49 +20,56 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from nextgpt_lite.conversation import CHAT_TEMPLATE
 from nextgpt_lite.model import language_loss
-from train.bins import BinnedRows, pad_rows
+from train.dialogues.bins import BinnedRows
+from train.dialogues.collate import pad_rows
+from train.foundations.components import write_component
+from train.foundations.pools import DataSettings
+from train.settings import setting
 from train.task import Task
 from train.worlds import ToyboxWorld, World, open_world
 
 SPECIAL = ("<|pad|>", "<|end|>", "<|user|>", "<|assistant|>")
 
 
+@dataclass(frozen=True)
+class LanguageModelSettings(DataSettings):
+    """Settings of :class:`LanguageModelTask`."""
+
+    seed: int = setting(11, low=0, help="of the dialogues")
+    dialogues: int = setting(40_000, low=1, help="at most")
+    vocabulary: int = setting(1500, low=len(SPECIAL) + 256, help="tokens")
+    vocabulary_texts: int = setting(4000, low=1, help="conversations that the tokenizer is trained on")
+    hidden_size: int = setting(192, low=2)
+    layers: int = setting(6, low=1)
+    heads: int = setting(6, low=1)
+    intermediate_size: int = setting(512, low=1)
+    positions: int = setting(1024, low=1, help="greatest length of a row, in tokens")
+    tokens_per_bin: int = setting(2048, low=1, help="of a batch, padding included")
+    user_weight: float = setting(0.2, low=0, help="of user tokens in the loss; assistant tokens count 1")
+
+
 class LanguageModelTask(Task):
     """Trains tokenizer and language model; exports ``tokenizer/`` and ``language_model/``."""
 
-    DEFAULTS: ClassVar[dict[str, Any]] = {
-        "data": [],  # manifests, see train.worlds; none = Toybox
-        "seed": 11,  # of the dialogues
-        "dialogues": 40_000,  # at most
-        "vocabulary": 1500,
-        "vocabulary_texts": 4000,
-        "hidden_size": 192,
-        "layers": 6,
-        "heads": 6,
-        "intermediate_size": 512,
-        "positions": 1024,
-        "tokens_per_bin": 2048,
-        "user_weight": 0.2,  # of user tokens in the loss; assistant tokens count 1
-    }
+    Settings = LanguageModelSettings
+    settings: LanguageModelSettings
+    model: TextModel
 
     def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
         super().__init__(settings, model_dir)
         chosen = self.settings
-        self.world = open_world(chosen["data"])
-        self.tokenizer = train_tokenizer(chosen["vocabulary"], chosen["vocabulary_texts"], self.world)
-        rows = [self._row(i, chosen["seed"]) for i in range(min(chosen["dialogues"], self.world.conversations()))]
-        self.dataset: Dataset = BinnedRows(rows, chosen["tokens_per_bin"], chosen["seed"])
-        self.model = TextModel(small_llama(len(self.tokenizer), chosen))
-
-    @property
-    def language_model(self) -> LlamaForCausalLM:
-        """That of ``model``, for which a sharded run puts a whole one at its end."""
-        return cast(TextModel, self.model).language_model
+        self.world = open_world(chosen.data)
+        self.tokenizer = train_tokenizer(chosen.vocabulary, chosen.vocabulary_texts, self.world)
+        rows = [self._row(i, chosen.seed) for i in range(min(chosen.dialogues, self.world.conversations()))]
+        self.dataset: Dataset = BinnedRows(rows, chosen.tokens_per_bin, chosen.seed, length=lambda row: len(row[0]))
+        sizes = (chosen.hidden_size, chosen.layers, chosen.heads, chosen.intermediate_size, chosen.positions)
+        self.model = TextModel(small_llama(len(self.tokenizer), *sizes))
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         return {"language_model": list(self.model.parameters())}
 
     def collate(self, items: list[list[tuple[list[int], list[float]]]]) -> dict[str, torch.Tensor]:
+        """Right-padded {"input_ids", "weights": (B, T)}."""
         rows = [row for item in items for row in item]
         ids, weights = pad_rows([ids for ids, _ in rows], 0), pad_rows([weights for _, weights in rows], 0.0)
         return {"input_ids": ids, "weights": weights}
@@ -69,17 +78,17 @@ class LanguageModelTask(Task):
         return {"loss": batch["weights"][:, 1:].sum()}
 
     def export(self, model_dir: Path) -> None:
-        export_language_model(self.tokenizer, self.language_model, model_dir)
+        export_language_model(self.tokenizer, self.model.language_model, model_dir)
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """Assistant-token loss and accuracy, and whole replies right, on dialogues of a fresh seed."""
+        """Assistant-token loss and accuracy, and share of dialogues predicted wholly, on unseen dialogues."""
         count = min(256, self.world.conversations(held_out=True))
-        rows = [self._row(i, self.settings["seed"] + 500, held_out=True) for i in range(count)]
+        rows = [self._row(i, self.settings.seed + 500, held_out=True) for i in range(count)]
         hits, tokens, whole, loss = 0, 0, 0, 0.0
         for start in range(0, len(rows), 32):
             batch = self.collate([rows[start : start + 32]])
-            logits = self.language_model(batch["input_ids"]).logits
+            logits = self.model.language_model(batch["input_ids"]).logits
             counted = batch["weights"][:, 1:] == 1.0
             right = (logits[:, :-1].argmax(-1) == batch["input_ids"][:, 1:]) & counted
             hits, tokens = hits + int(right.sum()), tokens + int(counted.sum())
@@ -91,13 +100,15 @@ class LanguageModelTask(Task):
     def _row(self, index: int, seed: int, held_out: bool = False) -> tuple[list[int], list[float]]:
         """One dialogue as ids and loss weights."""
         messages = self.world.conversation(seed, index, held_out)
-        encoded = self.tokenizer.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=True)
-        user_weight = self.settings["user_weight"]
-        return encoded["input_ids"], [1.0 if m else user_weight for m in encoded["assistant_masks"]]
+        encoded: Any = self.tokenizer.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=True)
+        user_weight = self.settings.user_weight
+        return encoded["input_ids"], [1.0 if mask else user_weight for mask in encoded["assistant_masks"]]
 
 
 class TextModel(nn.Module):
     """A causal language model with a weight for each token of the loss."""
+
+    language_model: LlamaForCausalLM
 
     def __init__(self, language_model: LlamaForCausalLM) -> None:
         super().__init__()
@@ -114,26 +125,25 @@ class TextModel(nn.Module):
 
 
 def export_language_model(tokenizer: PreTrainedTokenizerFast, model: LlamaForCausalLM, model_dir: Path) -> None:
-    """Write ``tokenizer/`` and, in half precision, ``language_model/``; each aside and renamed."""
-    for name, part in (("tokenizer", tokenizer), ("language_model", model.half())):
-        aside = model_dir / f"writing-{name}"
-        part.save_pretrained(aside)
-        shutil.rmtree(model_dir / name, ignore_errors=True)
-        aside.rename(model_dir / name)
+    """Write ``tokenizer/`` and, in half precision, ``language_model/``. ``model`` is left with the rounded weights."""
+    write_component(tokenizer, Path(model_dir) / "tokenizer")
+    write_component(model.half(), Path(model_dir) / "language_model")
     model.float()
 
 
-def small_llama(vocabulary: int, sizes: dict[str, Any]) -> LlamaForCausalLM:
+def small_llama(
+    vocabulary: int, hidden_size: int, layers: int, heads: int, intermediate_size: int, positions: int
+) -> LlamaForCausalLM:
     """A Llama of the given sizes with tied embeddings."""
     return LlamaForCausalLM(
         LlamaConfig(
             vocab_size=vocabulary,
-            hidden_size=sizes["hidden_size"],
-            intermediate_size=sizes["intermediate_size"],
-            num_hidden_layers=sizes["layers"],
-            num_attention_heads=sizes["heads"],
-            num_key_value_heads=sizes["heads"],
-            max_position_embeddings=sizes["positions"],
+            hidden_size=hidden_size,
+            intermediate_size=intermediate_size,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            num_key_value_heads=heads,
+            max_position_embeddings=positions,
             tie_word_embeddings=True,
             pad_token_id=0,
             bos_token_id=None,
@@ -144,9 +154,9 @@ def small_llama(vocabulary: int, sizes: dict[str, Any]) -> LlamaForCausalLM:
 
 def train_tokenizer(vocabulary: int, texts: int, world: World | None = None) -> PreTrainedTokenizerFast:
     """A byte-level BPE on ``texts`` conversations of a world (none = Toybox): other text is read byte by byte."""
-    fast = byte_level_bpe((world or ToyboxWorld()).corpus(texts), vocabulary)
-    fast.chat_template = CHAT_TEMPLATE
-    return fast
+    tokenizer = byte_level_bpe((world or ToyboxWorld()).corpus(texts), vocabulary)
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
 
 
 def byte_level_bpe(corpus: Iterable[str], vocabulary: int, digits_alone: bool = False) -> PreTrainedTokenizerFast:
