@@ -1,1 +1,1 @@
-"""The OpenAI-compatible server. :func:`demo.api.application.build` puts its parts together."""
+"""The OpenAI-compatible server; :func:`demo.api.application.build` builds its application."""

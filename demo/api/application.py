@@ -1,4 +1,4 @@
-"""The server's parts put together: guard, routes, errors, and the sweep of expired sessions."""
+"""The server's application: guard, routes, errors, and the removal of expired sessions."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from demo.api import chat, embeddings, errors, files, media, status, videos
 from demo.api.guards import LOOPBACK, Guard
 from demo.api.service import Service
 
-#: Seconds between two looks for expired sessions.
-SWEEP = 30.0
+#: Seconds between two removals of expired sessions.
+SWEEP_SECONDS = 30.0
 
 
 def build(
@@ -22,11 +22,11 @@ def build(
     keys: Collection[str] = (),
     hosts: Collection[str] = LOOPBACK,
     body_bytes: int = 96 * 2**20,
-    sweep_seconds: float = SWEEP,
+    sweep_seconds: float = SWEEP_SECONDS,
 ) -> Guard:
     """The ASGI application of a service. See :class:`demo.api.guards.Guard` for who may use it.
 
-    Whoever builds it closes the service.
+    The caller closes the service.
     """
 
     @asynccontextmanager
@@ -38,7 +38,7 @@ def build(
     app = FastAPI(title="nextgpt_lite", lifespan=sweeping, openapi_url=None, docs_url=None, redoc_url=None)
     app.state.service = service
     errors.install(app)
-    for part in (chat, files, media, videos, embeddings, status):  # status last: it answers what nobody else does
+    for part in (chat, files, media, videos, embeddings, status):  # status last: it answers all other paths
         app.include_router(part.router)
     return Guard(app, keys, hosts, body_bytes)
 

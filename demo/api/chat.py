@@ -16,14 +16,15 @@ from starlette.concurrency import run_in_threadpool
 
 from demo.api.content import read_messages
 from demo.api.errors import ApiError, error_body
-from demo.api.service import Here, Service, events, failure
+from demo.api.service import CurrentService, CurrentSession, Service, events, failure
 from demo.api.sessions import Session
-from demo.engine.job import Finished, Job, MediumProgress, MediumReady, MediumStarted, TextDelta
+from demo.engine.events import Finished, MediumProgress, MediumReady, MediumStarted, TextDelta
+from demo.engine.job import Job
 from nextgpt_lite import ReplyMedium
-from nextgpt_lite.visitors_media import as_file
+from nextgpt_lite.conversation_media import reply_medium_bytes
 
 router = APIRouter()
-#: What OpenAI's clients may ask for and this model cannot do.
+#: Settings of OpenAI's API that are refused.
 UNSUPPORTED = ("tools", "functions", "response_format", "logprobs", "stop", "prediction")
 
 
@@ -32,7 +33,7 @@ class StreamOptions(BaseModel):
 
 
 class ChatRequest(BaseModel):
-    """OpenAI's request; what it does not have is marked below. Temperature is 0 unless it is given."""
+    """OpenAI's request, and settings beyond it. Temperature is 0 unless it is given."""
 
     model: str
     messages: list[dict[str, Any]] = Field(min_length=1, max_length=512)
@@ -52,9 +53,9 @@ class ChatRequest(BaseModel):
     model_config = {"extra": "allow"}
 
     def settings(self) -> dict[str, Any]:
-        """For the engine. ApiError for what cannot be done."""
+        """Keywords of the engine's ``submit``. ApiError for what is not supported."""
         if self.n not in (None, 1):
-            raise ApiError(400, f"n is {self.n}: one reply is given at a time, ask again for more")
+            raise ApiError(400, f"n is {self.n}: expected 1, send the request again for more replies")
         for name in UNSUPPORTED:
             if (self.model_extra or {}).get(name):
                 raise ApiError(400, f"{name} is not supported")
@@ -68,31 +69,30 @@ class ChatRequest(BaseModel):
 
 
 @router.post("/v1/chat/completions")
-async def complete(body: ChatRequest, request: Request, here: Here) -> Response:
-    here.check_model(body.model)
-    session = here.sessions.of(request)
+async def complete(body: ChatRequest, request: Request, session: CurrentSession, service: CurrentService) -> Response:
+    service.check_model(body.model)
     settings = body.settings()
-    job = here.submit(await read_messages(body.messages, here, session), **settings)
-    reply = ChatReply(body, job, here, session)
+    job = service.submit(await read_messages(body.messages, service, session), **settings)
+    reply = ChatReply(body, job, service, session)
     if body.stream:
         return StreamingResponse(reply.stream(request), media_type="text/event-stream")
-    finished = await here.finished(job, request)
+    finished = await service.finished(job, request)
     return JSONResponse(await reply.whole(finished))
 
 
 class ChatReply:
-    """A reply as OpenAI writes it: an object, or chunks of one."""
+    """A reply in OpenAI's form: an object, or chunks of one."""
 
-    def __init__(self, body: ChatRequest, job: Job, here: Service, session: Session) -> None:
-        self.body, self.job, self.here, self.session = body, job, here, session
+    def __init__(self, body: ChatRequest, job: Job, service: Service, session: Session) -> None:
+        self.body, self.job, self.service, self.session = body, job, service, session
         self.id, self.created = f"chatcmpl-{secrets.token_hex(12)}", int(time.time())
 
     async def whole(self, finished: Finished) -> dict[str, Any]:
         media = [await self.medium(medium) for medium in finished.reply.media]
         message: dict[str, Any] = {"role": "assistant", "content": finished.reply.text, "refusal": None, "media": media}
-        sounds = [medium for medium in finished.reply.media if medium.modality == "audio"]
-        if sounds and "audio" in (self.body.modalities or []):
-            message["audio"] = await self._openai_audio(sounds[0], finished.reply.text)
+        audio = [medium for medium in finished.reply.media if medium.modality == "audio"]
+        if audio and "audio" in (self.body.modalities or []):
+            message["audio"] = await self._openai_audio(audio[0], finished.reply.text)
         choice = {"index": 0, "message": message, "finish_reason": self._reason(finished), "logprobs": None}
         return self._object("chat.completion", [choice], usage=_usage(finished))
 
@@ -121,8 +121,8 @@ class ChatReply:
         yield "data: [DONE]\n\n"
 
     async def medium(self, medium: ReplyMedium) -> dict[str, Any]:
-        """A medium of a reply: a file of this session, with its content where that was asked for."""
-        stored = await self.here.store(self.session, medium)
+        """A medium of a reply: a file of this session, with its content unless only a link was requested."""
+        stored = await self.service.store(self.session, medium)
         shown = {"id": stored.id, "modality": medium.modality, "mime_type": stored.mime_type}
         shown["url"] = f"/v1/files/{stored.id}/content"
         if self.body.media_format == "b64_json":
@@ -130,8 +130,8 @@ class ChatReply:
         return shown
 
     async def _openai_audio(self, medium: ReplyMedium, transcript: str) -> dict[str, Any]:
-        content = base64.b64encode(await run_in_threadpool(as_file, medium)).decode()
-        expires = self.created + int(self.here.sessions.seconds)
+        content = base64.b64encode(await run_in_threadpool(reply_medium_bytes, medium)).decode()
+        expires = self.created + int(self.service.sessions.seconds)
         return {
             "id": f"audio-{secrets.token_hex(12)}",
             "data": content,
@@ -147,7 +147,7 @@ class ChatReply:
         return _event(self._object("chat.completion.chunk", [choice]))
 
     def _object(self, kind: str, choices: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
-        base = {"id": self.id, "object": kind, "created": self.created, "model": self.here.name}
+        base = {"id": self.id, "object": kind, "created": self.created, "model": self.service.name}
         return base | {"choices": choices} | more
 
 

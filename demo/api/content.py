@@ -1,29 +1,29 @@
-"""OpenAI's messages -> messages as the model takes them, every medium through the one door."""
+"""OpenAI's messages -> messages as the model takes them."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from data.modalities import MODALITIES
 from demo.api.errors import ApiError
 from demo.api.service import Service
 from demo.api.sessions import Session
+from demo.data_urls import base64_of_url, from_base64
 
 #: The most media in one request.
 MAX_MEDIA = 16
 #: Kinds of content parts that hold an address, and the modality that each must have.
-ADDRESSED = {"image_url": "image", "video_url": "video", "audio_url": "audio"}
+ADDRESSED = {f"{name}_url": name for name in MODALITIES}
 #: Roles that clients use, and ours.
 ROLES = {"developer": "system"}
 _FILE_ADDRESS = re.compile(r"^(?:/v1/files/)?(file-[\w-]+)(?:/content)?$")
 
 
 async def read_messages(messages: list[dict[str, Any]], service: Service, session: Session) -> list[dict[str, Any]]:
-    """Messages for the engine. ApiError or MediaError, with a sentence, for what is not taken in."""
+    """Messages for the engine. ApiError or MediaError, with a sentence, for what is refused."""
     count = sum(_media_count(message) for message in messages)
     if count > MAX_MEDIA:
         raise ApiError(400, f"the request holds {count} media: at most {MAX_MEDIA} are read", "too_many_media")
@@ -36,12 +36,11 @@ async def _read_message(message: dict[str, Any], service: Service, session: Sess
     if not isinstance(parts, list):
         raise ApiError(400, "content must be a string or a list of parts")
     parts = [*parts, *({"type": "file", "file": {"file_id": each.get("id")}} for each in _media(message))]
-    read = [await read_part(part, service, session) for part in parts]
-    return {"role": ROLES.get(str(role), role), "content": read}
+    return {"role": ROLES.get(str(role), role), "content": [await read_part(part, service, session) for part in parts]}
 
 
 def _media(message: dict[str, Any]) -> list[dict[str, Any]]:
-    """The media of a reply that comes back as a part of the conversation."""
+    """The media of an earlier reply that is sent back as a part of the conversation."""
     media = message.get("media") or []
     if not isinstance(media, list) or not all(isinstance(each, dict) for each in media):
         raise ApiError(400, "media must be a list of objects with an id")
@@ -55,7 +54,7 @@ def _media_count(message: dict[str, Any]) -> int:
 
 
 async def read_part(part: Any, service: Service, session: Session) -> dict[str, Any]:
-    """One content part: text, image_url, video_url, audio_url, input_audio or file."""
+    """One content part: text, image_url and so on (:data:`ADDRESSED`), input_audio or file."""
     kind = part.get("type") if isinstance(part, dict) else None
     if kind == "text":
         return {"type": "text", "text": part.get("text")}
@@ -74,14 +73,14 @@ async def read_part(part: Any, service: Service, session: Session) -> dict[str, 
 
 
 async def _from_address(
-    address: str, name: str, service: Service, session: Session, wanted: str | None
+    address: str, name: str, service: Service, session: Session, expected: str | None
 ) -> dict[str, Any]:
-    """A data: address, or a file of this session. Nothing is ever fetched."""
+    """A data URL, or a file of this session. Nothing is ever fetched."""
     if found := _FILE_ADDRESS.match(address):
-        return await _from_file(found[1], service, session, wanted)
-    head, comma, data = address.partition(",")
-    if head.startswith("data:") and comma and head.endswith(";base64"):
-        return await _from_base64(data, name, service, wanted)
+        return await _from_file(found[1], service, session, expected)
+    data = base64_of_url(address)
+    if data is not None:
+        return await _from_base64(data, name, service, expected)
     shown = address if len(address) <= 80 else address[:77] + "..."
     raise ApiError(
         400, f"{name} is {shown!r}, and addresses are not fetched: send data:TYPE;base64,... or a file's id",
@@ -89,17 +88,17 @@ async def _from_address(
     )  # fmt: skip
 
 
-async def _from_file(name: str, service: Service, session: Session, wanted: str | None) -> dict[str, Any]:
-    stored = service.sessions.find(session, name)
-    return await service.read(stored.path, stored.filename, wanted)
+async def _from_file(name: str, service: Service, session: Session, expected: str | None) -> dict[str, Any]:
+    stored = session.find(name)
+    return await service.read(stored.path, stored.filename, expected)
 
 
-async def _from_base64(data: str, name: str, service: Service, wanted: str | None) -> dict[str, Any]:
+async def _from_base64(data: str, name: str, service: Service, expected: str | None) -> dict[str, Any]:
     try:
-        content = base64.b64decode(data, validate=True)
-    except (binascii.Error, ValueError):
-        raise ApiError(400, f"{name} is not base64", "invalid_base64") from None
+        content = from_base64(data, name)
+    except ValueError as error:
+        raise ApiError(400, str(error), "invalid_base64") from None
     with tempfile.TemporaryDirectory(dir=service.sessions.folder) as folder:
-        path = Path(folder) / "medium"  # without an extension: the content alone tells what it is
+        path = Path(folder) / "medium"  # without an extension: the content alone decides its type
         path.write_bytes(content)
-        return await service.read(path, name, wanted)
+        return await service.read(path, name, expected)

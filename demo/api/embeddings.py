@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from demo.api.content import MAX_MEDIA, read_part
 from demo.api.errors import ApiError
-from demo.api.service import Here
+from demo.api.service import CurrentService, CurrentSession
 from nextgpt_lite import AnyToAny
 
 router = APIRouter()
@@ -31,32 +31,31 @@ class EmbeddingRequest(BaseModel):
 
 
 @router.post("/v1/embeddings")
-async def embed(body: EmbeddingRequest, request: Request, here: Here) -> dict[str, Any]:
-    here.check_model(body.model)
+async def embed(body: EmbeddingRequest, session: CurrentSession, service: CurrentService) -> dict[str, Any]:
+    service.check_model(body.model)
     if body.dimensions is not None:
         raise ApiError(400, "dimensions cannot be chosen: embeddings have the width of the model's encoder")
     inputs = [body.input] if isinstance(body.input, str) else body.input
     if not 1 <= len(inputs) <= MAX_INPUTS or sum(isinstance(each, dict) for each in inputs) > MAX_MEDIA:
         raise ApiError(400, f"give 1 to {MAX_INPUTS} inputs, of which at most {MAX_MEDIA} media")
-    session = here.sessions.of(request)
     parts = [
-        {"type": "text", "text": each} if isinstance(each, str) else await read_part(each, here, session)
+        {"type": "text", "text": each} if isinstance(each, str) else await read_part(each, service, session)
         for each in inputs
     ]
-    future = here.engine.call(lambda model: embeddings(model, parts))
+    future = service.engine.call(lambda model: embeddings(model, parts))
     vectors = await run_in_threadpool(future.result)  # (N, E)
     data = [
         {"object": "embedding", "index": index, "embedding": _written(vector, body.encoding_format)}
         for index, vector in enumerate(vectors)
     ]
-    return {"object": "list", "data": data, "model": here.name, "usage": {"prompt_tokens": 0, "total_tokens": 0}}
+    return {"object": "list", "data": data, "model": service.name, "usage": {"prompt_tokens": 0, "total_tokens": 0}}
 
 
 @torch.no_grad()
 def embeddings(model: AnyToAny, parts: list[dict[str, Any]]) -> np.ndarray:
     """Unit vectors (N, E), float32, of text parts and media parts; the visual cache is left out.
 
-    ApiError for a model whose encoder has no tower for text or for such media.
+    ApiError for a model whose encoder embeds no text or no such media.
     """
     encoder, vectors = model.encoder, []
     for part in parts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
@@ -10,14 +11,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from demo.engine.engine import QueueFull
-from nextgpt_lite.visitors_media import MediaError
+from demo.engine.job import QueueFull
+from nextgpt_lite.conversation_media import MediaError
 
 log = logging.getLogger(__name__)
 
 
 class ApiError(HTTPException):
-    """A request that is not answered: HTTP status, a sentence for its sender, a code for programs."""
+    """A request that is refused: HTTP status, a sentence for its sender, a code for programs."""
 
     def __init__(self, status: int, sentence: str, code: str | None = None) -> None:
         super().__init__(status, sentence)
@@ -27,7 +28,7 @@ class ApiError(HTTPException):
         return self.detail
 
     def as_response(self) -> JSONResponse:
-        return JSONResponse(error_body(self.status_code, self.detail, self.code), self.status_code)
+        return response(self.status_code, self.detail, self.code)
 
 
 def error_body(status: int, sentence: str, code: str | None = None) -> dict[str, Any]:
@@ -36,33 +37,41 @@ def error_body(status: int, sentence: str, code: str | None = None) -> dict[str,
     return {"error": {"message": sentence, "type": kind, "param": None, "code": code}}
 
 
+def response(status: int, sentence: str, code: str | None = None, headers: Any = None) -> JSONResponse:
+    """The answer to a request that failed."""
+    return JSONResponse(error_body(status, sentence, code), status, headers)
+
+
+def first_problem(error: Any) -> str:
+    """The first of pydantic's or FastAPI's validation errors in one sentence."""
+    first = error.errors()[0]
+    return f"{'.'.join(str(step) for step in first['loc'] if step != 'body') or 'the body'}: {first['msg']}"
+
+
+#: How each kind of exception is answered.
+RESPONSES: dict[type[Exception], Callable[[Any], JSONResponse]] = {
+    ApiError: ApiError.as_response,
+    MediaError: lambda error: response(400, str(error), "invalid_media"),
+    QueueFull: lambda error: response(
+        429, str(error), "queue_full", {"Retry-After": str(max(1, round(error.seconds)))}
+    ),
+    RequestValidationError: lambda error: response(400, first_problem(error)),
+    StarletteHTTPException: lambda error: response(error.status_code, str(error.detail), headers=error.headers),
+    Exception: lambda error: response(500, "the server failed at this request"),
+}
+
+
 def install(app: FastAPI) -> None:
-    """Answer whatever is raised while a request is handled with an error of this shape."""
+    """Answer every exception of a request handler with an error of this shape."""
+    for kind, answer in RESPONSES.items():
+        app.add_exception_handler(kind, _handler(answer))
 
-    @app.exception_handler(ApiError)
-    async def refused(_: Request, error: ApiError) -> JSONResponse:
-        return error.as_response()
 
-    @app.exception_handler(MediaError)
-    async def bad_medium(_: Request, error: MediaError) -> JSONResponse:
-        return JSONResponse(error_body(400, str(error), "invalid_media"), 400)
+def _handler(answer: Callable[[Any], JSONResponse]):
+    async def handle(request: Request, error: Exception) -> JSONResponse:
+        answered = answer(error)
+        if answered.status_code == 500:
+            log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return answered
 
-    @app.exception_handler(QueueFull)
-    async def busy(_: Request, error: QueueFull) -> JSONResponse:
-        wait = {"Retry-After": str(max(1, round(error.seconds)))}
-        return JSONResponse(error_body(429, str(error), "queue_full"), 429, wait)
-
-    @app.exception_handler(RequestValidationError)
-    async def malformed(_: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        place = ".".join(str(step) for step in first["loc"] if step != "body") or "the body"
-        return JSONResponse(error_body(400, f"{place}: {first['msg']}"), 400)
-
-    @app.exception_handler(StarletteHTTPException)
-    async def other(_: Request, error: StarletteHTTPException) -> JSONResponse:
-        return JSONResponse(error_body(error.status_code, str(error.detail)), error.status_code, error.headers)
-
-    @app.exception_handler(Exception)
-    async def broken(request: Request, error: Exception) -> JSONResponse:
-        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return JSONResponse(error_body(500, "the server failed at this request"), 500)
+    return handle

@@ -1,64 +1,62 @@
-"""``/v1/files``: media that a client brings once and refers to by id, and media that replies brought."""
+"""``/v1/files``: media that a client uploads once and refers to by id, and media of replies."""
 
 from __future__ import annotations
 
-import mimetypes
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Request, UploadFile
+from fastapi import APIRouter, Form, UploadFile
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
 from demo.api.errors import ApiError
-from demo.api.service import Here
-from nextgpt_lite.visitors_media import suffix_of
+from demo.api.service import CurrentService, CurrentSession
+from demo.api.sessions import StoredFile
+from nextgpt_lite.conversation_media import upload_suffix
 
 router = APIRouter(prefix="/v1/files")
-#: A stored file is shown as what it is, and as nothing that a browser runs.
+#: A stored file is shown by its own type, and never as something that a browser runs.
 HEADERS = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox; default-src 'none'"}
 
 
 @router.post("")
 async def upload(
-    file: UploadFile, request: Request, here: Here, purpose: Annotated[str, Form()] = "user_data"
-) -> dict[str, Any]:
-    """Take a medium in; it is decoded once to know that it can be. Points come in this way only."""
-    filename = (file.filename or "upload")[-100:]
-    suffix = suffix_of(filename)
-    if (file.size or 0) > here.door.limits.bytes:
-        raise ApiError(413, f"{filename} has more than {here.door.limits.bytes / 2**20:g} MiB", "too_large")
+    file: UploadFile, session: CurrentSession, service: CurrentService, purpose: Annotated[str, Form()] = "user_data"
+) -> StoredFile:
+    """Store a medium; it is decoded once to know that it can be. Point clouds are uploaded in this way only."""
+    filename, limit = (file.filename or "upload")[-100:], service.uploads.limits.bytes
+    upload_suffix(filename)  # MediaError for a name of another kind
+    if (file.size or 0) > limit:
+        raise ApiError(413, f"{filename} has more than {limit / 2**20:g} MiB", "too_large")
     content = await run_in_threadpool(file.file.read)
-    session = here.sessions.of(request)
-    mime = mimetypes.types_map.get(suffix, "application/octet-stream")
-    stored = here.sessions.add(session, content, filename, suffix, mime, "unknown", purpose[:40])
+    stored = service.sessions.add(session, content, filename, purpose[:40])
     try:
-        part = await here.read(stored.path, filename)
+        stored.modality = (await service.read(stored.path, filename))["type"]
     except Exception:
-        here.sessions.remove(session, stored.id)
+        session.remove(stored.id)
         raise
-    return here.sessions.identify(session, stored.id, part["type"]).as_object()
+    return stored
 
 
 @router.get("")
-async def list_files(request: Request, here: Here) -> dict[str, Any]:
-    files = [stored.as_object() for stored in here.sessions.of(request).files.values()]
-    ends = {"first_id": files[0]["id"] if files else None, "last_id": files[-1]["id"] if files else None}
-    return {"object": "list", "data": files, "has_more": False} | ends
+async def list_files(session: CurrentSession) -> dict[str, Any]:
+    names = [*session.files] or [None]
+    ends = {"first_id": names[0], "last_id": names[-1]}
+    return {"object": "list", "data": [*session.files.values()], "has_more": False} | ends
 
 
 @router.get("/{name}")
-async def show(name: str, request: Request, here: Here) -> dict[str, Any]:
-    return here.sessions.find(here.sessions.of(request), name).as_object()
+async def show(name: str, session: CurrentSession) -> StoredFile:
+    return session.find(name)
 
 
 @router.get("/{name}/content")
-async def content(name: str, request: Request, here: Here) -> Response:
-    stored = here.sessions.find(here.sessions.of(request), name)
+async def content(name: str, session: CurrentSession) -> Response:
+    stored = session.find(name)
     body = await run_in_threadpool(stored.path.read_bytes)
     return Response(body, media_type=stored.mime_type, headers=HEADERS)
 
 
 @router.delete("/{name}")
-async def delete(name: str, request: Request, here: Here) -> dict[str, Any]:
-    here.sessions.remove(here.sessions.of(request), name)
+async def delete(name: str, session: CurrentSession) -> dict[str, Any]:
+    session.remove(name)
     return {"id": name, "object": "file", "deleted": True}

@@ -1,4 +1,4 @@
-"""What stands before every request: who may ask, from which page, and how much."""
+"""Checks before every request: host, origin, key, and size of the body."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from demo.api.errors import ApiError
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-#: Paths that need no key: a load balancer asks them.
+#: Paths that need no key: load balancers request them.
 OPEN = ("/healthz",)
 
 
 class Guard:
-    """Refuses what must not reach the application.
+    """Refuses requests that must not reach the application.
 
     Args:
         app: the application behind it.
-        keys: keys of which a request must bring one as a bearer token; empty = none is needed.
-        hosts: host names by which the server may be called; empty = any. A web page that makes its own name point
-            to this machine (DNS rebinding) is refused by it.
+        keys: keys of which a request must send one as a bearer token; empty = none is needed.
+        hosts: host names by which the server may be called; empty = any. They keep out a web page whose own name
+            resolves to this machine (DNS rebinding).
         body_bytes: the most that a request's body may have, counted while it is read.
     """
 
@@ -36,14 +36,14 @@ class Guard:
             return
         headers, started = Headers(scope=scope), False
 
-        async def noted(message: Message) -> None:
+        async def send_and_note(message: Message) -> None:
             nonlocal started
             started = True
             await send(message)
 
         try:
             self._check(scope["path"], headers)
-            await self.app(scope, self._counted(receive), noted)
+            await self.app(scope, self._counted(receive), send_and_note)
         except ApiError as error:
             if started:
                 raise

@@ -1,4 +1,4 @@
-"""What every route needs: the engine, the sessions, the door for media; and a job that ends with its client."""
+"""What every route needs: the engine, the sessions, the reader of media; and a job that ends with its client."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from starlette.concurrency import run_in_threadpool
 
 from data.modalities import MODALITIES
 from demo.api.errors import ApiError
-from demo.api.sessions import Session, Sessions, Stored
+from demo.api.sessions import Session, Sessions, StoredFile
 from demo.engine.engine import Engine
-from demo.engine.job import Event, Failed, Finished, Job
+from demo.engine.events import Event, Failed, Finished
+from demo.engine.job import Job
 from nextgpt_lite import ReplyMedium
-from nextgpt_lite.visitors_media import VisitorsMedia, as_file
+from nextgpt_lite.conversation_media import UploadReader, reply_medium_bytes
 
-#: How often it is looked whether a client is still there, in seconds.
-LOOK = 0.1
+#: Seconds between two checks whether a client is still connected.
+DISCONNECT_CHECK_SECONDS = 0.1
 
 
 @dataclass(eq=False)
@@ -31,7 +32,7 @@ class Service:
     engine: Engine
     name: str = "nano"
     sessions: Sessions = field(default_factory=Sessions)
-    door: VisitorsMedia = field(default_factory=VisitorsMedia)
+    uploads: UploadReader = field(default_factory=UploadReader)
 
     def check_model(self, model: str | None) -> None:
         """ApiError 404 for a model that is not the one served."""
@@ -46,7 +47,7 @@ class Service:
             raise ApiError(400, str(error), "invalid_value") from None
 
     async def finished(self, job: Job, request: Request) -> Finished:
-        """The job's last event. ApiError where it failed, or where the client has gone."""
+        """The job's last event. ApiError if it failed, or if the client has disconnected."""
         last: Event | None = None
         async for event in events(job, request):
             last = event
@@ -54,35 +55,39 @@ class Service:
             return last
         raise failure(last)
 
-    async def store(self, session: Session, medium: ReplyMedium) -> Stored:
+    async def store(self, session: Session, medium: ReplyMedium) -> StoredFile:
         """A medium of a reply as a file of the session."""
-        content = await run_in_threadpool(as_file, medium)
-        kind = MODALITIES[medium.modality]
-        return self.sessions.add(
-            session, content, kind.name + kind.suffix, kind.suffix, kind.mime, kind.name, "output"
-        )
+        filename = medium.modality + MODALITIES[medium.modality].suffix
+        content = await run_in_threadpool(reply_medium_bytes, medium)
+        return self.sessions.add(session, content, filename, "output", medium.modality)
 
-    async def read(self, path: Path, name: str, wanted: str | None = None) -> dict[str, Any]:
-        """As the door's, without keeping others waiting."""
-        return await run_in_threadpool(self.door.read, path, name, wanted)
+    async def read(self, path: Path, name: str, expected: str | None = None) -> dict[str, Any]:
+        """A file as a content part, read in another thread. MediaError unless it holds an ``expected`` medium."""
+        return await run_in_threadpool(self.uploads.read, path, name, expected)
 
     def close(self) -> None:
         self.engine.close()
         self.sessions.close()
-        self.door.close()
+        self.uploads.close()
 
 
-def service(request: Request) -> Service:
+def current_service(request: Request) -> Service:
     """The service of the application that a request came to."""
     return request.app.state.service
 
 
-Here = Annotated[Service, Depends(service)]
+def current_session(request: Request) -> Session:
+    """The session of who sent a request."""
+    return current_service(request).sessions.of(request)
+
+
+CurrentService = Annotated[Service, Depends(current_service)]
+CurrentSession = Annotated[Session, Depends(current_session)]
 
 
 async def events(job: Job, request: Request) -> AsyncIterator[Event]:
-    """A job's events. It is cancelled when the client goes away, or whoever reads them stops."""
-    watch = asyncio.create_task(_cancel_when_gone(job, request))
+    """A job's events. It is cancelled when the client disconnects, or when whoever reads them stops."""
+    watch = asyncio.create_task(_cancel_on_disconnect(job, request))
     try:
         async for event in job:
             yield event
@@ -96,11 +101,11 @@ async def events(job: Job, request: Request) -> AsyncIterator[Event]:
 def failure(last: Event | None) -> ApiError:
     """The error of a job that did not finish."""
     if isinstance(last, Failed):
-        return ApiError(400 if last.theirs else 500, last.sentence)
+        return ApiError(400 if last.client_error else 500, last.sentence)
     return ApiError(499, "the request was cancelled", "cancelled")
 
 
-async def _cancel_when_gone(job: Job, request: Request) -> None:
+async def _cancel_on_disconnect(job: Job, request: Request) -> None:
     while not await request.is_disconnected():
-        await asyncio.sleep(LOOK)
+        await asyncio.sleep(DISCONNECT_CHECK_SECONDS)
     job.cancel()

@@ -1,7 +1,7 @@
-"""Sessions and their files: what a client brings and gets is seen by nobody else and does not stay.
+"""Sessions and their files: what a client uploads and gets is visible to nobody else and expires.
 
-A session is who asks: the bearer token, the address that it comes from, and whatever the client sends as X-Session. Ids
-are random, and a file is found in its own session only.
+A session is identified by the bearer token, the client's address and the header X-Session. Ids are random, and a file
+is found in its own session only.
 """
 
 from __future__ import annotations
@@ -11,53 +11,68 @@ import secrets
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, Field
 from starlette.requests import Request
 
 from demo.api.errors import ApiError
 from demo.api.guards import bearer
+from demo.data_urls import mime_type
 
 
-@dataclass(frozen=True)
-class Stored:
-    """A file of a session. Times are seconds since 1970."""
+class StoredFile(BaseModel):
+    """OpenAI's file object, with the modality and the MIME type of a file of a session."""
 
+    path: Path = Field(exclude=True)
     id: str
-    path: Path
     filename: str
-    mime_type: str
-    modality: str
     purpose: str
+    modality: str
+    mime_type: str
     bytes: int
-    created_at: int
+    created_at: int  # seconds since 1970
     expires_at: int
-
-    def as_object(self) -> dict[str, Any]:
-        """OpenAI's file object, and the modality."""
-        names = ("id", "bytes", "created_at", "expires_at", "filename", "purpose", "modality", "mime_type")
-        return {"object": "file", "status": "processed"} | {name: getattr(self, name) for name in names}
+    object: str = "file"
+    status: str = "processed"
 
 
 @dataclass(eq=False)
 class Session:
-    """One client's files, oldest first, and videos. ``used`` is monotonic seconds."""
+    """One client's files, oldest first, and videos. ``used`` is when it was last used, in monotonic seconds."""
 
     folder: Path
-    files: dict[str, Stored] = field(default_factory=dict)
+    files: dict[str, StoredFile] = field(default_factory=dict)
     videos: dict[str, Any] = field(default_factory=dict)
     used: float = field(default_factory=time.monotonic)
 
+    @property
+    def bytes(self) -> int:
+        """Size of all files."""
+        return sum(stored.bytes for stored in self.files.values())
+
+    def find(self, name: str) -> StoredFile:
+        """A file of the session. ApiError 404 for any other, another session's too."""
+        if name not in self.files:
+            sentence = f"this session has no file {name!r}: it was deleted, has expired, or never existed"
+            raise ApiError(404, sentence, "not_found")
+        return self.files[name]
+
+    def remove(self, name: str) -> None:
+        """Delete a file of the session."""
+        self.find(name).path.unlink(missing_ok=True)
+        del self.files[name]
+
 
 class Sessions:
-    """All sessions, in a folder of their own that goes with them.
+    """All sessions, in a folder of their own that is deleted with them.
 
     Args:
         minutes: how long a session's files stay after it was last used.
-        session_bytes: the most that a session's files have together; its oldest go when there are more.
-        all_bytes: the most of all sessions together; then nothing more is taken.
+        session_bytes: the most that a session's files have together; its oldest are deleted when there are more.
+        all_bytes: the most of all sessions together; beyond it files are refused.
     """
 
     def __init__(self, minutes: float = 60.0, session_bytes: int = 2**28, all_bytes: int = 2**31) -> None:
@@ -66,10 +81,10 @@ class Sessions:
         self._sessions: dict[str, Session] = {}
 
     def of(self, request: Request) -> Session:
-        """The session of who asks, made when it is new."""
+        """The session of a client, a new one at its first request."""
         address = request.client.host if request.client else ""
-        who = "\0".join((bearer(request.headers), address, request.headers.get("x-session", "")))
-        name = hashlib.sha256(who.encode()).hexdigest()
+        identity = "\0".join((bearer(request.headers), address, request.headers.get("x-session", "")))
+        name = hashlib.sha256(identity.encode()).hexdigest()
         session = self._sessions.get(name)
         if session is None or self._expired(session):
             self._remove(name)
@@ -77,56 +92,40 @@ class Sessions:
         session.used = time.monotonic()
         return session
 
-    def add(self, session: Session, content: bytes, filename: str, suffix: str, mime_type: str, modality: str,
-            purpose: str) -> Stored:  # fmt: skip
-        """Store a file. ApiError 503 when the server's room is used up, 413 when it alone is too large."""
+    def add(
+        self, session: Session, content: bytes, filename: str, purpose: str, modality: str = "unknown"
+    ) -> StoredFile:
+        """Store a file. ApiError 503 when the server's space is used up, 413 when the file alone is too large."""
         if len(content) > self.session_bytes:
             raise ApiError(413, f"a session holds at most {self.session_bytes / 2**20:g} MiB", "too_large")
-        while session.files and _bytes(session) + len(content) > self.session_bytes:
-            self.remove(session, next(iter(session.files)))
-        if sum(map(_bytes, self._sessions.values())) + len(content) > self.all_bytes:
-            raise ApiError(503, "the server has no room for more files: try again later", "no_room")
-        name = f"file-{secrets.token_urlsafe(24)}"
-        path = session.folder / f"{name}{suffix}"
+        while session.files and session.bytes + len(content) > self.session_bytes:
+            session.remove(next(iter(session.files)))
+        if sum(each.bytes for each in self._sessions.values()) + len(content) > self.all_bytes:
+            raise ApiError(503, "the server has no space for more files: try again later", "no_room")
+        name, now = f"file-{secrets.token_urlsafe(24)}", int(time.time())
+        path = session.folder / f"{name}{Path(filename).suffix.lower()}"
         session.folder.mkdir(exist_ok=True)
         path.write_bytes(content)
-        now = int(time.time())
-        stored = Stored(name, path, filename, mime_type, modality, purpose, len(content), now, now + int(self.seconds))
-        session.files[name] = stored
-        return stored
-
-    def identify(self, session: Session, name: str, modality: str) -> Stored:
-        """Note what a file turned out to hold."""
-        session.files[name] = replace(self.find(session, name), modality=modality)
+        session.files[name] = StoredFile(
+            path=path, id=name, filename=filename, purpose=purpose, modality=modality, mime_type=mime_type(path),
+            bytes=len(content), created_at=now, expires_at=now + int(self.seconds),
+        )  # fmt: skip
         return session.files[name]
-
-    def find(self, session: Session, name: str) -> Stored:
-        """A file of the session. ApiError 404 for any other, whoever's it is."""
-        if name not in session.files:
-            raise ApiError(
-                404, f"this session has no file {name!r}: it was deleted, has expired, or never was", "not_found"
-            )
-        return session.files[name]
-
-    def remove(self, session: Session, name: str) -> None:
-        """Delete a file of the session."""
-        self.find(session, name).path.unlink(missing_ok=True)
-        del session.files[name]
 
     @property
     def count(self) -> int:
-        """Sessions at present."""
+        """Number of sessions."""
         return len(self._sessions)
 
     def sweep(self) -> int:
-        """Forget the sessions that have expired; says how many."""
+        """Delete the sessions that have expired; returns how many."""
         old = [name for name, session in self._sessions.items() if self._expired(session)]
         for name in old:
             self._remove(name)
         return len(old)
 
     def close(self) -> None:
-        """Forget all sessions and remove the folder."""
+        """Delete all sessions and their folder."""
         for name in list(self._sessions):
             self._remove(name)
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -138,9 +137,5 @@ class Sessions:
         session = self._sessions.pop(name, None)
         if session:
             for video in session.videos.values():
-                video.job.cancel()
+                video.cancel()
             shutil.rmtree(session.folder, ignore_errors=True)
-
-
-def _bytes(session: Session) -> int:
-    return sum(stored.bytes for stored in session.files.values())

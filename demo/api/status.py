@@ -1,4 +1,4 @@
-"""``/v1/models``, ``/healthz`` and ``/metrics``: what is served and how it is doing."""
+"""``/v1/models``, ``/healthz`` and ``/metrics``: the model, its state, and the server's counters."""
 
 from __future__ import annotations
 
@@ -11,57 +11,57 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from demo.api.errors import ApiError
-from demo.api.service import Here, Service
+from demo.api.service import CurrentService, Service
 
 router = APIRouter()
 STARTED = int(time.time())
 
 
 @router.get("/v1/models")
-async def list_models(here: Here) -> dict[str, Any]:
-    return {"object": "list", "data": [_model(here)]}
+async def list_models(service: CurrentService) -> dict[str, Any]:
+    return {"object": "list", "data": [_model(service)]}
 
 
 @router.get("/v1/models/{name}")
-async def show_model(name: str, here: Here) -> dict[str, Any]:
-    here.check_model(name)
-    return _model(here)
+async def show_model(name: str, service: CurrentService) -> dict[str, Any]:
+    service.check_model(name)
+    return _model(service)
 
 
-def _model(here: Service) -> dict[str, Any]:
-    return {"id": here.name, "object": "model", "created": STARTED, "owned_by": "nextgpt_lite"}
+def _model(service: Service) -> dict[str, Any]:
+    return {"id": service.name, "object": "model", "created": STARTED, "owned_by": "nextgpt_lite"}
 
 
 @router.get("/healthz")
-async def health(here: Here) -> Response:
-    """200 once the model answers; 503 while it loads, or when it could not be loaded."""
-    if not here.engine.ready:
+async def health(service: CurrentService) -> Response:
+    """200 once the model is loaded; 503 while it loads, or if it could not be loaded."""
+    if not service.engine.ready:
         return JSONResponse({"status": "loading"}, 503)
-    if here.engine.model.exception() is not None:
+    if service.engine.model.exception() is not None:
         return JSONResponse({"status": "broken"}, 503)
     return JSONResponse({"status": "ok"})
 
 
 @router.get("/metrics")
-async def metrics(here: Here) -> Response:
+async def metrics(service: CurrentService) -> Response:
     """Prometheus' text format."""
-    return PlainTextResponse("\n".join(_lines(here)) + "\n", media_type="text/plain; version=0.0.4")
+    return PlainTextResponse("\n".join(_lines(service)) + "\n", media_type="text/plain; version=0.0.4")
 
 
-def _lines(here: Service) -> Iterator[str]:
-    counts = here.engine.counts
+def _lines(service: Service) -> Iterator[str]:
+    counts = service.engine.counts
     families = (
         ("requests_total", "requests by how they ended", counts.requests, "outcome"),
-        ("media_total", "media made", counts.media, "modality"),
-        ("seconds_total", "seconds by what was made; requests: from arrival to end", counts.seconds, "what"),
+        ("media_total", "media generated", counts.media, "modality"),
+        ("seconds_total", "seconds by what was generated; requests: from arrival to end", counts.seconds, "what"),
     )
     for name, text, values, label in families:
         yield from _family(name, "counter", text, values, label)
     single = (
         ("tokens_total", "counter", "tokens generated", counts.tokens),
-        ("unfinished_requests", "gauge", "requests that wait or are being answered", here.engine.unfinished),
-        ("queue_limit", "gauge", "requests that may be unfinished at a time", here.engine.queue_limit),
-        ("sessions", "gauge", "sessions that hold files", here.sessions.count),
+        ("unfinished_requests", "gauge", "requests that wait or are being answered", service.engine.unfinished),
+        ("queue_limit", "gauge", "requests that may be unfinished at a time", service.engine.queue_limit),
+        ("sessions", "gauge", "sessions that hold files", service.sessions.count),
         ("resident_memory_bytes", "gauge", "resident memory of the server", psutil.Process().memory_info().rss),
     )
     for name, kind, text, value in single:
@@ -80,5 +80,5 @@ def _header(name: str, kind: str, text: str) -> tuple[str, str]:
 
 
 @router.api_route("/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
-async def nothing(path: str) -> Response:
+async def unknown_path(path: str) -> Response:
     raise ApiError(404, f"there is nothing at /{path[:80]}", "not_found")

@@ -1,4 +1,4 @@
-"""``nextgpt-lite bench serve``: how fast the engine answers, alone and under load, and how soon it stops."""
+"""``nextgpt-lite bench serve``: tokens a second, time to the first token and to the end of a cancelled video."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import time
 from typing import Any
 
 from demo.engine.engine import Engine
-from demo.engine.job import MediumProgress
+from demo.engine.events import MediumProgress
 from demo.engine.model_pool import load
 
 QUESTION = [{"role": "user", "content": "Describe a large yellow car on a meadow."}]
-FILM = [{"role": "user", "content": "Make a video of a green car moving left."}]
+VIDEO = [{"role": "user", "content": "Make a video of a green car moving left."}]
 TOGETHER = 8
 ROUNDS = 5
 
 
 def run() -> dict[str, Any]:
-    """Tokens a second of text requests one at a time and ``TOGETHER`` waiting, in turns; seconds to the first token,
-    on a quiet engine and while a video is made; seconds from cancelling a video to its end. Medians."""
+    """Medians of: tokens a second of text requests, one at a time and ``TOGETHER`` waiting; seconds to the first token
+    of an idle engine and during a video; seconds from cancelling a video to its end."""
     engine = Engine(lambda: load("nano"), batch=TOGETHER)
     try:
         engine.warm_up().result()
@@ -41,7 +41,7 @@ def run() -> dict[str, Any]:
 
 
 def _tokens_a_second(engine: Engine, count: int) -> float:
-    """``count`` requests that wait together, or, of 1, as many one after the other."""
+    """Of ``count`` requests that wait together; for 1, of ``TOGETHER`` requests one after the other."""
     started = time.perf_counter()
     if count == 1:
         tokens = sum(engine.submit(QUESTION, allowed_media=()).result().tokens for _ in range(TOGETHER))
@@ -56,9 +56,9 @@ def _first_token(engine: Engine) -> float:
 
 
 def _first_token_beside_a_video(engine: Engine) -> float:
-    """The median of requests that come one after the other while one video is made."""
-    film, seconds = engine.submit(FILM, steps=40), []
-    for event in film:
+    """The median of requests one after the other while one video is generated."""
+    video, seconds = engine.submit(VIDEO, steps=40), []
+    for event in video:
         if isinstance(event, MediumProgress) and event.step % 4 == 0 and len(seconds) < ROUNDS:
             time.sleep(0.05)  # some way into a step
             seconds.append(_first_token(engine))
@@ -66,10 +66,10 @@ def _first_token_beside_a_video(engine: Engine) -> float:
 
 
 def _cancelling(engine: Engine) -> float:
-    """From the word, a little after a step has begun, to the last event."""
-    job, said = engine.submit(FILM, steps=40), 0.0
+    """Seconds from cancelling, a little after a step has begun, to the last event."""
+    job, cancelled = engine.submit(VIDEO, steps=40), 0.0
     for event in job:
-        if isinstance(event, MediumProgress) and not said:
-            said = time.perf_counter()
+        if isinstance(event, MediumProgress) and not cancelled:
+            cancelled = time.perf_counter()
             job.cancel()
-    return time.perf_counter() - said
+    return time.perf_counter() - cancelled

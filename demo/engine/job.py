@@ -1,4 +1,4 @@
-"""A request to the engine as its client sees it: events while they come, and ways to stop it."""
+"""A request to the engine as its client sees it: settings, events while they come, and ways to stop it."""
 
 from __future__ import annotations
 
@@ -9,116 +9,78 @@ import time
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from demo.engine.events import Event, Failed, Finished
 
-from nextgpt_lite import Reply, ReplyMedium
-
-
-@dataclass(frozen=True)
-class TextDelta:
-    """What has been added to the reply's text."""
-
-    text: str
+if TYPE_CHECKING:
+    from nextgpt_lite import AnyToAny
 
 
-@dataclass(frozen=True)
-class MediumStarted:
-    """A medium is being made. ``index`` counts the media of this reply from 0."""
+class QueueFull(Exception):
+    """As many requests as the queue holds are waiting. ``seconds`` is when to try again."""
 
-    modality: str
-    index: int
-
-
-@dataclass(frozen=True, eq=False)
-class MediumProgress:
-    """``step`` of ``total`` diffusion steps are done.
-
-    ``preview`` is an image (H, W, 3) uint8 of what the medium looks like so far: of a video its middle frame, of a
-    sound its spectrogram. None where the decoder has none to show.
-    """
-
-    modality: str
-    index: int
-    step: int
-    total: int
-    preview: np.ndarray | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class MediumReady:
-    """A medium is done."""
-
-    modality: str
-    index: int
-    medium: ReplyMedium
-
-
-@dataclass(frozen=True)
-class MediumCancelled:
-    """A medium was stopped by :meth:`Job.cancel_medium`; the reply goes on without it."""
-
-    modality: str
-    index: int
-
-
-@dataclass(frozen=True, eq=False)
-class Finished:
-    """The last event of a request that did not fail.
-
-    ``timings`` are seconds: "waiting" until the engine turned to the request, "first_token" and "text" since it was
-    submitted, one per modality made, "total". ``tokens`` counts the reply's tokens, ``prompt_tokens`` those of the
-    conversation. Of a ``cancelled`` request ``reply`` holds what was there by then.
-    """
-
-    reply: Reply
-    timings: dict[str, float]
-    tokens: int = 0
-    prompt_tokens: int = 0
-    cancelled: bool = False
-
-
-@dataclass(frozen=True)
-class Failed:
-    """The last event of a request that failed: one sentence for its client. ``theirs``: the request was at fault."""
-
-    sentence: str
-    theirs: bool = False
-
-
-Event = TextDelta | MediumStarted | MediumProgress | MediumReady | MediumCancelled | Finished | Failed
+    def __init__(self, limit: int, seconds: float) -> None:
+        super().__init__(f"{limit} requests are waiting already: try again in {seconds:.0f} s")
+        self.seconds = seconds
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a request is to be answered; see :meth:`demo.engine.engine.Engine.submit`."""
+    """How a request is to be answered.
+
+    ``seed`` is of the media's noise, and of sampling where ``temperature`` > 0: the reply depends on it and on nothing
+    else that goes on at the same time. ``steps`` and ``guidance`` are of the decoders, None = their own.
+    ``max_new_tokens`` counts signal tokens too. ``allowed_media`` are the media that the reply may hold, None = all;
+    it holds one of ``required_modality`` even if the model asks for none. ``language`` is "en" or "zh", followed where
+    the model finds an answer in it likely enough. With ``previews`` MediumProgress brings images, each of which costs a
+    pass of the decoder's VAE.
+    """
 
     seed: int = 0
     steps: int | None = None
     guidance: float | None = None
     temperature: float = 0.0
     max_new_tokens: int = 160
-    allowed_media: frozenset[str] = frozenset(("image", "video", "audio"))
-    demanded: str | None = None
+    allowed_media: frozenset[str] | None = None
+    required_modality: str | None = None
     language: str | None = None
     previews: bool = False
+
+    def allows(self, modality: str) -> bool:
+        """Whether the reply may hold a medium of ``modality``."""
+        return self.allowed_media is None or modality in self.allowed_media or modality == self.required_modality
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """A function to be run in the engine's thread; it may decode media itself."""
+
+    future: Future
+    function: Callable[[AnyToAny], Any]
+    decodes: bool
+
+    def run(self, model: Future[AnyToAny]) -> None:
+        if not self.future.set_running_or_notify_cancel():
+            return
+        try:
+            self.future.set_result(self.function(model.result()))
+        except BaseException as error:
+            self.future.set_exception(error)
 
 
 @dataclass(eq=False)
 class Job:
-    """A request. Iterate over it, plainly or with ``async for``, once: its events come as they happen, the last one is
-    :class:`Finished` or :class:`Failed`.
-
-    Any thread may iterate and cancel.
-    """
+    """A request. Iterate over it once, with ``for`` or ``async for``: its events come as they happen, the last one is
+    :class:`Finished` or :class:`Failed`. Any thread may iterate and cancel."""
 
     messages: Sequence[dict[str, Any]]
     settings: Settings = Settings()
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     submitted: float = field(default_factory=time.perf_counter)
-    done: bool = False  # whether the last event is there
+    done: bool = False  # whether the last event was published
 
     def __post_init__(self) -> None:
         self._events: deque[Event] = deque()
@@ -134,7 +96,7 @@ class Job:
         self._cancelled.set()
 
     def cancel_medium(self, index: int) -> None:
-        """Stop making the medium ``index``, or do not begin it; the reply goes on without it."""
+        """Stop generating the medium ``index``, or do not start it; the reply goes on without it."""
         self._cancelled_media.add(index)
 
     @property
@@ -142,7 +104,7 @@ class Job:
         return self._cancelled.is_set()
 
     def result(self) -> Finished:
-        """Wait for the last event. RuntimeError, with its sentence, when the request failed."""
+        """Wait for the last event. RuntimeError, with its sentence, if the request failed."""
         last = deque(self, maxlen=1).pop() if not self.done or self._events else None
         if not isinstance(last, Finished):
             raise RuntimeError(last.sentence if isinstance(last, Failed) else "the events were read before")
@@ -160,26 +122,26 @@ class Job:
     async def __aiter__(self) -> AsyncIterator[Event]:
         loop = asyncio.get_running_loop()
         while True:
-            news = asyncio.Event()
+            changed = asyncio.Event()
             with self._changed:
                 event, done = self._events.popleft() if self._events else None, self.done
                 if event is None and not done:
-                    self._wakers.append(lambda news=news: loop.call_soon_threadsafe(news.set))
+                    self._wakers.append(lambda changed=changed: loop.call_soon_threadsafe(changed.set))
             if event is not None:
                 yield event
             elif done:
                 return
             else:
-                await news.wait()
+                await changed.wait()
 
     # -- for the engine -----------------------------------------------------------------------------------------------
 
     def medium_cancelled(self, index: int) -> bool:
-        """Whether nobody waits for the medium ``index`` any more."""
+        """Whether the medium ``index`` was cancelled."""
         return self.cancelled or index in self._cancelled_media
 
-    def tell(self, event: Event) -> None:
-        """Hand an event to whoever iterates. After the last one nothing more is told."""
+    def publish(self, event: Event) -> None:
+        """Hand an event to who iterates. After the last one nothing more is published."""
         with self._changed:
             if self.done:
                 return
@@ -188,5 +150,5 @@ class Job:
             wakers, self._wakers = self._wakers, []
             self._changed.notify_all()
         for wake in wakers:
-            with contextlib.suppress(RuntimeError):  # that client's event loop is closed: it has gone
+            with contextlib.suppress(RuntimeError):  # the client's event loop is closed: it has disconnected
                 wake()

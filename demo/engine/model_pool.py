@@ -1,31 +1,33 @@
-"""The models that a page offers: each is loaded in the background when it is first chosen, and answers from then on."""
+"""The models that a page offers: each is loaded in the background when it is first chosen."""
 
 from __future__ import annotations
 
-import json
+import math
 import os
-import struct
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
+from safetensors import safe_open
 
 from nextgpt_lite.checkpoint import EMBEDDED, MANIFEST, CheckpointError, read_manifest, resolve_model
+from nextgpt_lite.config import CoreConfig
 
 if TYPE_CHECKING:
     from demo.engine.engine import Engine
     from nextgpt_lite import AnyToAny
 
 
-class Shelf:
+class ModelPool:
     """Engines by the name of their model.
 
     Args:
         models: names as the command line takes them, ``"nano"`` or folders; the first is loaded at once. Raises
-            CheckpointError where one of them is no model.
+            CheckpointError if one of them is no model.
     """
 
     def __init__(self, models: Sequence[str]) -> None:
@@ -36,7 +38,7 @@ class Shelf:
             read_manifest(folder)
         self._engines: dict[str, Future[Engine]] = {}
         self._lock = threading.Lock()
-        self._begin(self.first)
+        self._start(self.first)
 
     @property
     def first(self) -> str:
@@ -45,43 +47,51 @@ class Shelf:
 
     def engine(self, name: str | None = None) -> Engine:
         """The engine of a model, which may still be loading it. An unknown name is the first one's."""
-        return self._begin(name if name in self.folders else self.first).result()
+        return self._start(self._known(name)).result()
 
     def ready(self, name: str | None = None) -> bool:
         """Whether a model is loaded."""
-        engine = self._engines.get(name if name in self.folders else self.first)
+        engine = self._engines.get(self._known(name))
         return engine is not None and engine.done() and engine.exception() is None and engine.result().ready
 
+    def output_modalities(self, name: str | None = None) -> tuple[str, ...]:
+        """The media that a model answers with, from its core's configuration; it need not be loaded."""
+        return _output_modalities(self.folders[self._known(name)])
+
     def describe(self, name: str) -> str:
-        """Name, parameters, size on disk; of a model that is loaded, device and memory of this process too."""
+        """Name, parameters and size on disk; of a loaded model, device and memory of this process too."""
         parameters, size = weigh(self.folders[name])
-        told = [name, f"{parameters / 1e6:.1f} M" if parameters < 1e9 else f"{parameters / 1e9:.1f} B", _bytes(size)]
+        count = f"{parameters / 1e6:.1f} M" if parameters < 1e9 else f"{parameters / 1e9:.1f} B"
+        facts = [name, count, _bytes(size)]
         if self.ready(name):
             device = self.engine(name).model.result().device
-            told += [str(device), f"{_bytes(memory(device.type))} in memory"]
-        return " · ".join(told)
+            facts += [str(device), f"{_bytes(memory(device.type))} in memory"]
+        return " · ".join(facts)
 
     def wait(self) -> None:
-        """Wait for the first model; what kept it from loading is raised."""
+        """Wait for the first model; an error of loading it is raised."""
         self.engine().model.result()
 
     def close(self) -> None:
-        """Cancel everything that is being made and let the engines go."""
+        """Cancel all requests and end the engines."""
         for engine in self._engines.values():
             if engine.exception() is None:
                 engine.result().close()
 
-    def _begin(self, name: str) -> Future[Engine]:
+    def _known(self, name: str | None) -> str:
+        return name if name in self.folders else self.first
+
+    def _start(self, name: str) -> Future[Engine]:
         with self._lock:
             if name not in self._engines:
                 self._engines[name] = Future()
-                folder = self.folders[name]
-                threading.Thread(target=_open, args=(folder, self._engines[name]), daemon=True).start()
+                arguments = (self.folders[name], self._engines[name])
+                threading.Thread(target=_open_engine, args=arguments, daemon=True).start()
             return self._engines[name]
 
 
-def _open(folder: Path, future: Future[Engine]) -> None:
-    """Import what a model needs, begin to load it, and warm it up: all beside the page."""
+def _open_engine(folder: Path, future: Future[Engine]) -> None:
+    """Import what a model needs, start to load it, and warm it up, while the page is open already."""
     try:
         from demo.engine.engine import Engine
 
@@ -94,7 +104,7 @@ def _open(folder: Path, future: Future[Engine]) -> None:
 
 
 def load(model: str | Path) -> AnyToAny:
-    """A model by name or folder; the libraries' bars for each file say nothing to who opens a page."""
+    """A model by name or folder, loaded without the libraries' progress bars."""
     import diffusers
     import transformers
 
@@ -107,41 +117,39 @@ def load(model: str | Path) -> AnyToAny:
 
 
 def models_in(folder: Path) -> list[str]:
-    """The model folders in a folder, by name. CheckpointError where there is none."""
+    """The model folders in a folder, by name. CheckpointError if there is none."""
     found = sorted(str(path.parent) for path in folder.glob(f"*/{MANIFEST}"))
     if not found:
-        raise CheckpointError(f"no model in {folder}: expected folders with a {MANIFEST} in it")
+        raise CheckpointError(f"no model in {folder}: expected folders that hold a {MANIFEST}")
     return found
 
 
 def short_name(model: str) -> str:
-    """What a model is called on the page: its folder's name."""
+    """A model's name for clients and pages: "nano", or its folder's name."""
     return model if model in EMBEDDED else Path(model).resolve().name
 
 
+@cache
+def _output_modalities(folder: Path) -> tuple[str, ...]:
+    core = read_manifest(folder)["components"].get("core")
+    if core is None:
+        raise CheckpointError(f"{folder} has no component 'core'")
+    return CoreConfig.from_pretrained(folder / core["path"]).output_modalities
+
+
 def weigh(folder: Path) -> tuple[int, int]:
-    """Parameters and bytes of all weight files of a model folder, read off their headers."""
+    """Parameters and bytes of all weight files of a model folder, read from their headers."""
     files = list(folder.rglob("*.safetensors"))
     return sum(map(_parameters, files)), sum(file.stat().st_size for file in files)
 
 
 def _parameters(file: Path) -> int:
-    with file.open("rb") as opened:
-        (length,) = struct.unpack("<Q", opened.read(8))
-        header = json.loads(opened.read(length))
-    shapes = [entry["shape"] for name, entry in header.items() if name != "__metadata__"]
-    return sum(_product(shape) for shape in shapes)
-
-
-def _product(shape: Sequence[int]) -> int:
-    product = 1
-    for size in shape:
-        product *= size
-    return product
+    with safe_open(file, framework="numpy") as weights:
+        return sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
 
 
 def memory(device: str) -> int:
-    """Bytes in use: of the graphics card by this process, or of the machine."""
+    """Bytes in use: of the graphics card by this process, or of the machine by it."""
     if device == "cuda":
         import torch
 

@@ -1,23 +1,23 @@
-"""What becomes of a request inside the engine: a reply that grows, then the media that it asks for."""
+"""A request inside the engine: a reply whose text grows, then the media that it asks for."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 import torch
 
-from demo.engine.job import Finished, Job, Settings, TextDelta
+from demo.engine.events import Finished, TextDelta
+from demo.engine.job import Job, Settings
 from nextgpt_lite import AnyToAny, Reply, ReplyMedium
-from nextgpt_lite.answer_language import LANGUAGES, silent_openings
-from nextgpt_lite.any_to_any import Wanted
+from nextgpt_lite.answer_language import LANGUAGES, disallowed_first_tokens
 from nextgpt_lite.conversation import ConversationError
-from nextgpt_lite.generate import TextStream
-from nextgpt_lite.signal_tokens import OUTPUT_MODALITIES
-from nextgpt_lite.text_batch import Row, Sampling, TextBatch
+from nextgpt_lite.generate import Row, Sampling, TextBatch, TextStream
+from nextgpt_lite.reply import MediaRequest
 
-#: Least and most of each number that a request may set.
+#: Least and greatest value of each number that a request may set.
 RANGES = {
     "seed": (0, 2**63 - 1),
     "steps": (1, 100),
@@ -27,114 +27,100 @@ RANGES = {
 }
 
 
-def check(settings: Settings) -> None:
-    """ValueError, naming value and range, for a setting that is not possible."""
-    for name, (least, most) in RANGES.items():
+def check_settings(settings: Settings, modalities: Iterable[str]) -> None:
+    """ValueError for a setting out of range. ``modalities`` are those that replies may hold."""
+    for name, (least, greatest) in RANGES.items():
         value = getattr(settings, name)
-        if value is not None and not least <= value <= most:
-            raise ValueError(f"{name} is {value}: expected {least} to {most}")
-    known = ", ".join(OUTPUT_MODALITIES)
-    for modality in (*settings.allowed_media, *([settings.demanded] if settings.demanded else [])):
-        if modality not in OUTPUT_MODALITIES:
-            raise ValueError(f"a reply cannot hold {modality!r}: expected {known}")
+        if value is not None and not least <= value <= greatest:
+            raise ValueError(f"{name} is {value}: expected {least} to {greatest}")
+    known, required = list(modalities), settings.required_modality
+    for modality in (*(settings.allowed_media or ()), *([required] if required else [])):
+        if modality not in known:
+            raise ValueError(f"a reply cannot hold {modality!r}: expected {', '.join(known)}")
     if settings.language is not None and settings.language not in LANGUAGES:
         raise ValueError(f"language is {settings.language!r}: expected {' or '.join(LANGUAGES)}")
 
 
-def refused(error: Exception) -> bool:
-    """Whether an error is the request's fault."""
-    return isinstance(error, ConversationError)
-
-
 @lru_cache(maxsize=4)
-def _silent_openings(model: AnyToAny, language: str) -> torch.Tensor:
-    return silent_openings(model.tokenizer, model.table, language).to(model.device)
+def _disallowed_first(model: AnyToAny, language: str) -> torch.Tensor:
+    return disallowed_first_tokens(model.tokenizer, model.table, language).to(model.device)
 
 
 @dataclass(eq=False)
-class Talk:
-    """A reply in the making. ``row`` has its tokens, ``reply`` what is there of it, ``told`` the text told so far."""
+class ReplyInProgress:
+    """A reply that is being generated. ``row`` has its tokens, ``reply`` what was generated so far."""
 
     job: Job
     row: Row
     stream: TextStream
     reply: Reply
     timings: dict[str, float] = field(default_factory=dict)
-    streamed: int = 0  # tokens
-    told: str = ""
+    published: str = ""  # text
 
     @classmethod
-    def begin(cls, job: Job, model: AnyToAny, texts: TextBatch) -> Talk:
-        """Read the messages. ConversationError for what cannot be understood."""
+    def start(cls, job: Job, model: AnyToAny, batch: TextBatch) -> ReplyInProgress:
+        """Read the messages and add the reply to the batch. ConversationError for what cannot be understood."""
         waiting = time.perf_counter() - job.submitted
-        settings, table = job.settings, model.table
-        if settings.demanded and settings.demanded not in table.spans:
-            raise ConversationError(f"this model makes no {settings.demanded}")
+        settings, required = job.settings, job.settings.required_modality
+        if required and required not in model.table.spans:
+            raise ConversationError(f"this model does not generate {required}")
         prepared = model.prepare(job.messages)
-        silent = _silent_openings(model, settings.language) if settings.language else None
-        row = texts.add(prepared, Sampling(settings.max_new_tokens, settings.temperature, settings.seed, silent))
-        reply = Reply("", dropped_turns=prepared[2])
-        stream = TextStream(model.tokenizer, table, lambda text: setattr(reply, "text", text), prompt_seen=True)
+        disallowed = _disallowed_first(model, settings.language) if settings.language else None
+        sampling = Sampling(settings.max_new_tokens, settings.temperature, settings.seed, disallowed, required)
+        [row] = batch.add([(prepared, sampling)])
+        reply = Reply("", dropped_turns=prepared.dropped_turns)
+        stream = TextStream(model.tokenizer, model.table, lambda text: setattr(reply, "text", text))
         return cls(job, row, stream, reply, {"waiting": waiting})
 
-    def tell(self) -> None:
-        """Tell what the newest tokens add to the text."""
-        if self.streamed < len(self.row.ids):
-            self.stream.put(torch.tensor(self.row.ids[self.streamed :]))
-            self.streamed = len(self.row.ids)
-            self._tell_growth()
+    def publish_text(self) -> None:
+        """Publish what the newest tokens add to the text."""
+        self.stream.update(self.row)
+        text = self.reply.text
+        if text != self.published and text.startswith(self.published):  # tokenizers may take a character back
+            self.timings.setdefault("first_token", time.perf_counter() - self.job.submitted)
+            self.job.publish(TextDelta(text[len(self.published) :]))
+            self.published = text
 
-    def read(self, model: AnyToAny) -> list[Asked]:
-        """Tell the rest of the text; which media the reply asks for."""
-        ids, settings = self.row.ids, self.job.settings
-        span = model.table.spans[settings.demanded] if settings.demanded else range(0)
-        if span and span.start not in ids:
-            ids = [*ids, *span]
-        [(self.reply, wanted)] = model.read([self.row.prepared], [ids])
-        self._tell_growth()
+    def finish_text(self, model: AnyToAny) -> list[PendingMedium]:
+        """Publish the rest of the text; returns the media that the reply asks for and may hold."""
+        self.reply, requests = model.read(self.row)
+        self.publish_text()
         self.timings["text"] = self.reply.seconds["text"] = time.perf_counter() - self.job.submitted
-        allowed = [(number, each) for number, each in enumerate(wanted) if each.modality in settings.allowed_media]
+        settings = self.job.settings
+        allowed = [(number, each) for number, each in enumerate(requests) if settings.allows(each.modality)]
         return [
-            Asked(self, index, each, settings.seed + number, index == len(allowed) - 1)
-            for index, (number, each) in enumerate(allowed)
+            PendingMedium(self, index, request, settings.seed + number, index == len(allowed) - 1)
+            for index, (number, request) in enumerate(allowed)
         ]
 
-    def take(self, medium: ReplyMedium) -> None:
-        """A medium of the reply is done."""
+    def add_medium(self, medium: ReplyMedium) -> None:
+        """Add a finished medium to the reply."""
         self.reply.media.append(medium)
         self.reply.seconds[medium.modality] = self.timings[medium.modality] = medium.seconds
 
-    def ending(self) -> Finished:
+    def last_event(self) -> Finished:
         """The last event of the request."""
         timings = self.timings | {"total": time.perf_counter() - self.job.submitted}
-        return Finished(self.reply, timings, len(self.row.ids), len(self.row.prepared[0]), self.job.cancelled)
-
-    def _tell_growth(self) -> None:
-        """A delta is told only where the text goes on from what was told: tokenizers may take a character back."""
-        text = self.reply.text
-        if text != self.told and text.startswith(self.told):
-            self.timings.setdefault("first_token", time.perf_counter() - self.job.submitted)
-            self.job.tell(TextDelta(text[len(self.told) :]))
-            self.told = text
+        return Finished(self.reply, timings, len(self.row.ids), len(self.row.prepared.ids), self.job.cancelled)
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
-    """A medium that a reply asks for: the ``index``-th of those that it may hold."""
+class PendingMedium:
+    """A medium that is to be decoded: the ``index``-th of those that its reply may hold."""
 
-    talk: Talk
+    reply: ReplyInProgress
     index: int
-    wanted: Wanted
+    request: MediaRequest
     seed: int
-    last: bool
+    last: bool  # of its reply
 
     @property
     def modality(self) -> str:
-        return self.wanted.modality
+        return self.request.modality
 
     @property
     def job(self) -> Job:
-        return self.talk.job
+        return self.reply.job
 
     @property
     def cancelled(self) -> bool:

@@ -1,77 +1,41 @@
-"""What the page looks like. Everything comes from this machine: no font, script or picture of another host."""
+"""The page's appearance. Everything comes from this machine: no font, script or image of another host."""
 
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
-from gradio.themes import Base, Soft, colors, sizes
+import yaml
+from gradio.themes import Base, Soft
 
-from demo.page.data_urls import picture_address
-from demo.page.words import say
-from nextgpt_lite.showcase import portraits
+from demo.data_urls import image_url
+from demo.page.templates import render
+from demo.texts import read_asset, translate
+from nextgpt_lite.inspection.examples import portraits
 
 TITLE = "nextgpt_lite"
-ASSETS = Path(__file__).parents[1] / "assets"
-#: Of the components, and of the frame around them: gradio confines the one to its components.
-STYLE = ASSETS / "page.css"
-FRAME = ASSETS / "frame.css"
-#: Films last two seconds and have no sound: they play again and again.
-SCRIPT = """<script>
-document.addEventListener("loadedmetadata", ({ target }) => {
-  if (target.tagName === "VIDEO") { target.loop = target.muted = true; target.play(); }
-}, true);
-</script>"""
 
 
 def head() -> str:
-    """What stands in the page's head."""
-    return f"<style>{FRAME.read_text(encoding='utf-8')}</style>{SCRIPT}"
+    """The page's head: style of the frame around gradio's components, to which gradio confines other styles."""
+    return f"<style>{read_asset('frame.css')}</style><script>{read_asset('loop_videos.js')}</script>"
 
 
 def theme() -> Base:
-    """Calm: warm paper and pine green, fonts of the system."""
-    return Soft(
-        primary_hue=colors.teal,
-        secondary_hue=colors.teal,
-        neutral_hue=colors.stone,
-        radius_size=sizes.radius_lg,
-        font=["system-ui", "Segoe UI", "Noto Sans", "Noto Sans CJK SC", "PingFang SC", "Microsoft YaHei", "sans-serif"],
-        font_mono=["ui-monospace", "Consolas", "monospace"],
-    ).set(
-        body_background_fill="#faf9f6",
-        background_fill_primary="#ffffff",
-        block_shadow="none",
-        button_primary_background_fill="#0f766e",
-        button_primary_background_fill_hover="#115e59",
-        button_primary_text_color="#ffffff",
-        body_text_color_subdued="*neutral_500",
-        block_title_background_fill="transparent",
-        block_title_text_color="*neutral_500",
-        block_title_text_weight="500",
-        block_title_padding="0",
-        block_label_background_fill="transparent",
-        checkbox_label_background_fill_selected="#0f766e",
-        checkbox_background_color_selected="#0f766e",
-        slider_color="#0f766e",
-        color_accent="#0f766e",
-    )
+    """The theme of ``demo/assets/theme.yaml``."""
+    settings = yaml.safe_load(read_asset("theme.yaml"))
+    return Soft(**settings["base"]).set(**settings["variables"])
 
 
 def heading(language: str) -> str:
     """The page's name and one line."""
-    return f"<h1><i></i>{TITLE}</h1><p>{say(language, 'line')}</p>"
+    return f"<h1><i></i>{TITLE}</h1><p>{translate(language, 'line')}</p>"
 
 
 def empty_chat(language: str) -> str:
-    """What stands in the chat before the first message: a portrait of each thing."""
-    figures = "".join(f'<img src="{address}" alt="{thing}">' for thing, address in _portraits().items())
-    return (
-        f'<div class="empty"><h2>{say(language, "empty")}</h2><p>{say(language, "world")}</p>'
-        f'<div class="things">{figures}</div></div>'
-    )
+    """What stands in the chat before the first message: an image of each thing of the toy world."""
+    return render("empty_chat", language, portraits=_portraits())
 
 
 @cache
 def _portraits() -> dict[str, str]:
-    return {thing: picture_address(array, quality=85) for thing, array in portraits(72).items()}
+    return {thing: image_url(array, quality=85) for thing, array in portraits(72).items()}

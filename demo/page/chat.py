@@ -1,6 +1,6 @@
-"""The chat: a message goes in, its reply is watched while it grows, and can be stopped, edited, asked for again.
+"""The chat: a message is sent, its reply streams, and can be stopped, edited and requested again.
 
-Handlers are plain functions of a visitor; demo.page.chat_tab puts them behind components.
+Handlers are plain functions of a visitor; demo.page.chat_tab connects them to components.
 """
 
 from __future__ import annotations
@@ -11,72 +11,69 @@ from typing import Any
 
 import gradio as gr
 
-from demo.engine.model_pool import Shelf
+from demo.engine.events import Failed
+from demo.engine.job import QueueFull
+from demo.engine.model_pool import ModelPool
 from demo.page.conversations import Conversation, Turn, Visitor
-from demo.page.words import say
-from nextgpt_lite.commands.chat import ERRORS
-from nextgpt_lite.showcase import Example
+from demo.texts import translate
+from nextgpt_lite.conversation_media import CHAT_ERRORS
 
 #: What a handler gives the page: the chat's bubbles, the text box, the list of conversations.
 Shown = tuple[Any, Any, Any]
-#: The most that one message may say, in characters.
-MOST_TEXT = 4000
+#: The longest message, in characters.
+MAX_TEXT = 4000
 
 
 class Chat:
-    """What happens in the chat. Each method that answers is a generator of what the page shows."""
+    """What happens in the chat. Each method that answers is a generator of what the page shows.
 
-    def __init__(self, shelf: Shelf) -> None:
-        self.shelf = shelf
+    ``settings`` are keywords of the engine's ``submit``, ``model`` is a name of the pool.
+    """
+
+    def __init__(self, pool: ModelPool) -> None:
+        self.pool = pool
 
     def send(self, visitor: Visitor, value: dict[str, Any], settings: dict[str, Any], model: str) -> Iterator[Shown]:
         """A message of the text box: ``{"text", "files"}``."""
-        conversation = visitor.current
-        text, files = (value.get("text") or "").strip()[:MOST_TEXT], list(value.get("files") or [])
-        if conversation.running:
-            yield self.refuse(visitor, say(visitor.language, "busy"))
+        text, files = (value.get("text") or "").strip()[:MAX_TEXT], list(value.get("files") or [])
+        if visitor.current.running:
+            yield self.refuse(visitor, translate(visitor.language, "busy"))
         elif not text and not files:
-            yield self.refuse(visitor, say(visitor.language, "nothing_said"))
+            yield self.refuse(visitor, translate(visitor.language, "empty_message"))
         else:
-            yield from self._begin(visitor, conversation, text, files, settings, model)
-
-    def send_example(
-        self, visitor: Visitor, example: Example, files: list[str], settings: dict[str, Any], model: str
-    ) -> Iterator[Shown]:
-        """One of the messages worth trying."""
-        yield from self.send(visitor, {"text": example.text(visitor.language), "files": files}, settings, model)
+            yield from self._begin(visitor, text, files, settings, model)
 
     def again(self, visitor: Visitor, settings: dict[str, Any], model: str) -> Iterator[Shown]:
-        """Answer the last message anew, with the next seed where nothing else has changed."""
+        """Answer the last message again, with the next seed if nothing else has changed."""
         conversation = visitor.current
         if conversation.running or not conversation.turns:
-            yield self.refuse(visitor, say(visitor.language, "busy"))
+            yield self.refuse(visitor, translate(visitor.language, "busy"))
             return
         turn = conversation.turns.pop()
         if settings == turn.settings or settings | {"seed": 0} == turn.settings | {"seed": 0}:
             settings = settings | {"seed": turn.settings["seed"] + 1}
-        yield from self._answer(visitor, conversation, turn, settings, model)
+        yield from self._answer(visitor, turn, settings, model)
 
     def edit(self, visitor: Visitor, bubble: int, text: str, settings: dict[str, Any], model: str) -> Iterator[Shown]:
-        """Say a message otherwise: what came after it goes, its files stay."""
+        """Change a message: its files stay, what came after it is removed."""
         conversation, number = visitor.current, bubble // 2
         if conversation.running or number >= len(conversation.turns) or not text.strip():
-            yield self.refuse(visitor, say(visitor.language, "busy"))
+            yield self.refuse(visitor, translate(visitor.language, "busy"))
             return
-        old = conversation.turns[number]
+        files = conversation.turns[number].files
         del conversation.turns[number:]
-        yield from self._begin(visitor, conversation, text.strip()[:MOST_TEXT], old.files, settings, model)
+        yield from self._begin(visitor, text.strip()[:MAX_TEXT], files, settings, model)
 
     def undo(self, visitor: Visitor) -> Shown:
-        """Take the last message back into the text box; its reply goes."""
+        """Move the last message back into the text box and remove its reply."""
         conversation = visitor.current
         if conversation.running or not conversation.turns:
-            return self.refuse(visitor, say(visitor.language, "busy"))
+            return self.refuse(visitor, translate(visitor.language, "busy"))
         turn = conversation.turns.pop()
         return self.shown(visitor)[0], gr.MultimodalTextbox(value={"text": turn.text, "files": turn.files}), gr.skip()
 
     def resume(self, visitor: Visitor, model: str) -> Iterator[Shown]:
-        """Show the current conversation, and go on showing a reply that is being made."""
+        """Show the current conversation, and a reply that is being generated until it ends."""
         conversation = visitor.current
         yield self.shown(visitor)
         if conversation.running:
@@ -86,77 +83,71 @@ class Chat:
         visitor.current.stop()
 
     def cancel_medium(self, visitor: Visitor, index: int) -> None:
-        """Stop making one medium of the reply; the others go on."""
+        """Stop generating one medium of the reply; the others go on."""
         if running := visitor.current.running:
             running.job.cancel_medium(index)
 
     def shown(self, visitor: Visitor, model: str | None = None) -> Shown:
-        """The page as the visitor's current conversation has it."""
+        """The page for the visitor's current conversation."""
         bubbles = visitor.current.bubbles(visitor.language, self._waiting(visitor, model))
         running = visitor.current.running is not None
         box = gr.MultimodalTextbox(submit_btn=not running, stop_btn=running, interactive=True)
         return bubbles, box, conversation_list(visitor)
 
     def refuse(self, visitor: Visitor, reason: Exception | str) -> Shown:
-        """Say why in a toast and leave the page as it is. Names of files are not read as HTML."""
-        gr.Warning(html.escape(str(reason)), title=say(visitor.language, "did_not_work"))
+        """Show the reason in a toast and leave the page as it is. Names of files are not read as HTML."""
+        gr.Warning(html.escape(str(reason)), title=translate(visitor.language, "did_not_work"))
         return gr.skip(), gr.skip(), gr.skip()
 
-    def _begin(self, visitor, conversation: Conversation, text: str, files: list[str], settings, model):
+    def _begin(self, visitor: Visitor, text: str, files: list[str], settings, model: str) -> Iterator[Shown]:
         try:
-            turn = conversation.take_in(text, files)
-        except ERRORS as error:
+            turn = visitor.current.read_message(text, files)
+        except CHAT_ERRORS as error:
             yield self.refuse(visitor, error)
             return
-        yield from self._answer(visitor, conversation, turn, settings, model)
+        yield from self._answer(visitor, turn, settings, model)
 
-    def _answer(self, visitor: Visitor, conversation: Conversation, turn: Turn, settings, model) -> Iterator[Shown]:
-        """Show the message at once, whether the model is there or not; then ask, and watch."""
-        waiting = self._waiting(visitor, model)
-        turn.growing = None
-        busy = gr.MultimodalTextbox(value=None, submit_btn=False, stop_btn=True)
-        yield (
-            [*conversation.bubbles(visitor.language, waiting), *turn.bubbles(visitor.language, waiting)],
-            busy,
-            gr.skip(),
-        )
+    def _answer(self, visitor: Visitor, turn: Turn, settings, model: str) -> Iterator[Shown]:
+        """Show the message at once, whether or not the model is loaded; then request the reply and watch it."""
+        conversation, waiting = visitor.current, self._waiting(visitor, model)
+        turn.streamed = None
+        bubbles = [each for part in (conversation, turn) for each in part.bubbles(visitor.language, waiting)]
+        yield bubbles, gr.MultimodalTextbox(value=None, submit_btn=False, stop_btn=True), gr.skip()
         try:
-            conversation.ask(turn, self.shelf.engine(model), settings)
+            conversation.request_reply(turn, self.pool.engine(model), settings)
         except Exception as error:
-            yield self._given_back(visitor, conversation, turn)
-            if not isinstance(error, (*ERRORS, ValueError)) and type(error).__name__ != "QueueFull":
+            yield self._restored(visitor, conversation, turn)
+            if not isinstance(error, (*CHAT_ERRORS, QueueFull)):
                 raise
             self.refuse(visitor, error)
             return
         yield from self._watch(visitor, conversation, turn, model)
 
     def _watch(self, visitor: Visitor, conversation: Conversation, turn: Turn, model: str) -> Iterator[Shown]:
-        """The reply as it grows, as long as the visitor looks at its conversation."""
-        growing = turn.growing
-        if growing is None:
+        """The reply as it grows, as long as the visitor stays in its conversation."""
+        streamed = turn.streamed
+        if streamed is None:
             return
-        for _ in growing.watch():
+        for _ in streamed.watch():
             if visitor.current is not conversation:
                 return
             yield conversation.bubbles(visitor.language, self._waiting(visitor, model)), gr.skip(), gr.skip()
-        if turn not in conversation.turns:
-            yield self._given_back(visitor, conversation, turn)
-            self.refuse(visitor, growing.last.sentence)  # type: ignore[union-attr]
+        if isinstance(streamed.last, Failed):
+            yield self._restored(visitor, conversation, turn)
+            self.refuse(visitor, streamed.last.sentence)
             return
         if turn.reply and turn.reply.dropped_turns:
-            gr.Info(say(visitor.language, "dropped", count=turn.reply.dropped_turns))
+            gr.Info(translate(visitor.language, "dropped", count=turn.reply.dropped_turns))
         yield self.shown(visitor)
 
-    def _given_back(self, visitor: Visitor, conversation: Conversation, turn: Turn) -> Shown:
+    def _restored(self, visitor: Visitor, conversation: Conversation, turn: Turn) -> Shown:
         """The conversation as it was, and the message back in the text box."""
         box = gr.MultimodalTextbox(value={"text": turn.text, "files": turn.files}, submit_btn=True, stop_btn=False)
         return conversation.bubbles(visitor.language, ""), box, gr.skip()
 
     def _waiting(self, visitor: Visitor, model: str | None) -> str:
-        """What stands in a bubble before the first word."""
-        if self.shelf.ready(model):
-            return say(visitor.language, "thinking")
-        return f"*{say(visitor.language, 'waking')}*"
+        """What stands in a bubble before the first token."""
+        return "…" if self.pool.ready(model) else f"*{translate(visitor.language, 'loading')}*"
 
 
 def conversation_list(visitor: Visitor) -> Any:

@@ -1,4 +1,4 @@
-"""What visitors have said and got: conversations that outlive the page, each visitor's under a key only they know."""
+"""Conversations of visitors. They outlive the page, each visitor's under a key that only their browser has."""
 
 from __future__ import annotations
 
@@ -12,49 +12,62 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from demo.page.reply_card import GrowingReply, Part
-from demo.page.words import say
-from nextgpt_lite.chat_files import attach, save_reply_medium
+from PIL import Image
+
+from data.modalities import MODALITIES
+from demo.engine.events import Finished
+from demo.page.streamed_reply import Part, StreamedReply, shown_file
+from demo.texts import translate
+from nextgpt_lite.conversation_media import attach, write_reply_medium
 
 if TYPE_CHECKING:
     from demo.engine.engine import Engine
-    from demo.engine.job import Failed, Finished
     from nextgpt_lite import Reply, ReplyMedium
 
 DAY = 86_400  # seconds
-#: Conversations that are kept of one visitor, visitors that are kept at all: the oldest go first.
-MOST_CONVERSATIONS, MOST_VISITORS = 30, 200
+#: Conversations that are kept of one visitor, and visitors that are kept; the oldest are deleted first.
+MAX_CONVERSATIONS, MAX_VISITORS = 30, 200
 TITLE_LENGTH = 28
 
 
 @dataclass(eq=False)
 class Turn:
-    """What a user said and what came back. ``files`` are as the text box gave them, ``shown`` as a browser can show
-    them; ``message`` is what the model reads. ``growing`` is there from the first asking on, ``reply`` at the end."""
+    """A user's message and its reply. ``files`` are as the text box gave them, ``shown`` what a browser shows of them;
+    ``message`` is what the model reads. ``streamed`` is the reply once it was requested with ``settings``."""
 
     text: str
     files: list[str]
     shown: list[Path]
     message: dict[str, Any]
-    growing: GrowingReply | None = None
-    reply: Reply | None = None
+    streamed: StreamedReply | None = None
     settings: dict[str, Any] = field(default_factory=dict)
-    timings: dict[str, float] = field(default_factory=dict)
-    stopped: bool = False
 
     @property
-    def reply_files(self) -> list[Path]:
-        """The media of the reply that are done."""
-        cards = self.growing.cards if self.growing else {}
-        return [card.path for _, card in sorted(cards.items()) if card.path]
+    def modalities(self) -> list[str]:
+        """Of the attached files."""
+        return [part["type"] for part in self.message["content"] if part["type"] != "text"]
+
+    @property
+    def finished(self) -> Finished | None:
+        """The end of the reply."""
+        last = self.streamed.last if self.streamed else None
+        return last if isinstance(last, Finished) else None
+
+    @property
+    def reply(self) -> Reply | None:
+        return self.finished.reply if self.finished else None
+
+    @property
+    def reply_files(self) -> list[tuple[Path, Path]]:
+        """Of each finished medium of the reply: its file, and what a browser shows of it."""
+        return [card.files for _, card in sorted(self.streamed.cards.items()) if card.files] if self.streamed else []
 
     def bubbles(self, language: str, waiting: str) -> list[dict[str, Any]]:
         """Both sides as gr.Chatbot takes them."""
-        asked: list[Part] = [{"path": str(path), "alt_text": path.stem.replace("-", " ")} for path in self.shown]
-        asked += [self.text] if self.text else []
-        answered = self.growing.parts(language, "…" if self.reply else waiting) if self.growing else [waiting]
-        answered += [say(language, "stopped")] if self.stopped else []
-        return [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
+        message: list[Part] = [*map(shown_file, self.shown), *([self.text] if self.text else [])]
+        reply = self.streamed.parts(language, "…" if self.reply else waiting) if self.streamed else [waiting]
+        reply += [translate(language, "stopped")] if self.finished and self.finished.cancelled else []
+        return [{"role": "user", "content": message}, {"role": "assistant", "content": reply}]
 
 
 @dataclass(eq=False)
@@ -67,27 +80,27 @@ class Conversation:
     written: int = 0  # files so far, so that no two have one name
 
     @property
-    def running(self) -> GrowingReply | None:
-        """The reply that is being made, if there is one."""
-        growing = self.turns[-1].growing if self.turns else None
-        return growing if growing and growing.last is None else None
+    def running(self) -> StreamedReply | None:
+        """The reply that is being generated, if there is one."""
+        streamed = self.turns[-1].streamed if self.turns else None
+        return streamed if streamed and streamed.last is None else None
 
     def title(self, language: str) -> str:
-        """The first words said, cut to a length."""
-        words = next((turn.text for turn in self.turns if turn.text), "…" if self.turns else "")
-        return words[:TITLE_LENGTH] + "…" * (len(words) > TITLE_LENGTH) if words else say(language, "untitled")
+        """The beginning of the first message that has text."""
+        text = next((turn.text for turn in self.turns if turn.text), "…" if self.turns else "")
+        return text[:TITLE_LENGTH] + "…" * (len(text) > TITLE_LENGTH) if text else translate(language, "new")
 
     def messages(self, until: int | None = None) -> list[dict[str, Any]]:
-        """As the model takes them: of the turns before ``until`` all, and its question."""
+        """As the model takes them: up to the question of turn ``until``, or of the last one."""
         turns = self.turns if until is None else self.turns[: until + 1]
-        said = [side for turn in turns[:-1] for side in (turn.message, turn.reply and turn.reply.as_message()) if side]
-        return [*said, turns[-1].message]
+        earlier = [side for turn in turns[:-1] for side in (turn.message, turn.reply and turn.reply.as_message())]
+        return [*filter(None, earlier), turns[-1].message]
 
     def bubbles(self, language: str, waiting: str) -> list[dict[str, Any]]:
         """As gr.Chatbot takes them."""
         return [bubble for turn in self.turns for bubble in turn.bubbles(language, waiting)]
 
-    def take_in(self, text: str, files: list[str]) -> Turn:
+    def read_message(self, text: str, files: list[str]) -> Turn:
         """A user's message as a turn, not part of the conversation yet. MediaError for a file that is refused."""
         parts, shown = [], []
         for file in files:
@@ -98,7 +111,7 @@ class Conversation:
         message = {"role": "user", "content": [*parts, *([{"type": "text", "text": text}] if text else [])]}
         return Turn(text, files, shown, message)
 
-    def ask(self, turn: Turn, engine: Engine, settings: dict[str, Any]) -> GrowingReply:
+    def request_reply(self, turn: Turn, engine: Engine, settings: dict[str, Any]) -> StreamedReply:
         """Add a turn and have it answered. What the engine refuses is raised, and nothing has changed."""
         self.turns.append(turn)
         try:
@@ -106,30 +119,36 @@ class Conversation:
         except Exception:
             self.turns.pop()
             raise
-        turn.reply, turn.stopped, turn.settings = None, False, settings
-        turn.growing = GrowingReply(job, lambda index, medium: self._keep(medium), lambda event: self._end(turn, event))
-        return turn.growing
+        turn.settings, turn.streamed = settings, StreamedReply(job, self._save, lambda: self._drop(turn))
+        return turn.streamed
 
     def stop(self) -> None:
-        """Stop the reply that is being made, if there is one; what is there of it stays."""
+        """Stop the reply that is being generated, if there is one; what is there of it stays."""
         if self.running:
             self.running.job.cancel()
 
-    def _keep(self, medium: ReplyMedium) -> Path:
+    def _save(self, medium: ReplyMedium) -> tuple[Path, Path]:
         self.written += 1
-        return save_reply_medium(medium, self.folder / f"{self.written}-{medium.modality}")
+        return save_for_browser(medium, self.folder / f"{self.written}-{medium.modality}")
 
-    def _end(self, turn: Turn, event: Finished | Failed) -> None:
-        from demo.engine.job import Finished  # not at the top, see demo.page.reply_card
-
-        if isinstance(event, Finished):
-            turn.reply, turn.timings, turn.stopped = event.reply, event.timings, event.cancelled
-        elif turn in self.turns:
+    def _drop(self, turn: Turn) -> None:
+        if turn in self.turns:
             self.turns.remove(turn)
 
 
+def save_for_browser(medium: ReplyMedium, path: Path) -> tuple[Path, Path]:
+    """Write a medium of a reply; ``path`` gets the suffix. Its file, and the file that a browser shows of it."""
+    written = write_reply_medium(medium, path)
+    modality = MODALITIES[medium.modality]
+    if modality.shown_by_browsers:
+        return written, written
+    preview = written.with_suffix(".png")
+    Image.fromarray(modality.preview(medium.array)).save(preview)
+    return written, preview
+
+
 def secret_folder(prefix: str) -> Path:
-    """A new folder in what the page's server serves from, whose name nobody can guess: who knows it may read it."""
+    """A new folder that the page's server serves from, under a name that nobody can guess: who knows it may read it."""
     folder = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir()) / f"{prefix}-{secrets.token_hex(16)}"
     folder.mkdir(parents=True)
     return folder
@@ -146,11 +165,11 @@ class Visitor:
         self.current = self.begin()
 
     def begin(self) -> Conversation:
-        """Go to a new conversation; one that is empty is used again."""
+        """Go to a new conversation; an empty one is used again."""
         empty = [conversation for conversation in self.conversations.values() if not conversation.turns]
         self.current = empty[0] if empty else Conversation(self.folder)
         self.conversations = {**self.conversations, self.current.identity: self.current}
-        while len(self.conversations) > MOST_CONVERSATIONS:
+        while len(self.conversations) > MAX_CONVERSATIONS:
             self.forget(next(iter(self.conversations)))
         return self.current
 
@@ -158,14 +177,15 @@ class Visitor:
         """Delete a conversation and its files."""
         conversation = self.conversations.pop(identity)
         conversation.stop()
-        for path in (file for turn in conversation.turns for file in [*turn.shown, *turn.reply_files]):
-            if path.is_relative_to(self.folder):
-                path.unlink(missing_ok=True)
+        for turn in conversation.turns:
+            for path in (*turn.shown, *(file for files in turn.reply_files for file in files)):
+                if path.is_relative_to(self.folder):
+                    path.unlink(missing_ok=True)
         if self.current is conversation:
             self.current = next(reversed(self.conversations.values()), None) or self.begin()
 
     def go_to(self, identity: str) -> Conversation:
-        """Go to another conversation of this visitor; one that is gone is not gone to."""
+        """Go to another conversation of this visitor; an unknown identity changes nothing."""
         self.current = self.conversations.get(identity, self.current)
         return self.current
 
@@ -176,7 +196,7 @@ class Visitor:
 
 
 class Visitors:
-    """All visitors of the page, each until ``lifetime`` seconds have passed without a sign of them."""
+    """All visitors of the page, each until ``lifetime`` seconds after they were last seen."""
 
     def __init__(self, lifetime: float = DAY) -> None:
         self.lifetime = lifetime
@@ -184,7 +204,7 @@ class Visitors:
         self._lock = threading.Lock()
 
     def enter(self, identity: str | None, language: str) -> Visitor:
-        """The visitor of a key, or a new one where nobody has it."""
+        """The visitor of a key, or a new one for an unknown key."""
         with self._lock:
             self._expire()
             visitor = self._known.pop(identity or "", None) or Visitor(language)
@@ -202,5 +222,5 @@ class Visitors:
     def _expire(self) -> None:
         now = time.monotonic()
         for identity, visitor in list(self._known.items()):
-            if now - visitor.seen > self.lifetime or len(self._known) > MOST_VISITORS:
+            if now - visitor.seen > self.lifetime or len(self._known) > MAX_VISITORS:
                 self._known.pop(identity).close()

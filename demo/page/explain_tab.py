@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 import torch
 
-from demo.engine.model_pool import Shelf
-from demo.page.conversations import Turn, Visitor
-from demo.page.data_urls import file_html
-from demo.page.explain_view import draw
-from demo.page.labels import Labels
-from demo.page.words import say
-from nextgpt_lite.chat_files import save_reply_medium
+from demo.engine.model_pool import ModelPool
+from demo.page.conversations import Turn, Visitor, save_for_browser
+from demo.page.labels import PRIVATE, QUIET, Labels
+from demo.page.templates import render
+from demo.texts import translate
 from nextgpt_lite.inspection.explain import explain
 from nextgpt_lite.inspection.prototypes import names, pictures
 
@@ -22,14 +21,12 @@ if TYPE_CHECKING:
     from nextgpt_lite import AnyToAny
     from nextgpt_lite.inspection.explain import ConditionCheck, Neighbour
 
-QUIET: dict[str, Any] = {"api_visibility": "private"}
-
 
 class ExplainTab:
     """A picker of replies, captions to compare with, and the explanation."""
 
-    def __init__(self, shelf: Shelf, visitor: gr.State, labels: Labels) -> None:
-        self.shelf, self.visitor, self.labels = shelf, visitor, labels
+    def __init__(self, pool: ModelPool, visitor: gr.State, labels: Labels) -> None:
+        self.pool, self.visitor, self.labels = pool, visitor, labels
 
     def build(self) -> None:
         """Components, in the tab that is open."""
@@ -40,16 +37,16 @@ class ExplainTab:
         self.view = gr.HTML(elem_id="explanation", apply_default_css=False)
         self.labels.add(self.reply, label="reply")
         self.labels.add(self.captions, label="captions", info="captions_info")
-        self.labels.add(self.button, value="explain_it")
+        self.labels.add(self.button, value="explain")
 
     def wire(self, tab: gr.Tab, model: gr.Dropdown) -> None:
         """The latest reply is explained when the tab is opened."""
         inputs = [self.visitor, self.reply, self.captions, model]
-        opened = tab.select(self.choices, self.visitor, [self.reply, self.captions], show_progress="hidden", **QUIET)
-        opened.then(self.explain, inputs, self.view, **QUIET)
-        self.reply.input(lambda: "", None, self.captions, **QUIET).then(self.explain, inputs, self.view, **QUIET)
+        opened = tab.select(self.choices, self.visitor, [self.reply, self.captions], **QUIET)
+        opened.then(self.explain, inputs, self.view, **PRIVATE)
+        self.reply.input(lambda: "", None, self.captions, **PRIVATE).then(self.explain, inputs, self.view, **PRIVATE)
         for event in (self.button.click, self.captions.submit):
-            event(self.explain, inputs, self.view, **QUIET)
+            event(self.explain, inputs, self.view, **PRIVATE)
 
     def choices(self, visitor: Visitor) -> tuple[Any, str]:
         """The conversation's replies; the latest is chosen."""
@@ -65,53 +62,57 @@ class ExplainTab:
         turns = visitor.current.turns
         reply = turns[number].reply if number is not None and number < len(turns) else None
         if number is None or reply is None:
-            return f'<p class="none">{say(visitor.language, "no_reply")}</p>'
+            return f'<p class="none">{translate(visitor.language, "no_reply")}</p>'
         turn, messages = turns[number], visitor.current.messages(until=number)
         given = _captions(captions, len(reply.media))
         try:
-            engine = self.shelf.engine(model)
-            return engine.call(lambda loaded: _explained(loaded, visitor, turn, messages, given), decodes=True).result()
+            engine = self.pool.engine(model)
+            return engine.call(lambda loaded: _explain(loaded, visitor, turn, messages, given), decodes=True).result()
         except ValueError as error:
-            raise gr.Error(str(error), title=say(visitor.language, "did_not_work"), print_exception=False) from error
+            title = translate(visitor.language, "did_not_work")
+            raise gr.Error(str(error), title=title, print_exception=False) from error
 
 
-def _explained(
+def _explain(
     model: AnyToAny, visitor: Visitor, turn: Turn, messages: list[dict[str, Any]], captions: list[str | None] | None
 ) -> str:
     """What is computed with the model, in its own thread: the explanation, and media of the captions."""
     assert turn.reply is not None
-    seen = explain(model, messages, turn.reply, captions)
-    shown = [neighbour_pictures(model, medium.neighbours, visitor.language) for medium in seen.media]
-    own = turn.reply_files
-    pairs = [
-        (file_html(own[number]) if number < len(own) else "", _from_caption(model, visitor, turn, number, check))
-        for number, check in enumerate(seen.conditions)
+    explanation = explain(model, messages, turn.reply, captions)
+    near = [neighbour_rows(model, medium.neighbours, visitor.language) for medium in explanation.media]
+    own = {number: shown for number, (_, shown) in enumerate(turn.reply_files)}
+    conditions = [
+        (check, own.get(number), _from_caption(model, visitor, turn, number, check))
+        for number, check in enumerate(explanation.conditions)
     ]
-    return draw(seen, shown, pairs, visitor.language)
+    return render("explanation", visitor.language, explanation=explanation, neighbours=near, conditions=conditions)
 
 
-def neighbour_pictures(model: AnyToAny, near: Sequence[Neighbour], language: str) -> list[tuple[str, Any]]:
-    """Name and picture of each neighbour; no pictures where the cache does not say what it holds."""
+def neighbour_rows(model: AnyToAny, near: Sequence[Neighbour], language: str) -> list[dict[str, Any]]:
+    """Weight, similarity, name and image of each neighbour; image None if the cache does not say what it holds."""
     if model.cache is None or not near:
         return []
     indices = [each.index for each in near]
-    found = pictures(model.cache, indices) or [None] * len(indices)
-    return list(zip(names(model.cache, indices, language), found, strict=True))
+    images = pictures(model.cache, indices) or [None] * len(indices)
+    return [
+        {"weight": each.weight, "similarity": each.similarity, "name": name, "image": image}
+        for each, name, image in zip(near, names(model.cache, indices, language), images, strict=True)
+    ]
 
 
-def _from_caption(model: AnyToAny, visitor: Visitor, turn: Turn, number: int, check: ConditionCheck) -> str:
-    """What the decoder makes of the caption, with the noise and settings of the reply's own medium."""
+def _from_caption(model: AnyToAny, visitor: Visitor, turn: Turn, number: int, check: ConditionCheck) -> Path | None:
+    """What the decoder generates from the caption, with the noise and settings of the reply's own medium."""
     if check.gold is None:
-        return ""
+        return None
     settings = turn.settings
     condition = torch.from_numpy(check.gold)[None]
     [medium] = model.decode(
         check.modality, condition, [settings["seed"] + number], settings["steps"], settings["guidance"]
     )
-    return file_html(save_reply_medium(medium, visitor.folder / f"caption-{check.modality}"))
+    return save_for_browser(medium, visitor.folder / f"caption-{check.modality}")[1]
 
 
 def _captions(text: str, count: int) -> list[str | None] | None:
-    """One line for each medium; lines that are missing or empty leave it to the reply's words."""
+    """One line for each medium; lines that are missing or empty are None: taken from the reply's text."""
     lines = [line.strip() or None for line in text.splitlines()][:count]
     return [*lines, *[None] * (count - len(lines))] if count else None

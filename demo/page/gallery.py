@@ -1,76 +1,53 @@
-"""Messages worth trying: a few under the empty chat, and a matrix of all pairs of media."""
+"""Example messages: a few below the empty chat, and a matrix of all pairs of media."""
 
 from __future__ import annotations
 
-import html
+from functools import cache
+
+import numpy as np
+from PIL import Image
 
 from data.modalities import MODALITIES
-from demo.page.data_urls import picture_address
-from demo.page.words import say
-from nextgpt_lite.showcase import EXAMPLES, GIVEN, Example, ingredient, picture_of
+from demo.page.templates import render
+from nextgpt_lite.inspection.examples import EXAMPLES, INGREDIENTS, ingredient
 
-#: A click on anything that names an example tells its number.
-CLICK = """
-element.addEventListener("click", (event) => {
-  const chosen = event.target.closest("[data-example]");
-  if (chosen) trigger("click", { index: Number(chosen.dataset.example) });
-});
-"""
-ROWS = (None, "image", "audio", "video", "points")
-COLUMNS = ("text", "image", "audio", "video")
-MARKS = {"text": "Aa", "image": "▣", "audio": "♪", "video": "▶", "points": "⁘"}
-#: Numbers of the examples under the empty chat.
+#: Numbers of the examples below the empty chat.
 FIRST = (1, 3, 4, 9, 18)
+#: Symbols by what browsers take a medium's files for.
+SYMBOLS = {"image": "▣", "audio": "♪", "video": "▶", "application": "⁘"}
 
 
 def chips(language: str) -> str:
     """A few examples in a row."""
-    return f'<div class="chips">{"".join(_chip(number, language) for number in FIRST)}</div>'
+    return _render(language, FIRST)
 
 
 def matrix(language: str) -> str:
-    """All examples: a row for what is given, a column for what is made."""
-    heads = "".join(f"<th>{MARKS[made]} {say(language, made)}</th>" for made in COLUMNS)
-    rows = "".join(_row(given, language) for given in ROWS)
-    corner = f"<th>{say(language, 'in')} ↓ {say(language, 'out')} →</th>"
-    return (
-        f'<p class="lead">{say(language, "matrix")}</p>'
-        f'<table class="matrix"><thead><tr>{corner}{heads}</tr></thead><tbody>{rows}</tbody></table>'
-    )
+    """All examples: a row for what is sent, a column for what is generated."""
+    return _render(language, ())
 
 
-def _row(given: str | None, language: str) -> str:
-    name = given or "text"
-    cells = "".join(
-        f'<td data-made="{MARKS[made]} {say(language, made)}">{_button(_number(given, made), language)}</td>'
-        for made in COLUMNS
-    )
-    return f"<tr><th>{_icon(given)}<span>{say(language, name)}</span></th>{cells}</tr>"
+def _render(language: str, first: tuple[int, ...]) -> str:
+    rows: dict[str | None, dict[str, int]] = {}
+    for number, example in enumerate(EXAMPLES):
+        rows.setdefault(example.given, {})[example.made] = number
+    symbols = {name: SYMBOLS[_family(name)] for name in MODALITIES} | {None: "Aa", "text": "Aa"}
+    return render(
+        "gallery", language, examples=EXAMPLES, first=first, matrix=list(rows.items()), symbols=symbols,
+        previews=_previews(),
+    )  # fmt: skip
 
 
-def _number(given: str | None, made: str) -> int:
-    return next(n for n, example in enumerate(EXAMPLES) if (example.given, example.made) == (given, made))
+@cache
+def _previews(size: int = 48) -> dict[str, np.ndarray]:
+    """A small image (``size``, ``size``, 3) of what examples attach, except of what is only heard."""
+    previews = {}
+    for name, (modality, _) in INGREDIENTS.items():
+        if modality not in previews and _family(modality) != "audio":
+            image = MODALITIES[modality].preview(ingredient(name)["array"])
+            previews[modality] = np.asarray(Image.fromarray(image).resize((size, size)))
+    return previews
 
 
-def _button(number: int, language: str) -> str:
-    return f'<button data-example="{number}">{html.escape(EXAMPLES[number].text(language))}</button>'
-
-
-def _chip(number: int, language: str) -> str:
-    example: Example = EXAMPLES[number]
-    icon = _icon(example.given) if example.given else ""
-    arrow = f"<small>{MARKS[example.given or 'text']} → {MARKS[example.made]}</small>"
-    return f'<button data-example="{number}">{icon}<span>{html.escape(example.text(language))}</span>{arrow}</button>'
-
-
-def _icon(given: str | None) -> str:
-    """A small picture of what an example attaches."""
-    if given in ("image", "video"):
-        return f'<img src="{picture_address(picture_of(GIVEN[given], 48))}" alt="">'
-    if given == "points":
-        return f'<img src="{picture_address(MODALITIES["points"].preview(_drum())[::6, ::6])}" alt="">'
-    return f"<i>{MARKS[given or 'text']}</i>"
-
-
-def _drum():
-    return next(ingredient(name) for name in ("drum",))["array"]
+def _family(modality: str) -> str:
+    return MODALITIES[modality].mime.partition("/")[0]

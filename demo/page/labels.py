@@ -1,4 +1,4 @@
-"""The words on the page's components, changed all at once when the interface's language is."""
+"""The texts of the page's components, changed all at once when the interface's language is."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ from typing import Any
 
 import gradio as gr
 
-from demo.page.words import say
+from demo.texts import translate
 
-Words = str | Callable[[str], Any]
+Label = str | Callable[[str], Any]
+#: Settings of events that are no endpoints for other programs, and of those without gradio's progress overlay.
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+QUIET: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
 
 
 class Labels:
-    """Remembers which component says what. Components come out as outputs, their words in a language as updates."""
+    """Remembers the texts of components. Components come out as outputs, their texts in a language as updates."""
 
     def __init__(self) -> None:
-        self._entries: list[tuple[Any, dict[str, Words]]] = []
+        self._entries: list[tuple[Any, dict[str, Label]]] = []
 
-    def add(self, component: Any, **words: Words) -> Any:
-        """Have properties of ``component`` say words: keys of demo.page.words, or functions of the language."""
-        self._entries.append((component, words))
+    def add(self, component: Any, **labels: Label) -> Any:
+        """Label properties of ``component`` with keys of demo.texts or functions of the language."""
+        self._entries.append((component, labels))
         return component
 
     @property
@@ -28,11 +31,11 @@ class Labels:
         return [component for component, _ in self._entries]
 
     def updates(self, language: str) -> list[Any]:
-        """What the components become in ``language``, in the order of :attr:`components`."""
+        """The components' updates for ``language``, in the order of :attr:`components`."""
         return [
-            gr.update(**{name: _said(value, language) for name, value in words.items()}) for _, words in self._entries
+            gr.update(**{name: _text(label, language) for name, label in labels.items()}) for _, labels in self._entries
         ]
 
 
-def _said(words: Words, language: str) -> Any:
-    return say(language, words) if isinstance(words, str) else words(language)
+def _text(label: Label, language: str) -> Any:
+    return translate(language, label) if isinstance(label, str) else label(language)

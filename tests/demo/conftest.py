@@ -49,16 +49,16 @@ def cache(tmp_path_factory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def shelf(cache, taught, tiny_folder):
-    """A shelf with the taught model, which answers as soon as it is asked."""
+def pool(cache, taught, tiny_folder):
+    """A pool with the taught model, which answers as soon as it is asked."""
     from demo.engine import model_pool as module
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "load", lambda folder: taught)
-        shelf = module.Shelf([str(tiny_folder)])
-        shelf.engine().warm_up().result()
-        yield shelf
-    shelf.close()
+        pool = module.ModelPool([str(tiny_folder)])
+        pool.engine().warm_up().result()
+        yield pool
+    pool.close()
 
 
 @pytest.fixture

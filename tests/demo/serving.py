@@ -25,7 +25,7 @@ def serving(service, **settings) -> Iterator[str]:
         server.should_exit = True
         thread.join()
         service.sessions.close()
-        service.door.close()
+        service.uploads.close()
 
 
 def client(address: str, key: str = "mine"):

@@ -174,12 +174,12 @@ def test_a_session_keeps_its_newest_files_and_the_server_has_an_end(service):
     try:
         one, two = (Session(sessions.folder / name) for name in "ab")
         sessions._sessions = {"one": one, "two": two}
-        first, second = (sessions.add(one, b"x" * 60, "a.png", ".png", "image/png", "image", "") for _ in range(2))
+        first, second = (sessions.add(one, b"x" * 60, "a.png", "") for _ in range(2))
         assert list(one.files) == [second.id] and not first.path.exists()
-        with pytest.raises(ApiError, match="no room"):
-            sessions.add(two, b"x" * 99, "a.png", ".png", "image/png", "image", "")
+        with pytest.raises(ApiError, match="no space"):
+            sessions.add(two, b"x" * 99, "a.png", "")
         with pytest.raises(ApiError, match="at most"):
-            sessions.add(two, b"x" * 101, "a.png", ".png", "image/png", "image", "")
+            sessions.add(two, b"x" * 101, "a.png", "")
     finally:
         sessions.close()
 
@@ -191,7 +191,7 @@ def test_a_full_queue_says_when_to_come_back(taught, service):
     small = Engine(taught, queue_limit=1)
     film = HELLO | {"messages": [{"role": "user", "content": "film it"}], "steps": 100}
     try:
-        blocking = small.submit(film["messages"], steps=100, demanded="video", allowed_media=["video"])
+        blocking = small.submit(film["messages"], steps=100, required_modality="video", allowed_media=["video"])
         with serving(Service(small, "taught")) as address:
             response = httpx.post(f"{address}/v1/chat/completions", json=HELLO)
             assert "1 requests are waiting" in refused(response, 429)

@@ -21,16 +21,16 @@ PLAIN: dict[str, Any] = {
 
 
 @pytest.fixture
-def chat(shelf):
+def chat(pool):
     from demo.page.chat import Chat
 
-    return Chat(shelf)
+    return Chat(pool)
 
 
 def say(chat, visitor, text: str, *files: Path, **changes) -> list[Any]:
     """Send a message; everything that the chat showed meanwhile."""
     value = {"text": text, "files": [str(file) for file in files]}
-    return [shown[0] for shown in chat.send(visitor, value, {**PLAIN, **changes}, chat.shelf.first)]
+    return [shown[0] for shown in chat.send(visitor, value, {**PLAIN, **changes}, chat.pool.first)]
 
 
 def words(bubble: dict[str, Any]) -> str:
@@ -64,7 +64,7 @@ def test_a_picture_is_seen_and_the_next_reply_knows_of_it(chat, visitor, picture
 
 def test_a_question_may_be_asked_twice_with_the_same_picture(chat, visitor, picture):
     for turns in (1, 2):
-        replies = chat.send(visitor, {"text": "what is this?", "files": [str(picture)]}, PLAIN, chat.shelf.first)
+        replies = chat.send(visitor, {"text": "what is this?", "files": [str(picture)]}, PLAIN, chat.pool.first)
         *_, (bubbles, box, _) = list(replies)
         assert len(bubbles) == 2 * turns and box.submit_btn and not box.stop_btn
 
@@ -75,7 +75,7 @@ def test_media_that_may_not_be_answered_with_are_left_out(chat, visitor):
 
 
 def test_one_medium_is_cancelled_alone(chat, visitor):
-    replies = chat.send(visitor, {"text": "film it and play it", "files": []}, {**PLAIN, "steps": 40}, chat.shelf.first)
+    replies = chat.send(visitor, {"text": "film it and play it", "files": []}, {**PLAIN, "steps": 40}, chat.pool.first)
     for bubbles, _, _ in replies:
         if "cancel-0" in words(bubbles[-1]):
             chat.cancel_medium(visitor, 0)
@@ -84,7 +84,7 @@ def test_one_medium_is_cancelled_alone(chat, visitor):
 
 
 def test_stopping_keeps_what_is_there(chat, visitor):
-    replies = chat.send(visitor, {"text": "film it and play it", "files": []}, {**PLAIN, "steps": 90}, chat.shelf.first)
+    replies = chat.send(visitor, {"text": "film it and play it", "files": []}, {**PLAIN, "steps": 90}, chat.pool.first)
     for bubbles, _, _ in replies:
         if "cancel-0" in words(bubbles[-1]):
             chat.stop(visitor)
@@ -102,7 +102,7 @@ def test_a_bad_file_is_refused_in_a_sentence_and_nothing_changes(chat, visitor, 
 
 
 def test_nothing_is_not_sent(chat, visitor):
-    with pytest.warns(UserWarning, match="Write something"):
+    with pytest.warns(UserWarning, match="Write a message"):
         say(chat, visitor, "  ")
     assert visitor.current.turns == []
 
@@ -111,7 +111,7 @@ def test_a_message_that_does_not_fit_comes_back_to_the_box(chat, visitor):
     say(chat, visitor, "hello")
     long = "word " * 799
     with pytest.warns(UserWarning, match="tokens, more than"):
-        *_, (bubbles, box, _) = list(chat.send(visitor, {"text": long}, PLAIN, chat.shelf.first))
+        *_, (bubbles, box, _) = list(chat.send(visitor, {"text": long}, PLAIN, chat.pool.first))
     assert box.value["text"] == long.strip() and words(bubbles[-1]) == HELLO
     assert len(visitor.current.turns) == 1
 
@@ -119,8 +119,8 @@ def test_a_message_that_does_not_fit_comes_back_to_the_box(chat, visitor):
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # torch's, told anew by pytest.warns
 def test_a_reply_that_cannot_be_written_ends_in_a_sentence(chat, visitor, caplog):
     shutil.rmtree(visitor.folder)
-    with pytest.warns(UserWarning, match="the reply could not be kept"):
-        *_, (bubbles, box, _) = list(chat.send(visitor, {"text": "film it and play it"}, PLAIN, chat.shelf.first))
+    with pytest.warns(UserWarning, match="the reply could not be saved"):
+        *_, (bubbles, box, _) = list(chat.send(visitor, {"text": "film it and play it"}, PLAIN, chat.pool.first))
     assert bubbles == [] and box.value["text"] == "film it and play it" and visitor.current.running is None
     assert "FileNotFoundError" in caplog.text
 
@@ -133,7 +133,7 @@ def test_a_setting_out_of_range_is_refused(chat, visitor):
 
 def test_again_takes_the_next_seed(chat, visitor):
     first = say(chat, visitor, "film it and play it")[-1]
-    again = [shown[0] for shown in chat.again(visitor, PLAIN, chat.shelf.first)][-1]
+    again = [shown[0] for shown in chat.again(visitor, PLAIN, chat.pool.first)][-1]
     assert len(visitor.current.turns) == 1 and visitor.current.turns[0].settings["seed"] == 1
     before, after = (load_medium(shown[-1]["content"][1]["path"]).array for shown in (first, again))
     assert (before != after).any()
@@ -142,7 +142,7 @@ def test_again_takes_the_next_seed(chat, visitor):
 def test_edit_goes_on_from_the_edited_message(chat, visitor, picture):
     say(chat, visitor, "tell me", picture)
     say(chat, visitor, "hello")
-    shown = [each[0] for each in chat.edit(visitor, 0, "what is this?", PLAIN, chat.shelf.first)][-1]
+    shown = [each[0] for each in chat.edit(visitor, 0, "what is this?", PLAIN, chat.pool.first)][-1]
     assert len(shown) == 2 and words(shown[-1]) == SEEN
     assert shown[0]["content"][0]["path"] == str(picture)  # its file has stayed
 
@@ -154,11 +154,11 @@ def test_undo_gives_the_message_back(chat, visitor):
 
 
 def test_a_reply_goes_on_though_nobody_looks(chat, visitor):
-    replies = chat.send(visitor, {"text": "film it and play it", "files": []}, PLAIN, chat.shelf.first)
+    replies = chat.send(visitor, {"text": "film it and play it", "files": []}, PLAIN, chat.pool.first)
     next(replies)
     next(replies)
     replies.close()  # the page is reloaded
-    shown = [each[0] for each in chat.resume(visitor, chat.shelf.first)][-1]
+    shown = [each[0] for each in chat.resume(visitor, chat.pool.first)][-1]
     assert words(shown[-1]).startswith("Watch and listen.") and len(shown[-1]["content"]) == 3
 
 

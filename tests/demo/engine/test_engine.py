@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from demo.engine.engine import Engine, QueueFull
-from demo.engine.job import (
+from demo.engine.engine import Engine
+from demo.engine.events import (
     Failed,
     Finished,
     MediumCancelled,
@@ -20,11 +20,18 @@ from demo.engine.job import (
     MediumStarted,
     TextDelta,
 )
+from demo.engine.job import QueueFull
 from tests.demo.taught import HELLO, PICTURE, SEEN, user
 
-FILM = [user("film it and play it")]
+VIDEO = [user("film it and play it")]
 #: Conversations of different lengths, with media and without.
-TALKS = ([user("hello")], FILM, [user("what is this?", PICTURE)], [user("a long word " * 20)], [user("draw a bell")])
+CONVERSATIONS = (
+    [user("hello")],
+    VIDEO,
+    [user("what is this?", PICTURE)],
+    [user("a long word " * 20)],
+    [user("draw a bell")],
+)
 
 
 def kinds(events) -> list[type]:
@@ -34,7 +41,7 @@ def kinds(events) -> list[type]:
 
 
 def test_text_streams_then_each_medium_shows_progress_and_comes(engine):
-    events = list(engine.submit(FILM, steps=2))
+    events = list(engine.submit(VIDEO, steps=2))
     medium = [MediumStarted, MediumProgress, MediumReady]
     assert kinds(events) == [TextDelta, *medium, *medium, Finished]
     assert "".join(event.text for event in events if isinstance(event, TextDelta)) == events[-1].reply.text
@@ -47,8 +54,8 @@ def test_text_streams_then_each_medium_shows_progress_and_comes(engine):
 
 
 def test_a_reply_is_that_of_the_model(engine, taught):
-    mine = engine.submit(FILM, seed=5, steps=2, guidance=1.5).result()
-    theirs = taught.chat(FILM, seed=5, steps=2, guidance=1.5)
+    mine = engine.submit(VIDEO, seed=5, steps=2, guidance=1.5).result()
+    theirs = taught.chat(VIDEO, seed=5, steps=2, guidance=1.5)
     assert mine.reply.text == theirs.text == "Watch and listen."
     assert [medium.modality for medium in mine.reply.media] == ["video", "audio"]
     for one, other in zip(mine.reply.media, theirs.media, strict=True):
@@ -57,33 +64,36 @@ def test_a_reply_is_that_of_the_model(engine, taught):
 
 @pytest.mark.parametrize("temperature", [0.0, 1.5])
 def test_a_reply_does_not_depend_on_who_shares_the_batch(engine, temperature):
-    def submit(number, talk):
-        return engine.submit(talk, seed=number, temperature=temperature, max_new_tokens=40, steps=1)
+    def submit(number, conversation):
+        return engine.submit(conversation, seed=number, temperature=temperature, max_new_tokens=40, steps=1)
 
-    alone = [submit(number, talk).result().reply for number, talk in enumerate(TALKS)]
-    together = [job.result().reply for job in [submit(number, talk) for number, talk in enumerate(TALKS)]]
+    alone = [submit(number, conversation).result().reply for number, conversation in enumerate(CONVERSATIONS)]
+    together = [
+        job.result().reply
+        for job in [submit(number, conversation) for number, conversation in enumerate(CONVERSATIONS)]
+    ]
     assert [reply.text for reply in together] == [reply.text for reply in alone]
     if temperature:
-        assert submit(7, TALKS[3]).result().reply.text != alone[3].text
+        assert submit(7, CONVERSATIONS[3]).result().reply.text != alone[3].text
     for one, other in zip(alone, together, strict=True):
         assert [m.modality for m in one.media] == [m.modality for m in other.media]
         assert all(np.array_equal(a.array, b.array) for a, b in zip(one.media, other.media, strict=True))
 
 
 def test_previews_are_pictures_of_what_is_being_made(engine):
-    talk = [*TALKS[2], {"role": "assistant", "content": SEEN}, user("draw a bell")]
-    events = list(engine.submit(talk, steps=3, previews=True))
+    conversation = [*CONVERSATIONS[2], {"role": "assistant", "content": SEEN}, user("draw a bell")]
+    events = list(engine.submit(conversation, steps=3, previews=True))
     shown = [event.preview for event in events if isinstance(event, MediumProgress)]
     [made] = events[-1].reply.media
     assert len(shown) == 3 and all(p.dtype == np.uint8 and p.shape == made.array.shape for p in shown)
     assert np.abs(shown[-1].astype(int) - made.array).mean() <= np.abs(shown[0].astype(int) - made.array).mean()
-    for event in engine.submit(FILM, steps=2, previews=True):
+    for event in engine.submit(VIDEO, steps=2, previews=True):
         if isinstance(event, MediumProgress):
             assert event.preview.ndim == 3 and event.preview.shape[2] == 3
 
 
 def test_cancelling_ends_a_video_within_a_step(engine):
-    job, steps = engine.submit(FILM, steps=50), []
+    job, steps = engine.submit(VIDEO, steps=50), []
     for event in job:
         if isinstance(event, MediumProgress):
             steps.append(event.step)
@@ -103,7 +113,7 @@ def test_cancelling_ends_text_within_a_token(engine, taught):
 
 
 def test_one_medium_is_cancelled_and_the_other_made(engine):
-    job = engine.submit(FILM, steps=30)
+    job = engine.submit(VIDEO, steps=30)
     events = []
     for event in job:
         events.append(event)
@@ -114,37 +124,39 @@ def test_one_medium_is_cancelled_and_the_other_made(engine):
 
 
 def test_text_of_a_later_request_comes_while_a_video_is_made(engine):
-    film = engine.submit(FILM, steps=20, allowed_media=("video",))
-    events = iter(film)
+    video = engine.submit(VIDEO, steps=20, allowed_media=("video",))
+    events = iter(video)
     while not isinstance(next(events), MediumProgress):
         pass
     later = engine.submit([user("hello")]).result()
-    assert later.reply.text == HELLO and not film.done
-    assert film.result().reply.media[0].modality == "video"
+    assert later.reply.text == HELLO and not video.done
+    assert video.result().reply.media[0].modality == "video"
 
 
 def test_only_allowed_media_are_made(engine):
-    assert [m.modality for m in engine.submit(FILM, steps=1, allowed_media=["audio"]).result().reply.media] == ["audio"]
-    assert engine.submit(FILM, allowed_media=()).result().reply.media == []
+    assert [m.modality for m in engine.submit(VIDEO, steps=1, allowed_media=["audio"]).result().reply.media] == [
+        "audio"
+    ]
+    assert engine.submit(VIDEO, allowed_media=()).result().reply.media == []
 
 
-def test_a_demanded_medium_is_made_where_the_model_gives_none(engine):
-    reply = engine.submit([user("hello")], steps=1, demanded="image", allowed_media=[]).result().reply
+def test_a_required_medium_is_generated_even_if_the_model_asks_for_none(engine):
+    reply = engine.submit([user("hello")], steps=1, required_modality="image", allowed_media=[]).result().reply
     assert reply.text == HELLO and [medium.modality for medium in reply.media] == ["image"]
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_a_language_that_the_model_does_not_speak_changes_no_answer(engine, language):
-    film = engine.submit(FILM, steps=1, language=language).result().reply
-    assert film.text == engine.submit(FILM, steps=1, allowed_media=()).result().reply.text
-    assert [medium.modality for medium in film.media] == ["video", "audio"]
+    video = engine.submit(VIDEO, steps=1, language=language).result().reply
+    assert video.text == engine.submit(VIDEO, steps=1, allowed_media=()).result().reply.text
+    assert [medium.modality for medium in video.media] == ["video", "audio"]
 
 
 def test_what_is_wrong_with_a_request_comes_as_a_sentence_and_the_next_is_answered(engine):
     [failed] = list(engine.submit([{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hi"}]))
-    assert failed == Failed("the last message must be the user's", theirs=True)
+    assert failed == Failed("the last message must be the user's", client_error=True)
     [failed] = list(engine.submit([user("word " * 3000)]))
-    assert failed.theirs and "tokens, more than" in failed.sentence
+    assert failed.client_error and "tokens, more than" in failed.sentence
     with pytest.raises(RuntimeError, match="must be the user's"):
         engine.submit([{"role": "assistant", "content": "hi"}]).result()
     assert engine.submit([user("hello")]).result().reply.text == HELLO
@@ -155,8 +167,8 @@ def test_a_failing_decoder_fails_its_request_alone(engine, taught, monkeypatch, 
         raise RuntimeError("no memory left")
 
     monkeypatch.setattr(taught.decoders["video"], "call_pipeline", broken)
-    film, hello = engine.submit(FILM), engine.submit([user("hello")])
-    assert list(film)[-1] == Failed("the model failed at this request", theirs=False)
+    video, hello = engine.submit(VIDEO), engine.submit([user("hello")])
+    assert list(video)[-1] == Failed("the model failed at this request", client_error=False)
     assert hello.result().reply.text == HELLO
     assert "no memory left" in caplog.text and engine.unfinished == 0
 
@@ -168,7 +180,7 @@ def test_a_failing_decoder_fails_its_request_alone(engine, taught, monkeypatch, 
         ({"steps": 1000}, "steps is 1000: expected 1 to 100"),
         ({"temperature": float("nan")}, "temperature is nan"),
         ({"allowed_media": ["smell"]}, "a reply cannot hold 'smell': expected image, video, audio"),
-        ({"demanded": "points"}, "a reply cannot hold 'points'"),
+        ({"required_modality": "points"}, "a reply cannot hold 'points'"),
         ({"language": "fr"}, "language is 'fr': expected en or zh"),
     ],
 )
@@ -181,7 +193,7 @@ def test_settings_out_of_range_are_refused_at_once(engine, settings, sentence):
 def test_a_full_queue_refuses_and_says_when_to_come_back(taught):
     small = Engine(taught, queue_limit=2)
     try:
-        jobs = [small.submit(FILM, steps=30) for _ in range(2)]
+        jobs = [small.submit(VIDEO, steps=30) for _ in range(2)]
         with pytest.raises(QueueFull, match="2 requests are waiting") as caught:
             small.submit([user("hello")])
         assert caught.value.seconds >= 1
@@ -202,7 +214,7 @@ def test_a_model_that_does_not_load_is_told_to_whoever_asks():
 
     broken = Engine(missing)
     [failed] = list(broken.submit([user("hello")]))
-    assert isinstance(failed, Failed) and not failed.theirs
+    assert isinstance(failed, Failed) and not failed.client_error
     with pytest.raises(FileNotFoundError, match="no model there"):
         broken.warm_up().result()
     broken.close()
@@ -220,11 +232,11 @@ def test_events_are_iterated_asynchronously_by_many_at_once(engine):
 
 
 def test_a_call_that_decodes_waits_for_the_medium_that_is_being_made(engine):
-    film = engine.submit(FILM, steps=4, allowed_media=["video"])
-    for event in film:
+    video = engine.submit(VIDEO, steps=4, allowed_media=["video"])
+    for event in video:
         if isinstance(event, MediumProgress) and event.step == 1:
-            quick = engine.call(lambda model: film.done)
-            decoding = engine.call(lambda model: film.done, decodes=True)
+            quick = engine.call(lambda model: video.done)
+            decoding = engine.call(lambda model: video.done, decodes=True)
     assert quick.result() is False and decoding.result() is True
 
 
@@ -237,9 +249,9 @@ def test_calls_run_in_the_thread_that_owns_the_model(engine):
 
 def test_a_call_that_decodes_does_not_disturb_the_medium_being_made(engine):
     """Both use the video decoder: inside the other's sampling it would take over its scheduler."""
-    undisturbed = engine.submit(FILM, seed=5, steps=4).result().reply.media
+    undisturbed = engine.submit(VIDEO, seed=5, steps=4).result().reply.media
     called, media = None, []
-    for event in engine.submit(FILM, seed=5, steps=4):
+    for event in engine.submit(VIDEO, seed=5, steps=4):
         if isinstance(event, MediumProgress) and called is None:
             condition = torch.zeros(1, *engine.model.result().decoders["video"].condition_shape)
             called = engine.call(
@@ -257,7 +269,7 @@ def test_a_request_that_comes_while_a_round_finds_nothing_to_do_is_served(engine
     drop = engine._drop_cancelled
 
     def comes_now() -> None:
-        if not (late.done() or engine._arrived or engine._talks or engine._calls or engine._asked):
+        if not (late.done() or engine._waiting or engine._replies or engine._calls or engine._media):
             late.set_result(engine.submit([user("hello")]))
         drop()
 

@@ -46,13 +46,13 @@ def chromium() -> str:
 
 
 @pytest.fixture(scope="module")
-def address(shelf, cache) -> Iterator[str]:
+def address(pool, cache) -> Iterator[str]:
     from demo.page.app import Page, launch
     from demo.page.conversations import Visitors
-    from nextgpt_lite.showcase import write_examples
+    from nextgpt_lite.inspection.examples import write_examples
 
     visitors = Visitors()
-    served = Page(shelf, visitors, write_examples(cache))
+    served = Page(pool, visitors, write_examples(cache))
     yield launch(served, "127.0.0.1", free_port())
     served.blocks.close(verbose=False)
     visitors.close()

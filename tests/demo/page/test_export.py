@@ -8,19 +8,19 @@ import pytest
 
 from data.media.loading import Medium, load_medium
 from data.media.saving import save_medium
-from nextgpt_lite.commands.chat import read_conversation
+from nextgpt_lite.conversation_media import read_conversation
 from tests.demo.taught import SEEN
 from tests.tiny_model import medium
 
 
 @pytest.fixture
-def held(shelf, visitor, tmp_path):
+def held(pool, visitor, tmp_path):
     """A conversation with a picture shown and one drawn; the picture's file has an awkward name."""
     seen = save_medium(Medium("image", medium("image")["array"]), tmp_path / "a picture & <more>.png")
     for text, files in (("what is this?", [str(seen)]), ("draw a bell", [])):
         settings = {"seed": 0, "steps": 1}
-        growing = visitor.current.ask(visitor.current.take_in(text, files), shelf.engine(), settings)
-        list(growing.watch())
+        streamed = visitor.current.request_reply(visitor.current.read_message(text, files), pool.engine(), settings)
+        list(streamed.watch())
     return visitor.current
 
 

@@ -36,7 +36,7 @@ def test_visitors_expire_with_their_files(visitors, monkeypatch):
 
 
 def test_the_oldest_visitor_goes_when_there_are_too_many(visitors, monkeypatch):
-    monkeypatch.setattr("demo.page.conversations.MOST_VISITORS", 2)
+    monkeypatch.setattr("demo.page.conversations.MAX_VISITORS", 2)
     first, *others = [visitors.enter(None, "en") for _ in range(4)]
     assert not first.folder.exists() and all(visitor.folder.exists() for visitor in others[-2:])
 
@@ -44,7 +44,7 @@ def test_the_oldest_visitor_goes_when_there_are_too_many(visitors, monkeypatch):
 def test_a_visitors_files_lie_in_their_folder_and_go_with_it(visitors, cache, tmp_path):
     visitor = visitors.enter(None, "en")
     save_medium(Medium("points", medium("points")["array"]), tmp_path / "cloud.npy")
-    turn = visitor.current.take_in("", [str(tmp_path / "cloud.npy")])
+    turn = visitor.current.read_message("", [str(tmp_path / "cloud.npy")])
     assert visitor.folder.is_relative_to(cache)
     assert turn.shown == [visitor.folder / "attached-1.png"] and turn.message["content"][0]["type"] == "points"
     visitors.close()
@@ -52,9 +52,9 @@ def test_a_visitors_files_lie_in_their_folder_and_go_with_it(visitors, cache, tm
 
 
 def test_only_so_many_conversations_are_kept(visitors, monkeypatch):
-    monkeypatch.setattr("demo.page.conversations.MOST_CONVERSATIONS", 2)
+    monkeypatch.setattr("demo.page.conversations.MAX_CONVERSATIONS", 2)
     visitor = visitors.enter(None, "en")
     for _ in range(4):
-        visitor.current.turns.append(visitor.current.take_in("hello", []))
+        visitor.current.turns.append(visitor.current.read_message("hello", []))
         visitor.begin()
     assert len(visitor.conversations) == 2 and visitor.current.identity in visitor.conversations

@@ -19,7 +19,7 @@ from PIL import Image
 from tests.demo.ports import free_port
 from tests.tiny_model import medium
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TOOLS = {"chat", "make_image", "make_audio", "make_video"}
 
 
@@ -30,10 +30,10 @@ def address_of(array: np.ndarray) -> str:
 
 
 @pytest.fixture(scope="module")
-def tools(shelf):
-    from demo.page.mcp_tools import Tools
+def tools(pool):
+    from demo.page.mcp_tools import McpTools
 
-    return Tools(shelf)
+    return McpTools(pool)
 
 
 def test_chat_takes_pictures_as_data(tools):
@@ -44,16 +44,16 @@ def test_chat_takes_pictures_as_data(tools):
 
 
 def test_a_medium_is_made_whatever_the_model_would_say(tools):
-    first, second = (Image.open(tools.make_image("a bell", seed)) for seed in (3, 4))
+    first, second = (Image.open(tools.maker("image")("a bell", seed)) for seed in (3, 4))
     assert first.size == (64, 64) and (np.asarray(first) != np.asarray(second)).any()
 
 
 @pytest.mark.parametrize(
     ("files", "sentence"),
     [
-        (["http://127.0.0.1/a.png"], "no data address"),
-        (["/etc/hostname"], "no data address"),
-        (["data:image/png;base64,no base64!"], "not in base64"),
+        (["http://127.0.0.1/a.png"], "no data URL"),
+        (["/etc/hostname"], "no data URL"),
+        (["data:image/png;base64,no base64!"], "not base64"),
         (["data:image/png;base64,bm8gcGljdHVyZQ=="], "file-1"),
         ("data:image/png;base64,", "must be a list"),
         (["data:,"] * 9, "at most 8"),
@@ -69,10 +69,10 @@ def test_anything_but_media_as_data_is_refused(tools, files, sentence):
 def test_nothing_said_is_refused(tools):
     import gradio as gr
 
-    with pytest.raises(gr.Error, match="say something"):
+    with pytest.raises(gr.Error, match="give a message"):
         tools.chat("  ")
     with pytest.raises(gr.Error, match="prompt is empty"):
-        tools.make_video(" ")
+        tools.maker("video")(" ")
 
 
 def test_what_the_tools_take_is_described_by_valid_schemas(tools):
@@ -129,4 +129,4 @@ def test_a_client_of_the_protocol_talks_and_draws(process):
     assert not said.isError and said.content
     [picture] = [part for part in drawn.content if part.type == "image"]
     assert Image.open(io.BytesIO(base64.b64decode(picture.data))).size == (64, 64)
-    assert refused.isError and "no data address" in refused.content[0].text
+    assert refused.isError and "no data URL" in refused.content[0].text

@@ -117,14 +117,14 @@ def engine_of_load(taught):
 
 def reference_answers(engine, folder) -> dict:
     """What each client must get, made while nobody else asks."""
-    from demo.api.media import REQUESTS
-    from nextgpt_lite.visitors_media import as_file
+    from demo.texts import request_for
+    from nextgpt_lite.conversation_media import reply_medium_bytes
 
     seen = save_medium(Medium("image", PICTURE["array"]), folder / "seen.png")
     answers: dict = {"png": seen.read_bytes()}
     for number in range(CLIENTS):
-        talk = [user(REQUESTS["image"][0].format("a bell"))]
-        settings = {"seed": number, "steps": 1, "allowed_media": ["image"], "demanded": "image"}
-        answers[number] = as_file(engine.submit(talk, **settings).result().reply.media[0])
+        talk = [user(request_for("image", "a bell"))]
+        settings = {"seed": number, "steps": 1, "allowed_media": ["image"], "required_modality": "image"}
+        answers[number] = reply_medium_bytes(engine.submit(talk, **settings).result().reply.media[0])
     assert len({answers[number] for number in range(CLIENTS)}) == CLIENTS
     return answers

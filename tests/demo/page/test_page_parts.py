@@ -7,25 +7,27 @@ import numpy as np
 import pytest
 
 import demo.commands.demo
-from data.media_intake import MediaError, load_medium
-from demo.page.words import LANGUAGES, WORDS, say
+from data.media.loading import MediaError, load_medium
 from data.modalities import MODALITIES
-from nextgpt_lite.chat_files import attach
-from nextgpt_lite.showcase import EXAMPLES, INGREDIENTS, ingredient, portraits, write_examples
+from demo.texts import LANGUAGES, TEXTS, request_for, translate
+from nextgpt_lite.conversation_media import attach
+from nextgpt_lite.inspection.examples import EXAMPLES, INGREDIENTS, ingredient, portraits, write_examples
 from tests.demo.ports import free_port
 
 
-@pytest.mark.parametrize("key", WORDS)
+@pytest.mark.parametrize("key", TEXTS)
 def test_all_words_are_there_in_both_languages(key):
-    english, chinese = WORDS[key]
+    english, chinese = TEXTS[key]["en"], TEXTS[key]["zh"]
     assert english and chinese
     assert set(re.findall(r"{(\w+)", english)) == set(re.findall(r"{(\w+)", chinese))
     assert not re.search(r"[\u4e00-\u9fff]", english)
 
 
-def test_words_are_said_in_the_language_asked_for():
-    assert say("en", "step", step=1, total=2) == "step 1 of 2"
-    assert list(LANGUAGES) == ["en", "zh"] and say("zh", "chat") == "对话"
+def test_texts_are_in_the_language_of_the_page():
+    assert translate("en", "step", step=1, total=2) == "step 1 of 2"
+    assert list(LANGUAGES) == ["en", "zh"] and translate("zh", "chat") == "对话"
+    assert request_for("image", "a bell") == "Draw a bell" and request_for("audio", "狗") == "让我听听狗"
+    assert request_for("points", "a drum") == "Generate points: a drum"
 
 
 def test_examples_cover_every_pair_of_media(tmp_path):
@@ -62,7 +64,9 @@ def test_labels_change_every_component_at_once(cache):
     labels = Labels()
     with gr.Blocks(analytics_enabled=False):
         button = labels.add(gr.Button(), value="cancel")
-        radio = labels.add(gr.Radio(), label="model", choices=lambda language: [(say(language, "image"), "image")])
+        radio = labels.add(
+            gr.Radio(), label="model", choices=lambda language: [(translate(language, "image"), "image")]
+        )
     assert labels.components == [button, radio]
     assert [update["value"] for update in labels.updates("zh")[:1]] == ["取消"]
     assert labels.updates("en")[1]["choices"] == [("picture", "image")] and labels.updates("en")[1]["label"] == "Model"
@@ -90,13 +94,13 @@ def test_media_errors_are_among_those_that_are_shown():
     assert issubclass(MediaError, demo.commands.demo.ERRORS)
 
 
-def test_a_model_is_described_by_its_weights(shelf, tiny_folder, taught):
+def test_a_model_is_described_by_its_weights(pool, tiny_folder, taught):
     from demo.engine.model_pool import models_in, weigh
 
     parameters, size = weigh(tiny_folder)
     assert parameters > sum(value.numel() for value in taught.core.language_model.parameters())
     assert size == sum(file.stat().st_size for file in tiny_folder.rglob("*.safetensors"))
-    told = shelf.describe(shelf.first)
+    told = pool.describe(pool.first)
     assert told.startswith(f"{tiny_folder.name} · ") and "cpu" in told and "in memory" in told
     assert models_in(tiny_folder.parent) == [str(tiny_folder)]
 
@@ -104,9 +108,9 @@ def test_a_model_is_described_by_its_weights(shelf, tiny_folder, taught):
 def test_models_of_one_name_are_told_apart(cache, tiny_folder, tiny_copy, monkeypatch):
     from demo.engine import model_pool as module
 
-    monkeypatch.setattr(module.Shelf, "_begin", lambda self, name: None)  # what is loaded does not matter here
-    assert list(module.Shelf([str(tiny_folder), str(tiny_copy)]).folders) == [str(tiny_folder), str(tiny_copy)]
-    assert list(module.Shelf(["nano", str(tiny_copy)]).folders) == ["nano", "model"]
+    monkeypatch.setattr(module.ModelPool, "_start", lambda self, name: None)  # what is loaded does not matter here
+    assert list(module.ModelPool([str(tiny_folder), str(tiny_copy)]).folders) == [str(tiny_folder), str(tiny_copy)]
+    assert list(module.ModelPool(["nano", str(tiny_copy)]).folders) == ["nano", "model"]
 
 
 def test_a_folder_without_models_is_said(cache, tmp_path):

@@ -1,0 +1,132 @@
+"""A reply while it is generated: text that grows, and a card for each medium until the medium is there."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data.modalities import MODALITIES
+from demo.data_urls import image_url
+from demo.engine.events import (
+    Event,
+    Failed,
+    Finished,
+    MediumCancelled,
+    MediumProgress,
+    MediumReady,
+    MediumStarted,
+    TextDelta,
+)
+from demo.engine.job import Job
+from demo.page.templates import render
+
+if TYPE_CHECKING:
+    from nextgpt_lite import ReplyMedium
+
+log = logging.getLogger(__name__)
+#: Least seconds between two updates of a reply: a browser shows no more of them.
+UPDATE_SECONDS = 0.06
+Part = str | dict[str, Any]
+
+
+@dataclass
+class Card:
+    """A medium of a reply. ``preview`` is a data URL; ``files`` are the finished one and a browser's."""
+
+    modality: str
+    step: int = 0
+    total: int = 0
+    preview: str = ""
+    files: tuple[Path, Path] | None = None
+    cancelled: bool = False
+
+    def part(self, index: int, language: str) -> Part:
+        """As a part of a gr.Chatbot message."""
+        if self.files:
+            return shown_file(self.files[1])
+        making = MODALITIES[self.modality].is_making(language)
+        return render("medium_card", language, card=self, index=index, making=making)
+
+
+class StreamedReply:
+    """A reply that a thread of its own reads from the engine, so that it is finished even if the page is reloaded.
+
+    ``save`` writes a finished medium and returns its file and what browsers show of it; ``failed`` is called
+    if the request fails.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        save: Callable[[ReplyMedium], tuple[Path, Path]],
+        failed: Callable[[], None],
+    ) -> None:
+        self.job, self.text = job, ""
+        self.last: Finished | Failed | None = None
+        self.cards: dict[int, Card] = {}
+        self._save, self._failed = save, failed
+        self._changes = 0
+        threading.Thread(target=self._read, name="reply", daemon=True).start()
+
+    def parts(self, language: str, waiting: str) -> list[Part]:
+        """The bubble's content: the text, or ``waiting`` while there is none, then the cards."""
+        return [self.text or waiting, *(card.part(index, language) for index, card in sorted(self.cards.items()))]
+
+    def watch(self) -> Iterator[None]:
+        """Yields when the reply has changed since, and once more at its end."""
+        seen = -1
+        while True:
+            count, over = self._changes, self.last is not None
+            if count != seen or over:
+                yield
+            if over:
+                return
+            seen = count
+            time.sleep(UPDATE_SECONDS)
+
+    def _read(self) -> None:
+        try:
+            for event in self.job:
+                self._update(event)
+        except Exception:  # a medium that cannot be written, for example: who watches must not wait for ever
+            log.exception("a reply could not be saved")
+            self.job.cancel()
+            self._update(Failed("the reply could not be saved"))
+
+    def _update(self, event: Event) -> None:
+        match event:
+            case TextDelta(text):
+                self.text += text
+            case MediumStarted(modality, index):
+                self.cards[index] = Card(modality)
+            case MediumProgress(_, index, step, total, preview):
+                card = self.cards[index]
+                card.step, card.total = step, total
+                if preview is not None:
+                    card.preview = image_url(preview, quality=80)
+            case MediumReady(_, index, medium):
+                self.cards[index].files = self._save(medium)
+            case MediumCancelled(modality, index):
+                self.cards.setdefault(index, Card(modality)).cancelled = True
+            case _:
+                self._finish(event)
+        self._changes += 1
+
+    def _finish(self, event: Finished | Failed) -> None:
+        for card in self.cards.values():  # what is unfinished now was stopped with the reply
+            card.cancelled = card.files is None
+        if isinstance(event, Finished):
+            self.text = event.reply.text
+        else:
+            self._failed()
+        self.last = event
+
+
+def shown_file(path: Path) -> Part:
+    """A file as a part of a gr.Chatbot message."""
+    return {"path": str(path), "alt_text": path.stem.replace("-", " ")}
