@@ -30,9 +30,11 @@ from nextgpt_lite.checkpoint import load_tokenizer, new_core, save_core, write_m
 from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.media_slots import batch_media
 from nextgpt_lite.model import AnyToAnyCore
-from train.foundations.autoencoders import audio_vae, image_vae
-from train.foundations.autoencoders.vocoder import build_vocoder
-from train.foundations.diffusion.audio_diffusion import build_text_encoder, build_tokenizer, build_unet
+from train.foundations.autoencoders.audio_vae import build_audio_vae
+from train.foundations.autoencoders.image_vae import ImageVaeSettings, build_image_vae
+from train.foundations.autoencoders.vocoder import VocoderSettings, build_vocoder
+from train.foundations.diffusion.audio_diffusion import build_audio_unet
+from train.foundations.language.caption_encoders import build_clap, build_clap_tokenizer
 from train.foundations.language.language_model import small_llama, train_tokenizer
 
 CONDITION_LENGTH, CONDITION_WIDTH = 6, 16
@@ -54,6 +56,9 @@ CORE = {
     },
 }  # fmt: skip
 LANGUAGE_MODEL = {"hidden_size": 32, "intermediate_size": 48, "layers": 2, "heads": 4, "positions": 768}
+VOCODER = VocoderSettings(
+    channels=16, upsample_rates=(5, 4, 8), upsample_kernels=(11, 8, 16), kernels=(3,), dilations=(1,)
+)
 
 
 def build_tiny_model(folder: Path) -> Path:
@@ -125,8 +130,7 @@ def tiny_encoder() -> MediaEncoder:
 
 def save_decoders(folder: Path) -> None:
     """Three pipelines with the shapes of the embedded model's media: 64 x 64 pixels, 8 frames, 2 s at 16 kHz."""
-    sizes = {"block_out_channels": (8,) * 4, "latent_channels": 4, "image_size": 64}
-    vae = image_vae.build_vae(sizes | {"layers_per_block": 1, "norm_num_groups": 1})
+    vae = build_image_vae(ImageVaeSettings(block_out_channels=(8,) * 4, latent_channels=4, image_size=64))
     tokenizer = caption_tokenizer()
     text_encoder = CLIPTextModel(
         CLIPTextConfig(
@@ -152,15 +156,17 @@ def save_decoders(folder: Path) -> None:
 
 
 def save_audio_decoder(folder: Path) -> None:
-    tokenizer = build_tokenizer(TAG_WORDS)
+    tokenizer = build_clap_tokenizer(TAG_WORDS)
     with deprecation_note_hidden():
         AudioLDMPipeline(
-            vae=audio_vae.build_vae([8, 8, 8, 8], latent_channels=4, groups=4),
-            text_encoder=build_text_encoder(len(tokenizer), CONDITION_WIDTH, layers=1),
+            vae=build_audio_vae((8, 8, 8, 8), latent_channels=4, groups=4),
+            text_encoder=build_clap(len(tokenizer), CONDITION_WIDTH, layers=1),
             tokenizer=tokenizer,
-            unet=build_unet(torch.zeros(4, 25, 8), [16, 16], [False, False], layers=1, condition_width=CONDITION_WIDTH),
+            unet=build_audio_unet(
+                torch.zeros(4, 25, 8), [16, 16], [False, False], layers=1, condition_width=CONDITION_WIDTH
+            ),
             scheduler=flow_scheduler(),
-            vocoder=build_vocoder(16, [5, 4, 8], [11, 8, 16], kernels=[3], dilations=[1]),
+            vocoder=build_vocoder(VOCODER),
         ).save_pretrained(folder)
 
 

@@ -7,8 +7,9 @@ from diffusers import DDIMScheduler, DDPMScheduler, StableUnCLIPImg2ImgPipeline,
 from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
 from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from train.foundations.autoencoders.image_vae import build_vae
-from train.foundations.language.captions import build_text_encoder, build_tokenizer
+from data.toybox import TAG_WORDS
+from train.foundations.autoencoders.image_vae import ImageVaeSettings, build_image_vae
+from train.foundations.language.caption_encoders import build_clip, build_clip_tokenizer
 
 WIDTH = 32
 VAE = {
@@ -20,7 +21,7 @@ VAE = {
 def build_unclip(embedding: int, prediction: str = "v_prediction") -> StableUnCLIPImg2ImgPipeline:
     """Pictures of 32 x 32 pixels from embeddings of width ``embedding``."""
     torch.manual_seed(0)
-    tokenizer = build_tokenizer(8)
+    tokenizer = build_clip_tokenizer(8, TAG_WORDS)
     vision = CLIPVisionConfig(
         hidden_size=WIDTH, intermediate_size=16, projection_dim=embedding, num_hidden_layers=1, num_attention_heads=2,
         image_size=32, patch_size=8,
@@ -36,6 +37,7 @@ def build_unclip(embedding: int, prediction: str = "v_prediction") -> StableUnCL
         image_encoder=CLIPVisionModelWithProjection(vision),
         image_normalizer=StableUnCLIPImageNormalizer(embedding),
         image_noising_scheduler=DDPMScheduler(beta_schedule="squaredcos_cap_v2"),
-        tokenizer=tokenizer, text_encoder=build_text_encoder(tokenizer, WIDTH, 1), unet=unet,
-        scheduler=DDIMScheduler(prediction_type=prediction, steps_offset=1, clip_sample=False), vae=build_vae(VAE),
+        tokenizer=tokenizer, text_encoder=build_clip(tokenizer, WIDTH, 1), unet=unet,
+        scheduler=DDIMScheduler(prediction_type=prediction, steps_offset=1, clip_sample=False),
+        vae=build_image_vae(ImageVaeSettings(**VAE)),
     )  # fmt: skip

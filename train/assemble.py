@@ -1,10 +1,10 @@
-"""The components that runs have made become a model folder: decoders share what they must, and a manifest names all."""
+"""The components that runs have made become a model folder: decoders share a VAE, and a manifest names all."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -14,22 +14,25 @@ from nextgpt_lite.checkpoint import COMPONENTS, write_manifest
 CACHE_SEED = 41
 
 
-def finish(folder: Path, name: str, cache: dict[str, Any], candidates: dict[str, int] | None = None) -> None:
-    """Make a model of the components in ``folder``, where they stand; ``candidates`` as in its manifest."""
+def finish(folder: Path, name: str, cache: tuple[int, float] | None, candidates: Mapping[str, int]) -> None:
+    """Make a model of the components in ``folder``, where they are.
+
+    ``cache``: prototypes and blend of its visual cache, none where it is None. ``candidates`` as in its manifest.
+    """
     share_vae(folder)
-    if cache:
-        build_cache(folder, **cache)
-    write_manifest(folder, name, candidates)
+    if cache is not None:
+        build_cache(folder, *cache)
+    write_manifest(folder, name, dict(candidates))
     print(f"{folder}: {size_of(folder, COMPONENTS) / 1e6:.1f} MB")
 
 
-def install(build: Path, target: Path, cache: dict[str, Any], candidates: dict[str, int] | None = None) -> None:
+def install(build: Path, target: Path, cache: tuple[int, float] | None, candidates: Mapping[str, int]) -> None:
     """Put the components of ``build`` as a model in the place of ``target``, atomically."""
-    with atomic_folder(target) as temporary:
+    with atomic_folder(target) as folder:
         for name in COMPONENTS:
             if (build / name).is_dir():
-                shutil.copytree(build / name, temporary / name)
-        finish(temporary, target.name, cache, candidates)
+                shutil.copytree(build / name, folder / name)
+        finish(folder, target.name, cache, candidates)
 
 
 def share_vae(folder: Path) -> None:
@@ -41,22 +44,22 @@ def share_vae(folder: Path) -> None:
 
 @torch.no_grad()
 def build_cache(folder: Path, prototypes: int, blend: float) -> None:
-    """Image prototypes of fresh Toybox scenes for the visual cache."""
+    """Image prototypes of Toybox scenes for the visual cache."""
     from adapters.visual_cache import VisualCache
     from data.toybox import render, sample
-    from encoders.media_encoder import MediaEncoder
+    from encoders import load_encoder
     from nextgpt_lite.inspection.prototypes import toybox_source
 
-    encoder = MediaEncoder.from_pretrained(folder / "encoder").eval()
+    encoder = load_encoder(folder / "encoder")
     embedded = []
     for start in range(0, prototypes, 64):
-        pictures = [render(sample(CACHE_SEED, i), "image") for i in range(start, min(start + 64, prototypes))]
-        embedded.append(encoder.embed("image", torch.stack([encoder.preprocess("image", p) for p in pictures])))
+        images = [render(sample(CACHE_SEED, i), "image") for i in range(start, min(start + 64, prototypes))]
+        embedded.append(encoder.embed("image", torch.stack([encoder.preprocess("image", image) for image in images])))
     cache = VisualCache(torch.cat(embedded), blend=blend, source=toybox_source(CACHE_SEED))
     cache.save(folder / "cache", str(encoder.identity))
 
 
-def size_of(folder: Path, components) -> int:
+def size_of(folder: Path, components: Iterable[str]) -> int:
     """Bytes of the components of a model folder."""
     files = (path for name in components for path in (folder / name).rglob("*"))
     return sum(path.stat().st_size for path in files if path.is_file())

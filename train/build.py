@@ -1,4 +1,4 @@
-"""A build: every recipe of a model in order, each in a process of its own, and what they make put together.
+"""A build: every recipe of a model in order, each in a process of its own, and the model that they make.
 
     python -m train.build train/builds/digits.yaml --data digits/manifest.jsonl --out runs/digits
                           [--jobs 2] [--only RUN ...] [--assemble] [--times]
@@ -22,53 +22,79 @@ import json
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from train.recipe import Recipe, RecipeError, nearest, read_recipe, recipe_from_mapping
-
-RECIPES = Path(__file__).parent / "recipes"
+from train.recipe import RECIPES, Recipe, read_recipe, read_yaml, recipe_from_mapping, shipped_recipe
+from train.settings import RecipeError, nearest, read_settings, setting
 
 
 @dataclass(frozen=True)
 class Run:
-    """A recipe of a build: ``after`` are runs that must have ended, ``overrides`` are ``key=value``."""
+    """A recipe of a build. The keys of an entry of ``runs`` in a build file."""
 
-    recipe: Path
-    after: tuple[str, ...] = ()
-    overrides: tuple[str, ...] = ()
+    recipe: str = setting("", help="name of the recipe; empty = the name of the run")
+    after: tuple[str, ...] = setting((), help="runs that must have ended")
+    set: dict[str, Any] = setting({}, help="keys of the recipe that are changed; a mapping's one by one")
+
+    def overrides(self) -> list[str]:
+        """The changes as ``key=value``."""
+        pairs: dict[str, Any] = {}
+        for key, value in self.set.items():
+            inner = value if isinstance(value, dict) else None
+            pairs |= {key: value} if inner is None else {f"{key}.{name}": each for name, each in inner.items()}
+        return [f"{name}={json.dumps(value)}" for name, value in pairs.items()]
+
+
+@dataclass(frozen=True)
+class Cache:
+    """The visual cache of the model."""
+
+    prototypes: int = setting(low=1)
+    blend: float = setting(low=0, high=1)
+
+
+@dataclass(frozen=True)
+class BuildFile:
+    """The keys of a build file."""
+
+    runs: dict[str, Run | None] = setting(help="name -> run, in the order in which they start when several could")
+    cache: Cache | None = setting(None, help="null = no visual cache")
+    candidates: dict[str, int] = setting({}, low=1, help="modality -> how many are made of each medium")
 
 
 @dataclass(frozen=True)
 class Build:
-    """The runs of a build file, in the order in which they start when several could.
+    """The runs of a build file. ``folder`` holds the run folders, ``model`` the model that they make."""
 
-    ``folder`` holds the run folders, ``model`` the model that they make.
-    """
-
-    runs: dict[str, Run]
+    file: BuildFile
     folder: Path
     model: Path
     data: Path | None = None
-    cache: dict[str, Any] = field(default_factory=dict)
-    candidates: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def runs(self) -> dict[str, Run]:
+        return {name: run or Run() for name, run in self.file.runs.items()}
+
+    def path(self, name: str) -> Path:
+        """The recipe's file of a run."""
+        recipe = self.runs[name].recipe or name
+        return shipped_recipe(recipe) or RECIPES / f"{recipe}.yaml"
 
     def overrides(self, name: str) -> list[str]:
-        """What the command line of a run says beside its recipe."""
+        """The ``key=value`` of the command line of a run."""
         given = [f"model={json.dumps(str(self.model))}"]
         if self.data is not None:
             given.append(f"task_settings.data={json.dumps([{'path': str(self.data)}])}")
-        return [*given, *self.runs[name].overrides]
+        return [*given, *self.runs[name].overrides()]
 
     def recipe(self, name: str) -> Recipe:
         """The recipe of a run with its changes."""
-        return read_recipe(self.runs[name].recipe, self.overrides(name))
+        return read_recipe(self.path(name), self.overrides(name))
 
     def finished(self, name: str) -> bool:
-        """Whether a run of exactly this recipe has ended well; keys that came after the run have their defaults."""
+        """Whether a run of exactly this recipe has ended; keys that are newer than the run have their defaults."""
         record = self.folder / name / "run.json"
         if not record.is_file():
             return False
@@ -78,50 +104,27 @@ class Build:
     def start(self, name: str) -> subprocess.Popen:
         """One run in a process of its own; its output goes to NAME.log beside its folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "nextgpt_lite.cli", "train", str(self.runs[name].recipe)]
+        command = [sys.executable, "-m", "nextgpt_lite.cli", "train", str(self.path(name))]
         command += [*self.overrides(name), "--resume", "--out", str(self.folder / name)]
         with (self.folder / f"{name}.log").open("a") as log:
             return subprocess.Popen(command, stdout=log, stderr=log)
 
 
 def read_build(path: Path, folder: Path, model: Path, data: Path | None = None) -> Build:
-    """The build of a YAML file. RecipeError for unknown keys, recipes and runs, and for runs that wait in a circle."""
-    if not path.is_file():
-        raise RecipeError(f"no build at {path}")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{path} is not valid YAML: {str(error).splitlines()[0]}") from error
-    if not isinstance(values, dict) or not isinstance(values.get("runs"), dict):
-        raise RecipeError(f"{path} holds no mapping 'runs'")
-    if unknown := set(values) - {"runs", "cache", "candidates"}:
-        raise RecipeError(f"{path}: unknown key {min(unknown)!r}: expected runs, cache, candidates")
-    runs = {name: _read_run(path, name, entry or {}, values["runs"]) for name, entry in values["runs"].items()}
-    build = Build(runs, folder, model, data, values.get("cache") or {}, values.get("candidates") or {})
-    _check_order(path, runs)
-    for name in runs:
+    """The build of a YAML file.
+
+    RecipeError for unknown keys, values of a wrong type, unknown recipes and runs, and runs that wait for each other.
+    """
+    build = Build(read_settings(BuildFile, read_yaml(path, "build"), str(path)), folder, model, data)
+    for name, run in build.runs.items():
+        for earlier in run.after:
+            if earlier not in build.runs:
+                found = nearest(earlier, build.runs)
+                raise RecipeError(f"{path}: run {name} is after {earlier!r}, which is no run{found}")
+    _check_order(path, build.runs)
+    for name in build.runs:
         build.recipe(name)
     return build
-
-
-def _read_run(path: Path, name: str, entry: dict[str, Any], known: dict[str, Any]) -> Run:
-    if unknown := set(entry) - {"recipe", "after", "set"}:
-        raise RecipeError(f"{path}: run {name}: unknown key {min(unknown)!r}: expected recipe, after, set")
-    for earlier in entry.get("after", []):
-        if earlier not in known:
-            raise RecipeError(f"{path}: run {name} is after {earlier!r}, which is no run{nearest(earlier, known)}")
-    return Run(
-        RECIPES / f"{entry.get('recipe', name)}.yaml", tuple(entry.get("after", [])), _flat(entry.get("set", {}))
-    )
-
-
-def _flat(changes: dict[str, Any]) -> tuple[str, ...]:
-    """Changes as ``key=value``; those of a mapping of the recipe one by one."""
-    pairs = []
-    for key, value in changes.items():
-        inner = {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
-        pairs += [f"{name}={json.dumps(each)}" for name, each in inner.items()]
-    return tuple(pairs)
 
 
 def _check_order(path: Path, runs: dict[str, Run]) -> None:
@@ -167,51 +170,56 @@ def print_times(build: Build) -> None:
     print(f"{'all, one after another':24} {total / 60:6.1f} min")
 
 
-def add_build_arguments(parser: argparse.ArgumentParser) -> None:
-    """What every build can be told."""
-    parser.add_argument("--jobs", type=int, default=2, help="runs that are trained at a time (default: 2)")
-    parser.add_argument("--only", nargs="*", metavar="RUN", help="train these and no others, assemble nothing")
-    parser.add_argument("--assemble", action="store_true", help="train nothing, put together what is there")
-    parser.add_argument("--times", action="store_true", help="print what the runs took and nothing else")
-
-
-def train_chosen(build: Build, args: argparse.Namespace) -> bool:
-    """Train what the arguments ask for; whether the model is to be put together now. RecipeError where a run fails."""
-    for name in args.only or []:
+def train_chosen(build: Build, only: list[str] | None, jobs: int) -> None:
+    """Train the runs ``only``, or all. RecipeError where one fails."""
+    for name in only or []:
         if name not in build.runs:
             raise RecipeError(f"unknown run {name!r}{nearest(name, build.runs)}")
-    if args.jobs < 1:
-        raise RecipeError(f"--jobs must be at least 1, not {args.jobs}")
-    if not args.assemble:
-        started = time.monotonic()
-        failed = train_all(build, args.only or list(build.runs), args.jobs)
-        if failed:
-            raise RecipeError(f"failed: {', '.join(failed)}; see {build.folder / failed[0]}.log")
-        print(f"trained in {(time.monotonic() - started) / 60:.1f} min, {args.jobs} at a time", flush=True)
-    return not args.only
+    if jobs < 1:
+        raise RecipeError(f"--jobs must be at least 1, not {jobs}")
+    started = time.monotonic()
+    failed = train_all(build, only or list(build.runs), jobs)
+    if failed:
+        raise RecipeError(f"failed: {', '.join(failed)}; see {build.folder / failed[0]}.log")
+    print(f"trained in {(time.monotonic() - started) / 60:.1f} min, {jobs} at a time", flush=True)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m train.build", description="Train a model, recipe by recipe.")
+def assemble(build: Build, name: str, target: Path | None) -> None:
+    """Make a model of what the runs have made: where it is, or in the place of ``target``."""
+    from train.assemble import finish, install  # torch takes seconds to import
+
+    cache = None if build.file.cache is None else (build.file.cache.prototypes, build.file.cache.blend)
+    if target is None:
+        finish(build.model, name, cache, build.file.candidates)
+    else:
+        install(build.model, target, cache, build.file.candidates)
+
+
+def main(arguments: list[str] | None = None, prog: str = "train.build") -> int:
+    parser = argparse.ArgumentParser(prog=f"python -m {prog}", description="Train a model, recipe by recipe.")
     parser.add_argument("build", type=Path, help="a build file, e.g. train/builds/digits.yaml")
     parser.add_argument("--data", type=Path, metavar="MANIFEST.jsonl", help="what to learn from (default: Toybox)")
-    parser.add_argument("--out", type=Path, help="folder of the model (default: runs/NAME); its runs lie in OUT/runs")
-    add_build_arguments(parser)
+    parser.add_argument("--out", type=Path, help="folder of the model (default: runs/NAME)")
+    parser.add_argument("--runs", type=Path, help="folder of the runs (default: OUT/runs)")
+    parser.add_argument("--install", type=Path, help="folder that a copy of the model replaces (default: none)")
+    parser.add_argument("--jobs", type=int, default=2, help="runs that are trained at a time (default: 2)")
+    parser.add_argument("--only", nargs="*", metavar="RUN", help="train these and no others, assemble nothing")
+    parser.add_argument("--assemble", action="store_true", help="train nothing, make a model of what is there")
+    parser.add_argument("--times", action="store_true", help="print what the runs took and nothing else")
     args = parser.parse_args(arguments)
     out = args.out or Path("runs") / args.build.stem
     try:
         if args.data is not None and not args.data.is_file():
             raise RecipeError(f"there is no manifest {args.data}")
-        build = read_build(args.build, out / "runs", out, args.data)
-        if args.times:
-            print_times(build)
-        elif train_chosen(build, args):
-            from train.assemble import finish  # torch takes seconds to import
-
-            finish(out, args.build.stem, build.cache, build.candidates)
+        build = read_build(args.build, args.runs or out / "runs", out, args.data)
+        if not args.times and not args.assemble:
+            train_chosen(build, args.only, args.jobs)
+        if not args.times and not args.only:
+            assemble(build, args.build.stem, args.install)
+        if args.times or not args.only:
             print_times(build)
     except RecipeError as error:
-        print(f"train.build: {error}", file=sys.stderr)
+        print(f"{prog}: {error}", file=sys.stderr)
         return 2
     return 0
 

@@ -7,36 +7,14 @@ Its runs lie in ``runs``, what they make in ``runs/nano``.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
-from train.build import add_build_arguments, print_times, read_build, train_chosen
-from train.recipe import RecipeError
+from train.build import main
 
 BUILD = Path(__file__).parent / "builds" / "nano.yaml"
-RUNS = Path("runs")
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m train.nano", description="Train the embedded model from nothing.")
-    add_build_arguments(parser)
-    args = parser.parse_args()
-    try:
-        build = read_build(BUILD, RUNS, RUNS / "nano")
-        if args.times:
-            print_times(build)
-        elif train_chosen(build, args):
-            from nextgpt_lite.checkpoint import WEIGHTS
-            from train.assemble import install
-
-            install(build.model, WEIGHTS / "nano", build.cache, build.candidates)
-            print_times(build)
-    except RecipeError as error:
-        print(f"train.nano: {error}", file=sys.stderr)
-        return 2
-    return 0
-
+WEIGHTS = Path(__file__).parents[1] / "nextgpt_lite" / "weights" / "nano"
+PLACES = ["--out", "runs/nano", "--runs", "runs", "--install", str(WEIGHTS)]
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main([str(BUILD), *PLACES, *sys.argv[1:]], prog="train.nano"))

@@ -11,25 +11,29 @@ from torch.nn import functional
 from data.toybox import TAG_WORDS
 from decoders.audio import AudioDecoder, deprecation_note_hidden
 from decoders.diffusion import flow_scheduler
-from train.foundations.autoencoders.audio_vae import build_vae
-from train.foundations.autoencoders.vocoder import build_vocoder
-from train.foundations.diffusion.audio_diffusion import build_text_encoder, build_tokenizer, build_unet
+from train.foundations.autoencoders.audio_vae import build_audio_vae
+from train.foundations.autoencoders.vocoder import VocoderSettings, build_vocoder
+from train.foundations.diffusion.audio_diffusion import build_audio_unet
+from train.foundations.language.caption_encoders import build_clap, build_clap_tokenizer
 
 WIDTH = 32
+VOCODER = VocoderSettings(
+    channels=16, upsample_rates=(5, 4, 8), upsample_kernels=(11, 8, 16), kernels=(3,), dilations=(1,)
+)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     torch.manual_seed(0)
-    tokenizer = build_tokenizer(TAG_WORDS)
+    tokenizer = build_clap_tokenizer(TAG_WORDS)
     with deprecation_note_hidden():
         pipeline = AudioLDMPipeline(
-            vae=build_vae([8, 8, 8, 8], latent_channels=4, groups=4),
-            text_encoder=build_text_encoder(len(tokenizer), WIDTH, layers=1),
+            vae=build_audio_vae((8, 8, 8, 8), latent_channels=4, groups=4),
+            text_encoder=build_clap(len(tokenizer), WIDTH, layers=1),
             tokenizer=tokenizer,
-            unet=build_unet(torch.zeros(4, 25, 8), [16, 16], [False, False], layers=1, condition_width=WIDTH),
+            unet=build_audio_unet(torch.zeros(4, 25, 8), [16, 16], [False, False], layers=1, condition_width=WIDTH),
             scheduler=flow_scheduler(),
-            vocoder=build_vocoder(16, [5, 4, 8], [11, 8, 16], kernels=[3], dilations=[1]),
+            vocoder=build_vocoder(VOCODER),
         )
     path = tmp_path_factory.mktemp("model") / "audio_decoder"
     pipeline.save_pretrained(path)
@@ -124,7 +128,7 @@ def test_only_the_deprecation_note_is_hidden(folder):
 
 
 def test_a_tag_word_is_few_tokens_and_reads_back():
-    tokenizer = build_tokenizer(TAG_WORDS)
+    tokenizer = build_clap_tokenizer(TAG_WORDS)
     for word in TAG_WORDS:
         assert len(tokenizer.tokenize(word)) == 2 * word.count("-") + 1
         assert tokenizer.decode(tokenizer(word).input_ids, skip_special_tokens=True).strip() == word

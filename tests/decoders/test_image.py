@@ -5,10 +5,11 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 
+from data.toybox import TAG_WORDS
 from decoders.diffusion import TRAIN_TIMESTEPS, flow_loss, flow_scheduler, noise_levels
 from decoders.image import ImageDecoder
-from train.foundations.autoencoders.image_vae import build_vae
-from train.foundations.language.captions import build_text_encoder, build_tokenizer
+from train.foundations.autoencoders.image_vae import ImageVaeSettings, build_image_vae
+from train.foundations.language.caption_encoders import build_clip, build_clip_tokenizer
 
 LENGTH, WIDTH = 8, 32
 VAE = {
@@ -20,15 +21,16 @@ VAE = {
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     torch.manual_seed(0)
-    tokenizer = build_tokenizer(LENGTH)
+    tokenizer = build_clip_tokenizer(LENGTH, TAG_WORDS)
     unet = UNet2DConditionModel(
         sample_size=4, in_channels=4, out_channels=4, block_out_channels=(16, 16), layers_per_block=1,
         down_block_types=("CrossAttnDownBlock2D",) * 2, up_block_types=("CrossAttnUpBlock2D",) * 2,
         cross_attention_dim=WIDTH, attention_head_dim=2, norm_num_groups=4,
     )  # fmt: skip
     pipeline = StableDiffusionPipeline(
-        vae=build_vae(VAE), text_encoder=build_text_encoder(tokenizer, WIDTH, 1), tokenizer=tokenizer, unet=unet,
-        scheduler=flow_scheduler(), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+        vae=build_image_vae(ImageVaeSettings(**VAE)), text_encoder=build_clip(tokenizer, WIDTH, 1),
+        tokenizer=tokenizer, unet=unet, scheduler=flow_scheduler(),
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     )  # fmt: skip
     path = tmp_path_factory.mktemp("model") / "image_decoder"
     pipeline.save_pretrained(path)

@@ -8,11 +8,12 @@ import torch
 from diffusers import StableDiffusionXLPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from data.toybox import TAG_WORDS
 from decoders import DECODERS, ImageDecoder, XlImageDecoder, load_decoder
 from decoders.diffusion import flow_scheduler
 from tests.tiny_unclip import VAE, build_unclip
-from train.foundations.autoencoders.image_vae import build_vae
-from train.foundations.language.captions import build_tokenizer
+from train.foundations.autoencoders.image_vae import ImageVaeSettings, build_image_vae
+from train.foundations.language.caption_encoders import build_clip_tokenizer
 
 LENGTH, WIDTH, POOLED = 8, 16, 12
 
@@ -20,7 +21,7 @@ LENGTH, WIDTH, POOLED = 8, 16, 12
 @pytest.fixture(scope="module")
 def xl_folder(tmp_path_factory):
     torch.manual_seed(0)
-    tokenizer = build_tokenizer(LENGTH)
+    tokenizer = build_clip_tokenizer(LENGTH, TAG_WORDS)
     text = CLIPTextConfig(
         vocab_size=len(tokenizer), hidden_size=WIDTH, intermediate_size=16, projection_dim=POOLED, num_hidden_layers=2,
         num_attention_heads=2, max_position_embeddings=LENGTH, eos_token_id=tokenizer.eos_token_id,
@@ -32,7 +33,8 @@ def xl_folder(tmp_path_factory):
         addition_time_embed_dim=8, projection_class_embeddings_input_dim=POOLED + 6 * 8,
     )  # fmt: skip
     pipeline = StableDiffusionXLPipeline(
-        vae=build_vae(VAE), text_encoder=CLIPTextModel(text), text_encoder_2=CLIPTextModelWithProjection(text),
+        vae=build_image_vae(ImageVaeSettings(**VAE)), text_encoder=CLIPTextModel(text),
+        text_encoder_2=CLIPTextModelWithProjection(text),
         tokenizer=tokenizer, tokenizer_2=tokenizer, unet=unet, scheduler=flow_scheduler(),
         add_watermarker=False,
     )  # fmt: skip

@@ -5,11 +5,12 @@ import pytest
 import torch
 from diffusers import AnimateDiffPipeline, UNet2DConditionModel
 
+from data.toybox import TAG_WORDS
 from decoders.diffusion import flow_scheduler
 from decoders.video import VideoDecoder
-from train.foundations.autoencoders.image_vae import build_vae
-from train.foundations.diffusion.video_diffusion import grow_in_time
-from train.foundations.language.captions import build_text_encoder, build_tokenizer
+from train.foundations.autoencoders.image_vae import ImageVaeSettings, build_image_vae
+from train.foundations.diffusion.video_diffusion import extend_in_time
+from train.foundations.language.caption_encoders import build_clip, build_clip_tokenizer
 
 LENGTH, WIDTH, FRAMES = 8, 32, 4
 VAE = {
@@ -30,21 +31,21 @@ def image_unet():
 
 @pytest.fixture(scope="module")
 def decoder(image_unet, tmp_path_factory):
-    tokenizer = build_tokenizer(LENGTH)
-    unet = grow_in_time(image_unet, FRAMES, heads=2)
+    tokenizer = build_clip_tokenizer(LENGTH, TAG_WORDS)
+    unet = extend_in_time(image_unet, FRAMES, heads=2)
     for name, parameter in unet.named_parameters():
         if "motion_modules" in name and "proj_out" in name:
             torch.nn.init.normal_(parameter, std=0.5)
     path = tmp_path_factory.mktemp("model") / "video_decoder"
     AnimateDiffPipeline(
-        vae=build_vae(VAE), text_encoder=build_text_encoder(tokenizer, WIDTH, 1), tokenizer=tokenizer, unet=unet,
-        motion_adapter=None, scheduler=flow_scheduler(),
+        vae=build_image_vae(ImageVaeSettings(**VAE)), text_encoder=build_clip(tokenizer, WIDTH, 1),
+        tokenizer=tokenizer, unet=unet, motion_adapter=None, scheduler=flow_scheduler(),
     ).save_pretrained(path)  # fmt: skip
     return VideoDecoder.from_pretrained(path)
 
 
 def test_a_unet_grown_in_time_starts_as_the_image_unet_of_every_frame(image_unet):
-    grown = grow_in_time(image_unet, FRAMES, heads=2)
+    grown = extend_in_time(image_unet, FRAMES, heads=2)
     noisy, condition = torch.randn(2, 4, FRAMES, 4, 4), torch.randn(2, LENGTH, WIDTH)
     timestep = torch.tensor([100.0, 700.0])
     ours = grown(noisy, timestep, encoder_hidden_states=condition.repeat_interleave(FRAMES, dim=0)).sample

@@ -33,10 +33,10 @@ def record(build, name, **changes):
 @pytest.mark.parametrize("path", sorted(BUILDS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_builds_are_whole(path, tmp_path):
     build = read_build(path, tmp_path / "runs", tmp_path / "model", Path("digits/train.jsonl"))
-    for name, run in build.runs.items():
+    for name in build.runs:
         recipe = build.recipe(name)
         assert recipe.task_settings["data"] == [{"path": "digits/train.jsonl"}]
-        assert run.recipe.parent == RECIPES and recipe.steps > 0
+        assert build.path(name).is_relative_to(RECIPES) and recipe.steps > 0
 
 
 def test_nano_is_trained_by_the_recipes_as_they_stand():
@@ -50,7 +50,7 @@ def test_nano_is_trained_by_the_recipes_as_they_stand():
 
 def test_changes_reach_into_a_recipe(written):
     build = written("runs:\n  again: {recipe: vocoder, set: {steps: 7, task_settings: {pool: 9, kernels: [3]}}}\n")
-    recipe, plain = build.recipe("again"), building.read_recipe(RECIPES / "vocoder.yaml")
+    recipe, plain = build.recipe("again"), building.read_recipe(RECIPES / "foundations/vocoder.yaml")
     assert (recipe.steps, recipe.task_settings) == (7, plain.task_settings | {"pool": 9, "kernels": [3]})
     assert recipe.learning_rates == plain.learning_rates and recipe.model == str(build.model)
 
@@ -93,7 +93,13 @@ def test_what_is_done_is_not_run_again(written):
         ("runs: {vocoder: {sets: {}}}", "unknown key 'sets'"),
         ("runs: {vocoder: {after: [audio_vae]}, audio_vae: {after: [vocoder]}}", "wait for each other"),
         ("runs: {vocoder: {set: {stps: 3}}}", "unknown key 'stps': did you mean 'steps'?"),
-        ("recipes: {}", "holds no mapping 'runs'"),
+        ("recipes: {}", "unknown key 'recipes'"),
+        ("cache: {prototypes: 3, blend: 0.1}", "missing key 'runs'"),
+        ("runs: {vocoder: {after: audio_vae}}", "after must be a list, each item text, not 'audio_vae'"),
+        (
+            "runs: {vocoder: {}}\ncache: {prototypes: 3, blend: 2}",
+            "blend must be a number, at least 0 and at most 1, not 2",
+        ),
         ("runs: {}\nrunes: {}", "unknown key 'runes'"),
         ("runs: [", "not valid YAML"),
     ],

@@ -147,3 +147,10 @@ def test_shipped_rates_name_the_parts_of_the_task(name, tmp_path):
         trainable_groups(task, replace(recipe, learning_rates=recipe.learning_rates | {"other": 1.0}))
     with pytest.raises(RecipeError, match="nothing would be trained"):
         trainable_groups(task, replace(recipe, learning_rates=dict.fromkeys(recipe.learning_rates, 0.0)))
+
+
+@pytest.mark.parametrize("name", ["image_vae", "oracle_audio", "llava_full", "text_language_model"])
+def test_a_recipe_is_found_where_it_was_before(name):
+    [path] = [path for path in RECIPES if path.stem == name]
+    assert read_recipe(f"train/recipes/{name}.yaml") == read_recipe(path)
+    assert path.parent.name != "recipes"

@@ -1,44 +1,35 @@
-"""Sounds for the audio foundations, two seconds each: on the fly, or once into a pool; and their autoencoder.
+"""Audio clips of two seconds for the audio foundations: made as they are asked for, or once into a pool.
 
-Letters: B sounds, N = 32,000 samples, T = 200 mel frames, M = 64 mel bands, C latent channels.
+Shapes: B clips, N = 32,000 samples, T = 200 mel frames, M = 64 mel bands, C latent channels.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
-from safetensors.torch import load_file, save_file
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch.utils.data import Dataset
 
+from decoders.audio import encode_mel
 from decoders.mel import log_mel
-from train.recipe import RecipeError
-from train.worlds.base import ENDLESS, MediaStream, World
-from train.worlds.decoded import RATE, SECONDS
+from train.foundations.components import weights_hash
+from train.foundations.pools import BATCH, Pool, content_hash
+from train.worlds import MediaStream
+from train.worlds.media_files import RATE, SECONDS
 from train.worlds.variations import in_a_room
 
-#: Stream of the scenes that evaluations hear; training streams use other seeds.
+#: Stream of the media that evaluations use; training streams use other seeds.
 HELD_OUT_SEED = 992
-CHUNK = 32
-#: Silence before a sound that is shorter than two seconds, in samples.
+#: Silence before a clip that is shorter than two seconds, in samples.
 LEAD = 1600
 
 
-def sounds_of(world: World, seed: int, held_out: bool = False) -> MediaStream:
-    """The sounds of a world; RecipeError where it has none."""
-    stream = world.stream("audio", seed, held_out)
-    if not len(stream):
-        raise RecipeError("the data hold no sound with a caption to train on")
-    return stream
-
-
 def waveforms(stream: MediaStream, indices: Iterable[int]) -> torch.Tensor:
-    """Sounds (B, N) of a stream, float32 in [-1, 1]; a short one stands in a quiet room."""
+    """Clips (B, N) of a stream, float32 in [-1, 1]; a short one is padded with the noise of a quiet room."""
     return torch.from_numpy(np.stack([_two_seconds(stream, index) for index in indices]))
 
 
@@ -49,16 +40,29 @@ def _two_seconds(stream: MediaStream, index: int) -> np.ndarray:
     return in_a_room(wave, length, min(LEAD, length - len(wave)), np.random.default_rng((stream.seed, index)))
 
 
-def waveform_chunks(stream: MediaStream, count: int) -> Iterator[torch.Tensor]:
-    """The first ``count`` sounds of a stream, up to ``CHUNK`` of them (B, N) at a time."""
-    for start in range(0, count, CHUNK):
-        yield waveforms(stream, range(start, min(start + CHUNK, count)))
+@dataclass(frozen=True)
+class AudioPool(Pool):
+    """The first clips of a stream of audio."""
+
+    @cached_property
+    def content(self) -> str:
+        """Changes with the clips."""
+        return content_hash([waveforms(self.stream, range(min(BATCH, len(self.stream)))).numpy()])
+
+    def waves(self) -> Iterator[torch.Tensor]:
+        """All clips, up to ``BATCH`` of them (B, N) at a time."""
+        return (waveforms(self.stream, rows) for rows in self.batches())
+
+    def latents(self, vae: AutoencoderKL) -> torch.Tensor:
+        """Scaled latents (count, C, T / 8, M / 8) in half precision."""
+        made = (item for waves in self.waves() for item in encode_mel(vae, log_mel(waves)).half().numpy())
+        return torch.from_numpy(self.cached("audio-latents", lambda: made, self.content, weights_hash(vae)))
 
 
 class MelStream(Dataset):
-    """Item i is the log-mel (T, M) of sound i of a stream, round after round: nothing is kept."""
+    """Item i is the log-mel (T, M) of clip i of a stream, round after round: nothing is kept."""
 
-    def __init__(self, stream: MediaStream, length: int = 1_000_000):
+    def __init__(self, stream: MediaStream, length: int = 1_000_000) -> None:
         self.stream, self.length = stream, length
 
     def __len__(self) -> int:
@@ -66,33 +70,3 @@ class MelStream(Dataset):
 
     def __getitem__(self, index: int) -> torch.Tensor:
         return log_mel(waveforms(self.stream, [index % len(self.stream)]))[0]
-
-
-def load_vae(model_dir: Path) -> AutoencoderKL:
-    """The autoencoder that the ``audio_vae`` task exported, frozen, float32. ValueError where there is none."""
-    folder = model_dir / "audio_decoder" / "vae"
-    if not (folder / "config.json").is_file():
-        raise ValueError(f"no audio autoencoder in {folder}: train the recipe audio_vae first")
-    vae = AutoencoderKL.from_pretrained(str(folder), dtype=torch.float32, local_files_only=True)
-    return vae.eval().requires_grad_(False)
-
-
-def fingerprint(stream: MediaStream, *parts: object, vae: AutoencoderKL | None = None) -> str:
-    """Twelve hex digits that change with ``parts``, with how the stream sounds and with the autoencoder."""
-    digest = hashlib.sha256(repr((stream.seed, *parts)).encode())
-    digest.update(waveforms(stream, range(min(32, len(stream)))).numpy().tobytes())
-    if len(stream) < ENDLESS:  # files: the first of them do not speak for all
-        digest.update(stream.key.encode())
-    for weight in vae.state_dict().values() if vae is not None else ():
-        digest.update(weight.contiguous().numpy().tobytes())
-    return digest.hexdigest()[:12]
-
-
-def cached_pool(path: Path, build: Callable[[], dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """The tensors in ``path``; where it is missing, those of ``build``, written there for the next time."""
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_suffix(f".{os.getpid()}.writing")
-        save_file(build(), aside)
-        os.replace(aside, path)
-    return load_file(path)

@@ -1,112 +1,116 @@
-"""Pools of encoded media, made once and kept on disk under a key of what they depend on.
+"""Pools: the first media of a stream and what is made of them, computed once and kept on disk.
 
-Item ``i`` of a pool is item ``i`` of a stream, so captions need not be stored: the stream knows them.
+Item ``i`` of a pool belongs to item ``i`` of its stream, so captions need not be stored: the stream knows them.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 from decoders.image import encode_images
-from train.array_files import cached
-from train.worlds.base import MediaStream
+from train.embeddings.array_files import cached
+from train.foundations.components import weights_hash
+from train.settings import RecipeError, setting
+from train.worlds import MediaStream, World
 
 #: Training pools draw from the first stream, figures from the second.
 TRAIN_SEED, HELD_OUT_SEED = 1001, 2002
-ENCODE_BATCH = 32
+BATCH = 32
 
 
-def image_latents(vae: AutoencoderKL, stream: MediaStream, count: int, cache_dir: str | Path) -> torch.Tensor:
-    """Scaled latents (count, C, h, w) in half precision of the first ``count`` pictures of a stream."""
-    key = f"image-latents-{stream.seed}-{count}-{stream.key}-{weights_hash(vae)}"
-    pictures = (stream.medium(i, vae.config.sample_size) for i in range(count))
-    return torch.from_numpy(cached(cache_dir, key, count, lambda: _encoded(vae, pictures)))
+@dataclass(frozen=True)
+class DataSettings:
+    """The setting that all foundations share."""
+
+    data: Any = setting([], help="manifests, see train.worlds; none = Toybox")
 
 
-def video_latents(vae: AutoencoderKL, stream: MediaStream, count: int, cache_dir: str | Path) -> torch.Tensor:
-    """Scaled latents (count, F, C, h, w) in half precision of the first ``count`` films of a stream."""
-    key = f"video-latents-{stream.seed}-{count}-{stream.key}-{weights_hash(vae)}"
-    films = (stream.medium(i, vae.config.sample_size) for i in range(count))
-    return torch.from_numpy(cached(cache_dir, key, count, lambda: (_encode(vae, film) for film in films)))
+def media_of(world: World, modality: str, seed: int, held_out: bool = False) -> MediaStream:
+    """The media of a world; RecipeError where it has none of this modality."""
+    stream = world.stream(modality, seed, held_out)
+    if not len(stream):
+        raise RecipeError(f"the data hold no {modality} with a caption to train on")
+    return stream
 
 
-def image_pictures(stream: MediaStream, count: int, size: int, cache_dir: str | Path) -> np.ndarray:
-    """The first ``count`` pictures of a stream: uint8 (count, size, size, 3)."""
-    key = f"pictures-{stream.seed}-{count}-{size}-{stream.key}"
-    return cached(cache_dir, key, count, lambda: (stream.medium(i, size) for i in range(count)))
+@dataclass(frozen=True)
+class Pool:
+    """The first ``count`` media of ``stream``, or all where it has fewer; files lie in ``cache_dir``."""
+
+    stream: MediaStream
+    most: int
+    cache_dir: str
+
+    @property
+    def count(self) -> int:
+        return min(self.most, len(self.stream))
+
+    def batches(self, size: int = BATCH) -> Iterator[range]:
+        """Indices of the media, ``size`` at a time."""
+        for start in range(0, self.count, size):
+            yield range(start, min(start + size, self.count))
+
+    def cached(self, kind: str, make: Callable[[], Iterable[np.ndarray]], *depends_on: object) -> np.ndarray:
+        """The arrays that ``make()`` yields, one for each medium, stacked: read from the cache, or made and kept.
+
+        The file's name holds ``kind``, what is in ``depends_on``, and the stream.
+        """
+        key = "-".join(map(str, (kind, self.stream.seed, self.count, *depends_on, self.stream.key)))
+        return cached(self.cache_dir, key, self.count, make)
+
+    def pixels(self, size: int) -> np.ndarray:
+        """Images uint8 (count, size, size, 3)."""
+        return self.cached("images", lambda: (self.stream.medium(i, size) for i in range(self.count)), size)
+
+    def masks(self, size: int) -> np.ndarray:
+        """How much of each pixel of the images captions speak of: uint8 (count, size, size), 255 = all of it."""
+        masks = ((255 * self.stream.mask(i, size)).round().astype(np.uint8) for i in range(self.count))
+        return self.cached("image-masks", lambda: masks, size)
+
+    def covered_cells(self, size: int, cells: int, frames: int | None = None) -> torch.Tensor:
+        """Which latent cells captions speak of, 0 or 1: images (count, 1, cells, cells), videos (count, frames, ...).
+
+        ``size`` are the pixels on a side, ``frames`` those of a video; None for images.
+        """
+
+        def of_medium(index: int) -> np.ndarray:
+            if frames is None:
+                return covered_cells(self.stream.mask(index, size), cells)[None]
+            masks = (self.stream.mask(index, size, frame, frames) for frame in range(frames))
+            return np.stack([covered_cells(mask, cells)[None] for mask in masks])
+
+        made = self.cached(
+            "cells", lambda: map(of_medium, range(self.count)), self.stream.modality, size, cells, frames
+        )
+        return torch.from_numpy(made)
+
+    def latents(self, vae: AutoencoderKL) -> torch.Tensor:
+        """Scaled latents in half precision: images (count, C, h, w), videos (count, F, C, h, w)."""
+        kind = f"{self.stream.modality}-latents"
+        return torch.from_numpy(self.cached(kind, lambda: self._encoded(vae), weights_hash(vae)))
+
+    @torch.no_grad()
+    def _encoded(self, vae: AutoencoderKL) -> Iterator[np.ndarray]:
+        for rows in self.batches():
+            media = [self.stream.medium(row, vae.config["sample_size"]) for row in rows]
+            batches = [media] if self.stream.modality == "image" else media
+            encoded = [encode_images(vae, batch).half().cpu().numpy() for batch in batches]
+            yield from encoded[0] if self.stream.modality == "image" else encoded
 
 
-def image_masks(stream: MediaStream, count: int, size: int, cache_dir: str | Path) -> np.ndarray:
-    """How much of each of their pixels captions speak of: uint8 (count, size, size), 255 = all of it."""
-    key = f"picture-masks-{stream.seed}-{count}-{size}-{stream.key}"
-    masks = ((255 * stream.mask(i, size)).round().astype(np.uint8) for i in range(count))
-    return cached(cache_dir, key, count, lambda: masks)
+def content_hash(arrays: Iterable[np.ndarray]) -> str:
+    """Short hash of what arrays hold. That of a pool's first media is in its file's name: other code, another file."""
+    return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()[:10]
 
 
-def image_things(stream: MediaStream, count: int, size: int, cells: int, cache_dir: str | Path) -> torch.Tensor:
-    """Which latent cells (count, 1, cells, cells) of pictures ``size`` pixels wide captions speak of: 0 or 1."""
-    key = f"image-things-{stream.seed}-{count}-{size}-{cells}-{stream.key}"
-    masks = (_touched(stream.mask(i, size), cells)[None] for i in range(count))
-    return torch.from_numpy(cached(cache_dir, key, count, lambda: masks))
-
-
-def video_things(
-    stream: MediaStream, count: int, size: int, cells: int, frames: int, cache_dir: str | Path
-) -> torch.Tensor:
-    """The same for films: (count, frames, 1, cells, cells)."""
-    key = f"video-things-{stream.seed}-{count}-{size}-{cells}-{frames}-{stream.key}"
-
-    def masks(index: int) -> np.ndarray:
-        return np.stack([_touched(stream.mask(index, size, i, frames), cells)[None] for i in range(frames)])
-
-    return torch.from_numpy(cached(cache_dir, key, count, lambda: (masks(i) for i in range(count))))
-
-
-def _touched(mask: np.ndarray, cells: int) -> np.ndarray:
+def covered_cells(mask: np.ndarray, cells: int) -> np.ndarray:
     """Pixels (H, W) to cells (cells, cells): 1 where more than a twentieth of the cell is covered."""
     side = len(mask) // cells
     return (mask.reshape(cells, side, cells, side).mean(axis=(1, 3)) > 0.05).astype(np.float16)
-
-
-def write_component(folder: Path, save: Callable[[Path], object]) -> None:
-    """``save`` into a folder beside ``folder``, then put it in its place: a cut leaves the old one whole."""
-    aside = folder.with_name(f"writing-{os.getpid()}-{folder.name}")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.parent.mkdir(parents=True, exist_ok=True)
-    save(aside)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(aside, folder)
-
-
-def weights_hash(module: torch.nn.Module) -> str:
-    """Short hash of a module's weights."""
-    digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:10]
-
-
-def _encoded(vae: AutoencoderKL, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Latents of a stream of images, encoded in batches."""
-    batch: list[np.ndarray] = []
-    for image in images:
-        batch.append(image)
-        if len(batch) == ENCODE_BATCH:
-            yield from _encode(vae, batch)
-            batch = []
-    if batch:
-        yield from _encode(vae, batch)
-
-
-@torch.no_grad()
-def _encode(vae: AutoencoderKL, images: list[np.ndarray] | np.ndarray) -> np.ndarray:
-    return encode_images(vae, images).half().cpu().numpy()

@@ -1,5 +1,8 @@
 """The three audio tasks at tiny size, in the order in which they build on each other."""
 
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,12 +13,9 @@ from decoders.audio import AudioDecoder
 from train.foundations.audio_clips import MelStream
 from train.foundations.autoencoders.audio_vae import AudioVaeTask
 from train.foundations.autoencoders.vocoder import VocoderTask
-from train.foundations.diffusion.audio_diffusion import (
-    AudioDiffusionTask,
-    build_text_encoder,
-    build_tokenizer,
-    some_of_caption,
-)
+from train.foundations.diffusion.audio_diffusion import AudioDiffusionTask
+from train.foundations.diffusion.captioned_flow import random_caption
+from train.foundations.language.caption_encoders import build_clap, build_clap_tokenizer
 from train.worlds import ToyboxWorld
 
 VAE = {"channels": [8, 8, 8, 8], "latent_channels": 4, "groups": 4, "held_out": 3}
@@ -53,9 +53,7 @@ def take_steps(task, rate, steps=12, batch=2):
 def model_dir(tmp_path_factory):
     """A model folder with a whole audio decoder, each component trained for a few steps."""
     folder, cache = tmp_path_factory.mktemp("nano"), str(tmp_path_factory.mktemp("cache"))
-    build_text_encoder(len(build_tokenizer(TAG_WORDS)), width=32, layers=1).save_pretrained(
-        folder / "text_encoders/clap"
-    )
+    build_clap(len(build_clap_tokenizer(TAG_WORDS)), width=32, layers=1).save_pretrained(folder / "text_encoders/clap")
     for kind, settings, rate in (
         (AudioVaeTask, VAE, 1e-2),
         (VocoderTask, VOCODER | {"cache": cache}, 2e-3),
@@ -96,7 +94,7 @@ def test_exported_latents_are_standardised(model_dir):
 def test_items_depend_on_their_number_only(model_dir, tmp_path):
     settings = DIFFUSION | {"cache": str(tmp_path)}
     one, two = (AudioDiffusionTask(settings, model_dir).dataset for _ in range(2))
-    assert [one[i][1] for i in range(30)] == [two[i][1] for i in range(30)]
+    assert [one[i][2] for i in range(30)] == [two[i][2] for i in range(30)]
     assert torch.equal(one[7][0], two[7][0])
     segments = VocoderTask(VOCODER | {"cache": str(tmp_path)}, model_dir).dataset
     assert torch.equal(segments[5][1], segments[5][1]) and segments[5][1].shape == (20 * 160,)
@@ -104,18 +102,32 @@ def test_items_depend_on_their_number_only(model_dir, tmp_path):
 
 def test_captions_always_name_the_thing_and_sometimes_the_rest(model_dir, tmp_path):
     task = AudioDiffusionTask(DIFFUSION | {"cache": str(tmp_path), "empty_share": 0.0}, model_dir)
-    captions = [task.dataset[index][1] for index in range(200)]
+    captions = [task.dataset[index][2] for index in range(200)]
     stream = ToyboxWorld().stream("audio", 13)
     assert all(caption.split()[0] == stream.scene(i % 4).thing for i, caption in enumerate(captions))
     words = sum(len(caption.split()) - 1 for caption in captions) / 200
     assert 1.5 < words < 2.1  # three attributes, each kept with chance 0.6
-    assert some_of_caption(stream, 0, np.random.default_rng(0), share=0.0) == stream.scene(0).thing
+    alone = replace(task.settings, attribute_share=0.0)
+    assert random_caption(stream, 0, np.random.default_rng(0), alone) == stream.scene(0).thing
 
 
 def test_refusals(tmp_path):
-    with pytest.raises(ValueError, match="unknown setting 'chanels': did you mean 'channels'"):
+    with pytest.raises(ValueError, match="unknown key 'chanels': did you mean 'channels'"):
         AudioVaeTask({"chanels": []}, tmp_path)
     with pytest.raises(ValueError, match="train the recipe audio_vae first"):
         VocoderTask({}, tmp_path)
     with pytest.raises(ValueError, match="train the recipe audio_vae first"):
         AudioDiffusionTask({}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"attention": [True]}, "attention must have one value for each of channels, not [True]"),
+        ({"empty_share": 1.5}, "empty_share must be a number, at least 0 and at most 1, not 1.5"),
+        ({"channels": "wide"}, "channels must be a list, each item an integer, at least 1, not 'wide'"),
+    ],
+)
+def test_values_out_of_range_are_named(settings, message, tmp_path):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        AudioDiffusionTask(settings, tmp_path)

@@ -9,8 +9,8 @@ from encoders import MediaEncoder
 from train.foundations.autoencoders.image_vae import ImageVaeTask
 from train.foundations.encoder.contrast import ContrastTask
 from train.foundations.encoder.linear_probe import fit_probe
-from train.foundations.encoder.media_pools import ATTRIBUTES, decode_attributes, encode_attributes, from_storage
-from train.foundations.encoder.phrases import attribute_phrases, caption, partial_attributes
+from train.foundations.encoder.media_pools import decode_attributes, encode_attributes, from_storage
+from train.foundations.encoder.toybox_phrases import ATTRIBUTES, ToyboxPhrases, caption, partial_attributes
 from train.recipe import RecipeError
 
 TINY = {
@@ -30,7 +30,7 @@ def task(tmp_path_factory) -> ContrastTask:
 def test_codes_survive():
     for modality in toybox.MODALITIES:
         attributes = toybox.visible(toybox.sample(3, 1), modality)
-        assert decode_attributes(encode_attributes(attributes)) == attributes
+        assert decode_attributes(encode_attributes(attributes, ATTRIBUTES), ATTRIBUTES) == attributes
 
 
 def test_pools_hold_what_the_encoder_sees(task):
@@ -40,8 +40,8 @@ def test_pools_hold_what_the_encoder_sees(task):
         expected = task.encoder.preprocess(modality, toybox.render(scene, modality), rate)
         found = from_storage(modality, torch.from_numpy(np.asarray(stored[1:2])), task.encoder)[0]
         assert torch.allclose(found, expected, atol=2e-3)
-        assert decode_attributes(codes[1]) == toybox.visible(scene, modality)
-        assert decode_attributes(codes[3]) == {"thing": "unknown"}
+        assert decode_attributes(codes[1], ATTRIBUTES) == toybox.visible(scene, modality)
+        assert decode_attributes(codes[3], ATTRIBUTES) == {"thing": "unknown"}
 
 
 def test_items_depend_on_the_index_only(task):
@@ -61,14 +61,14 @@ def test_captions_are_exact():
 
 def test_one_phrase_for_each_value():
     for language in ("en", "zh"):
-        phrases = attribute_phrases(language)
+        phrases = ToyboxPhrases(0, 0).phrases(language)
         assert len(phrases) == len(set(phrases)) == sum(map(len, ATTRIBUTES.values()))
 
 
 def test_a_text_that_fits_is_no_negative(task):
     units = torch.eye(16)[:2]
-    bell = torch.from_numpy(encode_attributes({"thing": "bell"}))
-    red = torch.from_numpy(encode_attributes({"thing": "bell", "colour": "red"}))
+    bell = torch.from_numpy(encode_attributes({"thing": "bell"}, ATTRIBUTES))
+    red = torch.from_numpy(encode_attributes({"thing": "bell", "colour": "red"}, ATTRIBUTES))
     fits = task.model._contrast(units, torch.stack([red, red]), units.flip(0), torch.stack([bell, red]))
     differs = task.model._contrast(units, torch.stack([red, bell]), units.flip(0), torch.stack([red, bell]))
     assert fits == 0 and differs > 1

@@ -1,5 +1,7 @@
 """The image and video foundations: real classes at tiny size, each trained for a few steps and loaded back."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
@@ -9,15 +11,17 @@ from transformers import CLIPTokenizer
 from data.toybox import HELD_OUT_PAIRS, TAG_WORDS, parse_tags, render, sample, thing_mask
 from decoders.image import ImageDecoder, image_tensor
 from decoders.video import VideoDecoder
-from train.foundations.autoencoders.image_vae import ImageVaeTask, standardise_latents
-from train.foundations.diffusion.image_diffusion import ImageDiffusionTask
+from train.foundations.autoencoders.image_vae import ImageVaeTask
+from train.foundations.autoencoders.vae import standardise_latents
+from train.foundations.diffusion.captioned_flow import random_caption
+from train.foundations.diffusion.image_diffusion import ImageDiffusionSettings, ImageDiffusionTask
 from train.foundations.diffusion.video_diffusion import VideoDiffusionTask
-from train.foundations.language.captions import build_text_encoder, build_tokenizer, random_caption
-from train.foundations.pools import _touched
+from train.foundations.language.caption_encoders import build_clip, build_clip_tokenizer
+from train.foundations.pools import covered_cells
 from train.worlds import ToyboxWorld
 
 VAE = {"image_size": 32, "block_out_channels": (8, 8, 8, 8), "latent_channels": 4, "pictures": 64, "held_out": 4}
-SHARES = {"empty_share": 0.1, "full_share": 0.3, "pair_share": 0.15, "alone_share": 0.1, "attribute_share": 0.6}
+SHARES = ImageDiffusionSettings(empty_share=0.1, full_share=0.3, pair_share=0.15, alone_share=0.1, attribute_share=0.6)
 
 
 def train(task, steps=3, learning_rate=1e-3):
@@ -39,8 +43,8 @@ def with_vae_and_text_encoder(folder):
     """A model folder with a VAE and a text encoder, as the image diffusion finds it."""
     torch.manual_seed(0)
     ImageVaeTask(VAE, folder).export(folder)
-    tokenizer = build_tokenizer(8)
-    build_text_encoder(tokenizer, 32, 1).save_pretrained(folder / "text_encoders" / "clip")
+    tokenizer = build_clip_tokenizer(8, TAG_WORDS)
+    build_clip(tokenizer, 32, 1).save_pretrained(folder / "text_encoders" / "clip")
     tokenizer.save_pretrained(folder / "text_encoders" / "clip_tokenizer")
     return folder
 
@@ -103,7 +107,7 @@ def test_what_a_thing_covers_weighs_more(tmp_path):
 def test_cells_that_a_thing_touches():
     scene = sample(0, 0)
     mask = thing_mask(scene, 32)
-    cells = _touched(mask, 4)
+    cells = covered_cells(mask, 4)
     assert cells.shape == (4, 4) and 0 < cells.sum() < 16
     assert all(mask[8 * r : 8 * r + 8, 8 * c : 8 * c + 8].any() for r, c in np.argwhere(cells))
     other = scene.with_(colour="green" if scene.colour == "pink" else "pink")
@@ -112,7 +116,7 @@ def test_cells_that_a_thing_touches():
 
 
 def test_every_tag_is_one_token_before_and_after_saving(tmp_path):
-    tokenizer = build_tokenizer(16)
+    tokenizer = build_clip_tokenizer(16, TAG_WORDS)
     tokenizer.save_pretrained(tmp_path)
     for each in (tokenizer, CLIPTokenizer.from_pretrained(tmp_path)):
         assert each.model_max_length == 16
@@ -166,12 +170,12 @@ def test_video_diffusion_grows_from_the_image_decoder_and_exports(image_task, mo
 def test_what_must_be_trained_first_is_named(tmp_path, model_dir):
     with pytest.raises(ValueError, match="train the recipe image_vae first"):
         ImageDiffusionTask({}, tmp_path)
-    with pytest.raises(ValueError, match="unknown setting 'poool'"):
+    with pytest.raises(ValueError, match="unknown key 'poool'"):
         ImageDiffusionTask({"poool": 1}, model_dir)
 
 
 def test_a_trained_unet_can_be_trained_on(image_task, model_dir):
     image_task.export(model_dir)
-    further = ImageDiffusionTask(image_task.settings | {"start": "image_decoder/unet"}, model_dir)
+    further = ImageDiffusionTask(asdict(image_task.settings) | {"start": "image_decoder/unet"}, model_dir)
     for ours, theirs in zip(further.model.unet.parameters(), image_task.model.unet.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)

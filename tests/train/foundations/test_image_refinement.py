@@ -1,6 +1,7 @@
 """The critic of pictures and what it is used for: a perceptual loss, refining the UNet, sharpening the VAE."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ from tests.train.foundations.test_image import VAE, with_vae_and_text_encoder
 from train.foundations.autoencoders.image_sharpening import ImageSharpeningTask, Redrawing
 from train.foundations.autoencoders.image_vae import ImageVaeTask
 from train.foundations.classifiers.image_critic import ImageCriticTask
-from train.foundations.diffusion.image_diffusion import ImageDiffusionTask, load_text_encoder, load_unet
+from train.foundations.diffusion.image_diffusion import ImageDiffusionTask, load_unet
 from train.foundations.diffusion.image_refinement import ImageRefinementTask
+from train.foundations.language.caption_encoders import load_clip
 
 UNET = {"pool": 12, "held_out": 4, "block_out_channels": (16, 16), "norm_num_groups": 4, "attention_heads": 2}
 
@@ -123,7 +125,7 @@ def test_a_guess_is_the_picture_where_the_velocity_is_right(model_dir):
     latents = batch["latents"][:3]
     torch.manual_seed(0)
     task.flow.velocity = lambda noisy, timestep, _: (noisy - latents) / (timestep / 1000).view(-1, 1, 1, 1)
-    torch.testing.assert_close(task.model.guess(latents, batch["input_ids"][:3]), latents, atol=1e-4, rtol=0)
+    torch.testing.assert_close(task.model.estimate(latents, batch["input_ids"][:3]), latents, atol=1e-4, rtol=0)
 
 
 def test_a_refined_decoder_is_exported_and_measured_like_any_other(model_dir, tmp_path):
@@ -151,11 +153,11 @@ def test_a_picture_that_is_hardly_noised_is_redrawn_as_it_was(model_dir):
 def test_redrawing_follows_the_caption_and_the_noise_level(model_dir):
     task = sharpening(model_dir)
     pictures = np.stack([task.dataset[row][0][0] for row in range(2)])
-    unet, (tokenizer, text_encoder) = load_unet(model_dir / "image_decoder/unet"), load_text_encoder(model_dir)
+    unet, (tokenizer, text_encoder) = load_unet(model_dir / "image_decoder/unet"), load_clip(model_dir)
 
     def redrawn(captions, level):
         levels = {"least_level": level, "most_level": level, "guidance": 8.0}
-        redraw = Redrawing(task.model.vae, unet, tokenizer, text_encoder, task.settings | levels)
+        redraw = Redrawing(task.model.vae, unet, tokenizer, text_encoder, replace(task.settings, **levels))
         return redraw.redraw(pictures, captions, torch.Generator().manual_seed(0))
 
     bells, drums = redrawn(["bell red"] * 2, 0.6), redrawn(["drum blue"] * 2, 0.6)

@@ -1,50 +1,63 @@
-"""The autoencoder of the audio decoder: log-mel (1, 200, 64) to latents (8, 25, 8) and back.
+"""The VAE of the audio decoder: log-mel (1, 200, 64) to latents (8, 25, 8) and back.
 
-    nextgpt-lite train train/recipes/audio_vae.yaml
+    nextgpt-lite train train/recipes/foundations/audio_vae.yaml
 
-It speaks raw log-mels, because AudioLDMPipeline hands what it decodes straight to the vocoder; its first and last
+It works on raw log-mels, because AudioLDMPipeline hands what it decodes straight to the vocoder; its first and last
 convolutions start out scaled so that the layers between them see values of about unit size.
-Letters: B sounds, T mel frames, M mel bands, C latent channels.
+Shapes: B clips, T mel frames, M mel bands, C latent channels.
 """
 
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import nn
 
 from decoders.mel import MIDDLE, QUIET, SPREAD
-from train.foundations.audio_clips import HELD_OUT_SEED, MelStream, sounds_of
-from train.foundations.autoencoders.image_vae import standardise_latents
-from train.foundations.pools import write_component
+from train.foundations.audio_clips import HELD_OUT_SEED, MelStream
+from train.foundations.autoencoders.vae import (
+    build_vae,
+    decode,
+    kl_divergence,
+    layer_parameters,
+    posterior,
+    standardise_latents,
+)
+from train.foundations.components import write_component
+from train.foundations.pools import DataSettings, media_of
+from train.settings import setting
 from train.task import Task
 from train.worlds import open_world
 
 
 class AudioVaeTask(Task):
-    """Absolute error of the log-mel, loud parts first, plus a light pull of the posterior to the unit Gaussian."""
+    """Absolute error of the log-mel, loud parts first, and a weak pull of the posterior to the unit Gaussian."""
 
-    DEFAULTS: ClassVar[dict[str, Any]] = {
-        "data": [],  # manifests, see train.worlds; none = Toybox
-        "seed": 11,  # stream of sounds
-        "channels": [16, 16, 32, 64],  # width of each level; three halvings
-        "latent_channels": 8,
-        "groups": 8,  # of the group norms
-        "divergence_weight": 2e-4,  # of the Kullback-Leibler divergence a latent value
-        "held_out": 96,  # sounds of evaluate()
-    }
+    @dataclass(frozen=True)
+    class Settings(DataSettings):
+        seed: int = setting(11, low=0, help="of the stream of clips")
+        channels: tuple[int, ...] = setting((16, 16, 32, 64), low=1, help="width of each level; all but one halve")
+        latent_channels: int = setting(8, low=1)
+        groups: int = setting(8, low=1, help="of the group norms")
+        divergence_weight: float = setting(2e-4, low=0, help="of the Kullback-Leibler divergence of a latent value")
+        held_out: int = setting(96, low=1, help="clips that evaluate() uses")
 
-    def __init__(self, settings: dict[str, Any], model_dir: str | Path):
+    settings: Settings
+    model: MelAutoencoder
+
+    def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
         super().__init__(settings, model_dir)
         chosen = self.settings
-        vae = build_vae(chosen["channels"], chosen["latent_channels"], chosen["groups"])
-        self.model = MelAutoencoder(vae, chosen["divergence_weight"])
-        self.world = open_world(chosen["data"])
-        self.dataset = MelStream(sounds_of(self.world, chosen["seed"]))
+        vae = build_audio_vae(chosen.channels, chosen.latent_channels, chosen.groups)
+        self.model = MelAutoencoder(vae, chosen.divergence_weight)
+        self.world = open_world(chosen.data)
+        self.mels = MelStream(media_of(self.world, "audio", chosen.seed))
+        self.dataset = self.mels
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         return {"vae": list(self.model.parameters())}
@@ -55,71 +68,55 @@ class AudioVaeTask(Task):
 
     @torch.no_grad()
     def export(self, model_dir: Path) -> None:
-        """``audio_decoder/vae``, fp16, its latents standardised on sounds of the training stream."""
+        """``audio_decoder/vae``, fp16, its latents standardised on clips of the training stream."""
         vae = copy.deepcopy(self.model.vae)
-        standardise_latents(vae, self._mels(self.dataset))
-        write_component(model_dir / "audio_decoder" / "vae", vae.half().save_pretrained)
+        standardise_latents(vae, self._first(self.mels))
+        write_component(vae.half(), Path(model_dir) / "audio_decoder" / "vae")
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """On fresh scenes: mean absolute error of the log-mel (natural-log units), whole and where it is loud."""
-        mels = self._mels(MelStream(sounds_of(self.world, HELD_OUT_SEED, held_out=True)))
+        """On unseen clips: mean absolute error of the log-mel (natural-log units), whole and where it is loud."""
+        mels = self._first(MelStream(media_of(self.world, "audio", HELD_OUT_SEED, held_out=True)))
         error = (self.model.vae(mels).sample - mels).abs()
         return {"mel_error": error.mean().item(), "mel_error_loud": error[mels > -4].mean().item()}
 
-    def _mels(self, sounds: MelStream) -> torch.Tensor:
-        return self.collate([sounds[index] for index in range(self.settings["held_out"])])["mel"]
+    def _first(self, mels: MelStream) -> torch.Tensor:
+        return self.collate([mels[index] for index in range(self.settings.held_out)])["mel"]
 
 
 class MelAutoencoder(nn.Module):
-    """The autoencoder and its loss."""
+    """The VAE and its loss."""
 
-    def __init__(self, vae: AutoencoderKL, divergence_weight: float):
+    vae: AutoencoderKL
+
+    def __init__(self, vae: AutoencoderKL, divergence_weight: float) -> None:
         super().__init__()
-        self.vae = vae
-        self.divergence_weight = divergence_weight
+        self.vae, self.divergence_weight = vae, divergence_weight
 
     def forward(self, mel: torch.Tensor) -> dict[str, torch.Tensor]:
         """Loss of log-mels (B, 1, T, M)."""
-        posterior = self.vae.encode(mel).latent_dist
-        decoded = self.vae.decode(posterior.sample()).sample
+        latents = posterior(self.vae, mel)
+        decoded = decode(self.vae, latents.sample())
         error = ((decoded.float() - mel).abs() * loudness(mel)).mean() / SPREAD
-        divergence = posterior.kl().mean() / posterior.mean[0].numel()
-        return {
-            "loss": error + self.divergence_weight * divergence,
-            "error": error.detach(),
-            "divergence": divergence.detach(),
-        }
+        divergence = kl_divergence(latents)
+        loss = error + self.divergence_weight * divergence
+        return {"loss": loss, "error": error.detach(), "divergence": divergence.detach()}
 
 
 def loudness(mel: torch.Tensor) -> torch.Tensor:
-    """How much each value of log-mels counts: what stands out of a quiet room, up to ten times as much."""
+    """Weight of each value of log-mels: 1 in a quiet room, up to 10 for what is louder."""
     return (mel - QUIET).clamp(1, 10)
 
 
-def build_vae(channels: list[int], latent_channels: int, groups: int) -> AutoencoderKL:
-    """An AutoencoderKL of single-channel pictures whose ends are scaled to log-mels."""
-    levels = len(channels)
-    vae = AutoencoderKL(
-        in_channels=1,
-        out_channels=1,
-        down_block_types=("DownEncoderBlock2D",) * levels,
-        up_block_types=("UpDecoderBlock2D",) * levels,
-        block_out_channels=tuple(channels),
-        layers_per_block=1,
-        latent_channels=latent_channels,
-        norm_num_groups=groups,
-        mid_block_add_attention=False,
-        scaling_factor=1.0,
-    )
-    scale_ends(vae.encoder.conv_in, vae.decoder.conv_out)
-    return vae
-
-
 @torch.no_grad()
-def scale_ends(first: nn.Conv2d, last: nn.Conv2d) -> None:
-    """Make ``first`` take, and ``last`` give, raw log-mels; in between flows (mel - MIDDLE) / SPREAD."""
-    first.weight /= SPREAD
-    first.bias -= first.weight.sum((1, 2, 3)) * MIDDLE
-    last.weight *= SPREAD
-    last.bias.mul_(SPREAD).add_(MIDDLE)
+def build_audio_vae(channels: tuple[int, ...], latent_channels: int, groups: int) -> AutoencoderKL:
+    """An AutoencoderKL of one input channel that takes and gives raw log-mels; inside flows (mel - MIDDLE) / SPREAD."""
+    vae = build_vae(channels, latent_channels, groups, in_channels=1, out_channels=1, layers_per_block=1)
+    (first_weight, first_bias), (last_weight, last_bias) = map(
+        layer_parameters, (vae.encoder.conv_in, vae.decoder.conv_out)
+    )
+    first_weight /= SPREAD
+    first_bias -= first_weight.sum((1, 2, 3)) * MIDDLE
+    last_weight *= SPREAD
+    last_bias.mul_(SPREAD).add_(MIDDLE)
+    return vae

@@ -1,87 +1,93 @@
-"""Sharpens the image VAE's decoder on what the UNet makes of pictures.
+"""Sharpens the image VAE's decoder on what the UNet makes of images.
 
-    nextgpt-lite train train/recipes/image_sharpening.yaml
+    nextgpt-lite train train/recipes/foundations/image_sharpening.yaml
 
-A decoder that was trained on latents of pictures, with or without noise of its own, meets others when it is used:
-those that the UNet has drawn, wrong in the UNet's own ways. Here the UNet redraws pictures, as SDEdit does
-(2108.01073): noise is laid over a picture's latents, so little that the things stay where and what they are, and the
-UNet takes it away again by the picture's caption. From the result the decoder is to give back the picture itself.
-Encoder and UNet are frozen, so whatever was trained on these latents fits them still.
+A decoder that was trained on latents of images, with or without added noise, meets others when it is used: those that
+the UNet has sampled, with the UNet's own errors. Here the UNet redraws images, as SDEdit does (2108.01073): noise is
+added to an image's latents, so little that the things stay where and what they are, and the UNet removes it again
+by the image's caption. From the result the decoder is to reconstruct the image itself. Encoder and UNet are frozen,
+so whatever was trained on these latents still fits.
 
-Letters: B pictures, C latent channels, h x w latent pixels, H x W pixels.
+Shapes: B images, C latent channels, h x w latent pixels, H x W pixels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import nn
 from torch.utils.data import Dataset
 
 from decoders.diffusion import TRAIN_TIMESTEPS, caption_ids
 from decoders.image import encode_images
-from train.array_files import cached
-from train.foundations.autoencoders.image_vae import ImageVaeTask
-from train.foundations.diffusion.image_diffusion import load_text_encoder, load_unet, pool_size
-from train.foundations.pools import image_masks, image_pictures, weights_hash
-from train.precision import full_precision_attention
-from train.worlds import MediaStream
+from train.engine.precision import full_precision_attention
+from train.foundations.autoencoders.image_vae import ImagesAndFrames, ImageVaeSettings, ImageVaeTask
+from train.foundations.components import weights_hash
+from train.foundations.diffusion.image_diffusion import load_unet
+from train.foundations.language.caption_encoders import load_clip
+from train.foundations.pools import Pool, media_of
+from train.settings import setting
 
 BATCH = 64
 
 
-class ImageSharpeningTask(ImageVaeTask):
-    """An item is a redrawn picture and another one, whose latents get noise as in ``image_vae``."""
+@dataclass(frozen=True)
+class ImageSharpeningSettings(ImageVaeSettings):
+    """Settings of :class:`ImageSharpeningTask`."""
 
-    DEFAULTS: ClassVar[dict[str, Any]] = ImageVaeTask.DEFAULTS | {
-        "start": "image_decoder/vae",
-        "standardise": False,
-        "unet": "image_decoder/unet",  # folder in the model folder of the UNet that redraws
-        "redrawn": 16384,  # pictures that it redraws, once; at most
-        "least_level": 0.2,  # noise levels that are laid over them
-        "most_level": 0.65,  # beyond, other things come of it
-        "solver_steps": 5,
-        "guidance": 2.0,
-        "cache_dir": ".cache/pools",
-    }
+    start: str = setting("image_decoder/vae", help="folder in the model folder of the VAE to sharpen")
+    standardise: bool = False
+    unet: str = setting("image_decoder/unet", help="folder in the model folder of the UNet that redraws")
+    redrawn: int = setting(16384, low=1, help="images that it redraws, once; at most")
+    least_level: float = setting(0.2, above=0, high=1, help="least noise level that is added")
+    most_level: float = setting(0.65, above=0, high=1, help="greatest one: beyond, images become others")
+    solver_steps: int = setting(5, low=1)
+    guidance: float = setting(2.0, low=0, help="of classifier-free guidance")
+    cache_dir: str = ".cache/pools"
+
+
+class ImageSharpeningTask(ImageVaeTask):
+    """An item is a redrawn image and another one, whose latents get noise as in ``image_vae``."""
+
+    Settings = ImageSharpeningSettings
+    settings: ImageSharpeningSettings
 
     def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
         super().__init__(settings, model_dir)
         chosen = self.settings
-        stream, size, cache_dir = self.world.stream("image", chosen["seed"]), chosen["image_size"], chosen["cache_dir"]
-        count = pool_size(stream, chosen["redrawn"])
-        pictures, masks = (pool(stream, count, size, cache_dir) for pool in (image_pictures, image_masks))
-        self.dataset = RedrawnPictures(self.dataset, pictures, masks, self._redrawn(stream, count))
+        pool = Pool(media_of(self.world, "image", chosen.seed), chosen.redrawn, chosen.cache_dir)
+        pixels, masks = pool.pixels(chosen.image_size), pool.masks(chosen.image_size)
+        self.dataset = RedrawnImages(self.images, pixels, masks, self._redrawn(pool))
 
-    def _redrawn(self, stream: MediaStream, count: int) -> np.ndarray:
-        """Latents (count, C, h, w) in half precision of the first ``count`` pictures, redrawn."""
-        chosen = self.settings
-        unet = load_unet(self.model_dir / chosen["unet"]).to(memory_format=torch.channels_last).eval()
-        tokenizer, text_encoder = load_text_encoder(self.model_dir)
-        redraw = Redrawing(self.model.vae, unet, tokenizer, text_encoder, chosen)
-        how = "-".join(str(chosen[name]) for name in ("least_level", "most_level", "solver_steps", "guidance"))
-        key = f"redrawn-{stream.seed}-{count}-{how}-{stream.key}-{weights_hash(self.model.vae)}-{weights_hash(unet)}"
-        return cached(chosen["cache_dir"], key, count, lambda: redraw(stream, count, chosen["image_size"]))
+    def _redrawn(self, pool: Pool) -> np.ndarray:
+        """Latents (count, C, h, w) in half precision of the pool's images, redrawn."""
+        chosen, vae = self.settings, self.model.vae
+        unet = load_unet(self.model_dir / chosen.unet).to(memory_format=torch.channels_last).eval()
+        redraw = Redrawing(vae, unet, *load_clip(self.model_dir), chosen)
+        how = (chosen.least_level, chosen.most_level, chosen.solver_steps, chosen.guidance)
+        return pool.cached("redrawn", lambda: redraw(pool), *how, weights_hash(vae), weights_hash(unet))
 
     def collate(self, items: list[tuple]) -> dict[str, torch.Tensor]:
-        """The batch of :class:`ImageVaeTask`, redrawn pictures first, and their latents as ``given``."""
+        """The batch of :class:`ImageVaeTask`, redrawn images first, and their latents as ``given``."""
         redrawn, others = zip(*items, strict=True)
         batch = super().collate([item[:2] for item in redrawn] + list(others))
         return batch | {"given": torch.from_numpy(np.stack([item[2] for item in redrawn])).float()}
 
 
-class RedrawnPictures(Dataset):
-    """Items ((picture (H, W, 3), mask (H, W), redrawn latents (C, h, w)), one of ``others`` with its mask).
+class RedrawnImages(Dataset):
+    """Items ((image (H, W, 3), mask (H, W), redrawn latents (C, h, w)), one of ``others`` with its mask).
 
-    ``pictures`` and ``masks`` are uint8, in the order of the latents.
+    ``images`` and ``masks`` are uint8, in the order of the latents.
     """
 
-    def __init__(self, others: Dataset, pictures: np.ndarray, masks: np.ndarray, redrawn: np.ndarray) -> None:
-        self.others, self.pictures, self.masks, self.redrawn = others, pictures, masks, redrawn
+    def __init__(self, others: ImagesAndFrames, images: np.ndarray, masks: np.ndarray, redrawn: np.ndarray) -> None:
+        self.others, self.images, self.masks, self.redrawn = others, images, masks, redrawn
 
     def __len__(self) -> int:
         return len(self.others)
@@ -89,39 +95,45 @@ class RedrawnPictures(Dataset):
     def __getitem__(self, index: int) -> tuple[tuple, tuple]:
         other = self.others[index]  # IndexError beyond the last
         row = index % len(self.redrawn)
-        return (self.pictures[row], np.float32(self.masks[row] / 255), self.redrawn[row]), other
+        return (self.images[row], np.float32(self.masks[row] / 255), self.redrawn[row]), other
 
 
 class Redrawing:
-    """Takes noise off pictures' latents by their captions, with ``settings`` as in the task's."""
+    """Adds noise to images' latents and removes it by their captions, with ``settings`` as in the task's."""
 
     def __init__(
-        self, vae: nn.Module, unet: nn.Module, tokenizer: Any, text_encoder: nn.Module, settings: dict[str, Any]
+        self,
+        vae: AutoencoderKL,
+        unet: nn.Module,
+        tokenizer: Any,
+        text_encoder: nn.Module,
+        settings: ImageSharpeningSettings,
     ) -> None:
         self.vae, self.unet, self.tokenizer, self.text_encoder = vae, unet, tokenizer, text_encoder
         self.settings = settings
 
-    def __call__(self, stream: MediaStream, count: int, size: int) -> Iterator[np.ndarray]:
-        """Latents (C, h, w) of the first ``count`` pictures of a stream, one after another."""
+    def __call__(self, pool: Pool) -> Iterator[np.ndarray]:
+        """Latents (C, h, w) of the images of a pool, one after another."""
+        stream, size = pool.stream, self.settings.image_size
         generator = torch.Generator().manual_seed(stream.seed)
-        for start in range(0, count, BATCH):
-            rows = range(start, min(start + BATCH, count))
+        for rows in pool.batches(BATCH):
             captions = [stream.caption(row) for row in rows]
             latents = self.redraw(np.stack([stream.medium(row, size) for row in rows]), captions, generator)
             yield from latents.half().numpy()
 
     @torch.no_grad()
-    def redraw(self, pictures: np.ndarray, captions: list[str], generator: torch.Generator) -> torch.Tensor:
-        """Latents (B, C, h, w) float32 of uint8 pictures (B, H, W, 3): each from a noise level of its own."""
-        chosen, shape = self.settings, (len(pictures), 1, 1, 1)
+    def redraw(self, images: np.ndarray, captions: list[str], generator: torch.Generator) -> torch.Tensor:
+        """Latents (B, C, h, w) float32 of uint8 images (B, H, W, 3): each from a noise level of its own."""
+        chosen, shape = self.settings, (len(images), 1, 1, 1)
         with torch.autocast("cpu", dtype=torch.bfloat16), full_precision_attention():
-            latents = encode_images(self.vae, pictures).float()
+            latents = encode_images(self.vae, images).float()
             condition = self.text_encoder(caption_ids(self.tokenizer, [""] * len(captions) + captions))[0]
-            spread = chosen["most_level"] - chosen["least_level"]
-            level = chosen["least_level"] + spread * torch.rand(shape, generator=generator)
+            level = chosen.least_level + (chosen.most_level - chosen.least_level) * torch.rand(
+                shape, generator=generator
+            )
             latents = (1 - level) * latents + level * torch.randn(latents.shape, generator=generator)
-            step = level / chosen["solver_steps"]
-            for number in range(chosen["solver_steps"]):
+            step = level / chosen.solver_steps
+            for number in range(chosen.solver_steps):
                 velocity = self._velocity(latents, (level - number * step).flatten(), condition)
                 latents = latents - step * velocity
         return latents
@@ -129,5 +141,5 @@ class Redrawing:
     def _velocity(self, noisy: torch.Tensor, level: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         """Guided velocity: conditions (2B, L, D) are the empty ones, then those of the captions."""
         both, steps = torch.cat((noisy, noisy)), torch.cat((level, level)) * TRAIN_TIMESTEPS
-        without, told = self.unet(both, steps, encoder_hidden_states=condition).sample.float().chunk(2)
-        return without + self.settings["guidance"] * (told - without)
+        without, captioned = self.unet(both, steps, encoder_hidden_states=condition).sample.float().chunk(2)
+        return without + self.settings.guidance * (captioned - without)

@@ -1,6 +1,6 @@
-"""How far two waveforms are apart in their spectra: the vocoder's loss.
+"""The distance of two waveforms' spectra: the vocoder's loss.
 
-Letters: B segments, N samples, F frequencies, T frames.
+Shapes: B segments, N samples, F frequencies, T frames.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ def spectral_loss(copied: torch.Tensor, waveform: torch.Tensor) -> dict[str, tor
     """
     magnitude = logarithm = torch.zeros(())
     for window in WINDOWS:
-        ours, theirs = magnitudes(copied, window), magnitudes(waveform, window)  # (B, F, T)
-        distance = (ours - theirs).square().sum((1, 2)).add(1e-9).sqrt()
-        magnitude = magnitude + (distance / (theirs.square().sum((1, 2)).sqrt() + 0.1)).mean() / len(WINDOWS)
-        logarithm = logarithm + (ours.log() - theirs.log()).abs().mean() / len(WINDOWS)
+        copy, original = magnitudes(copied, window), magnitudes(waveform, window)  # (B, F, T)
+        distance = (copy - original).square().sum((1, 2)).add(1e-9).sqrt()
+        magnitude = magnitude + (distance / (original.square().sum((1, 2)).sqrt() + 0.1)).mean() / len(WINDOWS)
+        logarithm = logarithm + (copy.log() - original.log()).abs().mean() / len(WINDOWS)
     mel = (log_mel(copied) - log_mel(waveform)).abs().mean()
     loss = magnitude + logarithm + mel
     return {"loss": loss, "magnitude": magnitude.detach(), "logarithm": logarithm.detach(), "mel": mel.detach()}

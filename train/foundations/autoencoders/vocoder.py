@@ -1,75 +1,83 @@
 """The vocoder of the audio decoder: log-mels to waveforms, a small SpeechT5HifiGan.
 
-    nextgpt-lite train train/recipes/vocoder.yaml
+    nextgpt-lite train train/recipes/foundations/vocoder.yaml
 
-It learns from short segments, a share of them seen through the autoencoder as they will be when the decoder speaks.
-Letters: B segments, N samples, T = N / 160 mel frames, M mel bands.
+It learns from short segments, a share of them decoded by the VAE as they will be when the decoder is used.
+Shapes: B segments, N samples, T = N / 160 mel frames, M mel bands.
 """
 
 from __future__ import annotations
 
 import copy
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import nn
 from torch.utils.data import Dataset
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 from decoders.mel import BANDS, HOP, QUIET, SAMPLING_RATE, SPREAD, log_mel
-from train.foundations.audio_clips import (
-    HELD_OUT_SEED,
-    cached_pool,
-    fingerprint,
-    load_vae,
-    sounds_of,
-    waveform_chunks,
-    waveforms,
-)
+from train.foundations.audio_clips import HELD_OUT_SEED, AudioPool, waveforms
 from train.foundations.autoencoders.spectral_loss import spectral_loss
-from train.foundations.pools import write_component
+from train.foundations.autoencoders.vae import load_vae
+from train.foundations.components import weights_hash, write_component
+from train.foundations.pools import DataSettings, media_of
+from train.settings import setting
 from train.task import Task
-from train.worlds import MediaStream, open_world
+from train.worlds import open_world
 
 FULL_SCALE = 32767  # of the pool's 16-bit samples
+#: What is kept of a clip: field -> type.
+ROW = {"waveform": np.int16, "mel": np.float16, "decoded": np.float16}
+
+
+@dataclass(frozen=True)
+class VocoderSettings(DataSettings):
+    """Settings of :class:`VocoderTask`."""
+
+    seed: int = setting(12, low=0, help="of the stream of clips")
+    pool: int = setting(2048, low=1, help="clips, each used many times; at most")
+    frames: int = setting(50, low=1, help="mel frames of a segment, 10 ms each")
+    decoded_share: float = setting(0.4, low=0, high=1, help="segments whose mel the VAE has encoded and decoded")
+    channels: int = setting(192, low=1, help="before the first upsampling; each halves it")
+    # A slow first stage sees far: the residual blocks reach a quarter of a second to either side there, enough to know
+    # where in a steady tone they are.
+    upsample_rates: tuple[int, ...] = setting((2, 5, 4, 4), low=1, help="their product is the hop of the mel, 160")
+    upsample_kernels: tuple[int, ...] = setting((4, 11, 8, 8), low=1)
+    kernels: tuple[int, ...] = setting((3, 7), low=1, help="of the residual blocks")
+    dilations: tuple[int, ...] = setting((1, 3, 9), low=1)
+    griffin_lim_rounds: int = setting(16, low=0, help="of Griffin-Lim, which decoders.audio uses instead; 0 = vocoder")
+    held_out: int = setting(48, low=1, help="clips that evaluate() uses")
+    cache: str = ".cache/audio"
+
+    def __post_init__(self) -> None:
+        if math.prod(self.upsample_rates) != HOP:
+            raise ValueError(f"the product of upsample_rates must be {HOP}, not {math.prod(self.upsample_rates)}")
+        if len(self.upsample_kernels) != len(self.upsample_rates):
+            raise ValueError("upsample_kernels must have as many values as upsample_rates")
 
 
 class VocoderTask(Task):
-    """Spectral distance at several resolutions and in mel bands between segments and what the vocoder makes of them."""
+    """Spectral distance at several resolutions and in mel bands between segments and the vocoder's copies of them."""
 
-    DEFAULTS: ClassVar[dict[str, Any]] = {
-        "data": [],  # manifests, see train.worlds; none = Toybox
-        "seed": 12,  # stream of sounds
-        "pool": 2048,  # sounds, each revisited; at most
-        "frames": 50,  # mel frames a segment, 10 ms each
-        "decoded_share": 0.4,  # segments whose mel went through the autoencoder
-        "channels": 192,  # before the first upsampling; each halves it
-        # The product of the rates is the hop of the mel, 160. A slow first stage sees far: the residual blocks reach
-        # a quarter of a second to either side there, enough to know where in a steady tone they are.
-        "upsample_rates": [2, 5, 4, 4],
-        "upsample_kernels": [4, 11, 8, 8],
-        "kernels": [3, 7],  # of the residual blocks
-        "dilations": [1, 3, 9],
-        "griffin_lim_rounds": 16,  # written beside the vocoder: decoders.audio speaks by Griffin-Lim then; 0 = by it
-        "held_out": 48,  # sounds of evaluate()
-        "cache": ".cache/audio",
-    }
+    Settings = VocoderSettings
+    settings: VocoderSettings
+    model: SpectralVocoder
 
-    def __init__(self, settings: dict[str, Any], model_dir: str | Path):
+    def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
         super().__init__(settings, model_dir)
-        names = ("channels", "upsample_rates", "upsample_kernels", "kernels", "dilations")
-        self.model = SpectralVocoder(build_vocoder(**{name: self.settings[name] for name in names}))
-        self.vae = load_vae(self.model_dir) if self.settings["decoded_share"] > 0 else None
-        self.world = open_world(self.settings["data"])
-        self.dataset = SegmentPool(self._pool(), self.settings)
-
-    def _pool(self) -> dict[str, torch.Tensor]:
-        stream = sounds_of(self.world, self.settings["seed"])
-        count = min(self.settings["pool"], len(stream))
-        name = f"segments-{count}-{fingerprint(stream, count, vae=self.vae)}.safetensors"
-        return cached_pool(Path(self.settings["cache"]) / name, lambda: build_pool(stream, count, self.vae))
+        chosen = self.settings
+        self.model = SpectralVocoder(build_vocoder(chosen))
+        self.vae = load_vae(self.model_dir, "audio") if chosen.decoded_share > 0 else None
+        self.world = open_world(chosen.data)
+        pool = AudioPool(media_of(self.world, "audio", chosen.seed), chosen.pool, chosen.cache)
+        self.dataset = SegmentPool(pool, self.vae, chosen)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         return {"vocoder": list(self.model.parameters())}
@@ -82,49 +90,67 @@ class VocoderTask(Task):
     def export(self, model_dir: Path) -> None:
         """``audio_decoder/vocoder``, fp16."""
         vocoder = copy.deepcopy(self.model.vocoder).half()
-        vocoder.config.griffin_lim_rounds = self.settings["griffin_lim_rounds"]
-        write_component(model_dir / "audio_decoder" / "vocoder", vocoder.save_pretrained)
+        vocoder.config.griffin_lim_rounds = self.settings.griffin_lim_rounds
+        write_component(vocoder, Path(model_dir) / "audio_decoder" / "vocoder")
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """On fresh sounds: mean absolute log-mel error of the copy, from true mels and from the autoencoder's."""
-        stream = sounds_of(self.world, HELD_OUT_SEED, held_out=True)
-        real = waveforms(stream, range(min(self.settings["held_out"], len(stream))))
-        mel = log_mel(real)
+        """On unseen clips: mean absolute log-mel error of the copy, from true mels and from the VAE's."""
+        stream = media_of(self.world, "audio", HELD_OUT_SEED, held_out=True)
+        mel = log_mel(waveforms(stream, range(min(self.settings.held_out, len(stream)))))
         figures = {"mel_error": self._copy_error(mel, mel)}
         if self.vae is not None:
             figures["mel_error_decoded"] = self._copy_error(through_vae(self.vae, mel), mel)
         return figures
 
-    def _copy_error(self, heard: torch.Tensor, mel: torch.Tensor) -> float:
-        return (log_mel(self.model.vocoder(heard)) - mel).abs().mean().item()
+    def _copy_error(self, given: torch.Tensor, mel: torch.Tensor) -> float:
+        return (log_mel(self.model.vocoder(given)) - mel).abs().mean().item()
 
 
 class SegmentPool(Dataset):
     """Item i is the log-mel (T, M) and the waveform (N,) of a segment: of four drawn, the loudest."""
 
-    def __init__(self, pool: dict[str, torch.Tensor], settings: dict[str, Any], length: int = 1_000_000):
-        self.pool, self.settings, self.length = pool, settings, length
+    def __init__(self, pool: AudioPool, vae: AutoencoderKL | None, settings: VocoderSettings, length: int = 1_000_000):
+        self.settings, self.length = settings, length
+
+        depends_on = [pool.content] if vae is None else [pool.content, weights_hash(vae)]
+        self.rows = pool.cached("segments", lambda: _rows(pool, vae), *depends_on)
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        rng = np.random.default_rng((self.settings["seed"], index))
-        row = index % len(self.pool["waveform"])
-        mel, frames = self.pool["mel"][row], self.settings["frames"]
+        rng = np.random.default_rng((self.settings.seed, index))
+        row = {name: torch.from_numpy(self.rows[name][index % len(self.rows)]) for name in ROW}
+        mel, frames = row["mel"], self.settings.frames
         starts = rng.integers(len(mel) - frames + 1, size=4)
-        start = max(starts, key=lambda start: mel[start : start + frames].float().mean())
-        if rng.random() < self.settings["decoded_share"]:
-            mel = self.pool["decoded"][row]
-        wave = self.pool["waveform"][row, start * HOP : (start + frames) * HOP]
+        start = max(starts, key=lambda start: float(mel[start : start + frames].float().mean()))
+        if rng.random() < self.settings.decoded_share:
+            mel = row["decoded"]
+        wave = row["waveform"][start * HOP : (start + frames) * HOP]
         return mel[start : start + frames].float(), wave.float() / FULL_SCALE
+
+
+def _rows(pool: AudioPool, vae: AutoencoderKL | None) -> Iterator[np.ndarray]:
+    """A record of each clip: its samples, its mel, and that mel decoded by the VAE (the same where there is none)."""
+    for waves in pool.waves():
+        mels = log_mel(waves)
+        decoded = mels if vae is None else through_vae(vae, mels)
+        samples = (waves * FULL_SCALE).round().short()
+        fields = {"waveform": samples, "mel": mels.half(), "decoded": decoded.half()}
+        kind = np.dtype([(name, ROW[name], tuple(values.shape[1:])) for name, values in fields.items()])
+        records = np.empty(len(waves), kind)
+        for name, values in fields.items():
+            records[name] = values.numpy()
+        yield from (records[row, ...] for row in range(len(records)))
 
 
 class SpectralVocoder(nn.Module):
     """The vocoder and its loss."""
 
-    def __init__(self, vocoder: SpeechT5HifiGan):
+    vocoder: SpeechT5HifiGan
+
+    def __init__(self, vocoder: SpeechT5HifiGan) -> None:
         super().__init__()
         self.vocoder = vocoder
 
@@ -135,18 +161,16 @@ class SpectralVocoder(nn.Module):
             return spectral_loss(copied.float(), waveform)
 
 
-def build_vocoder(
-    channels: int, upsample_rates: list[int], upsample_kernels: list[int], kernels: list[int], dilations: list[int]
-) -> SpeechT5HifiGan:
+def build_vocoder(settings: VocoderSettings) -> SpeechT5HifiGan:
     """An untrained SpeechT5HifiGan for AudioLDM's log-mels."""
     config = SpeechT5HifiGanConfig(
         model_in_dim=BANDS,
         sampling_rate=SAMPLING_RATE,
-        upsample_initial_channel=channels,
-        upsample_rates=upsample_rates,
-        upsample_kernel_sizes=upsample_kernels,
-        resblock_kernel_sizes=kernels,
-        resblock_dilation_sizes=[dilations] * len(kernels),
+        upsample_initial_channel=settings.channels,
+        upsample_rates=list(settings.upsample_rates),
+        upsample_kernel_sizes=list(settings.upsample_kernels),
+        resblock_kernel_sizes=list(settings.kernels),
+        resblock_dilation_sizes=[list(settings.dilations)] * len(settings.kernels),
         normalize_before=True,
     )
     vocoder = SpeechT5HifiGan(config)
@@ -159,18 +183,6 @@ def build_vocoder(
 
 
 @torch.no_grad()
-def build_pool(stream: MediaStream, count: int, vae: Any | None) -> dict[str, torch.Tensor]:
-    """{"waveform": (count, N) int16, "mel": (count, T, M) fp16, "decoded": the same through the autoencoder}."""
-    pool: dict[str, list[torch.Tensor]] = {"waveform": [], "mel": [], "decoded": []}
-    for waves in waveform_chunks(stream, count):
-        mel = log_mel(waves)
-        pool["waveform"].append((waves * FULL_SCALE).round().short())
-        pool["mel"].append(mel.half())
-        if vae is not None:
-            pool["decoded"].append(through_vae(vae, mel).half())
-    return {name: torch.cat(chunks) for name, chunks in pool.items() if chunks}
-
-
-def through_vae(vae: Any, mel: torch.Tensor) -> torch.Tensor:
-    """Log-mels (B, T, M) after a trip to the latents and back."""
+def through_vae(vae: AutoencoderKL, mel: torch.Tensor) -> torch.Tensor:
+    """Log-mels (B, T, M) encoded and decoded again."""
     return vae(mel.unsqueeze(1)).sample.squeeze(1)

@@ -1,105 +1,102 @@
-"""Trains the critic of pictures (decoders.image_critic): to read attributes, of clean pictures and of rough ones.
+"""Trains the image critic (decoders.image_critic): to read attributes of images, clean and degraded.
 
-    nextgpt-lite train train/recipes/image_critic.yaml
+    nextgpt-lite train train/recipes/foundations/image_critic.yaml
 
-By its features the image VAE compares its reconstructions (a perceptual loss: 1801.03924) and the image decoder its
-guesses (2401.00110); by its readings a reply chooses among candidates. No evaluation uses it, and it shares neither
-code nor weights with the oracles.
+With its features the image VAE compares its reconstructions (a perceptual loss: 1801.03924) and the image decoder its
+estimates (2401.00110); by its predictions a reply chooses among candidates. No evaluation uses it, and it shares
+neither code nor weights with the oracles.
 
-Shapes: B pictures, H x W pixels, A attributes.
+Shapes: B images, H x W pixels, A attributes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import nn
-from torch.utils.data import Dataset
 
 from decoders.image import encode_images, image_tensor
 from decoders.image_critic import FOLDER, ImageCritic
-from train.array_files import cached
-from train.foundations.diffusion.image_diffusion import load_vae, pool_size
-from train.foundations.pools import HELD_OUT_SEED, TRAIN_SEED, image_pictures, weights_hash, write_component
-from train.recipe import RecipeError
-from train.task import Task
+from train.foundations.autoencoders.vae import decode, load_vae
+from train.foundations.classifiers.classifier_task import ClassifierTask, Item, LabelledPool, with_noise
+from train.foundations.components import weights_hash, write_component
+from train.foundations.pools import BATCH, HELD_OUT_SEED, TRAIN_SEED, DataSettings, Pool, media_of
+from train.settings import RecipeError, setting
 from train.worlds import MediaStream, open_world
 
 
-class ImageCriticTask(Task):
-    """Cross-entropy of the attributes of pictures, as drawn and as the VAE gives them back from noisy latents."""
+class ImageCriticTask(ClassifierTask):
+    """Cross-entropy of the attributes of images, as drawn and as the VAE decodes them from noisy latents."""
 
+    @dataclass(frozen=True)
+    class Settings(DataSettings):
+        data: Any = setting([], help="manifests whose records name attributes, see train.worlds; none = Toybox")
+        pool: int = setting(16384, low=1, help="images, drawn once; at most")
+        held_out: int = setting(512, low=1, help="images that evaluate() uses")
+        size: int = setting(64, low=8, help="pixels on a side")
+        widths: tuple[int, ...] = setting((24, 48, 96, 128), low=1, help="channels of the critic, level by level")
+        latent_noise: float = setting(0.35, low=0, help="greatest deviation of the noise on latents")
+        pixel_noise: float = setting(0.1, low=0, help="greatest deviation of the noise on pixels")
+        seed: int = setting(TRAIN_SEED, low=0, help="of the stream of images")
+        cache_dir: str = ".cache/pools"
+
+    settings: Settings
+    part = "critic"
     model: CriticTraining
-
-    DEFAULTS: ClassVar[dict[str, Any]] = {
-        "data": [],  # manifests whose records name attributes, see train.worlds; none = Toybox
-        "pool": 16384,  # pictures, drawn once; at most
-        "held_out": 512,
-        "size": 64,
-        "widths": (24, 48, 96, 128),  # channels of the critic, level by level
-        "latent_noise": 0.35,  # deviation of the noise on the latents of every second picture: at most
-        "pixel_noise": 0.1,
-        "seed": TRAIN_SEED,
-        "cache_dir": ".cache/pools",
-    }
 
     def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
         super().__init__(settings, model_dir)
         chosen = self.settings
-        world = open_world(chosen["data"])
-        stream = world.stream("image", chosen["seed"])
+        world = open_world(chosen.data)
+        stream = media_of(world, "image", chosen.seed)
         attributes = values_of(stream)
         if not attributes:
-            raise RecipeError("a critic needs pictures that are known to have attributes: the data name none")
-        self.model = CriticTraining(ImageCritic(attributes, chosen["size"], tuple(chosen["widths"]), world.names))
+            raise RecipeError("a critic needs images that are known to have attributes: the data name none")
+        self.model = CriticTraining(ImageCritic(attributes, chosen.size, chosen.widths, world.names))
         self.vae = load_vae(self.model_dir)
-        self.dataset = self._pictures(stream, pool_size(stream, chosen["pool"]))
-        held_out = world.stream("image", HELD_OUT_SEED, held_out=True)
-        self.held_out = self._pictures(held_out, pool_size(held_out, chosen["held_out"]))
+        self.dataset = self._images(stream, chosen.pool)
+        self.held_out = self._images(media_of(world, "image", HELD_OUT_SEED, held_out=True), chosen.held_out)
 
-    def _pictures(self, stream: MediaStream, count: int) -> CriticPictures:
-        chosen, size = self.settings, self.settings["size"]
-        drawn = image_pictures(stream, count, size, chosen["cache_dir"])
-        made_of = f"{stream.seed}-{count}-{size}-{stream.key}-{chosen['latent_noise']}-{weights_hash(self.vae)}"
-        rough = cached(
-            chosen["cache_dir"],
-            f"rough-pictures-{made_of}",
-            count,
-            lambda: roughened(self.vae, drawn, chosen["latent_noise"]),
+    def _images(self, stream: MediaStream, most: int) -> CriticImages:
+        chosen = self.settings
+        pool = Pool(stream, most, chosen.cache_dir)
+        drawn = pool.pixels(chosen.size)
+        degraded = pool.cached(
+            "degraded-images",
+            lambda: degrade(self.vae, drawn, chosen.latent_noise),
+            chosen.size,
+            chosen.latent_noise,
+            weights_hash(self.vae),
         )
-        classes = torch.tensor([self.model.critic.classes(stream.attributes(i)) for i in range(count)])
-        return CriticPictures(drawn, rough, classes)
+        classes = [self.model.critic.classes(stream.attributes(index)) for index in range(pool.count)]
+        return CriticImages(drawn, degraded, torch.tensor(classes))
 
-    def parts(self) -> dict[str, list[nn.Parameter]]:
-        return {"critic": list(self.model.parameters())}
-
-    def collate(self, items: list[tuple[np.ndarray, torch.Tensor, int]]) -> dict[str, torch.Tensor]:
-        """{"pixels": (B, 3, H, W) in [-1, 1] with some noise, "classes": (B, A)}."""
-        pixels = image_tensor([picture for picture, _, _ in items])
-        generator = torch.Generator().manual_seed(sum(number for _, _, number in items))
-        strength = self.settings["pixel_noise"] * torch.rand((len(items), 1, 1, 1), generator=generator)
-        pixels = pixels + strength * torch.randn(pixels.shape, generator=generator)
-        return {"pixels": pixels, "classes": torch.stack([classes for _, classes, _ in items])}
+    def inputs(self, media: Sequence[np.ndarray], generator: torch.Generator) -> torch.Tensor:
+        """(B, 3, H, W) in [-1, 1] with some noise."""
+        return with_noise(image_tensor(media), self.settings.pixel_noise, generator)
 
     def export(self, model_dir: Path) -> None:
         """``image_critic`` in the model folder."""
-        write_component(Path(model_dir) / FOLDER, self.model.critic.save_pretrained)
+        write_component(self.model.critic, Path(model_dir) / FOLDER)
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """Share of each attribute that is read rightly, of unseen pictures as drawn and roughened."""
+        """Share of each attribute that is read correctly, of unseen images as drawn and degraded."""
         figures, critic = {}, self.model.critic
-        for name, pictures in (("drawn", self.held_out.drawn), ("rough", self.held_out.rough)):
-            _, right = critic.misread(image_tensor(pictures), self.held_out.classes)
+        for name, images in (("drawn", self.held_out.media), ("rough", self.held_out.degraded)):
+            _, right = critic.misread(image_tensor(images), self.held_out.labels)
             figures |= {f"{name}_{each}": float(share) for each, share in zip(critic.attributes, right, strict=True)}
         return figures
 
 
 class CriticTraining(nn.Module):
-    """The critic under its loss."""
+    """The critic and its loss."""
 
     critic: ImageCritic
 
@@ -107,25 +104,23 @@ class CriticTraining(nn.Module):
         super().__init__()
         self.critic = critic.to(memory_format=torch.channels_last)
 
-    def forward(self, pixels: torch.Tensor, classes: torch.Tensor) -> dict[str, torch.Tensor]:
-        loss, right = self.critic.misread(pixels, classes)
+    def forward(self, inputs: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        loss, right = self.critic.misread(inputs, labels)
         names = (f"{name}_right" for name in self.critic.attributes)
         return {"loss": loss, **dict(zip(names, right, strict=True))}
 
 
-class CriticPictures(Dataset):
-    """Pool rows over and over: as drawn where the item's number of rounds and row are even together, else roughened."""
+class CriticImages(LabelledPool):
+    """As drawn where the item's number of rounds and row are even together, else degraded."""
 
-    def __init__(self, drawn: np.ndarray, rough: np.ndarray, classes: torch.Tensor, length: int = 1 << 20) -> None:
-        self.drawn, self.rough, self.classes, self.length = drawn, rough, classes, length
+    def __init__(self, drawn: np.ndarray, degraded: np.ndarray, classes: torch.Tensor) -> None:
+        super().__init__(drawn, classes, 1 << 20)
+        self.degraded = degraded
 
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, torch.Tensor, int]:
-        again, row = divmod(index, len(self.drawn))
-        pictures = self.drawn if (again + row) % 2 == 0 else self.rough
-        return pictures[row], self.classes[row], index
+    def __getitem__(self, index: int) -> Item:
+        rounds, row = divmod(index, len(self.media))
+        images = self.media if (rounds + row) % 2 == 0 else self.degraded
+        return images[row], self.labels[row], index
 
 
 def values_of(stream: MediaStream, most: int = 4096) -> dict[str, tuple]:
@@ -138,11 +133,10 @@ def values_of(stream: MediaStream, most: int = 4096) -> dict[str, tuple]:
 
 
 @torch.no_grad()
-def roughened(vae: Any, pictures: np.ndarray, noise: float, batch: int = 32):
-    """Pictures uint8 (H, W, 3), one after another, by way of latents with noise of a deviation up to ``noise``."""
-    generator = torch.Generator().manual_seed(len(pictures))
-    for start in range(0, len(pictures), batch):
-        latents = encode_images(vae, pictures[start : start + batch]) / vae.config.scaling_factor
-        strength = noise * torch.rand((len(latents), 1, 1, 1), generator=generator)
-        decoded = vae.decode(latents + strength * torch.randn(latents.shape, generator=generator)).sample
+def degrade(vae: AutoencoderKL, images: np.ndarray, noise: float) -> Iterator[np.ndarray]:
+    """Images uint8 (H, W, 3), one after another, decoded from latents with noise of a deviation up to ``noise``."""
+    generator = torch.Generator().manual_seed(len(images))
+    for start in range(0, len(images), BATCH):
+        latents = encode_images(vae, images[start : start + BATCH]) / vae.config["scaling_factor"]
+        decoded = decode(vae, with_noise(latents, noise, generator))
         yield from ((decoded.clamp(-1, 1) + 1) * 127.5 + 0.5).to(torch.uint8).permute(0, 2, 3, 1).numpy()

@@ -1,78 +1,74 @@
 """Training of the judges that score generated media of one's own data.
 
-    nextgpt-lite train train/recipes/judge_image.yaml task_settings.data=digits/train.jsonl model=runs/digits
+    nextgpt-lite train train/recipes/judges/judge_image.yaml task_settings.data=digits/train.jsonl model=runs/digits
 
-A judge sees varied copies of the files, roughened as a decoder would roughen them.
+A judge sees varied copies of the files, with noise as a decoder might leave it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import nn
 from torch.utils.data import Dataset
 
 from evaluation.judges import Judge, JudgeNetwork, prepare
-from train.recipe import RecipeError
-from train.task import Task
+from train.foundations.classifiers.classifier_task import ClassifierTask, Item, with_noise
+from train.foundations.pools import DataSettings
+from train.settings import RecipeError, setting
 from train.worlds import ManifestWorld, MediaStream, open_world
 
 TRAIN_SEED, HELD_OUT_SEED = 71, 72
-#: Deviation of the noise on inputs, which lie between -1 and 1: at most.
+#: Greatest deviation of the noise on inputs, which lie between -1 and 1.
 NOISE = 0.2
 
 
-class JudgeTask(Task):
+class JudgeTask(ClassifierTask):
     """Cross-entropy of one attribute on media of one modality."""
 
-    DEFAULTS: ClassVar[dict[str, Any]] = {
-        "data": [],  # manifests, see train.worlds; Toybox has oracles of its own
-        "attribute": "",  # of meta.attributes; may be left out where there is one only
-        "variations": 10,  # of each medium, all but the first slightly changed
-        "width": 24,
-        "held_out": 400,  # media of evaluate(), at most
-    }
+    @dataclass(frozen=True)
+    class Settings(DataSettings):
+        data: Any = setting([], help="manifests, see train.worlds; Toybox has oracles of its own")
+        attribute: str = setting("", help="of meta.attributes; may be left out where there is one only")
+        variations: int = setting(10, low=1, help="of each medium, all but the first slightly changed")
+        width: int = setting(24, low=1)
+        held_out: int = setting(400, low=1, help="media that evaluate() uses, at most")
+
+    settings: Settings
+    part = "judge"
     modality: ClassVar[str]
     model: JudgeNetwork
 
     def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
         super().__init__(settings, model_dir)
-        world = open_world(self.settings["data"])
+        chosen = self.settings
+        world = open_world(chosen.data)
         if not isinstance(world, ManifestWorld):
             raise RecipeError("a judge needs data, e.g. task_settings.data=digits/train.jsonl")
-        self.attribute, self.classes = chosen_attribute(world, self.settings["attribute"])
-        self.model = JudgeNetwork(self.modality, len(self.classes), self.settings["width"])
-        training = world.stream(self.modality, TRAIN_SEED, variations=self.settings["variations"])
+        self.attribute, self.classes = chosen_attribute(world, chosen.attribute)
+        self.model = JudgeNetwork(self.modality, len(self.classes), chosen.width)
+        training = world.stream(self.modality, TRAIN_SEED, variations=chosen.variations)
+        unseen = world.stream(self.modality, HELD_OUT_SEED, held_out=True)
         self.dataset = LabelledMedia(training, self.attribute, self.classes)
-        self.held_out = LabelledMedia(
-            world.stream(self.modality, HELD_OUT_SEED, held_out=True), self.attribute, self.classes
-        )
+        self.held_out = LabelledMedia(unseen, self.attribute, self.classes)
 
-    def parts(self) -> dict[str, list[nn.Parameter]]:
-        return {"judge": list(self.model.parameters())}
-
-    def collate(self, items: list[tuple[np.ndarray, int, int]]) -> dict[str, torch.Tensor]:
-        """{"inputs": roughened by the items' numbers, "labels": (B,)}."""
-        inputs = prepare(self.modality, [medium for medium, _, _ in items])
-        generator = torch.Generator().manual_seed(sum(number for _, _, number in items))
-        strength = NOISE * torch.rand((len(items), 1, 1, 1), generator=generator)
-        inputs = inputs + strength * torch.randn(inputs.shape, generator=generator)
-        return {"inputs": inputs, "labels": torch.tensor([label for _, label, _ in items])}
+    def inputs(self, media: Sequence[np.ndarray], generator: torch.Generator) -> torch.Tensor:
+        return with_noise(prepare(self.modality, media), NOISE, generator)
 
     def export(self, model_dir: Path) -> None:
         """``judges/<modality>`` in the model folder."""
         Judge(self.model, self.attribute, self.classes).save_pretrained(Path(model_dir) / "judges")
 
     def evaluate(self) -> dict[str, float]:
-        """Share right of media that training never saw, as they are."""
-        items = [self.held_out[index] for index in range(min(self.settings["held_out"], len(self.held_out)))]
-        found = Judge(self.model, self.attribute, self.classes).predict([medium for medium, _, _ in items])
-        return {
-            "right": float(np.mean([self.classes[item[1]] == value for item, value in zip(items, found, strict=True)]))
-        }
+        """Share of correct predictions on media that training never saw, as they are."""
+        items = [self.held_out[index] for index in range(min(self.settings.held_out, len(self.held_out)))]
+        predicted = Judge(self.model, self.attribute, self.classes).predict([medium for medium, _, _ in items])
+        right = [self.classes[int(label)] == value for (_, label, _), value in zip(items, predicted, strict=True)]
+        return {"right": float(np.mean(right))}
 
 
 class ImageJudgeTask(JudgeTask):
@@ -95,9 +91,10 @@ class LabelledMedia(Dataset):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, int, int]:
+    def __getitem__(self, index: int) -> Item:
         row = self.rows[index]
-        return self.stream.medium(row), self.classes.index(self.stream.attributes(row)[self.attribute]), index
+        label = self.classes.index(self.stream.attributes(row)[self.attribute])
+        return self.stream.medium(row), torch.tensor(label), index
 
 
 def chosen_attribute(world: ManifestWorld, name: str) -> tuple[str, tuple[str, ...]]:

@@ -53,7 +53,7 @@ class OracleTask(ClassifierTask):
         self.dataset = self._pool()
 
     def _pool(self) -> LabelledPool:
-        """The renders; their file's name holds a hash of the first of them, so that a changed renderer makes another."""
+        """The renders. Their file's name holds a hash of the first of them: a changed renderer makes another."""
         chosen, modality = self.settings, self.modality
         drawn = scenes(chosen.seed, chosen.pool)
         content = content_hash(toybox.render(scene, modality) for scene in drawn[:32])

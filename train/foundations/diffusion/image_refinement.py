@@ -1,85 +1,101 @@
-"""Refines the image decoder by the eyes of the critic: what it denoises is to look like the picture.
+"""Refines the image decoder with the critic's perceptual loss.
 
-    nextgpt-lite train train/recipes/image_refinement.yaml
+    nextgpt-lite train train/recipes/foundations/image_refinement.yaml
 
-Flow matching weighs every latent number alike, and a thing that covers a few cells little. From half of the noise on it
-is decided all the same whether it becomes a bird or a blur. So there the network's guess of the clean latents is
-decoded, and its features are held against those of the picture itself (a perceptual loss for diffusion: 2401.00110,
-with a critic of our own). The flow-matching loss of the same step keeps the rest in place.
+Flow matching weighs every latent value alike, and a thing that covers a few cells little, although it is decided from
+half of the noise on whether it becomes a bird or a blur. So the network's estimate of the clean latents is decoded
+there, and its features are compared with those of the image itself (a perceptual loss for diffusion: 2401.00110, with a
+critic of our own). The flow-matching loss of the same step keeps the rest in place.
 
-Letters: R pictures that are decoded, C latent channels, h x w latent pixels, H x W pixels.
+Shapes: R images that are decoded, C latent channels, h x w latent pixels, H x W pixels.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import nn
 from torch.utils.data import Dataset
 
 from decoders.diffusion import TRAIN_TIMESTEPS
-from decoders.image import image_tensor
+from decoders.base import image_tensor
 from decoders.image_critic import ImageCritic, load_critic
-from train.foundations.diffusion.image_diffusion import CaptionedFlow, CaptionedLatents, ImageDiffusionTask
-from train.foundations.pools import image_masks, image_pictures
+from train.foundations.autoencoders.vae import decode
+from train.foundations.diffusion.captioned_flow import CaptionedFlow, CaptionedLatents
+from train.foundations.diffusion.image_diffusion import ImageDiffusionSettings, ImageDiffusionTask
+from train.settings import setting
+
+
+@dataclass(frozen=True)
+class ImageRefinementSettings(ImageDiffusionSettings):
+    """Settings of :class:`ImageRefinementTask`."""
+
+    start: str = setting("image_decoder/unet", help="folder in the model folder of the UNet to refine")
+    looks: int = setting(16, low=1, help="images of a batch that are decoded and compared")
+    looks_weight: float = setting(1.0, low=0, help="of the perceptual loss")
+    looks_from: float = setting(0.75, above=0, high=1, help="greatest noise level of it: beyond, a blur is right")
 
 
 class ImageRefinementTask(ImageDiffusionTask):
     """Goes on with a trained UNet."""
 
-    DEFAULTS: ClassVar[dict[str, Any]] = ImageDiffusionTask.DEFAULTS | {
-        "start": "image_decoder/unet",
-        "looks": 16,  # pictures of a batch that are decoded and looked at
-        "looks_weight": 1.0,  # of the critic's distance
-        "looks_from": 0.75,  # noise level from which on the critic looks: at higher ones a blur is the right guess
-    }
+    Settings = ImageRefinementSettings
+    settings: ImageRefinementSettings
 
     def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
         super().__init__(settings, model_dir)
         self.model = RefinedFlow(self.flow, self.vae, load_critic(self.model_dir), self.settings)
-        stream, count = self.dataset.stream, len(self.dataset.latents)
-        size, cache_dir = self.vae.config.sample_size, self.settings["cache_dir"]
-        pictures = image_pictures(stream, count, size, cache_dir)
-        self.dataset = WithPictures(self.dataset, pictures, image_masks(stream, count, size, cache_dir))
+        size = self.vae.config["sample_size"]
+        self.dataset = WithImages(self.captioned, self.pool.pixels(size), self.pool.masks(size))
+
+    @property
+    def flow(self) -> CaptionedFlow:
+        return self.model.flow if isinstance(self.model, RefinedFlow) else super().flow
 
     def collate(self, items: list[tuple]) -> dict[str, torch.Tensor]:
         """The batch of :class:`ImageDiffusionTask`, and ``pixels`` and ``mask`` of its first items."""
-        looked_at = items[: self.settings["looks"]]
+        decoded = items[: self.settings.looks]
         return super().collate([item[:3] for item in items]) | {
-            "pixels": image_tensor([item[3] for item in looked_at]),
-            "mask": torch.stack([torch.from_numpy(item[4])[None] / 255 for item in looked_at]),
+            "pixels": image_tensor([item[3] for item in decoded]),
+            "mask": torch.stack([torch.from_numpy(item[4])[None] / 255 for item in decoded]),
         }
 
 
-class WithPictures(Dataset):
-    """Items of :class:`CaptionedLatents`, each with its picture (H, W, 3) and how much of each pixel things cover.
+class WithImages(Dataset):
+    """Items of :class:`CaptionedLatents`, each with its image (H, W, 3) and how much of each pixel things cover.
 
-    ``pictures`` and ``masks`` are uint8, in the order of the latents.
+    ``images`` and ``masks`` are uint8, in the order of the latents.
     """
 
-    def __init__(self, captioned: CaptionedLatents, pictures: np.ndarray, masks: np.ndarray) -> None:
-        self.captioned, self.pictures, self.masks = captioned, pictures, masks
+    def __init__(self, captioned: CaptionedLatents, images: np.ndarray, masks: np.ndarray) -> None:
+        self.captioned, self.images, self.masks = captioned, images, masks
 
     def __len__(self) -> int:
         return len(self.captioned)
 
     def __getitem__(self, index: int) -> tuple:
-        row = index % len(self.pictures)
-        return *self.captioned[index], self.pictures[row], self.masks[row]
+        row = index % len(self.images)
+        return *self.captioned[index], self.images[row], self.masks[row]
 
 
 class RefinedFlow(nn.Module):
-    """The flow-matching loss, and how differently the critic sees pictures and what the UNet makes of them."""
+    """The flow-matching loss, and the perceptual distance between images and what the UNet makes of them."""
 
-    def __init__(self, flow: CaptionedFlow, vae: AutoencoderKL, critic: ImageCritic, settings: dict[str, Any]) -> None:
+    flow: CaptionedFlow
+    vae: AutoencoderKL
+    critic: ImageCritic
+
+    def __init__(
+        self, flow: CaptionedFlow, vae: AutoencoderKL, critic: ImageCritic, settings: ImageRefinementSettings
+    ) -> None:
         super().__init__()
         self.flow, self.vae, self.critic = flow, vae.to(memory_format=torch.channels_last), critic
-        self.weight, self.start = settings["looks_weight"], settings["looks_from"]
-        self.thing_weight = settings["thing_weight"]
+        self.settings = settings
 
     def forward(
         self,
@@ -90,21 +106,19 @@ class RefinedFlow(nn.Module):
         mask: torch.Tensor,
     ) -> dict[str, torch.Tensor]:
         """``pixels`` (R, 3, H, W) and ``mask`` (R, 1, H, W) of the first R of the batch; see :class:`CaptionedFlow`."""
-        flow = self.flow(latents, input_ids, weight)["loss"]
-        looked_at = len(pixels)
-        guess = self.guess(latents[:looked_at], input_ids[:looked_at])
-        pixel_weight = 1 + self.thing_weight * mask
-        seen = self.critic.distance(self.decoded(guess), pixels, pixel_weight / pixel_weight.mean())
-        return {"loss": flow + self.weight * seen, "flow": flow.detach(), "seen": seen.detach()}
+        flow = self.flow(latents, weight, input_ids=input_ids)["loss"]
+        estimate = self.estimate(latents[: len(pixels)], input_ids[: len(pixels)])
+        pixel_weight = 1 + self.settings.thing_weight * mask
+        seen = self.critic.distance(self.decoded(estimate), pixels, pixel_weight / pixel_weight.mean())
+        return {"loss": flow + self.settings.looks_weight * seen, "flow": flow.detach(), "seen": seen.detach()}
 
-    def guess(self, latents: torch.Tensor, input_ids: torch.Tensor) -> torch.Tensor:
-        """Clean latents (R, C, h, w) as the UNet guesses them from noisy ones and their captions."""
-        with torch.no_grad():
-            condition = self.flow.text_encoder(input_ids)[0]
-            condition = condition + self.flow.condition_noise * torch.randn_like(condition)
-        levels = self.start * torch.rand(len(latents), 1, 1, 1, device=latents.device)
+    def estimate(self, latents: torch.Tensor, input_ids: torch.Tensor) -> torch.Tensor:
+        """Clean latents (R, C, h, w) as the UNet estimates them from noisy ones and their captions."""
+        condition = self.flow.noisy(self.flow.condition(input_ids))
+        levels = self.settings.looks_from * torch.rand(len(latents), 1, 1, 1, device=latents.device)
         noisy = (1 - levels) * latents + levels * torch.randn_like(latents)
         return noisy - levels * self.flow.velocity(noisy, levels.flatten() * TRAIN_TIMESTEPS, condition)
 
     def decoded(self, latents: torch.Tensor) -> torch.Tensor:
-        return self.vae.decode(latents / self.vae.config.scaling_factor).sample
+        """Images (R, 3, H, W) of scaled latents."""
+        return decode(self.vae, latents / self.vae.config["scaling_factor"])

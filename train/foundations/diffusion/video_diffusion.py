@@ -1,111 +1,69 @@
-"""The video decoder: the trained image UNet grown in time, an AnimateDiff-shaped pipeline.
+"""The video decoder: the trained image UNet extended in time, an AnimateDiff-shaped pipeline.
 
-    nextgpt-lite train train/recipes/video_diffusion.yaml
+    nextgpt-lite train train/recipes/foundations/video_diffusion.yaml
 
-Frames are latents of the image VAE, captions are read by the image decoder's text encoder. All of the UNet trains on:
-motion modules alone would have to work around what the image UNet thinks of a single frame.
-Letters: B videos, F frames, C latent channels, h x w latent pixels, L condition tokens, D their width.
+Frames are latents of the image VAE, captions are read by the image decoder's text encoder. The whole UNet goes on
+training: motion modules alone would have to correct what the image UNet makes of a single frame.
+Shapes: B videos, F frames, C latent channels, h x w latent pixels, L condition tokens, D their width.
 """
 
 from __future__ import annotations
 
-import copy
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from diffusers import AnimateDiffPipeline, MotionAdapter, UNet2DConditionModel, UNetMotionModel
-from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D, MotionAdapter, UNetMotionModel
+from diffusers.pipelines.animatediff.pipeline_animatediff import AnimateDiffPipeline
 from torch import nn
 
-from decoders.diffusion import flow_scheduler
-from train.foundations.diffusion.image_diffusion import (
-    CaptionedFlow,
-    CaptionedLatents,
-    collate_captioned,
-    evaluate_flow,
-    load_text_encoder,
-    load_unet,
-    load_vae,
-    pool_size,
-)
-from train.foundations.pools import HELD_OUT_SEED, TRAIN_SEED, video_latents, video_things, write_component
-from train.task import Task
-from train.worlds import open_world
-
-#: Shards of the exported UNet stay below what a repository takes without complaint.
-MAX_SHARD_SIZE = "15MB"
+from train.foundations.components import load_component
+from train.foundations.diffusion.captioned_flow import CaptionedFlow
+from train.foundations.diffusion.image_diffusion import FrameDiffusionSettings, FrameDiffusionTask, load_unet
+from train.settings import setting
 
 
-class VideoDiffusionTask(Task):
-    """Trains a UNetMotionModel on a pool of encoded videos."""
+@dataclass(frozen=True)
+class VideoDiffusionSettings(FrameDiffusionSettings):
+    """Settings of :class:`VideoDiffusionTask`."""
 
-    DEFAULTS: ClassVar[dict[str, Any]] = {
-        "data": [],  # manifests, see train.worlds; none = Toybox
-        "pool": 6144,  # videos, encoded once; at most
-        "held_out": 32,  # videos that figures are taken on
-        "motion_heads": 4,
-        "start": "",  # folder in the model folder of a video UNet to go on from; none = the image UNet grown in time
-        "empty_share": 0.1,  # of the captions are empty
-        "full_share": 0.4,  # name everything
-        "pair_share": 0.05,  # name thing and colour
-        "alone_share": 0.0,  # name the thing; the rest keep each attribute with chance
-        "attribute_share": 0.7,
-        "condition_noise": 0.1,  # deviation of the noise on conditions: projections only come near them
-        "thing_weight": 3.0,  # added to the weight of latent cells that the thing touches
-        "shift": 1.0,  # above 1: more training at high noise, where the caption alone can tell what is to come
-        "sampling_shift": 1.0,  # above 1: more of the solver's steps at high noise
-        "seed": TRAIN_SEED,
-        "cache_dir": ".cache/pools",
-    }
+    start: str = setting("", help="folder in the model folder of a video UNet; none = the image UNet extended in time")
+    held_out: int = setting(32, low=2, help="videos that evaluate() uses")
+    motion_heads: int = setting(4, low=1)
+    full_share: float = setting(0.4, low=0, high=1, help="captions that name everything")
+    pair_share: float = setting(0.05, low=0, high=1, help="captions that name thing and colour")
+    attribute_share: float = setting(0.7, low=0, high=1, help="chance of an attribute in the other captions")
 
-    def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
-        super().__init__(settings, model_dir)
+
+class VideoDiffusionTask(FrameDiffusionTask):
+    """Trains a UNetMotionModel; exports ``video_decoder``."""
+
+    Settings = VideoDiffusionSettings
+    settings: VideoDiffusionSettings
+    modality: ClassVar[str] = "video"
+    pipeline_class = AnimateDiffPipeline
+    max_shard_size = "15MB"  # what a repository takes without complaint
+
+    def build_flow(self, latents: torch.Tensor, text_encoder: Any) -> CaptionedFlow:
         chosen = self.settings
-        self.vae = load_vae(self.model_dir)
-        self.tokenizer, text_encoder = load_text_encoder(self.model_dir)
-        self.world = open_world(chosen["data"])
-        stream = self.world.stream("video", chosen["seed"])
-        count = pool_size(stream, chosen["pool"])
-        latents = video_latents(self.vae, stream, count, chosen["cache_dir"])  # (N, F, C, h, w)
-        if chosen["start"]:
-            unet = UNetMotionModel.from_pretrained(self.model_dir / chosen["start"], dtype=torch.float32)
+        if chosen.start:
+            folder = self.model_dir / chosen.start
+            unet = load_component(UNetMotionModel, folder, "video UNet", "video_diffusion")
         else:
             image_unet = load_unet(self.model_dir / "image_decoder" / "unet")
-            unet = grow_in_time(image_unet, latents.shape[1], chosen["motion_heads"])
-        self.model = VideoFlow(unet, text_encoder, chosen["condition_noise"], chosen["shift"])
-        size, frames, cells = self.vae.config.sample_size, latents.shape[1], latents.shape[-1]
-        things = video_things(stream, count, size, cells, frames, chosen["cache_dir"])
-        self.dataset = CaptionedLatents(latents, things, stream, chosen)
+            unet = extend_in_time(image_unet, latents.shape[1], chosen.motion_heads)
+        unet = unet.to(memory_format=torch.channels_last)
+        return VideoFlow(unet, text_encoder, chosen.condition_noise, chosen.shift)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
-        motion = [p for name, p in self.model.unet.named_parameters() if "motion_modules" in name]
-        image = [p for name, p in self.model.unet.named_parameters() if "motion_modules" not in name]
-        return {"motion": motion, "image": image}
+        parts: dict[str, list[nn.Parameter]] = {"motion": [], "image": []}
+        for name, parameter in self.flow.unet.named_parameters():
+            parts["motion" if "motion_modules" in name else "image"].append(parameter)
+        return parts
 
-    def collate(self, items: list[tuple[torch.Tensor, torch.Tensor, str]]) -> dict[str, torch.Tensor]:
-        return collate_captioned(self.tokenizer, items)
-
-    def export(self, model_dir: Path) -> None:
-        """Write ``video_decoder``, in half precision: what ``AnimateDiffPipeline.from_pretrained`` reads."""
-        pipeline = AnimateDiffPipeline(
-            vae=copy.deepcopy(self.vae).half(),
-            text_encoder=copy.deepcopy(self.model.text_encoder).half(),
-            tokenizer=self.tokenizer,
-            unet=copy.deepcopy(self.model.unet).half(),
-            motion_adapter=None,
-            scheduler=flow_scheduler(self.settings["sampling_shift"]),
-        )
-        folder = Path(model_dir) / "video_decoder"
-        write_component(folder, lambda aside: pipeline.save_pretrained(aside, max_shard_size=MAX_SHARD_SIZE))
-
-    def evaluate(self) -> dict[str, float]:
-        """Loss on unseen videos with their captions and with captions of other videos."""
-        chosen = self.settings
-        stream = self.world.stream("video", HELD_OUT_SEED, held_out=True)
-        count = pool_size(stream, chosen["held_out"])
-        latents = video_latents(self.vae, stream, count, chosen["cache_dir"]).float()
-        return evaluate_flow(self.model, self.tokenizer, latents, stream)
+    def pipeline_parts(self, model_dir) -> dict[str, Any]:
+        return super().pipeline_parts(model_dir) | {"motion_adapter": None}
 
 
 class VideoFlow(CaptionedFlow):
@@ -113,21 +71,22 @@ class VideoFlow(CaptionedFlow):
 
     def velocity(self, noisy: torch.Tensor, timestep: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         each_frame = condition.repeat_interleave(noisy.shape[1], dim=0)  # (B * F, L, D)
-        return self.unet(noisy.transpose(1, 2), timestep, encoder_hidden_states=each_frame).sample.transpose(1, 2)
+        return super().velocity(noisy.transpose(1, 2), timestep, each_frame).transpose(1, 2)
 
 
-def grow_in_time(unet: UNet2DConditionModel, frames: int, heads: int) -> UNetMotionModel:
-    """The image UNet with motion modules that do nothing yet: at first every frame is a picture of its own."""
+def extend_in_time(unet: UNet2DConditionModel, frames: int, heads: int) -> UNetMotionModel:
+    """The image UNet with motion modules that do nothing yet: at first every frame is an image of its own."""
+    config = unet.config
     adapter = MotionAdapter(
-        block_out_channels=unet.config.block_out_channels,
-        motion_layers_per_block=unet.config.layers_per_block,
+        block_out_channels=config["block_out_channels"],
+        motion_layers_per_block=config["layers_per_block"],
         motion_num_attention_heads=heads,
-        motion_norm_num_groups=unet.config.norm_num_groups,
+        motion_norm_num_groups=config["norm_num_groups"],
         motion_max_seq_length=frames,
     )
-    grown = UNetMotionModel.from_unet2d(unet, adapter)
-    for module in grown.modules():
+    extended: Any = UNetMotionModel.from_unet2d(unet, adapter)
+    for module in extended.modules():
         if isinstance(module, AnimateDiffTransformer3D):
             nn.init.zeros_(module.proj_out.weight)
             nn.init.zeros_(module.proj_out.bias)
-    return grown
+    return extended

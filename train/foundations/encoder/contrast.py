@@ -105,10 +105,12 @@ def small_config(settings: ContrastSettings, vocabulary: int, with_points: bool)
     )  # fmt: skip
     return MediaEncoderConfig(
         ImageBindConfig(shared, {"vision": vision, "text": text, "audio": audio}),
-        points,
-        ImageSettings(size=size, mean=(0.5, 0.5, 0.5), deviation=(0.27, 0.27, 0.27)),
-        VideoSettings(clips=3, clip_seconds=0.0, crops=1),
-        AudioSettings(mels=64, mean=-7.4, deviation=7.4),
+        {
+            "image": ImageSettings(size=size, mean=(0.5, 0.5, 0.5), deviation=(0.27, 0.27, 0.27)),
+            "video": VideoSettings(clips=3, clip_seconds=0.0, crops=1),
+            "audio": AudioSettings(mels=64, mean=-7.4, deviation=7.4),
+            **({"points": points} if points else {}),
+        },
     )
 
 

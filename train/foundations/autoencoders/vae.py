@@ -1,0 +1,84 @@
+"""What the image and the audio VAE share: an AutoencoderKL built, loaded, and its latents standardised."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from torch import nn
+
+from train.foundations.components import frozen, load_component
+
+
+def build_vae(channels: Sequence[int], latent_channels: int, groups: int, **options: Any) -> AutoencoderKL:
+    """An untrained AutoencoderKL that halves its input once fewer than it has ``channels``.
+
+    ``groups`` are those of the group norms; ``options`` are further arguments of AutoencoderKL.
+    """
+    shape: dict[str, Any] = {
+        "down_block_types": ("DownEncoderBlock2D",) * len(channels),
+        "up_block_types": ("UpDecoderBlock2D",) * len(channels),
+        "block_out_channels": tuple(channels),
+        "norm_num_groups": groups,
+        "latent_channels": latent_channels,
+        "mid_block_add_attention": False,
+        "scaling_factor": 1.0,
+    }
+    return AutoencoderKL(**shape | options)
+
+
+def load_vae(model_dir: Path, modality: str = "image") -> AutoencoderKL:
+    """The trained VAE of the image or audio decoder of a model folder, frozen. ValueError where there is none."""
+    folder = Path(model_dir) / f"{modality}_decoder" / "vae"
+    return frozen(load_component(AutoencoderKL, folder, f"{modality} VAE", f"{modality}_vae"))
+
+
+def posterior(vae: AutoencoderKL, inputs: torch.Tensor) -> DiagonalGaussianDistribution:
+    """The distribution of the latents (B, C, h, w) of inputs (B, 3 or 1, H, W)."""
+    return vae.encode(inputs, return_dict=False)[0]
+
+
+def decode(vae: AutoencoderKL, latents: torch.Tensor) -> torch.Tensor:
+    """What latents (B, C, h, w) are decoded to."""
+    return vae.decode(latents, return_dict=False)[0]
+
+
+def kl_divergence(distribution: DiagonalGaussianDistribution) -> torch.Tensor:
+    """The mean Kullback-Leibler divergence of a latent value to the unit Gaussian, a scalar."""
+    return distribution.kl().mean() / distribution.mean[0].numel()
+
+
+def layer_parameters(layer: nn.Conv2d | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weight and bias of one of the 1 x 1 convolutions on both sides of the latents."""
+    if layer is None or layer.bias is None:
+        raise ValueError("the VAE has no convolutions with a bias before and after its latents: expected such ones")
+    return layer.weight, layer.bias
+
+
+@torch.no_grad()
+def shift_log_variances(vae: AutoencoderKL, by: float) -> None:
+    """Add ``by`` to the log variance of every latent value."""
+    _, bias = layer_parameters(vae.quant_conv)
+    bias[vae.config["latent_channels"] :] += by
+
+
+@torch.no_grad()
+def standardise_latents(vae: AutoencoderKL, inputs: torch.Tensor) -> None:
+    """Give every latent channel mean 0 and deviation 1 over ``inputs`` (N, ...), reconstructions unchanged.
+
+    The change is folded into the 1 x 1 convolutions on both sides of the latents, since a pipeline knows a
+    scaling factor only.
+    """
+    latents = torch.cat([posterior(vae, batch).mean for batch in inputs.split(32)])  # (N, C, h, w)
+    mean, deviation = latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3))  # (C,)
+    (to_weight, to_bias), (from_weight, from_bias) = map(layer_parameters, (vae.quant_conv, vae.post_quant_conv))
+    channels = len(mean)
+    from_bias += from_weight[:, :, 0, 0] @ mean
+    from_weight *= deviation.view(1, -1, 1, 1)
+    to_weight[:channels] /= deviation.view(-1, 1, 1, 1)
+    to_bias[:channels] = (to_bias[:channels] - mean) / deviation
+    to_bias[channels:] -= 2 * deviation.log()  # the log variances

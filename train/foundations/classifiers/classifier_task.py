@@ -1,0 +1,56 @@
+"""What the tasks that train classifiers share: labelled media, degraded at random, the labels' cross-entropy."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from train.task import Task
+
+#: A medium, the class of each of its labels, and the number of the item.
+Item = tuple[np.ndarray, torch.Tensor, int]
+
+
+class ClassifierTask(Task):
+    """An item is (medium, labels, number); the model's ``forward(inputs, labels)`` gives the loss."""
+
+    part: ClassVar[str]
+
+    @abstractmethod
+    def inputs(self, media: Sequence[np.ndarray], generator: torch.Generator) -> torch.Tensor:
+        """Network inputs (B, ...) of media, degraded at random."""
+
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        return {self.part: list(self.model.parameters())}
+
+    def collate(self, items: list[Item]) -> dict[str, torch.Tensor]:
+        """{"inputs": (B, ...), "labels": (B, labels)}; what is random depends on the items' numbers only."""
+        media, labels, numbers = zip(*items, strict=True)
+        generator = torch.Generator().manual_seed(sum(numbers))
+        return {"inputs": self.inputs(media, generator), "labels": torch.stack(labels)}
+
+
+class LabelledPool(Dataset):
+    """``media`` with ``labels`` (count, labels), used again and again: row ``index % count``, ``length`` items."""
+
+    def __init__(self, media: np.ndarray, labels: torch.Tensor, length: int) -> None:
+        self.media, self.labels, self.length = media, labels, length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Item:
+        row = index % len(self.media)
+        return self.media[row], self.labels[row], index
+
+
+def with_noise(inputs: torch.Tensor, greatest: float, generator: torch.Generator) -> torch.Tensor:
+    """Inputs (B, C, H, W) with noise, its deviation drawn for each of them from 0 to ``greatest``."""
+    strength = greatest * torch.rand((len(inputs), 1, 1, 1), generator=generator)
+    return inputs + strength * torch.randn(inputs.shape, generator=generator)
