@@ -1,12 +1,46 @@
-"""Encoders: media and text into one space. ``ENCODERS`` maps the ``class`` of a manifest to the class."""
+"""Encoders: media and text into one space. :func:`load_encoder` loads what a folder says that it holds."""
 
-from encoders.base import Encoder
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from encoders.base import CONFIG_FILE, Encoder, read_config
 from encoders.imagebind import ImageBind, ImageBindConfig, TowerConfig
 from encoders.imagebind_checkpoint import load_imagebind, load_points
 from encoders.media_encoder import MediaEncoder, MediaEncoderConfig
 from encoders.points import PointConfig, PointEncoder
 
-ENCODERS: dict[str, type[Encoder]] = {"MediaEncoder": MediaEncoder}
+
+def _open_clip() -> type[Encoder]:
+    from encoders.open_clip import OpenClipVision  # open_clip takes seconds to import, and only V2 needs it
+
+    return OpenClipVision
+
+
+#: The registry: ``class`` in an encoder's ``config.json`` -> what gives that class.
+ENCODERS: dict[str, Callable[[], type[Encoder]]] = {
+    "MediaEncoder": lambda: MediaEncoder,
+    "OpenClipVision": _open_clip,
+}
+#: A key by which the configuration of an encoder that was saved without ``class`` is recognised -> the class.
+RECOGNISED = {"imagebind": "MediaEncoder", "quick_gelu": "OpenClipVision"}
+
+
+def class_name(folder: str | Path) -> str:
+    """The class of the encoder in ``folder``, a key of :data:`ENCODERS`. Raises ValueError for any other."""
+    values = read_config(folder)
+    name = values.get("class") or next((RECOGNISED[key] for key in RECOGNISED if key in values), None)
+    if not isinstance(name, str) or name not in ENCODERS:
+        path = Path(folder) / CONFIG_FILE
+        raise ValueError(f"{path}: class must be one of {', '.join(ENCODERS)}, not {name!r}")
+    return name
+
+
+def load_encoder(folder: str | Path) -> Encoder:
+    """The encoder in ``folder``, in evaluation mode. Raises ValueError that names what is missing or unknown."""
+    return ENCODERS[class_name(folder)]().from_pretrained(folder)
+
 
 __all__ = [
     "ENCODERS",
@@ -18,6 +52,8 @@ __all__ = [
     "PointConfig",
     "PointEncoder",
     "TowerConfig",
+    "class_name",
+    "load_encoder",
     "load_imagebind",
     "load_points",
 ]

@@ -1,37 +1,74 @@
-"""What the rest of the application asks of an encoder: media and text as unit vectors of one space."""
+"""What the rest of the application asks of an encoder: media (and text, with a text tower) in one space."""
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import nn
 
+from data.strict import SettingsError
+
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+#: Preprocessed media: stacked, or a list where their shapes differ.
+Batch = torch.Tensor | list[torch.Tensor]
+
 
 class Encoder(nn.Module, ABC):
-    """An encoder of several media into one space of ``width`` dimensions.
+    """An encoder of several media into one space. Shapes: B media, P patches of a medium, E = ``width``.
 
-    ``identity`` is the SHA-256 of the weights file that was loaded or saved last: projections and caches made with
-    one encoder are worthless with another, and record it.
+    Attributes:
+        width: of an embedding and of a patch token.
+        modalities: the media that it reads, names in ``data.modalities.MODALITIES`` or of further sensors.
+        identity: SHA-256 of the weights file that was loaded or saved last: projections and caches made with one
+            encoder are worthless with another, and record it.
+        reads_text: whether it has a text tower.
     """
 
     width: int
     modalities: tuple[str, ...]
-    identity: str | None = None
+    identity: str = ""
+    reads_text: bool = False
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    @property
+    @abstractmethod
+    def image_size(self) -> int:
+        """Side in pixels at which images and videos are seen."""
+
+    @abstractmethod
+    def set_image_size(self, size: int) -> None:
+        """See images and videos at ``size`` pixels a side; position embeddings are interpolated."""
 
     @abstractmethod
     def preprocess(self, modality: str, array: np.ndarray, rate: float | None = None) -> torch.Tensor:
-        """One raw medium to the tensor that :meth:`embed` takes, without a batch axis. ``rate``: hertz or frames/s."""
+        """One raw medium to the tensor that :meth:`embed` takes, without a batch axis. ``rate``: hertz or frames/s.
+
+        Raises ValueError for an unknown modality, or an array that is no such medium.
+        """
 
     @abstractmethod
-    def embed(self, modality: str, batch: torch.Tensor | list[torch.Tensor]) -> torch.Tensor:
-        """Preprocessed media, stacked or as a list, to float32 unit vectors (B, width)."""
+    def embed(self, modality: str, batch: Batch) -> torch.Tensor:
+        """Preprocessed media to float32 unit vectors (B, E)."""
 
     @abstractmethod
+    def patches(self, modality: str, batch: Batch) -> list[torch.Tensor]:
+        """Float32 patch tokens (P, E) of each medium."""
+
+    @abstractmethod
+    def patch_counts(self) -> dict[str, int]:
+        """How many tokens :meth:`patches` gives for a medium of each modality."""
+
     def embed_text(self, texts: list[str]) -> torch.Tensor:
-        """Texts to float32 unit vectors (B, width)."""
+        """Texts to float32 unit vectors (B, E). Raises ValueError without a text tower."""
+        raise ValueError(f"{type(self).__name__} has no text tower, so it cannot embed texts")
 
     @abstractmethod
     def save_pretrained(self, folder: str | Path) -> None:
@@ -39,5 +76,29 @@ class Encoder(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
-    def from_pretrained(cls, folder: str | Path) -> Encoder:
+    def from_pretrained(cls, folder: str | Path) -> Self:
         """Read what :meth:`save_pretrained` wrote, in evaluation mode. ValueError names what is missing or unknown."""
+
+    def check_modality(self, modality: str) -> None:
+        """Raise ValueError for a medium that this encoder does not read."""
+        if modality not in self.modalities:
+            raise ValueError(f"unknown modality {modality!r}: expected one of {', '.join(self.modalities)}")
+
+
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """The ``config.json`` of an encoder's folder. Raises ValueError where it is missing or no JSON object."""
+    path = Path(folder) / CONFIG_FILE
+    if not path.is_file():
+        raise ValueError(f"no encoder in {folder}: {CONFIG_FILE} is missing")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path} is not readable JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise SettingsError(f"{path} must hold a JSON object, not {values!r}")
+    return values
+
+
+def stacked(batch: Batch) -> torch.Tensor:
+    """A batch as one tensor (B, ...)."""
+    return batch if isinstance(batch, torch.Tensor) else torch.stack(batch)

@@ -6,12 +6,13 @@ Legend: B batch, S clips, L tokens, D tower width, E width of the shared space.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from data.strict import setting
 from encoders.imagebind_blocks import (
     TRUNK_EPSILON,
     FirstToken,
@@ -23,9 +24,13 @@ from encoders.imagebind_blocks import (
     TextTokens,
     Trunk,
 )
+from encoders.preprocessors import POINTS, PREPROCESSORS
 
+#: The released model's towers.
 MODALITIES = ("vision", "text", "audio", "depth", "thermal", "imu")
-STEM_NAMES = {"vision": "rgbt_stem", "audio": "rgbt_stem", "thermal": "rgbt_stem", "depth": "depth_stem"}
+#: Names of patch stems in the released state dict that are not :data:`STEM_NAME`.
+STEM_NAMES = {"depth": "depth_stem"}
+STEM_NAME = "rgbt_stem"
 
 
 @dataclass(frozen=True)
@@ -33,45 +38,29 @@ class TowerConfig:
     """One tower. ``input_shape`` is one sample without the batch axis: vision (channels, frames, height, width),
     audio, depth and thermal (channels, height, width), imu (channels, samples), text (tokens,)."""
 
-    width: int
-    depth: int
-    heads: int
-    input_shape: tuple[int, ...]
-    kernel: tuple[int, ...] = ()
-    stride: tuple[int, ...] = ()
-    vocabulary: int = 0
-    logit_scale: float | None = None
-    drop_path: float = 0.0
-    head_dropout: float = 0.0
-
-
-def _tower(values: dict) -> TowerConfig:
-    known = {entry.name for entry in fields(TowerConfig)}
-    if unknown := sorted(set(values) - known):
-        raise ValueError(f"unknown tower settings {unknown}: expected some of {sorted(known)}")
-    return TowerConfig(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    width: int = setting(low=1)
+    depth: int = setting(low=0)
+    heads: int = setting(low=1)
+    input_shape: tuple[int, ...] = setting(low=1)
+    kernel: tuple[int, ...] = setting((), low=1)
+    stride: tuple[int, ...] = setting((), low=1)
+    vocabulary: int = setting(0, low=0)
+    logit_scale: float | None = setting(None, above=0)
+    drop_path: float = setting(0.0, low=0, below=1)
+    head_dropout: float = setting(0.0, low=0, below=1)
 
 
 @dataclass(frozen=True)
 class ImageBindConfig:
-    """Width of the shared space and the towers by modality; a modality that is not named has no tower."""
+    """Width of the shared space and the towers by name; a tower is for what ``encoders.preprocessors`` says."""
 
-    shared_width: int = 1024
+    shared_width: int = setting(1024, low=1)
     towers: dict[str, TowerConfig] = field(default_factory=dict)
 
     def __post_init__(self):
-        if unknown := sorted(set(self.towers) - set(MODALITIES)):
-            raise ValueError(f"unknown modalities {unknown}: expected some of {', '.join(MODALITIES)}")
-
-    @classmethod
-    def from_dict(cls, values: dict) -> ImageBindConfig:
-        """The inverse of :meth:`to_dict`; unknown settings are refused by name."""
-        if unknown := sorted(set(values) - {"shared_width", "towers"}):
-            raise ValueError(f"unknown ImageBind settings {unknown}: expected shared_width and towers")
-        return cls(values["shared_width"], {name: _tower(tower) for name, tower in values["towers"].items()})
-
-    def to_dict(self) -> dict:
-        return asdict(self)
+        known = dict.fromkeys([*MODALITIES, *(each.tower for each in PREPROCESSORS.values() if each.tower != POINTS)])
+        if unknown := sorted(set(self.towers) - set(known)):
+            raise ValueError(f"unknown towers {unknown}: expected some of {', '.join(known)}")
 
     @classmethod
     def huge(cls) -> ImageBindConfig:
@@ -155,7 +144,7 @@ class ImageBind(nn.Module):
         head = self.modality_heads[modality]
         return head(features, x) if modality == "text" else head(features)
 
-    def lighten(self, dtype: torch.dtype = torch.bfloat16) -> ImageBind:
+    def to_bfloat16(self, dtype: torch.dtype = torch.bfloat16) -> ImageBind:
         """Keep the weights in ``dtype``, in place: half the memory, twice as fast on a CPU with bf16 instructions.
 
         The logit scales stay float32: they are stored as logarithms, and a rounded exponent is a wrong scale.
@@ -181,7 +170,9 @@ def _tokeniser(modality: str, tower: TowerConfig) -> nn.Module:
     if modality == "imu":
         return MotionSensorTokens(*tower.input_shape, tower.kernel[0], tower.width)
     channels, *size = tower.input_shape
-    return PatchTokens(channels, tuple(size), tower.width, tower.kernel, tower.stride, STEM_NAMES[modality])
+    return PatchTokens(
+        channels, tuple(size), tower.width, tower.kernel, tower.stride, STEM_NAMES.get(modality, STEM_NAME)
+    )
 
 
 def _trunk(modality: str, tower: TowerConfig) -> Trunk:

@@ -1,4 +1,4 @@
-"""The vision tower of CLIP, by open_clip: pictures -> all tokens of the tower (LLaMA-Adapter V2, 2304.15010).
+"""The vision tower of CLIP, by open_clip: images -> all tokens of the tower (LLaMA-Adapter V2, 2304.15010).
 
 It has OpenAI's names, so weights of any ViT of open_clip or of OpenAI's CLIP fit (``visual.*`` of theirs). It is not
 imported by ``encoders`` itself: open_clip takes seconds to import, and only V2 needs it.
@@ -6,7 +6,6 @@ imported by ``encoders`` itself: open_clip takes seconds to import, and only V2 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -18,8 +17,11 @@ from open_clip.model import resize_pos_embed
 from open_clip.transformer import QuickGELU, VisionTransformer
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.nn import functional
 
 from data.atomic import atomic_file, hash_file, write_json
+from data.strict import read_settings, setting
+from encoders.base import CONFIG_FILE, WEIGHTS_FILE, Batch, Encoder, read_config, stacked
 from encoders.preprocess_image import ImageSettings, as_rgb, preprocess_image
 
 CHANNELS = ("rgb", "bgr")
@@ -29,18 +31,18 @@ CHANNELS = ("rgb", "bgr")
 class OpenClipConfig:
     """Sizes of the tower; the defaults are CLIP ViT-L/14, which V2 uses.
 
-    ``channels`` "bgr" hands over pictures with red and blue exchanged: V2's released weights were trained on
-    pictures that OpenCV had read and nobody had turned. Weights trained here want "rgb".
+    ``channels`` "bgr" hands over images with red and blue exchanged: V2's released weights were trained on
+    images that OpenCV had read and nobody had turned. Weights trained here want "rgb".
     """
 
-    size: int = 224
-    patch: int = 14
-    width: int = 1024
-    layers: int = 24
-    heads: int = 16
-    output_width: int = 768
+    size: int = setting(224, low=1)
+    patch: int = setting(14, low=1)
+    width: int = setting(1024, low=1)
+    layers: int = setting(24, low=1)
+    heads: int = setting(16, low=1)
+    output_width: int = setting(768, low=1)
     quick_gelu: bool = True
-    channels: str = "rgb"
+    channels: str = setting("rgb", choices=CHANNELS)
 
     def __post_init__(self) -> None:
         if self.channels not in CHANNELS:
@@ -49,15 +51,15 @@ class OpenClipConfig:
             raise ValueError(f"size {self.size} must be a multiple of patch {self.patch}")
 
 
-class OpenClipVision(nn.Module):
-    """Pictures (B, 3, size, size) -> tokens (B, 1 + N, output width): class token first, normed and projected."""
+class OpenClipVision(Encoder):
+    """Images (B, 3, size, size) -> tokens (B, 1 + N, output width): class token first, normed and projected."""
 
     modalities = ("image",)
 
     def __init__(self, config: OpenClipConfig) -> None:
         super().__init__()
         self.config = config
-        self.identity: str | None = None
+        self.width = config.output_width
         self.visual = VisionTransformer(
             config.size,
             config.patch,
@@ -72,22 +74,19 @@ class OpenClipVision(nn.Module):
         )
 
     @property
-    def width(self) -> int:
-        """Width of a token."""
-        return self.config.output_width
-
-    @property
     def image_size(self) -> int:
-        """Side of a picture in pixels."""
         return self.config.size
 
     @property
     def tokens(self) -> int:
-        """Tokens of a picture."""
+        """Tokens of an image."""
         return 1 + (self.config.size // self.config.patch) ** 2
 
+    def patch_counts(self) -> dict[str, int]:
+        return {"image": self.tokens}
+
     def set_image_size(self, size: int) -> None:
-        """See pictures at ``size`` pixels a side: position embeddings are interpolated from those that it has.
+        """See images at ``size`` pixels a side: position embeddings are interpolated from those that it has.
 
         ValueError where ``size`` is no multiple of the patch.
         """
@@ -99,22 +98,26 @@ class OpenClipVision(nn.Module):
         self.visual.positional_embedding = nn.Parameter(positions["visual.positional_embedding"])
 
     def preprocess(self, modality: str, array: np.ndarray, rate: float | None = None) -> torch.Tensor:
-        """A picture, uint8 (H, W[, 1 | 3 | 4]) -> float32 (3, size, size), as CLIP was trained."""
-        if modality not in self.modalities:
-            raise ValueError(f"this encoder reads image, not {modality}")
-        picture = as_rgb(array)
+        """An image, uint8 (H, W[, 1 | 3 | 4]) -> float32 (3, size, size), as CLIP was trained."""
+        self.check_modality(modality)
+        image = as_rgb(array)
         if self.config.channels == "bgr":
-            picture = np.ascontiguousarray(picture[..., ::-1])
-        return preprocess_image(picture, ImageSettings(size=self.config.size))
+            image = np.ascontiguousarray(image[..., ::-1])
+        return preprocess_image(image, ImageSettings(size=self.config.size))
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Preprocessed pictures (B, 3, size, size) -> tokens (B, 1 + N, output width)."""
+        """Preprocessed images (B, 3, size, size) -> tokens (B, 1 + N, output width)."""
         return self.visual(pixels)
 
     @torch.no_grad()
-    def patches(self, modality: str, batch: torch.Tensor | list[torch.Tensor]) -> list[torch.Tensor]:
-        """As MediaEncoder's: all tokens of each picture (1 + N, output width), the class token first."""
-        return list(self(torch.stack(batch) if isinstance(batch, list) else batch))
+    def patches(self, modality: str, batch: Batch) -> list[torch.Tensor]:
+        """All tokens of each image (1 + N, output width), the class token first."""
+        return list(self(stacked(batch)))
+
+    @torch.no_grad()
+    def embed(self, modality: str, batch: Batch) -> torch.Tensor:
+        """The class tokens of images as float32 unit vectors (B, output width)."""
+        return functional.normalize(self(stacked(batch))[:, 0].float(), dim=-1)
 
     def load(self, state: Mapping[str, torch.Tensor]) -> None:
         """Weights with the names of CLIP's ``visual``. ValueError names what is missing, unknown or misshapen."""
@@ -134,19 +137,17 @@ class OpenClipVision(nn.Module):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         weights = {name: value.contiguous() for name, value in self.visual.state_dict().items()}
-        with atomic_file(folder / "model.safetensors") as temporary:
+        with atomic_file(folder / WEIGHTS_FILE) as temporary:
             save_file(weights, temporary)
-        write_json(folder / "config.json", asdict(self.config))
-        self.identity = hash_file(folder / "model.safetensors")
+        write_json(folder / CONFIG_FILE, {"class": type(self).__name__, **asdict(self.config)})
+        self.identity = hash_file(folder / WEIGHTS_FILE)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> OpenClipVision:
         """Read what :meth:`save_pretrained` wrote, in evaluation mode. ValueError names what does not fit."""
         folder = Path(folder)
-        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        for name in values.keys() - OpenClipConfig.__dataclass_fields__.keys():
-            raise ValueError(f"{folder / 'config.json'} has the unknown key {name!r}")
-        tower = cls(OpenClipConfig(**values))
-        tower.load(load_file(folder / "model.safetensors"))
-        tower.identity = hash_file(folder / "model.safetensors")
+        values = {name: value for name, value in read_config(folder).items() if name != "class"}
+        tower = cls(read_settings(OpenClipConfig, values, str(folder / CONFIG_FILE)))
+        tower.load(load_file(folder / WEIGHTS_FILE))
+        tower.identity = hash_file(folder / WEIGHTS_FILE)
         return tower.eval()

@@ -7,40 +7,31 @@ Legend: B batch, N points, G groups, M points a group, D width, E width of the s
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from data.strict import setting
 
 
 @dataclass(frozen=True)
 class PointConfig:
     """Sizes of a point encoder; the defaults are the published ones."""
 
-    width: int = 384
-    depth: int = 12
-    heads: int = 6
-    groups: int = 512
-    group_size: int = 32
-    patch_widths: tuple[int, int, int] = (128, 256, 512)
-    patch_output: int = 256
-    position_width: int = 128
-    projection_width: int = 512
-    shared_width: int = 1024
-    points: int = 8192
-    head_dropout: float = 0.5
-
-    @classmethod
-    def from_dict(cls, values: dict) -> PointConfig:
-        """The inverse of :meth:`to_dict`; unknown settings are refused by name."""
-        known = {entry.name for entry in fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise ValueError(f"unknown point settings {unknown}: expected some of {sorted(known)}")
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
-
-    def to_dict(self) -> dict:
-        return asdict(self)
+    width: int = setting(384, low=1)
+    depth: int = setting(12, low=0)
+    heads: int = setting(6, low=1)
+    groups: int = setting(512, low=1)
+    group_size: int = setting(32, low=1)
+    patch_widths: tuple[int, int, int] = setting((128, 256, 512), low=1)
+    patch_output: int = setting(256, low=1)
+    position_width: int = setting(128, low=1)
+    projection_width: int = setting(512, low=1)
+    shared_width: int = setting(1024, low=1)
+    points: int = setting(8192, low=1)
+    head_dropout: float = setting(0.5, low=0, below=1)
 
 
 def normalise_points(points: torch.Tensor) -> torch.Tensor:

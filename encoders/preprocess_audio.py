@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from data.resampling import resample
+from data.strict import setting
 
 FRAME_SECONDS = 0.025
 HOP_SECONDS = 0.010
@@ -24,13 +25,13 @@ LOG_FLOOR = torch.finfo(torch.float32).eps
 class AudioSettings:
     """The defaults are ImageBind's. ``clips`` of ``clip_seconds`` are taken evenly from a longer sound."""
 
-    rate: int = 16000
-    mels: int = 128
-    frames: int = 204
-    clip_seconds: float = 2.0
-    clips: int = 3
+    rate: int = setting(16000, low=1)
+    mels: int = setting(128, low=1)
+    frames: int = setting(204, low=1)
+    clip_seconds: float = setting(2.0, above=0)
+    clips: int = setting(3, low=1)
     mean: float = -4.268
-    deviation: float = 9.138
+    deviation: float = setting(9.138, above=0)
 
 
 def clip_starts(duration: float | Fraction, clip_seconds: float | Fraction, clips: int) -> list[Fraction]:

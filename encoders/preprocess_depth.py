@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from data.strict import setting
 from encoders.preprocess_image import resize_and_crop
 
 
@@ -23,14 +24,14 @@ class DepthSettings:
     pixels, clamps the disparity and scales it to 0..1.
     """
 
-    size: int = 224
-    baseline: float = 0.075
-    focal_length: float = 518.857901
-    nearest: float = 0.01
-    farthest: float = 50.0
-    largest_disparity: float = 75.0
+    size: int = setting(224, low=1)
+    baseline: float = setting(0.075, above=0)
+    focal_length: float = setting(518.857901, above=0)
+    nearest: float = setting(0.01, above=0)
+    farthest: float = setting(50.0, above=0)
+    largest_disparity: float = setting(75.0, above=0)
     mean: float = 0.0418
-    deviation: float = 0.0295
+    deviation: float = setting(0.0295, above=0)
 
 
 def disparity(depth: np.ndarray, settings: DepthSettings) -> np.ndarray:

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from data.strict import setting
+
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 
@@ -16,7 +18,7 @@ CLIP_DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 class ImageSettings:
     """``size`` is the side of the square picture that the tower sees, in pixels."""
 
-    size: int = 224
+    size: int = setting(224, low=1)
     mean: tuple[float, ...] = CLIP_MEAN
     deviation: tuple[float, ...] = CLIP_DEVIATION
 

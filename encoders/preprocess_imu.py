@@ -10,14 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from data.strict import setting
+
 
 @dataclass(frozen=True)
 class ImuSettings:
     """``samples`` readings, evenly spread over ``seconds``, of ``channels`` values each."""
 
-    channels: int = 6
-    samples: int = 2000
-    seconds: float = 5.0
+    channels: int = setting(6, low=1)
+    samples: int = setting(2000, low=1)
+    seconds: float = setting(5.0, above=0)
 
     @property
     def rate(self) -> float:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from data.strict import setting
 from encoders.preprocess_image import resize_and_crop
 
 
@@ -17,7 +18,7 @@ from encoders.preprocess_image import resize_and_crop
 class ThermalSettings:
     """``size`` is the side of the square picture that the tower sees, in pixels."""
 
-    size: int = 224
+    size: int = setting(224, low=1)
 
 
 def as_grey(picture: np.ndarray) -> np.ndarray:

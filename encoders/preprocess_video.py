@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from data.strict import setting
 from encoders.preprocess_audio import clip_starts
 from encoders.preprocess_image import ImageSettings, as_rgb, normalise, preprocess_image
 
@@ -21,9 +23,9 @@ class VideoSettings:
     ``crops`` is 3 (both ends and the middle of the longer side, bilinear) or 1 (as pictures are treated).
     """
 
-    clips: int = 5
-    clip_seconds: float = 2.0
-    crops: int = 3
+    clips: int = setting(5, low=1)
+    clip_seconds: float = setting(2.0, low=0)
+    crops: Literal[1, 3] = 3
 
 
 def even_clips(frames: int, clips: int) -> list[tuple[int, int]]:

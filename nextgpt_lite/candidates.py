@@ -12,7 +12,7 @@ film gains by how probable the critic holds what the words name (a verifier that
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ import torch.nn.functional as F
 
 if TYPE_CHECKING:  # decoders take seconds to import, and text needs none
     from decoders.image_critic import ImageCritic
+    from encoders import Encoder
 
 #: Between the seeds of a medium's candidates; the first candidate has the seed of the medium itself.
 SEED_STEP = 1_000_003
@@ -38,7 +39,7 @@ def candidate_seeds(seed: int, count: int) -> list[int]:
 
 @torch.no_grad()
 def best_of(
-    encoder: Any,
+    encoder: Encoder,
     modality: str,
     candidates: list[np.ndarray],
     rate: float | None,
@@ -49,18 +50,17 @@ def best_of(
 
     The first of equals. Encoders without a text tower compare candidates only. The ``critic`` reads pictures and films.
     """
-    device = next(encoder.parameters()).device
-    batch = torch.stack([encoder.preprocess(modality, array, rate) for array in candidates]).to(device)
+    batch = torch.stack([encoder.preprocess(modality, array, rate) for array in candidates]).to(encoder.device)
     units = F.normalize(encoder.embed(modality, batch).float(), dim=-1)  # (candidates, E)
     gain = (units @ units.T).mean(dim=1)
-    told = readings(words) if "text" in encoder.config.imagebind.towers else []
-    if told:
-        nearness = units @ encoder.embed_text(told).T  # (candidates, readings)
+    texts = readings(words) if encoder.reads_text else []
+    if texts:
+        nearness = units @ encoder.embed_text(texts).T  # (candidates, readings)
         gain = gain + WORDS_WEIGHT * nearness[:, nearness.mean(dim=0).argmax()]
-    if len(candidates) < 3 and not told and (critic is None or not critic.named(words)):
+    if len(candidates) < 3 and not texts and (critic is None or not critic.named(words)):
         return 0  # two are as like each other either way
     if critic is not None and modality in ("image", "video"):
-        gain = gain + CRITIC_WEIGHT * critic.fit(candidates, words).to(device)
+        gain = gain + CRITIC_WEIGHT * critic.fit(candidates, words).to(encoder.device)
     return int(gain.argmax())
 
 

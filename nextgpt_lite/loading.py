@@ -4,32 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from nextgpt_lite.checkpoint import CheckpointError
 from nextgpt_lite.config import CoreConfig
 
+if TYPE_CHECKING:
+    from decoders import Decoder
+    from encoders import Encoder
 
-def load_encoder(folder: Path, config: CoreConfig) -> Any:
-    """The media encoder in ``folder`` (or CLIP's tower). CheckpointError where the core was trained on another one."""
-    if config.visual:
-        from encoders.open_clip import OpenClipVision as Encoder  # imported late: text alone needs no encoder
-    else:
-        from encoders.media_encoder import MediaEncoder as Encoder
 
-    encoder = Encoder.from_pretrained(folder).eval()
+def load_encoder(folder: Path, config: CoreConfig) -> Encoder:
+    """The encoder in ``folder``. CheckpointError where the core was trained on another one."""
+    from encoders import load_encoder as load  # imported late: text alone needs no encoder
+
+    encoder = load(folder)
     expected = config.encoder_identity
     if encoder.identity != expected:
-        found = str(encoder.identity)[:12]
+        found = encoder.identity[:12]
         raise CheckpointError(f"the core was trained on encoder {expected[:12]}, this one is {found}")
     if config.image_size:
         encoder.set_image_size(config.image_size)
     return encoder
 
 
-class Decoders(dict[str, Any]):
+class Decoders(dict[str, "Decoder"]):
     """Decoders by modality, each loaded when it is first asked for.
 
     ``folder_of`` names a component's folder; ``shapes`` are the conditions (L, C) that the core makes, by modality.
@@ -41,7 +42,7 @@ class Decoders(dict[str, Any]):
         super().__init__()
         self._folder_of, self._shapes, self._device = folder_of, shapes, device
 
-    def __missing__(self, modality: str) -> Any:
+    def __missing__(self, modality: str) -> Decoder:
         """Load a decoder. ValueError for a modality that the model does not generate; CheckpointError where the decoder
         takes conditions of another shape."""
         from decoders import load_decoder

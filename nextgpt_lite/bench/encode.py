@@ -44,7 +44,7 @@ def of_tower(config: ImageBindConfig, modality: str, rounds: int) -> dict[str, f
     alone = ImageBindConfig(config.shared_width, {modality: config.towers[modality]})
     exact, light = ImageBind(alone).eval(), ImageBind(alone).eval()
     light.load_state_dict(exact.state_dict())
-    light.lighten(torch.bfloat16)
+    light.to_bfloat16(torch.bfloat16)
     x = one_medium(alone, modality)
     outputs, seconds = {}, {"fp32": float("inf"), "bf16": float("inf")}
     for model_round in range(rounds + 1):  # the first is not timed: kernels and memory are set up in it

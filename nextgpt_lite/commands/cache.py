@@ -13,7 +13,7 @@ from tqdm import tqdm
 from adapters.visual_cache import FILE, KINDS, VisualCache
 from data.manifest import read_manifest
 from data.media.loading import load_medium
-from encoders.media_encoder import MediaEncoder
+from encoders import Encoder, load_encoder
 from nextgpt_lite import checkpoint
 
 ERRORS = (ValueError, OSError)
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--batch must be at least 1, not {arguments.batch}")
     folder = checkpoint.resolve_model(arguments.model)
     path = checkpoint.component(folder, checkpoint.read_manifest(folder), "encoder")
-    encoder = MediaEncoder.from_pretrained(path).to("cuda" if torch.cuda.is_available() else "cpu")
+    encoder = load_encoder(path).to("cuda" if torch.cuda.is_available() else "cpu")
     prototypes = embed_images(encoder, arguments.manifest, arguments.batch)
     cache = VisualCache(
         prototypes, arguments.neighbours, arguments.temperature, arguments.blend, arguments.kind
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 @torch.no_grad()
-def embed_images(encoder: MediaEncoder, manifest: Path, batch: int) -> torch.Tensor:
+def embed_images(encoder: Encoder, manifest: Path, batch: int) -> torch.Tensor:
     """Unit embeddings (N, E), float16, of every image of a manifest. ValueError where it has none."""
     parts, remaining = [], image_paths(manifest)
     with tqdm(unit="image") as progress:

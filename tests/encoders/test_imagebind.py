@@ -1,10 +1,12 @@
 """ImageBind besides its numbers (those are in tests/parity): clips, tokens, other resolutions, bf16, settings."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 import torch
 
+from data.strict import read_settings
 from encoders.imagebind import ImageBind, ImageBindConfig, TowerConfig
 
 
@@ -63,7 +65,7 @@ def test_lighter_weights_give_nearly_the_same_direction_and_the_same_scale(model
     exact = model(inputs)
     light = ImageBind(model.config).eval()
     light.load_state_dict(model.state_dict())
-    light.lighten(torch.bfloat16)
+    light.to_bfloat16(torch.bfloat16)
     assert light.modality_trunks["vision"].blocks[0].mlp.fc1.weight.dtype == torch.bfloat16
     for name, value in light(inputs).items():
         assert value.dtype == torch.float32
@@ -79,14 +81,14 @@ def test_the_released_model_has_its_published_size():
 
 def test_config_survives_json():
     config = ImageBindConfig.huge()
-    assert ImageBindConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert read_settings(ImageBindConfig, json.loads(json.dumps(asdict(config))), "config") == config
 
 
 def test_bad_settings_are_named():
     with pytest.raises(ValueError, match="smell"):
         ImageBindConfig(8, {"smell": TowerConfig(8, 1, 1, (1,))})
     with pytest.raises(ValueError, match="colour"):
-        ImageBindConfig.from_dict({"shared_width": 8, "towers": {"text": {"colour": 1}}})
+        read_settings(ImageBindConfig, {"shared_width": 8, "towers": {"text": {"colour": 1}}}, "config")
 
 
 def test_a_missing_tower_is_named(model):

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from encoders import ENCODERS, ImageBindConfig, MediaEncoder, MediaEncoderConfig, PointConfig, TowerConfig
+from encoders import ImageBindConfig, MediaEncoder, MediaEncoderConfig, PointConfig, TowerConfig, load_encoder
 from encoders.clip_tokenizer import ClipTokenizer
-from encoders.media_encoder import preprocess_points
 from encoders.preprocess_audio import AudioSettings
 from encoders.preprocess_depth import DepthSettings
 from encoders.preprocess_image import ImageSettings
+from encoders.preprocess_points import preprocess_points
 from encoders.preprocess_thermal import ThermalSettings
 from encoders.preprocess_video import VideoSettings
 from encoders.text_tokenizer import END, PADDING, tokenize, train_tokenizer
@@ -33,13 +33,15 @@ def encoder() -> MediaEncoder:
                 "audio": TowerConfig(16, 1, 2, (1, 32, 204), (16, 12), (16, 12), logit_scale=20.0),
             },
         ),
-        PointConfig(
-            width=16, depth=1, heads=2, groups=8, group_size=4, patch_widths=(8, 8, 8), patch_output=8,
-            projection_width=16, shared_width=24, points=64,
-        ),
-        ImageSettings(size=32),
-        VideoSettings(clips=3, clip_seconds=0.0, crops=1),
-        AudioSettings(mels=32),
+        {
+            "points": PointConfig(
+                width=16, depth=1, heads=2, groups=8, group_size=4, patch_widths=(8, 8, 8), patch_output=8,
+                projection_width=16, shared_width=24, points=64,
+            ),
+            "image": ImageSettings(size=32),
+            "video": VideoSettings(clips=3, clip_seconds=0.0, crops=1),
+            "audio": AudioSettings(mels=32),
+        },
     )  # fmt: skip
     torch.manual_seed(0)
     return MediaEncoder(config, tokenizer).eval()
@@ -58,7 +60,7 @@ def _media() -> dict[str, list[tuple[np.ndarray, float | None]]]:
     }
 
 
-@pytest.mark.parametrize("modality", MediaEncoder.modalities)
+@pytest.mark.parametrize("modality", ["image", "video", "audio", "points"])
 def test_any_medium_becomes_a_unit_vector(encoder, modality):
     prepared = [encoder.preprocess(modality, array, rate) for array, rate in _media()[modality]]
     with torch.no_grad():
@@ -69,7 +71,7 @@ def test_any_medium_becomes_a_unit_vector(encoder, modality):
     assert torch.allclose(units, alone, atol=1e-5)
 
 
-@pytest.mark.parametrize("modality", MediaEncoder.modalities)
+@pytest.mark.parametrize("modality", ["image", "video", "audio", "points"])
 def test_projections_point_where_the_unit_vectors_of_single_clips_point(encoder, modality):
     array, rate = _media()[modality][0]
     prepared = [encoder.preprocess(modality, array, rate)[:1] if modality in ("video", "audio") else
@@ -118,7 +120,8 @@ def test_training_attention_equals_inference(encoder):
 def test_round_trip(encoder, tmp_path):
     encoder.save_pretrained(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors", "tokenizer.json"]
-    loaded = ENCODERS["MediaEncoder"].from_pretrained(tmp_path)
+    loaded = load_encoder(tmp_path)
+    assert isinstance(loaded, MediaEncoder)
     assert loaded.config == encoder.config and loaded.identity == encoder.identity and len(loaded.identity) == 64
     with torch.no_grad():
         cosine = (loaded.embed_text(TEXTS[:2]) * encoder.embed_text(TEXTS[:2])).sum(-1)
@@ -134,10 +137,26 @@ def test_a_broken_folder_is_refused_by_name(encoder, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(values))
     with pytest.raises(ValueError, match=r"has shape \(24, 16\), expected \(32, 16\)"):
         MediaEncoder.from_pretrained(tmp_path)
-    values["audio"]["colour"] = 1
-    (tmp_path / "config.json").write_text(json.dumps(values))
-    with pytest.raises(ValueError, match="colour"):
-        MediaEncoder.from_pretrained(tmp_path)
+    for key, value, sentence in (
+        ("colour", 1, r"config\.json: audio: unknown key 'colour': expected one of rate, mels"),
+        ("mels", "many", r"config\.json: audio: mels must be an integer, at least 1, not 'many'"),
+        ("deviation", 0, r"config\.json: audio: deviation must be a number, above 0, not 0"),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps(values | {"audio": values["audio"] | {key: value}}))
+        with pytest.raises(ValueError, match=sentence):
+            MediaEncoder.from_pretrained(tmp_path)
+
+
+def test_a_folder_says_which_encoder_it_is(encoder, tmp_path):
+    encoder.save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    values = json.loads(path.read_text())
+    assert values.pop("class") == "MediaEncoder"
+    path.write_text(json.dumps(values))  # as saved before the class was written
+    assert load_encoder(tmp_path).identity == encoder.identity
+    path.write_text(json.dumps(values | {"class": "Telescope"}))
+    with pytest.raises(ValueError, match="class must be one of MediaEncoder, OpenClipVision, not 'Telescope'"):
+        load_encoder(tmp_path)
 
 
 def test_bad_media_are_named(encoder):
@@ -161,9 +180,8 @@ def sensors() -> MediaEncoder:
         "imu": TowerConfig(8, 1, 2, (6, 2000), (8,), (8,), logit_scale=5.0),
     }
     config = MediaEncoderConfig(
-        ImageBindConfig(16, towers), None, ImageSettings(), VideoSettings(), AudioSettings(),
-        depth=DepthSettings(size=32), thermal=ThermalSettings(size=32), tokenizer="clip",
-    )  # fmt: skip
+        ImageBindConfig(16, towers), {"depth": DepthSettings(size=32), "thermal": ThermalSettings(size=32)}, "clip"
+    )
     torch.manual_seed(0)
     return MediaEncoder(config, ClipTokenizer()).eval()
 
@@ -200,5 +218,5 @@ def test_the_released_encoder_is_configured_whole():
     with torch.device("meta"):
         encoder = MediaEncoder(config, ClipTokenizer())
     assert encoder.modalities == ("image", "video", "audio", "depth", "thermal", "imu", "points")
-    with pytest.raises(ValueError, match="unknown tokenizer 'words'"):
+    with pytest.raises(ValueError, match="unknown tokenizer .words."):
         MediaEncoderConfig.from_dict({**config.to_dict(), "tokenizer": "words"})
