@@ -181,7 +181,7 @@ class ContextExtensionTask(Task):
     def _pieces(self) -> SpreadPieces | None:
         chosen = self.settings
         if chosen.spread > chosen.length:
-            raise RecipeError(f"spread is {chosen['spread']}, more than the {chosen['length']} tokens of a row")
+            raise RecipeError(f"spread is {chosen.spread}, more than the {chosen.length} tokens of a row")
         return SpreadPieces(chosen.seed, chosen.spread, chosen.length) if chosen.spread else None
 
 
