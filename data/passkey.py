@@ -49,7 +49,7 @@ class PasskeyWriter:
     def document(self, length: int, key: int, depth: float, questions: int = 1) -> PasskeyDocument:
         """``length`` tokens; ``depth`` is the share of the filler that stands before the key, 0 to 1.
 
-        The question is asked and answered ``questions`` times, as often at most as :meth:`most_questions` says, with
+        The question is asked and answered ``questions`` times, at most :meth:`most_questions`, with
         filler in between. ValueError for what does not fit into ``length``.
         """
         if length < self.shortest:

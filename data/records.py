@@ -110,11 +110,11 @@ class BadRecords:
         total = max(self.seen, STREAM_HORIZON) if self.total is None else self.total
         if len(self.found) <= self.limit * total:
             return
-        most = f"more than the share of {self.limit:g} allowed" if self.limit else "and none is allowed"
+        allowed = f"more than the share of {self.limit:g} allowed" if self.limit else "and none is allowed"
         first = "; ".join(f"{where}: {reason}" for where, reason in list(self.found.items())[:SHOWN])
         more = f"; and {len(self.found) - SHOWN} more" if len(self.found) > SHOWN else ""
         known = self.seen if self.total is None else self.total
-        raise TooManyBadRecords(f"{len(self.found)} of {known} records cannot be used, {most}: {first}{more}")
+        raise TooManyBadRecords(f"{len(self.found)} of {known} records cannot be used, {allowed}: {first}{more}")
 
     def write(self, path: Path) -> None:
         """Write all of them as JSON lines to ``path``; later ones are appended there."""

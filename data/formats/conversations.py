@@ -1,7 +1,12 @@
-"""Published conversations ``{"id", "conversations": [{"from", "value"}]}``: LLaVA's (2304.08485) and ShareGPT's.
+"""Published conversations and instructions.
+
+    LLaVA (2304.08485)       {"id", "image", "conversations": [{"from": "human" | "gpt", "value"}]}
+    ShareGPT                 the same, text alone
+    Alpaca                   {"instruction", "input", "output"}, the input following the instruction
+    LongAlpaca (2309.12307)  the same and "file"; the instruction holds the whole book
 
 ``<image>`` in a text of LLaVA stands for the record's image, or for the next of a list of them; datasets of the same
-kind with ``video`` or ``audio`` are read as well. ShareGPT's conversations are text alone.
+kind with ``video`` or ``audio`` are read as well.
 """
 
 from __future__ import annotations
@@ -12,7 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from data.formats.sources import json_entries
+from data.formats.sources import json_entries, text_of
 from data.manifest import BadRecord, Record, shown
 from data.records import ParsedRecord, parse_records
 
@@ -36,6 +41,21 @@ def llava_records(source: Path, *, media: Path | None = None) -> Iterator[Parsed
 def sharegpt_records(source: Path, *, media: Path | None = None) -> Iterator[ParsedRecord]:
     """One record a conversation; what looks like a placeholder in it is text like any other."""
     return parse_records(json_entries(source), lambda entry: conversation(entry, turns_of(entry), None))
+
+
+def alpaca_records(source: Path, *, media: Path | None = None) -> Iterator[ParsedRecord]:
+    """One question and one reply a record; ``meta`` holds the ``file`` that the question is about, if there is one."""
+    return parse_records(json_entries(source), _alpaca)
+
+
+def _alpaca(entry: dict[str, Any]) -> Record:
+    given = text_of(entry, "input", empty=True)
+    question = text_of(entry, "instruction") + (f"\n\n{given}" if given else "")
+    messages = [
+        {"role": "user", "content": _text(question)},
+        {"role": "assistant", "content": _text(text_of(entry, "output"))},
+    ]
+    return {"messages": messages, "meta": {"file": entry["file"]} if entry.get("file") else {}}
 
 
 def _llava(entry: dict[str, Any]) -> Record:

@@ -12,9 +12,9 @@ The sentences of ``phrases.yaml`` are the default; a YAML file may replace any o
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import yaml
 
 from data.formats.captions import phrases
 from data.manifest import FormatError
+from data.strict import SettingsError, read_settings
 
 
 def _default(name: str) -> Callable[[], Any]:
@@ -40,6 +41,17 @@ class LabelWords:
     convert: dict[str, list[str]] = field(default_factory=_default("convert"))
     follow: dict[str, list[str]] = field(default_factory=_default("follow"))
     answers: dict[str, str] = field(default_factory=_default("answers"))
+
+    def __post_init__(self) -> None:
+        """ValueError for a modality without sentences, and for a sentence with an unknown field."""
+        lists = [listed for group in (self.ask, self.make, self.convert, self.follow) for listed in group.values()]
+        if not all(lists):
+            raise ValueError("every modality needs at least one sentence")
+        for sentence in chain(self.answers.values(), *lists):
+            try:
+                self.say(sentence, "x")
+            except (KeyError, IndexError, ValueError) as error:
+                raise ValueError(f"{sentence!r} may use {{noun}}, {{name}} and {{a_name}} only") from error
 
     def can_make(self, modality: str) -> bool:
         """Whether there are sentences for a medium that the assistant makes."""
@@ -66,46 +78,27 @@ def with_article(name: str) -> str:
 
 def read_words(path: Path | None, columns: list[str]) -> LabelWords:
     """The words of a YAML file, or plain ones, for a table with these columns. FormatError for what does not fit."""
-    values = {} if path is None else _read(path)
     where = "the table" if path is None else str(path)
-    label = str(values.pop("label", "label"))
-    if label not in columns:
-        raise FormatError(f"{where}: no column {label!r} of labels; the table has {', '.join(columns)}")
-    known = {entry.name: entry for entry in dataclasses.fields(LabelWords)}
-    if unknown := sorted(set(values) - set(known)):
-        raise FormatError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(known)}")
-    words = LabelWords(label, str(values.pop("noun", label)), _names(values.pop("names", {}), where))
-    for key, given in values.items():
-        if not isinstance(given, dict) or not all(given.values()):
-            raise FormatError(f"{where}: {key} must map modalities to sentences, not {given!r}")
-        getattr(words, key).update(given)
-    _check(words, where)
-    return words
-
-
-def _read(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        given = {} if path is None else yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise FormatError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
-    if not isinstance(values, dict):
-        raise FormatError(f"{path} holds no mapping of keys to values")
-    return values
-
-
-def _names(given: Any, where: str) -> dict[str, list[str]]:
-    """Label -> names; one name may stand alone."""
     if not isinstance(given, dict):
-        raise FormatError(f"{where}: names must map labels to what they are called, not {given!r}")
-    listed = {str(label): names if isinstance(names, list) else [names] for label, names in given.items()}
-    return {label: [str(name) for name in names] for label, names in listed.items()}
+        raise FormatError(f"{path} holds no mapping of keys to values")
+    label = str(given.get("label", "label"))
+    if label not in columns:
+        raise FormatError(f"{where}: no column {label!r} of labels; the table has {', '.join(columns)}")
+    values = {"noun": label, **given, "label": label}
+    for key in phrases("labels").keys() & given.keys():
+        if isinstance(given[key], dict):
+            values[key] = phrases("labels")[key] | given[key]
+    if isinstance(names := given.get("names"), dict):  # YAML reads 0 as a number, and one name may stand alone
+        values["names"] = {str(key): list(map(str, _as_list(value))) for key, value in names.items()}
+    try:
+        return read_settings(LabelWords, values, where)
+    except SettingsError as error:
+        raise FormatError(str(error)) from error
 
 
-def _check(words: LabelWords, where: str) -> None:
-    """FormatError for a sentence with a field that is not there."""
-    groups = (words.ask, words.make, words.convert, words.follow)
-    for sentence in [*words.answers.values(), *(s for group in groups for listed in group.values() for s in listed)]:
-        try:
-            words.say(str(sentence), "x")
-        except (KeyError, IndexError, ValueError) as error:
-            raise FormatError(f"{where}: {sentence!r} may use {{noun}}, {{name}} and {{a_name}} only") from error
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

@@ -54,7 +54,10 @@ def table_rows(
     try:
         with source.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.reader(file, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if header else csv.QUOTE_NONE)
-            names = _header(next(rows, []), columns, source) if header else list(columns)
+            names = next(rows, []) if header else list(columns)
+            if missing := [column for column in columns if column not in names]:
+                known = ", ".join(names) or "none"
+                raise FormatError(f"{source}: the header lacks the column {missing[0]!r}; it has {known}")
             before = rows.line_num
             for cells in rows:
                 where, before = f"{source}, line {before + 1}", rows.line_num
@@ -117,12 +120,5 @@ def _lines(text: str) -> Iterator[tuple[int, Any]]:
         if line.strip():
             try:
                 yield number, json.loads(line)
-            except json.JSONDecodeError as error:
-                yield number, BadRecord(f"not JSON ({error.msg})")
-
-
-def _header(found: list[str], columns: Sequence[str], source: Path) -> list[str]:
-    for column in columns:
-        if column not in found:
-            raise FormatError(f"{source}: the header lacks the column {column!r}; it has {', '.join(found) or 'none'}")
-    return found
+            except (json.JSONDecodeError, RecursionError) as error:
+                yield number, BadRecord(f"not JSON ({getattr(error, 'msg', error)})")

@@ -108,8 +108,10 @@ def _check_pixels(width: int, height: int, limits: dict[str, Any]) -> None:
     if max(width, height) > limits["side"]:
         raise Refused(f"is {width} x {height} pixels, and no side may have more than {limits['side']:,}")
     if width * height > limits["pixels"]:
-        most = limits["pixels"] / 1e6
-        raise Refused(f"has {width} x {height} pixels, more than the {most:g} million allowed: make it smaller first")
+        allowed = limits["pixels"] / 1e6
+        raise Refused(
+            f"has {width} x {height} pixels, more than the {allowed:g} million allowed: make it smaller first"
+        )
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -15,41 +15,41 @@ _PLY_TYPES = {
 }
 
 
-def read_points(file: BinaryIO, form: str, most: int) -> np.ndarray:
+def read_points(file: BinaryIO, form: str, limit: int) -> np.ndarray:
     """float32 (N, 3): x, y and z as the file gives them, further columns left out.
 
-    ``form`` is PLY or text. Refused for more than ``most`` points and for anything that is no point cloud.
+    ``form`` is PLY or text. Refused for more than ``limit`` points and for anything that is no point cloud.
     """
-    return {"PLY": _read_ply, "text": _read_text}[form](file, most)
+    return {"PLY": _read_ply, "text": _read_text}[form](file, limit)
 
 
-def read_array(file: BinaryIO, most: int) -> np.ndarray:
-    """The numbers of an NPY file. Refused for more than ``most`` along the first axis, and for other types."""
+def read_array(file: BinaryIO, limit: int) -> np.ndarray:
+    """The numbers of an NPY file. Refused for more than ``limit`` along the first axis, and for other types."""
     version = np.lib.format.read_magic(file)
     header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = header(file)
     if not shape or dtype.kind not in "fiu":
         raise Refused(f"holds an array of shape {shape} and type {dtype}, not of numbers")
-    _check_points(shape[0], most)
+    _check_points(shape[0], limit)
     file.seek(0)
     return np.load(file, allow_pickle=False)
 
 
-def _check_points(count: int, most: int) -> None:
-    if count > most:
-        raise Refused(f"holds {count:,} points, more than the {most:,} allowed: thin it out first")
+def _check_points(count: int, limit: int) -> None:
+    if count > limit:
+        raise Refused(f"holds {count:,} points, more than the {limit:,} allowed: thin it out first")
 
 
-def _read_text(file: BinaryIO, most: int) -> np.ndarray:
+def _read_text(file: BinaryIO, limit: int) -> np.ndarray:
     lines = file.read().decode("utf-8-sig").replace(",", " ").replace(";", " ").splitlines()
     rows = [line.split() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     if rows and rows[0][0].lower().strip('"') == "x":
         rows = rows[1:]
-    return _columns(rows, most)
+    return _columns(rows, limit)
 
 
-def _columns(rows: list[list[str]], most: int) -> np.ndarray:
-    _check_points(len(rows), most)
+def _columns(rows: list[list[str]], limit: int) -> np.ndarray:
+    _check_points(len(rows), limit)
     for number, row in enumerate(rows, start=1):
         if len(row) < 3:
             raise Refused(f"is not a point cloud: row {number} has {len(row)} columns instead of x, y and z")
@@ -59,9 +59,9 @@ def _columns(rows: list[list[str]], most: int) -> np.ndarray:
         raise Refused(f"is not a point cloud: {error}") from error
 
 
-def _read_ply(file: BinaryIO, most: int) -> np.ndarray:
+def _read_ply(file: BinaryIO, limit: int) -> np.ndarray:
     form, count, properties = _read_ply_header(file)
-    _check_points(count, most)
+    _check_points(count, limit)
     names = [name for name, _ in properties]
     if not {"x", "y", "z"} <= set(names):
         raise Refused("holds no vertices with x, y and z as its first element")
@@ -70,7 +70,7 @@ def _read_ply(file: BinaryIO, most: int) -> np.ndarray:
         if len(rows) < count or any(len(row) < len(names) for row in rows):
             raise Refused(f"is truncated: fewer than the {count:,} points that it states are there")
         places = [names.index(axis) for axis in "xyz"]
-        return _columns([[row[place].decode("ascii") for place in places] for row in rows], most)
+        return _columns([[row[place].decode("ascii") for place in places] for row in rows], limit)
     order = {"binary_little_endian": "<", "binary_big_endian": ">"}[form]
     dtype = np.dtype([(name, order + kind) for name, kind in properties])
     body = file.read(count * dtype.itemsize)

@@ -24,17 +24,17 @@ def write_table(folder, rows, delimiter=","):
 
 def records(name, source, **options):
     found = list(reader(name)(source, **options))
-    assert [located.problem for located in found if located.problem] == []
-    return [located.record for located in found]
+    assert [one.problem for one in found if one.problem] == []
+    return [one.record or {} for one in found]
 
 
 def problem(name, source, **options):
-    [located] = list(reader(name)(source, **options))
-    assert located.record is None
-    return located.problem
+    [one] = list(reader(name)(source, **options))
+    assert one.record is None
+    return one.problem
 
 
-def said(message):
+def summary(message):
     """A message in short: words as they are, media as <modality path caption>."""
     parts = []
     for part in message["content"]:
@@ -43,8 +43,8 @@ def said(message):
     return f"{message['role']}: " + " | ".join(parts)
 
 
-def talk(record):
-    return [said(message) for message in record["messages"]]
+def summaries(record):
+    return [summary(message) for message in record["messages"]]
 
 
 def human(value, **more):
@@ -61,14 +61,14 @@ def test_llava_puts_the_picture_where_the_text_says(tmp_path):
     words = {"id": "7", "conversations": [human("Hello"), gpt("Hi <b>there</b>")]}
     source = write_json(tmp_path, [{"id": "1", "image": "coco/a.jpg", "conversations": turns}, with_two, words])
     one, two, three = records("llava", source)
-    assert talk(one) == [
+    assert summaries(one) == [
         "user: <image coco/a.jpg> | What is it?",
         "assistant: A bell.",
         "user: Sure?",
         "assistant: Yes.",
     ]
-    assert talk(two)[0] == "user: Is | <image a.jpg> | like | <image b.jpg> | ?"
-    assert talk(three) == ["user: Hello", "assistant: Hi <b>there</b>"]
+    assert summaries(two)[0] == "user: Is | <image a.jpg> | like | <image b.jpg> | ?"
+    assert summaries(three) == ["user: Hello", "assistant: Hi <b>there</b>"]
     assert one["meta"] == {"id": "1"} and two["meta"] == {}
 
 
@@ -122,9 +122,9 @@ def test_nextgpt_encoding_and_decoding(tmp_path):
         "conversations": [human("play me a train"), gpt("Here is a audio <audio>")],
     }  # fmt: skip
     [record] = records("nextgpt_encoding", write_json(tmp_path, [enc]))
-    assert talk(record) == ["user: <audio a.wav> | What is heard?", "assistant: A train."]
+    assert summaries(record) == ["user: <audio a.wav> | What is heard?", "assistant: A train."]
     [record] = records("nextgpt_decoding", write_json(tmp_path, [dec]))
-    assert talk(record) == ["user: play me a train", "assistant: Here is a audio | <audio a.wav a train>"]
+    assert summaries(record) == ["user: play me a train", "assistant: Here is a audio | <audio a.wav a train>"]
     assert "output_image" in problem("nextgpt_decoding", write_json(tmp_path, [enc]))
     del dec["audio_captions"]
     assert '"audio_captions" must be text' in problem("nextgpt_decoding", write_json(tmp_path, [dec]))
@@ -136,8 +136,8 @@ def test_nextgpt_t2m_has_captions_and_no_files(tmp_path):
     old = gpt("Listen.", caption="rain", output_modality="audio")
     entries = [{"image_captions": ["gray wolf"], "conversations": [asked, new]}, {"conversations": [asked, old]}]
     one, two = records("nextgpt_t2m", write_json(tmp_path, entries))
-    assert talk(one)[1] == "assistant: Here. | <image gray wolf>"
-    assert talk(two)[1] == "assistant: Listen. | <audio rain>"
+    assert summaries(one)[1] == "assistant: Here. | <image gray wolf>"
+    assert summaries(two)[1] == "assistant: Listen. | <audio rain>"
     wrong = [{"conversations": [asked, gpt("Here.", caption="x", output_modality="smell")]}]
     assert "unknown output_modality 'smell'" in problem("nextgpt_t2m", write_json(tmp_path, wrong))
     wrong = [{"conversations": [asked, gpt("Here. <image>", caption=" ", output_modality="image")]}]
@@ -155,7 +155,7 @@ def test_nextgpt_mosit_keeps_the_media_of_both_sides(tmp_path):
         ],
     }  # fmt: skip
     [record] = records("nextgpt_mosit", write_json(tmp_path, [entry]))
-    assert talk(record) == [
+    assert summaries(record) == [
         "user: Dolphins! | <image d.jpg>", "assistant: They sound so: | <audio f.wav clicks>",
         "user: And the sea?", "assistant: Look: | <image e.jpg a sea> | Nice?",
     ]  # fmt: skip
@@ -169,8 +169,8 @@ def test_instructions_in_words_alone(tmp_path):
         {"instruction": "Greet.", "input": "", "output": "Hello <image>"},
     ]
     one, two = records("alpaca", write_json(tmp_path, entries))
-    assert talk(one) == ["user: Add.\n\n2 and 3", "assistant: 5"]
-    assert talk(two) == ["user: Greet.", "assistant: Hello <image>"]
+    assert summaries(one) == ["user: Add.\n\n2 and 3", "assistant: 5"]
+    assert summaries(two) == ["user: Greet.", "assistant: Hello <image>"]
     assert problem("alpaca", write_json(tmp_path, [{"instruction": "Add.", "output": " "}])) == '"output" is empty'
     long = {"instruction": "Below is a paper. " * 2000, "output": "It is good.", "file": "paper.txt"}
     [record] = records("longalpaca", write_json(tmp_path, [long]))
@@ -180,7 +180,7 @@ def test_instructions_in_words_alone(tmp_path):
 def test_sharegpt_drops_a_reply_to_nothing_and_has_no_placeholders(tmp_path):
     turns = [{"from": "system", "value": "Be kind."}, gpt("I am here."), human("What is <image>?"), gpt("A tag.")]
     [record] = records("sharegpt", write_json(tmp_path, [{"id": "x", "conversations": turns}]))
-    assert talk(record) == ["system: Be kind.", "user: What is <image>?", "assistant: A tag."]
+    assert summaries(record) == ["system: Be kind.", "user: What is <image>?", "assistant: A tag."]
 
 
 def test_coco_captions_in_both_directions(tmp_path):
@@ -193,10 +193,13 @@ def test_coco_captions_in_both_directions(tmp_path):
     }
     source = write_json(tmp_path, stored)
     first, second = records("coco_captions", source)
-    assert talk(first)[0].startswith("user: <image 000009.jpg> | ") and talk(first)[1] == "assistant: A meal on a tray."
+    assert (
+        summaries(first)[0].startswith("user: <image 000009.jpg> | ")
+        and summaries(first)[1] == "assistant: A meal on a tray."
+    )
     assert second["meta"] == {"image_id": 9, "id": 2}
     made, _ = records("coco_captions", source, task="make")
-    assert talk(made)[0].endswith("A meal on a tray.") and talk(made)[1].endswith(
+    assert summaries(made)[0].endswith("A meal on a tray.") and summaries(made)[1].endswith(
         "<image 000009.jpg A meal on a tray.>"
     )
     with pytest.raises(ValueError, match="unknown task 'draw' of captions: expected one of tell, make"):
@@ -214,8 +217,8 @@ def test_cc3m_finds_what_img2dataset_has_written(tmp_path):
         (tmp_path / "00000" / f"{key}.jpg").write_bytes(b"picture")
         (tmp_path / "00000" / f"{key}.json").write_text(json.dumps({"url": address}))
     good, other, short = reader("cc3m")(source)
-    assert talk(good.record)[0].startswith("user: <image 00000/000000000.jpg> | ")
-    assert talk(good.record)[1] == "assistant: a dog"
+    assert summaries(good.record)[0].startswith("user: <image 00000/000000000.jpg> | ")
+    assert summaries(good.record)[1] == "assistant: a dog"
     assert other.problem == "00000/000000001.jpg was downloaded from http://b/other, this row is of http://a/1"
     assert short.problem == "1 columns, expected 2: caption, url" and short.where == f"{source}, line 3"
 
@@ -230,7 +233,7 @@ def test_webvid_and_audiocaps_find_their_files(tmp_path):
         ["78", "http://v", "PT1S", "012_013", "x"],
     ]
     there, gone = reader("webvid")(write_table(tmp_path, rows))
-    assert talk(there.record)[1] == "assistant: A boat, at sea"
+    assert summaries(there.record)[1] == "assistant: A boat, at sea"
     assert "there is no file 012_013/78" in gone.problem and gone.where.endswith("line 4")
     rows = [
         ["audiocap_id", "youtube_id", "start_time", "caption"],
@@ -240,7 +243,7 @@ def test_webvid_and_audiocaps_find_their_files(tmp_path):
     (tmp_path / "Yabc.flac").write_bytes(b"sound")
     (tmp_path / "6.wav").write_bytes(b"sound")
     by_video, by_number = records("audiocaps", write_table(tmp_path, rows), media=tmp_path)
-    assert "<audio Yabc.flac>" in talk(by_video)[0] and "<audio 6.wav>" in talk(by_number)[0]
+    assert "<audio Yabc.flac>" in summaries(by_video)[0] and "<audio 6.wav>" in summaries(by_number)[0]
     with pytest.raises(FormatError, match="the header lacks the column 'videoid'"):
         list(reader("webvid")(write_table(tmp_path, rows)))
 

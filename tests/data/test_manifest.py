@@ -72,6 +72,11 @@ def test_plain_text_content_becomes_a_part(folder):
         ({"messages": [{"role": "robot", "content": "hi"}]}, "unknown role 'robot'; known are system, user, assistant"),
         ({"messages": [{"role": "user"}]}, '"role" and "content"'),
         ({"messages": [{"role": "user", "content": []}]}, "content must be text or a list"),
+        ({"messages": [{"role": ["user"], "content": "hi"}]}, "unknown role ['user']"),
+        (conversation(user=[{"type": ["image"], "path": "a.png"}]), "known types are text, image"),
+        (conversation(user=["hi"]), 'unknown content "hi"'),
+        (conversation(user=[{"type": "image", "path": "a\0.png"}]), "there is no file 'a\\x00.png'"),
+        (conversation(user=[{"type": "image", "path": "x" * 300}]), "there is no file"),
         (conversation(user=[{"type": "smell", "path": "a.png"}]), "known types are text, image, video, audio, points"),
         (conversation(user=[{"type": "text"}]), 'string "text"'),
         (conversation(user=[{"type": "image"}]), 'needs a "path"'),
@@ -106,6 +111,9 @@ def test_not_json_and_missing(folder):
         list(read_manifest(folder / "bad.jsonl"))
     with pytest.raises(FormatError, match="No such file"):
         list(read_manifest(folder / "none.jsonl"))
+    (folder / "deep.jsonl").write_text("[" * 100_000 + "\n")
+    with pytest.raises(FormatError, match=r"deep\.jsonl, line 1: not JSON"):
+        list(read_manifest(folder / "deep.jsonl"))
     (folder / "binary.jsonl").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(FormatError, match="cannot be read"):
         list(read_manifest(folder / "binary.jsonl"))

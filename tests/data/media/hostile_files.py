@@ -55,6 +55,7 @@ def intact_file(suffix: str) -> bytes:
         form, codec = {".mp4": ("mp4", "libx264"), ".mkv": ("matroska", "libx264"), ".avi": ("avi", "mpeg4")}[suffix]
         with av.open(target, "w", format=form) as container:
             stream = container.add_stream(codec, rate=10)
+            assert isinstance(stream, av.VideoStream)
             stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
             for _ in range(12):
                 frame = av.VideoFrame.from_ndarray(rng.integers(0, 256, (48, 64, 3), dtype=np.uint8), format="rgb24")
