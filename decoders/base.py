@@ -79,10 +79,6 @@ class Decoder(ABC):
     def encode_caption(self, captions: Sequence[str]) -> torch.Tensor:
         """Conditions (B, L, D) of captions by the decoder's own text encoder: what output projections aim at."""
 
-    def unconditional(self) -> torch.Tensor:
-        """Condition (1, L, D) of the empty caption, for classifier-free guidance."""
-        return self.encode_caption([""])
-
     @abstractmethod
     def decode(
         self,
@@ -117,15 +113,6 @@ class Decoder(ABC):
     def noise_loss(self, latents: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         """The decoder's own training loss, a scalar, at random noise levels; gradients reach ``condition``."""
 
-    def check_condition(self, condition: torch.Tensor, seeds: Sequence[int]) -> None:
-        """Raise ValueError unless ``condition`` is (B, L, D) of this decoder with one seed a row."""
-        if condition.ndim != 3 or tuple(condition.shape[1:]) != self.condition_shape:
-            length, width = self.condition_shape
-            shape = tuple(condition.shape)
-            raise ValueError(f"condition of shape {shape}: the {self.modality} decoder takes (B, {length}, {width})")
-        if len(seeds) != len(condition):
-            raise ValueError(f"{len(seeds)} seeds for {len(condition)} conditions: give one for each")
-
 
 def class_name(folder: str | Path) -> str:
     """What the folder of a decoder says that it holds: ``_class_name`` of its ``model_index.json``.
@@ -157,3 +144,9 @@ def _read_json(path: Path, missing: str) -> dict:
     if not isinstance(values, dict):
         raise SettingsError(f"{path} must hold a JSON object, not {values!r}")
     return values
+
+
+def image_tensor(images: Sequence[np.ndarray] | np.ndarray) -> torch.Tensor:
+    """uint8 images (H, W, 3) as (B, 3, H, W) in [-1, 1]."""
+    stacked = torch.from_numpy(np.stack(list(images)))  # (B, H, W, 3)
+    return stacked.permute(0, 3, 1, 2).float() / 127.5 - 1

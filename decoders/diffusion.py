@@ -145,9 +145,22 @@ class DiffusionDecoder(Decoder):
         config = self.pipeline.text_encoder.config
         return config.max_position_embeddings, config.hidden_size
 
+    def check_condition(self, condition: torch.Tensor, seeds: Sequence[int]) -> None:
+        """Raise ValueError unless ``condition`` is (B, L, D) of this decoder with one seed a row."""
+        if condition.ndim != 3 or tuple(condition.shape[1:]) != self.condition_shape:
+            length, width = self.condition_shape
+            shape = tuple(condition.shape)
+            raise ValueError(f"condition of shape {shape}: the {self.modality} decoder takes (B, {length}, {width})")
+        if len(seeds) != len(condition):
+            raise ValueError(f"{len(seeds)} seeds for {len(condition)} conditions: give one for each")
+
     @torch.no_grad()
     def encode_caption(self, captions: Sequence[str]) -> torch.Tensor:
         return encode_text(self.pipeline.tokenizer, self.pipeline.text_encoder, captions)
+
+    def unconditional(self) -> torch.Tensor:
+        """Condition (1, L, D) of the empty caption, for classifier-free guidance."""
+        return self.encode_caption([""])
 
     @torch.no_grad()
     def decode(

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from decoders.image import image_tensor
+from decoders.base import image_tensor
 
 FOLDER = "image_critic"
 UNKNOWN = -100  # the class of an attribute that a picture is not known to have; cross-entropy passes it over

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -18,10 +18,11 @@ import torch
 from adapters.rope_scaling import context_length
 from adapters.visual_cache import VisualCache
 from nextgpt_lite import checkpoint, conversation
-from nextgpt_lite.candidates import best_of, candidate_seeds
+from nextgpt_lite.candidates import decode_best
 from nextgpt_lite.experts import Experts
 from nextgpt_lite.generate import Prepared, Row, Sampling, TextStream, generate
 from nextgpt_lite.loading import Decoders, load_encoder
+from nextgpt_lite.model import AnyToAnyCore
 from nextgpt_lite.reply import MediaRequest, Reply, ReplyMedium
 
 if TYPE_CHECKING:
@@ -41,12 +42,14 @@ class AnyToAny:
         self.manifest = checkpoint.read_manifest(folder)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         base = self.folder_of("language_model")
-        self.core = checkpoint.load_core(self.folder_of("core"), base).to(self.device)
+        core: Any = checkpoint.load_core(self.folder_of("core"), base)
+        self.core: AnyToAnyCore = core.to(self.device)
         self.table = self.core.table
         self.reads_patches = self.core.config.reads_patches
         #: The most ids of a prompt: a reply fits behind it.
         self.prompt_length = context_length(self.core.config.text_config) - REPLY_POSITIONS
         self.tokenizer = checkpoint.load_tokenizer(self.folder_of("tokenizer"), self.core.config)
+        self.end_token = cast(int, self.tokenizer.eos_token_id)
         #: Modality -> how many candidates are made of a medium, of which one is shown (nextgpt_lite.candidates).
         self.candidates: dict[str, int] = dict(self.manifest.get("candidates", {}))
         if self.candidates and self.core.config.visual:
@@ -158,8 +161,7 @@ class AnyToAny:
         started = time.perf_counter()
         prepared = [self.prepare(messages) for messages in conversations]
         sampling = [Sampling(max_new_tokens, temperature, seed) for seed in seeds]
-        end = self.tokenizer.eos_token_id
-        rows = generate(self.core, end, list(zip(prepared, sampling, strict=True)), on_token)
+        rows = generate(self.core, self.end_token, list(zip(prepared, sampling, strict=True)), on_token)
         read = [self.read(row) for row in rows]
         seconds = (time.perf_counter() - started) / max(len(read), 1)
         wanted: dict[str, list[tuple[int, int, MediaRequest]]] = {}
@@ -193,12 +195,15 @@ class AnyToAny:
 
     def read(self, row: Row) -> tuple[Reply, list[MediaRequest]]:
         """A finished row -> the reply, without media yet, and the media that it asks for."""
-        text = self.tokenizer.decode(self.table.words(row.reply_ids), skip_special_tokens=True).strip()
+        text = self.decode_text(self.table.words(row.reply_ids)).strip()
         reply = Reply(text, repaired=row.repaired, dropped_turns=row.prepared.dropped_turns)
-        spans = self.table.words_of_spans(row.reply_ids)
-        words = [self.tokenizer.decode(ids, skip_special_tokens=True) for ids in spans]
+        words = [self.decode_text(ids) for ids in self.table.words_of_spans(row.reply_ids)]
         pairs = zip(row.conditions, words, strict=True)
         return reply, [MediaRequest(modality, condition, own) for (modality, condition), own in pairs]
+
+    def decode_text(self, ids: list[int]) -> str:
+        """The words of ids, without special tokens."""
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
 
     # -- media in and out -----------------------------------------------------------------------------------------
 
@@ -265,19 +270,14 @@ class AnyToAny:
         """
         started = time.perf_counter()
         on_step = None if on_progress is None else lambda step, total: on_progress(modality, step, total)
-        decoder = self.decoders[modality]
         settings = {"steps": steps, "guidance": guidance, "on_step": on_step, "on_block": on_block}
-        each = self.candidates.get(modality, 1)
-        tried = [one for seed in seeds for one in candidate_seeds(seed, each)]
-        made = decoder.decode(conditions.repeat_interleave(each, dim=0), seeds=tried, **settings)
-        groups = [made[start : start + each] for start in range(0, len(made), each)]
-        told = words or [""] * len(groups)
-        arrays = [group[self._best(modality, group, said)] for group, said in zip(groups, told, strict=True)]
+        decoder, count = self.decoders[modality], self.candidates.get(modality, 1)
+        if count == 1:
+            arrays = decoder.decode(conditions, seeds=seeds, **settings)
+        else:
+            words = words or [""] * len(conditions)
+            judges = self.encoder, self.critic
+            arrays = decode_best(decoder, *judges, conditions, seeds, words, count, **settings)
         seconds = (time.perf_counter() - started) / len(arrays)
-        count = self.table.counts[modality]
-        return [ReplyMedium(modality, array, decoder.rate, count, seconds) for array in arrays]
-
-    def _best(self, modality: str, candidates: list[np.ndarray], words: str) -> int:
-        if len(candidates) < 2:
-            return 0
-        return best_of(self.encoder, modality, candidates, self.decoders[modality].rate, words, self.critic)
+        tokens = self.table.counts[modality]
+        return [ReplyMedium(modality, array, decoder.rate, tokens, seconds) for array in arrays]

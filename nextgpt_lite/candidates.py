@@ -4,21 +4,24 @@ A decoder's sample that went wrong goes wrong in a way of its own; those that ar
 candidate gains by how near its embedding lies to all others: minimum Bayes risk with the cosine as gain, as machine
 translation chooses among its samples (2108.04718). Where most go wrong alike, agreement misleads. So a candidate gains
 also by how near it lies to the reply's own words, in the space that ImageBind has for media and text alike
-(2305.05665, Sec. 3): CLIP's reranking of generated pictures (2102.12092, Sec. 2.6). The encoder was made for media as
-they are, and can be wrong about rough ones; where the model has a critic, which has seen rough pictures, a picture or a
-film gains by how probable the critic holds what the words name (a verifier that chooses among samples: 2110.14168).
+(2305.05665, Sec. 3): CLIP's reranking of generated images (2102.12092, Sec. 2.6). The encoder was trained on real
+media and can be wrong about degraded ones; where the model has a critic, which was trained on degraded images too, an
+image or a video gains by how probable the critic holds what the words name (a verifier that chooses among samples:
+2110.14168).
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 if TYPE_CHECKING:  # decoders take seconds to import, and text needs none
+    from decoders import Decoder
     from decoders.image_critic import ImageCritic
     from encoders import Encoder
 
@@ -29,12 +32,35 @@ WORDS_WEIGHT = 2.0
 #: What a nat of the critic's log-probability counts beside these.
 CRITIC_WEIGHT = 0.4
 #: Readings of the words that are compared, the whole sentence first.
-MOST_READINGS = 4
+MAX_READINGS = 4
 
 
 def candidate_seeds(seed: int, count: int) -> list[int]:
     """Seeds of ``count`` candidates."""
     return [seed + SEED_STEP * number for number in range(count)]
+
+
+def decode_best(
+    decoder: Decoder,
+    encoder: Encoder,
+    critic: ImageCritic | None,
+    conditions: torch.Tensor,
+    seeds: Sequence[int],
+    words: Sequence[str],
+    count: int,
+    **settings: Any,
+) -> list[np.ndarray]:
+    """The best of ``count`` candidates for each condition (B, L, C), by what the reply says of it.
+
+    ``settings`` are those of :meth:`decoders.base.Decoder.decode`.
+    """
+    all_seeds = [one for seed in seeds for one in candidate_seeds(seed, count)]
+    decoded = decoder.decode(conditions.repeat_interleave(count, dim=0), seeds=all_seeds, **settings)
+    groups = [decoded[start : start + count] for start in range(0, len(decoded), count)]
+    return [
+        group[best_of(encoder, decoder.modality, group, decoder.rate, own, critic)]
+        for group, own in zip(groups, words, strict=True)
+    ]
 
 
 @torch.no_grad()
@@ -48,7 +74,7 @@ def best_of(
 ) -> int:
     """The number of the candidate that is most like the others and, where there are words, like those.
 
-    The first of equals. Encoders without a text tower compare candidates only. The ``critic`` reads pictures and films.
+    The first of equals. Encoders without a text tower compare candidates only. The ``critic`` reads images and videos.
     """
     batch = torch.stack([encoder.preprocess(modality, array, rate) for array in candidates]).to(encoder.device)
     units = F.normalize(encoder.embed(modality, batch).float(), dim=-1)  # (candidates, E)
@@ -74,4 +100,4 @@ def readings(words: str) -> list[str]:
     sentence = words.strip(" \n.!。！")
     [clause] = re.split(r"[,，]", sentence, maxsplit=1)[:1]
     starts = [0, *(gap.end() for gap in re.finditer(r"[\s:：]+", clause))]
-    return [sentence[start:] for start in starts if sentence[start:]][:MOST_READINGS]
+    return [sentence[start:] for start in starts if sentence[start:]][:MAX_READINGS]

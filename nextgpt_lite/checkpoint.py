@@ -1,17 +1,18 @@
 """Model folders: one manifest, a subfolder per component, safetensors only. What does not fit is refused by name.
 
-    manifest.json            components with class, path, sha256; signal tokens; conditions
+    manifest.json            components with class, path, sha256; candidates
     tokenizer/  language_model/  encoder/  core/  image_decoder/  video_decoder/  audio_decoder/  image_critic/
     cache/
 
 ``core/`` holds what the stages trained (adapters, projections, added rows, LoRA). The language model below it is
-referred to by hash, not copied: loading another base is an error, not babble.
+referred to by hash, not copied: loading another base is an error.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,31 +25,40 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from adapters import bias_tuning
 from data.atomic import atomic_folder, hash_folder, write_json
 from data.modalities import MODALITIES
+from data.strict import SettingsError, nearest, read_settings, setting
 from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.model import AnyToAnyCore
 from nextgpt_lite.quantised import load_quantised
 from nextgpt_lite.signal_tokens import add_to_tokenizer, check_tokenizer
 
 MANIFEST = "manifest.json"
-#: Of a medium, at most: more would only cost time.
-MOST_CANDIDATES = 16
+#: Candidates of a medium, at most: more would only cost time.
+MAX_CANDIDATES = 16
 FORMAT = 1
 WEIGHTS = Path(__file__).parent / "weights"
 EMBEDDED = ("nano",)
 #: Suffixes of weight files that could run code when they are read.
 PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".ckpt"})
+#: Components whose class is always the same. Of decoders and encoders the folder says which class it holds.
 COMPONENTS = {
     "tokenizer": "transformers.PreTrainedTokenizerFast",
     "language_model": "transformers.AutoModelForCausalLM",
     "encoder": "encoders.media_encoder.MediaEncoder",
     "vision_tower": "encoders.open_clip.OpenClipVision",
     "core": "nextgpt_lite.model.AnyToAnyCore",
-    "image_decoder": "diffusers.StableDiffusionPipeline",
-    "video_decoder": "diffusers.AnimateDiffPipeline",
-    "audio_decoder": "diffusers.AudioLDMPipeline",
     "image_critic": "decoders.image_critic.ImageCritic",
     "cache": "adapters.visual_cache.VisualCache",
 }
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a ``manifest.json`` may hold: see :func:`write_manifest`."""
+
+    name: str
+    components: dict[str, dict[str, str]]
+    candidates: dict[str, int] = setting({}, low=1, high=MAX_CANDIDATES)
+    format: int = FORMAT
 
 
 class CheckpointError(ValueError):
@@ -66,24 +76,39 @@ def resolve_model(name: str | Path) -> Path:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a model folder, its format checked."""
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder / MANIFEST} cannot be read: {error}") from error
-    found = manifest.get("format") if isinstance(manifest, dict) else None
+    """The manifest of a model folder, checked. CheckpointError, one sentence, for what it may not hold."""
+    path = folder / MANIFEST
+    manifest = _read_json(path)
+    found = manifest.get("format")
     if found != FORMAT:
-        raise CheckpointError(f"{folder / MANIFEST} has format {found!r}, expected {FORMAT}")
-    _check_candidates(folder, manifest.get("candidates", {}))
+        raise CheckpointError(f"{path} has format {found!r}, expected {FORMAT}")
+    try:
+        checked = read_settings(Manifest, manifest, str(path))
+    except SettingsError as error:
+        raise CheckpointError(str(error)) from None
+    for name, entry in checked.components.items():
+        if name not in component_names():
+            raise CheckpointError(f"{path}: components: unknown component {name!r}{nearest(name, component_names())}")
+        if entry.keys() != {"class", "path", "sha256"}:
+            raise CheckpointError(f"{path}: components.{name} must have the keys class, path, sha256, not {entry}")
+    for modality in checked.candidates:
+        if f"{modality}_decoder" not in checked.components:
+            raise CheckpointError(f"{path}: candidates: {modality!r} has no decoder in this model")
     return manifest
 
 
-def _check_candidates(folder: Path, candidates: Any) -> None:
-    told = f"{folder / MANIFEST} has candidates {candidates!r}"
-    if not isinstance(candidates, dict) or not set(candidates) <= set(MODALITIES):
-        raise CheckpointError(f"{told}, expected numbers by {', '.join(MODALITIES)}")
-    if not all(type(count) is int and 1 <= count <= MOST_CANDIDATES for count in candidates.values()):
-        raise CheckpointError(f"{told}, expected numbers from 1 to {MOST_CANDIDATES}")
+def component_names() -> list[str]:
+    """Names of all components that a model folder may have."""
+    return [*COMPONENTS, *(f"{modality}_decoder" for modality in MODALITIES)]
+
+
+def component_class(name: str, folder: Path) -> str:
+    """The class of a component, as its folder says: a decoder's pipeline, an encoder's class, or the only one."""
+    if name.endswith("_decoder"):
+        return f"diffusers.{_read_json(folder / 'model_index.json').get('_class_name')}"
+    known = {path.rpartition(".")[2]: path for path in COMPONENTS.values()}
+    named = _read_json(folder / "config.json").get("class") if name in ("encoder", "vision_tower") else None
+    return COMPONENTS[name] if named is None else known.get(named, f"encoders.{named}")
 
 
 def write_manifest(folder: Path, name: str, candidates: dict[str, int] | None = None) -> dict[str, Any]:
@@ -92,8 +117,12 @@ def write_manifest(folder: Path, name: str, candidates: dict[str, int] | None = 
     ``candidates``: modality -> how many are made of each medium (nextgpt_lite.candidates).
     """
     components = {
-        component: {"class": kind, "path": component, "sha256": component_hash(folder / component)}
-        for component, kind in COMPONENTS.items()
+        component: {
+            "class": component_class(component, folder / component),
+            "path": component,
+            "sha256": component_hash(folder / component),
+        }
+        for component in component_names()
         if (folder / component).is_dir()
     }
     manifest = {"format": FORMAT, "name": name, "components": components}
@@ -109,7 +138,7 @@ def component_hash(folder: Path) -> str:
 
 
 def component(folder: Path, manifest: dict[str, Any], name: str) -> Path:
-    """Folder of a component, its hash checked against the manifest."""
+    """Folder of a component, its hash and its class checked against the manifest."""
     entry = manifest["components"].get(name)
     if entry is None:
         raise CheckpointError(f"{folder} has no component {name!r}")
@@ -125,6 +154,9 @@ def component(folder: Path, manifest: dict[str, Any], name: str) -> Path:
             f"component {name!r} in {path} is not the one in the manifest: sha256 {found[:12]}, "
             f"expected {entry['sha256'][:12]}"
         )
+    kind = component_class(name, path)
+    if kind != entry["class"]:
+        raise CheckpointError(f"component {name!r} in {path} is a {kind}, the manifest says {entry['class']}")
     return path
 
 
@@ -190,9 +222,12 @@ def save_language_model(core: AnyToAnyCore, folder: Path) -> None:
 
 def load_core(folder: Path, language_model_folder: Path, quantised: bool = False) -> AnyToAnyCore:
     """A trained core. Missing, unknown and wrongly shaped keys are refused by name."""
-    values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    config = CoreConfig.from_dict(values)
-    core = new_core(config, language_model_folder, quantised)
+    path = folder / "config.json"
+    try:
+        config = CoreConfig.read(_read_json(path), str(path))
+        core = new_core(config, language_model_folder, quantised)
+    except SettingsError as error:
+        raise CheckpointError(str(error)) from None
     stored = _read_safetensors(folder / "model.safetensors")
     own = trained_state(core)
     _check_keys(stored, own, folder)
@@ -224,6 +259,16 @@ def load_tokenizer(folder: Path, config: CoreConfig) -> PreTrainedTokenizerBase:
     add_to_tokenizer(tokenizer, config.signal_tokens, config.input_modalities)
     check_tokenizer(tokenizer, config.table)
     return tokenizer
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path} must hold a JSON object, not {values!r}")
+    return values
 
 
 def _base_model(folder: Path) -> Any:

@@ -3,11 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 from transformers import AutoConfig, PretrainedConfig
 
+from adapters import OUTPUT_PROJECTIONS
+from data.modalities import MODALITIES
+from data.strict import SettingsError, nearest, read_settings, setting
 from nextgpt_lite.signal_tokens import DEFAULT_INPUTS, SignalTable
+
+
+@dataclass(frozen=True)
+class CoreFields:
+    """Types and ranges of what ``core/config.json`` may hold besides transformers' own keys."""
+
+    text_config: dict[str, Any]
+    first_added_token: int = setting(0, low=0)
+    input_modalities: tuple[str, ...] = DEFAULT_INPUTS
+    signal_tokens: dict[str, int] | None = setting(None, low=1)
+    embedding_width: int = setting(1024, low=1)
+    encoder_identity: str = ""
+    image_size: int = setting(0, low=0)
+    input_features: str = setting("pooled", choices=("pooled", "patches"))
+    input_projection: str = ""
+    input_projection_settings: dict[str, Any] | None = None
+    input_tokens: int | dict[str, int] = setting(1, low=1)
+    bind: dict[str, Any] | None = None
+    prompts: dict[str, Any] | None = None
+    visual: dict[str, Any] | None = None
+    bias_tuning: dict[str, Any] | None = None
+    output_projection: str = setting("transformer", choices=tuple(OUTPUT_PROJECTIONS))
+    output_projection_settings: dict[str, Any] | None = None
+    conditions: dict[str, tuple[int, int]] | None = setting(None, low=1)
+    lora: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        named = {"input_modalities": self.input_modalities, "signal_tokens": self.signal_tokens or ()}
+        for key, names in {**named, "conditions": self.conditions or ()}.items():
+            for name in names:
+                if name not in MODALITIES:
+                    raise ValueError(f"{key}: unknown modality {name!r}: expected one of {', '.join(MODALITIES)}")
 
 
 class CoreConfig(PretrainedConfig):
@@ -39,7 +75,7 @@ class CoreConfig(PretrainedConfig):
     """
 
     model_type = "nextgpt_lite"
-    sub_configs = {"text_config": AutoConfig}
+    sub_configs = {"text_config": AutoConfig}  # pyright: ignore[reportAssignmentType]  # as transformers sets it itself
 
     def __init__(
         self,
@@ -77,7 +113,7 @@ class CoreConfig(PretrainedConfig):
         self.input_projection = input_projection
         self.input_projection_settings = dict(input_projection_settings or {})
         self.input_tokens = input_tokens
-        self.bind = dict(bind or {"inner_width": 16384, "blocks": 3})
+        self.bind: dict[str, Any] = dict(bind or {"inner_width": 16384, "blocks": 3})
         self.prompts = dict(prompts or {})
         self.visual = visual
         self.bias_tuning = bias_tuning
@@ -86,6 +122,17 @@ class CoreConfig(PretrainedConfig):
         self.conditions = {name: list(shape) for name, shape in (conditions or {}).items()}
         self.lora = lora
         super().__init__(**kwargs)
+
+    @classmethod
+    def read(cls, values: dict[str, Any], where: str) -> CoreConfig:
+        """A configuration from JSON. SettingsError, which names ``where``, for an unknown key or a wrong value."""
+        own = {field.name for field in fields(CoreFields)}
+        foreign = PretrainedConfig().to_dict()
+        for key in values:
+            if key not in own and key not in foreign and not key.startswith("_"):
+                raise SettingsError(f"{where}: unknown key {key!r}{nearest(key, own)}")
+        read_settings(CoreFields, {key: value for key, value in values.items() if key in own}, where)
+        return cls.from_dict(values)
 
     @property
     def output_modalities(self) -> tuple[str, ...]:

@@ -57,8 +57,8 @@ def flatten(
     Words that look like a token of the table, or like one of ``reserved``, are broken up: nobody can write a
     medium, a signal or the end of a turn by hand.
 
-    A medium that the assistant made becomes its signal span, and, where the medium itself is at hand
-    (``array`` or ``embedding``), it comes back marked as the assistant's own at the head of the next user turn.
+    A medium that the assistant generated becomes its signal span, and, where the medium itself is given (``array`` or
+    ``embedding``), it comes in again, marked as the assistant's own, at the start of the next user turn.
     """
     plain: list[dict[str, str]] = []
     media: list[dict[str, Any]] = []
@@ -67,9 +67,9 @@ def flatten(
     by_hand = re.compile("|".join(map(re.escape, tokens)), re.IGNORECASE)
     for number, message in enumerate(messages):
         role, parts = _checked(message, number, table)
-        parts = [_defused(part, by_hand) for part in parts]
+        parts = [_escape_special_tokens(part, by_hand) for part in parts]
         if role == "assistant":
-            own = [part for part in parts if part["type"] in table.inputs and _at_hand(part)]
+            own = [part for part in parts if part["type"] in table.inputs and _is_available(part)]
             content = "".join(_assistant_part(part, table) for part in parts)
         else:
             given = [part for part in parts if part["type"] != "text"]
@@ -86,10 +86,10 @@ def encode(
     """Messages -> (ids, assistant mask, media parts). ``reply`` ends the ids where the assistant begins."""
     reserved = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
     plain, media = flatten(messages, table, reserved)
-    if reply or not MARKS_REPLIES.search(tokenizer.chat_template or ""):
+    if reply or not MARKS_REPLIES.search(str(tokenizer.chat_template or "")):
         ids = _ids(plain, tokenizer, reply)
-        return ids, [0] * len(ids) if reply else _spoken(plain, ids, tokenizer), media
-    encoded = tokenizer.apply_chat_template(plain, return_dict=True, return_assistant_tokens_mask=True)
+        return ids, [0] * len(ids) if reply else _assistant_mask(plain, ids, tokenizer), media
+    encoded: Any = tokenizer.apply_chat_template(plain, return_dict=True, return_assistant_tokens_mask=True)
     return encoded["input_ids"], encoded["assistant_masks"], media
 
 
@@ -124,18 +124,19 @@ def _checked(message: dict[str, Any], number: int, table: SignalTable) -> tuple[
     return message["role"], parts
 
 
-def _defused(part: dict[str, Any], by_hand: re.Pattern[str]) -> dict[str, Any]:
-    """A part whose text holds no token: the first character of each is set apart."""
+def _escape_special_tokens(part: dict[str, Any], by_hand: re.Pattern[str]) -> dict[str, Any]:
+    """A part whose text holds no token: a space follows the first character of each."""
     if part["type"] != "text":
         return part
     return {**part, "text": by_hand.sub(lambda found: f"{found[0][0]} {found[0][1:]}", part["text"])}
 
 
 def _ids(plain: list[dict[str, str]], tokenizer: PreTrainedTokenizerBase, reply: bool) -> list[int]:
-    return tokenizer.apply_chat_template(plain, add_generation_prompt=reply, return_dict=True)["input_ids"]
+    encoded: Any = tokenizer.apply_chat_template(plain, add_generation_prompt=reply, return_dict=True)
+    return encoded["input_ids"]
 
 
-def _spoken(plain: list[dict[str, str]], ids: list[int], tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def _assistant_mask(plain: list[dict[str, str]], ids: list[int], tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Assistant mask of ``ids`` where the template does not mark generation: from the end of each reply's prompt
     to its end token."""
     mask = [0] * len(ids)
@@ -162,5 +163,5 @@ def _assistant_part(part: dict[str, Any], table: SignalTable) -> str:
     return "".join(signal_span(part["type"], table.counts[part["type"]]))
 
 
-def _at_hand(part: dict[str, Any]) -> bool:
+def _is_available(part: dict[str, Any]) -> bool:
     return part.get("array") is not None or part.get("embedding") is not None

@@ -95,7 +95,7 @@ class ImageToText:
 
         self.max_new_tokens = max_new_tokens
         self.processor = AutoProcessor.from_pretrained(folder, **LOCAL)
-        self.model = AutoModelForImageTextToText.from_pretrained(folder, use_safetensors=True, **LOCAL).eval()
+        self.model: Any = AutoModelForImageTextToText.from_pretrained(folder, use_safetensors=True, **LOCAL).eval()
 
     @torch.no_grad()
     def context(self, part: dict[str, Any]) -> str:

@@ -7,8 +7,6 @@ it would run, and answer as if there were no media.
 
 from __future__ import annotations
 
-import torch
-from torch import nn
 from transformers import PreTrainedModel
 
 #: Factors on logits that the core does not know; a model that uses one is refused.
@@ -34,13 +32,3 @@ def check_language_model(model: PreTrainedModel) -> None:
     for factor in LOGIT_FACTORS:
         if getattr(config, factor, None) not in (None, 1, 1.0):
             raise ValueError(f"{name} multiplies its logits ({factor} {getattr(config, factor)}): expected 1")
-
-
-def embedding_scale(embedding: nn.Module) -> torch.Tensor | float:
-    """What an embedding layer multiplies its rows by (Gemma: the root of the width), else 1."""
-    return getattr(embedding, "embed_scale", 1.0)
-
-
-def capped(logits: torch.Tensor, cap: float | None) -> torch.Tensor:
-    """``cap * tanh(logits / cap)``, as Gemma's later releases end, or the logits as they are."""
-    return logits if cap is None else cap * torch.tanh(logits / cap)

@@ -98,8 +98,9 @@ def _full_mask(
     """What of the features is present: (B, M), or of patches (B, M, P). Where nothing says it, ``wanted`` (B,) does."""
     if mask is None and tokens is None:
         mask = features.new_ones(features.shape[:2], dtype=torch.bool)
-    elif mask is None:
+    elif mask is None and tokens is not None:
         mask = torch.arange(features.shape[1], device=wanted.device) * tokens < wanted[:, None]
+    assert mask is not None
     return mask if mask.ndim == features.ndim - 1 else mask[..., None].expand(features.shape[:-1])
 
 

@@ -21,7 +21,8 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.generation.utils import GenerationMixin
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from adapters import (
@@ -35,7 +36,7 @@ from adapters import attention as gated_attention
 from adapters.gated_prompts import ProjectionStore
 from adapters.long_context import ShiftedAttention
 from nextgpt_lite.config import CoreConfig
-from nextgpt_lite.language_models import capped, check_language_model, embedding_scale
+from nextgpt_lite.language_models import check_language_model
 from nextgpt_lite.media_slots import MediaSlots, find_media_slots
 from nextgpt_lite.projections import build_input_projection, build_output_projections
 
@@ -58,6 +59,7 @@ class CoreOutput(CausalLMOutputWithPast):
 class AnyToAnyCore(PreTrainedModel, GenerationMixin):
     """Language model, adapters and projections. Encoders and decoders stand beside it."""
 
+    config: CoreConfig
     config_class = CoreConfig
     base_model_prefix = ""
     _supports_sdpa = True
@@ -78,18 +80,19 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         self.added_embedding = nn.Parameter(torch.zeros(rows, width))
         self.added_output = nn.Parameter(torch.zeros(rows, width))
         self.gated_prompts = GatedPrompts(text.num_hidden_layers, text.num_attention_heads, width, **config.prompts)
-        self.bind_network, self.visual_prompts = None, None  # both None where media speak at their placeholders alone
+        self.bind_network: Any = None
+        self.visual_prompts: Any = None  # both None where media speak at their placeholders alone
         if config.visual:
             self.visual_prompts = VisualPrompts(config.embedding_width, width, **config.visual)
         elif self.gated_prompts.reads_media:
             self.bind_network = BindNetwork(config.embedding_width, width, **config.bind)
         if self.gated_prompts.injection == "words":
             word_injection.attach(self.language_model)
-        self.input_projection = build_input_projection(config)
+        self.input_projection: Any = build_input_projection(config)
         self.output_projections = nn.ModuleDict(build_output_projections(config))
         #: What one medium looks like, -1 = any number, and how many placeholders it has; None = one a patch.
         self.media_shape = (-1, config.embedding_width) if config.reads_patches else (config.embedding_width,)
-        self.media_tokens = None if config.input_features == "patches" else config.input_tokens
+        self.media_tokens: Any = None if config.input_features == "patches" else config.input_tokens
         if self.input_projection is not None:
             self.media_tokens = self.input_projection.tokens
         self.logit_cap: float | None = getattr(text, "final_logit_softcapping", None)
@@ -158,7 +161,12 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         added = input_ids >= self.table.first
         base = self.get_input_embeddings()(input_ids.masked_fill(added, 0))
         own = functional.embedding((input_ids - self.table.first).clamp_min(0), self.added_embedding).to(base)
-        return torch.where(added[..., None], own * embedding_scale(self.get_input_embeddings()), base)
+        return torch.where(added[..., None], own * self.embedding_scale, base)
+
+    @property
+    def embedding_scale(self) -> torch.Tensor | float:
+        """What the language model multiplies its embeddings by (Gemma: the root of the width), else 1."""
+        return getattr(self.get_input_embeddings(), "embed_scale", 1.0)
 
     def embed_media(self, slots: MediaSlots) -> torch.Tensor:
         """What the input projection makes of each placeholder's medium (B, T, D); zero at all other positions."""
@@ -185,7 +193,6 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         if store.media is None and self.visual_prompts is not None:
             store.media = self.visual_prompts(slots.features)
         elif store.media is None:
-            assert self.bind_network is not None
             store.media = self.bind_network(slots.pooled())
         return PromptBatch(prompts, store.media, slots.visibility(prompts.reach), projections)
 
@@ -195,7 +202,9 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         silent = self.table.first_signal - self.table.first
         signals = hidden @ self.added_output[silent:].to(hidden).T
         never = base.new_full((*base.shape[:-1], silent), torch.finfo(base.dtype).min)
-        return torch.cat([capped(base, self.logit_cap), never, capped(signals, self.logit_cap)], dim=-1)
+        if self.logit_cap is not None:  # as Gemma's later releases end
+            base, signals = (self.logit_cap * torch.tanh(each / self.logit_cap) for each in (base, signals))
+        return torch.cat([base, never, signals], dim=-1)
 
     def conditions(self, input_ids: torch.Tensor, hidden: torch.Tensor, modality: str) -> torch.Tensor:
         """All spans of ``modality`` in the batch, row by row -> conditions (spans, L, C).
@@ -233,20 +242,21 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         ):
             rows.copy_(base.float().mean(0) + 0.1 * base.float().std(0) * torch.randn(rows.shape))
         if self.input_projection is not None:
-            scale = float(embedding_scale(self.get_input_embeddings()))
+            scale = float(self.embedding_scale)
             self.input_projection.scale_output(scale * float(self.get_input_embeddings().weight.float().std()))
 
     # -- what transformers asks of a model that generates -------------------------------------------------------
 
-    def get_input_embeddings(self) -> nn.Module:
+    def get_input_embeddings(self) -> Any:
         return self.language_model.get_input_embeddings()
 
-    def get_output_embeddings(self) -> nn.Module:
+    def get_output_embeddings(self) -> Any:
         return self.language_model.get_output_embeddings()
 
     def generate(self, *args: Any, **kwargs: Any) -> Any:
         """As transformers', with one store of prompt projections for all steps."""
-        return super().generate(*args, prompt_store=PromptStore(), **kwargs)
+        parent: Any = super()
+        return parent.generate(*args, prompt_store=PromptStore(), **kwargs)
 
     def prepare_inputs_for_generation(
         self, input_ids, media_embeddings=None, media_mask=None, past_key_values=None, **kwargs
@@ -256,7 +266,8 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         Where every token of a row sees its media, these come with every step, and with them what the placeholders of
         the whole row say of them.
         """
-        inputs = super().prepare_inputs_for_generation(input_ids, past_key_values=past_key_values, **kwargs)
+        parent: Any = super()
+        inputs = parent.prepare_inputs_for_generation(input_ids, past_key_values=past_key_values, **kwargs)
         prefill = past_key_values is None or past_key_values.get_seq_length() == 0
         everywhere = self.gated_prompts.reach == "row" and media_embeddings is not None
         if everywhere and media_mask is None:

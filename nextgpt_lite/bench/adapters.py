@@ -17,7 +17,7 @@ from nextgpt_lite.model import AnyToAnyCore, PromptStore
 LIMIT = 1.08
 #: A prompt of 32 ids and one medium, then this many tokens a round.
 PROMPT, TOKENS, ROUNDS = 32, 16, 7
-SIZES = {
+SIZES: dict[str, Any] = {
     "vocab_size": 8000,
     "hidden_size": 1024,
     "intermediate_size": 2752,
@@ -27,7 +27,7 @@ SIZES = {
 }
 
 
-def run(sizes: dict[str, int] | None = None, tokens: int = TOKENS, rounds: int = ROUNDS) -> dict[str, Any]:
+def run(sizes: dict[str, Any] | None = None, tokens: int = TOKENS, rounds: int = ROUNDS) -> dict[str, Any]:
     """Decode with the plain model and with static and media prompts in every layer, in turns; medians of ``rounds``.
 
     Returns:

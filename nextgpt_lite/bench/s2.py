@@ -33,7 +33,9 @@ def run() -> dict:
 
 
 def at_length(length: int) -> dict[str, float]:
-    works = {name: step(length, form) for name, form in (("dense", None), ("split", "split"))}
+    works: dict[str, Callable[[], object]] = {
+        name: step(length, form) for name, form in (("dense", None), ("split", "split"))
+    }
     mebibytes = {name: peak_bytes(work) / 2**20 for name, work in works.items()}  # also the first call of each
     seconds = fastest(works, max(3, TOKENS // length))
     figures = {f"{name}_seconds": seconds[name] for name in works} | {f"{name}_mib": mebibytes[name] for name in works}

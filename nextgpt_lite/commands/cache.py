@@ -11,6 +11,7 @@ import torch
 from tqdm import tqdm
 
 from adapters.visual_cache import FILE, KINDS, VisualCache
+from data.atomic import check_new_folder
 from data.manifest import read_manifest
 from data.media.loading import load_medium
 from encoders import Encoder, load_encoder
@@ -32,8 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     out = arguments.out
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} holds something already: give a new folder")
+    check_new_folder(out)
     if arguments.batch < 1:
         raise ValueError(f"--batch must be at least 1, not {arguments.batch}")
     folder = checkpoint.resolve_model(arguments.model)

@@ -85,7 +85,7 @@ def load_adapter(model: PreTrainedModel, adapter: Path, whole: dict[str, torch.T
     if lora is None or not settings.is_file():
         raise AdapterError(f"{adapter} is no adapter: expected adapter_config.json and {LORA}.safetensors")
     saved = json.loads(settings.read_text(encoding="utf-8")).get("modules_to_save")
-    config = LoraConfig.from_pretrained(str(adapter))
+    config: Any = LoraConfig.from_pretrained(str(adapter))
     config.modules_to_save = None  # whole modules are copied below: nothing needs a second copy beside the first
     inject_adapter_in_model(config, model)
     parameters = dict(model.named_parameters())

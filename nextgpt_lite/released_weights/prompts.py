@@ -75,7 +75,7 @@ def vicuna(
 ) -> tuple[list[int], list[int]]:
     """Ids and labels of Vicuna's prompt (``v1`` in NExT-GPT's newest code and in LLaVA)."""
     prompt = _Prompt(tokenizer, table)
-    prompt.write(tokenizer.bos_token)
+    prompt.write(str(tokenizer.bos_token))
     prompt.tokenise()
     prompt.write(f"{VICUNA_SYSTEM} ")
     for speaker, text in _checked(conversation):
@@ -99,15 +99,15 @@ def legacy(
     Each part is tokenised apart. The tokenizer has ``<Img>`` and ``</Img>``, which stand around media of every kind.
     """
     prompt = _Prompt(tokenizer, table)
-    prompt.write(tokenizer.bos_token)
+    prompt.write(str(tokenizer.bos_token))
     prompt.tokenise()
     for number, (speaker, text) in enumerate(_checked(conversation)):
         if speaker == "human":
-            given = number == 0 and modality is not None
+            given = modality if number == 0 else None
             prompt.write("### Human: " + ("<Img>" if given else ""))
             prompt.tokenise()
             if given:
-                prompt.medium(modality)
+                prompt.medium(given)
             prompt.write(("</Img> " if given else "") + f"{text}\n### Assistant: ")
         else:
             prompt.answer(f"{text}\n###")

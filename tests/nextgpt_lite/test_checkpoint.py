@@ -154,6 +154,62 @@ def test_manifests_that_cannot_be_read(tiny_copy, text):
         AnyToAny.from_pretrained(tiny_copy)
 
 
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"candidate": {}}, r"manifest.json: unknown key 'candidate': did you mean 'candidates'\?"),
+        ({"name": 3}, "manifest.json: name must be text, not 3"),
+        ({"components": {"nose": {}}}, "manifest.json: components: unknown component 'nose'"),
+        ({"components": {"core": {"path": "core"}}}, "components.core must have the keys class, path, sha256"),
+    ],
+)
+def test_a_manifest_may_hold_what_is_known(tiny_copy, changes, sentence):
+    path = tiny_copy / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(CheckpointError, match=sentence):
+        read_manifest(tiny_copy)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"signal_token": {}}, r"config.json: unknown key 'signal_token': did you mean 'signal_tokens'\?"),
+        ({"signal_tokens": {"image": 0}}, "signal_tokens.image must be an integer, at least 1 or null, not 0"),
+        ({"signal_tokens": {"smell": 2}}, "signal_tokens: unknown modality 'smell': expected one of image, video"),
+        ({"input_modalities": "image"}, "input_modalities must be a list, each item text, not 'image'"),
+        ({"embedding_width": "wide"}, "embedding_width must be an integer, at least 1, not 'wide'"),
+        ({"output_projection": "qform"}, r"output_projection must be one of .*: did you mean 'qformer'\?"),
+        ({"conditions": {"image": [5]}}, "conditions.image must be a list of 2, each item an integer"),
+        ({"prompts": {"colour": 1}}, "prompts: unknown key 'colour': expected one of media_tokens"),
+        ({"prompts": {"media_tokens": -1}}, "prompts: media_tokens must be an integer, at least 0, not -1"),
+    ],
+)
+def test_the_cores_configuration_is_checked(tiny_copy, changes, sentence):
+    path = tiny_copy / "core/config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(CheckpointError, match=sentence):
+        load_core(tiny_copy / "core", tiny_copy / "language_model")
+
+
+def test_a_core_without_input_modalities_has_those_of_its_time(tiny_copy):
+    path = tiny_copy / "core/config.json"
+    values = json.loads(path.read_text())
+    del values["input_modalities"]
+    path.write_text(json.dumps(values))
+    core = load_core(tiny_copy / "core", tiny_copy / "language_model")
+    assert core.config.input_modalities == ["image", "video", "audio", "points"]
+    assert core.config.output_modalities == ("image", "video", "audio")
+
+
+def test_a_component_of_another_class_is_refused(tiny_copy):
+    path = tiny_copy / "manifest.json"
+    manifest = json.loads(path.read_text())
+    assert manifest["components"]["image_decoder"]["class"] == "diffusers.StableDiffusionPipeline"
+    manifest["components"]["image_decoder"]["class"] = "diffusers.StableDiffusionXLPipeline"
+    with pytest.raises(CheckpointError, match="is a diffusers.StableDiffusionPipeline, the manifest says diffusers"):
+        component(tiny_copy, manifest, "image_decoder")
+
+
 def test_there_is_no_such_model(tmp_path):
     with pytest.raises(CheckpointError, match="no model 'mega': expected 'nano' or a folder"):
         resolve_model("mega")

@@ -29,12 +29,16 @@ def run(batch: TextBatch, arrivals: dict[int, list[tuple]]) -> list[list[int]]:
 def generate_by_transformers(model, prepared, length: int) -> list[int]:
     """The same reply by transformers' own ``generate``, without the end token."""
     end = model.tokenizer.eos_token_id
-    ids, settings = torch.tensor([prepared.ids]), {"max_new_tokens": length, "do_sample": False, "eos_token_id": end, "pad_token_id": 0}
+    ids, settings = (
+        torch.tensor([prepared.ids]),
+        {"max_new_tokens": length, "do_sample": False, "eos_token_id": end, "pad_token_id": 0},
+    )
     mask = torch.ones_like(ids)
     [row] = model.core.generate(
         input_ids=ids,
         attention_mask=mask,
-        **batch_media([prepared.media]), **settings,
+        **batch_media([prepared.media]),
+        **settings,
     ).tolist()
     reply = row[len(prepared.ids) :]
     return reply[: reply.index(end)] if end in reply else reply
