@@ -19,6 +19,11 @@ from train.recipe import Recipe
 from train.settings import RecipeError, nearest, read_settings
 
 
+@dataclass(frozen=True)
+class NoSettings:
+    """A task without settings of its own."""
+
+
 class Task(ABC):
     """One thing that can be trained.
 
@@ -27,10 +32,8 @@ class Task(ABC):
     :class:`train.engine.streams.ResumableStream`.
     """
 
-    @dataclass(frozen=True)
-    class Settings:
-        """The keys that ``task_settings`` of a recipe may have; see :mod:`train.settings`."""
-
+    #: The frozen dataclass of the keys that ``task_settings`` of a recipe may have; see :mod:`train.settings`.
+    Settings: type = NoSettings
     settings: Any  # an instance of Settings; tasks declare its own type
     model: nn.Module
     dataset: Dataset

@@ -28,7 +28,7 @@ from decoders.diffusion import TRAIN_TIMESTEPS, caption_ids
 from decoders.image import encode_images
 from train.engine.precision import full_precision_attention
 from train.foundations.autoencoders.image_vae import ImagesAndFrames, ImageVaeSettings, ImageVaeTask
-from train.foundations.components import weights_hash
+from train.foundations.components import channels_last, weights_hash
 from train.foundations.diffusion.image_diffusion import load_unet
 from train.foundations.language.caption_encoders import load_clip
 from train.foundations.pools import Pool, media_of
@@ -68,7 +68,7 @@ class ImageSharpeningTask(ImageVaeTask):
     def _redrawn(self, pool: Pool) -> np.ndarray:
         """Latents (count, C, h, w) in half precision of the pool's images, redrawn."""
         chosen, vae = self.settings, self.model.vae
-        unet = load_unet(self.model_dir / chosen.unet).to(memory_format=torch.channels_last).eval()
+        unet = channels_last(load_unet(self.model_dir / chosen.unet)).eval()
         redraw = Redrawing(vae, unet, *load_clip(self.model_dir), chosen)
         how = (chosen.least_level, chosen.most_level, chosen.solver_steps, chosen.guidance)
         return pool.cached("redrawn", lambda: redraw(pool), *how, weights_hash(vae), weights_hash(unet))

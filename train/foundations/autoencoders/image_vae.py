@@ -28,7 +28,7 @@ from train.foundations.autoencoders.vae import (
     shift_log_variances,
     standardise_latents,
 )
-from train.foundations.components import half_copy, write_component
+from train.foundations.components import channels_last, half_copy, write_component
 from train.foundations.pools import HELD_OUT_SEED, TRAIN_SEED, DataSettings
 from train.settings import RecipeError, setting
 from train.task import Task
@@ -158,8 +158,7 @@ class VaeObjective(nn.Module):
 
     def __init__(self, vae: AutoencoderKL, weights: ImageVaeSettings, critic: ImageCritic | None = None) -> None:
         super().__init__()
-        self.vae = vae.to(memory_format=torch.channels_last)
-        self.weights, self.critic = weights, critic
+        self.vae, self.weights, self.critic = channels_last(vae), weights, critic
 
     def forward(
         self, pixels: torch.Tensor, mask: torch.Tensor, given: torch.Tensor | None = None

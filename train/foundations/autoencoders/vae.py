@@ -44,7 +44,8 @@ def posterior(vae: AutoencoderKL, inputs: torch.Tensor) -> DiagonalGaussianDistr
 
 def decode(vae: AutoencoderKL, latents: torch.Tensor) -> torch.Tensor:
     """What latents (B, C, h, w) are decoded to."""
-    return vae.decode(latents, return_dict=False)[0]
+    network: Any = vae  # whose annotation asks for a torch.FloatTensor
+    return network.decode(latents, return_dict=False)[0]
 
 
 def kl_divergence(distribution: DiagonalGaussianDistribution) -> torch.Tensor:

@@ -25,7 +25,7 @@ from decoders.image import encode_images, image_tensor
 from decoders.image_critic import FOLDER, ImageCritic
 from train.foundations.autoencoders.vae import decode, load_vae
 from train.foundations.classifiers.classifier_task import ClassifierTask, Item, LabelledPool, with_noise
-from train.foundations.components import weights_hash, write_component
+from train.foundations.components import channels_last, weights_hash, write_component
 from train.foundations.pools import BATCH, HELD_OUT_SEED, TRAIN_SEED, DataSettings, Pool, media_of
 from train.settings import RecipeError, setting
 from train.worlds import MediaStream, open_world
@@ -102,7 +102,7 @@ class CriticTraining(nn.Module):
 
     def __init__(self, critic: ImageCritic) -> None:
         super().__init__()
-        self.critic = critic.to(memory_format=torch.channels_last)
+        self.critic = channels_last(critic)
 
     def forward(self, inputs: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         loss, right = self.critic.misread(inputs, labels)

@@ -117,6 +117,7 @@ def build_audio_unet(
         projection_class_embeddings_input_dim=condition_width,
         class_embeddings_concat=True,
     )
+    embedding: Any = unet.class_embedding
     with torch.no_grad():  # the values of a unit vector are small: scale what is made of them to unit size
-        unet.class_embedding.weight *= condition_width**0.5
+        embedding.weight *= condition_width**0.5
     return unet

@@ -68,7 +68,8 @@ class DiffusionTask(Task):
         self.pool = self._pool(chosen.seed, chosen.pool)
         latents = self.pool.latents(self.vae)
         self.model: nn.Module = self.build_flow(latents, text_encoder)
-        self.captioned = CaptionedLatents(latents, self.cell_weights(latents), self.pool.stream, chosen, self.epoch_length)
+        weights = self.cell_weights(latents)
+        self.captioned = CaptionedLatents(latents, weights, self.pool.stream, chosen, self.epoch_length)
         self.dataset: Dataset = self.captioned
 
     def _pool(self, seed: int, most: int, held_out: bool = False) -> Pool:

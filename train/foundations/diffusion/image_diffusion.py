@@ -17,7 +17,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
 from decoders.diffusion import caption_ids, flow_scheduler
-from train.foundations.components import load_component
+from train.foundations.components import channels_last, load_component
 from train.foundations.diffusion.captioned_flow import CaptionedFlow, DiffusionSettings, DiffusionTask, build_unet
 from train.foundations.language.caption_encoders import load_clip
 from train.foundations.pools import TRAIN_SEED
@@ -95,8 +95,7 @@ class ImageDiffusionTask(FrameDiffusionTask):
                 norm_num_groups=chosen.norm_num_groups,
                 cross_attention_dim=text_encoder.config.hidden_size,
             )
-        unet = unet.to(memory_format=torch.channels_last)
-        return CaptionedFlow(unet, text_encoder, chosen.condition_noise, chosen.shift)
+        return CaptionedFlow(channels_last(unet), text_encoder, chosen.condition_noise, chosen.shift)
 
     def pipeline_parts(self, model_dir: Path) -> dict[str, Any]:
         no_checker = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}

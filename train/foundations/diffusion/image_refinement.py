@@ -22,10 +22,11 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import nn
 from torch.utils.data import Dataset
 
-from decoders.diffusion import TRAIN_TIMESTEPS
 from decoders.base import image_tensor
+from decoders.diffusion import TRAIN_TIMESTEPS
 from decoders.image_critic import ImageCritic, load_critic
 from train.foundations.autoencoders.vae import decode
+from train.foundations.components import channels_last
 from train.foundations.diffusion.captioned_flow import CaptionedFlow, CaptionedLatents
 from train.foundations.diffusion.image_diffusion import ImageDiffusionSettings, ImageDiffusionTask
 from train.settings import setting
@@ -94,7 +95,7 @@ class RefinedFlow(nn.Module):
         self, flow: CaptionedFlow, vae: AutoencoderKL, critic: ImageCritic, settings: ImageRefinementSettings
     ) -> None:
         super().__init__()
-        self.flow, self.vae, self.critic = flow, vae.to(memory_format=torch.channels_last), critic
+        self.flow, self.vae, self.critic = flow, channels_last(vae), critic
         self.settings = settings
 
     def forward(

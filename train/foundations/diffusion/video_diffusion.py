@@ -18,7 +18,7 @@ from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D, M
 from diffusers.pipelines.animatediff.pipeline_animatediff import AnimateDiffPipeline
 from torch import nn
 
-from train.foundations.components import load_component
+from train.foundations.components import channels_last, load_component
 from train.foundations.diffusion.captioned_flow import CaptionedFlow
 from train.foundations.diffusion.image_diffusion import FrameDiffusionSettings, FrameDiffusionTask, load_unet
 from train.settings import setting
@@ -53,8 +53,7 @@ class VideoDiffusionTask(FrameDiffusionTask):
         else:
             image_unet = load_unet(self.model_dir / "image_decoder" / "unet")
             unet = extend_in_time(image_unet, latents.shape[1], chosen.motion_heads)
-        unet = unet.to(memory_format=torch.channels_last)
-        return VideoFlow(unet, text_encoder, chosen.condition_noise, chosen.shift)
+        return VideoFlow(channels_last(unet), text_encoder, chosen.condition_noise, chosen.shift)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         parts: dict[str, list[nn.Parameter]] = {"motion": [], "image": []}

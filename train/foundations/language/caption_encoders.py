@@ -6,6 +6,7 @@ import json
 import string
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
 from tokenizers.models import BPE
@@ -32,7 +33,8 @@ def build_clip_tokenizer(max_length: int, words: Sequence[str]) -> CLIPTokenizer
     letters = string.ascii_lowercase + string.digits + "-"
     symbols = [START, END, *letters, *(f"{letter}</w>" for letter in letters)]
     tokenizer = CLIPTokenizer(vocab={symbol: i for i, symbol in enumerate(symbols)}, merges=[])
-    tokenizer.add_tokens([AddedToken(tag, single_word=True) for tag in words])
+    added: list[str | AddedToken] = [AddedToken(tag, single_word=True) for tag in words]
+    tokenizer.add_tokens(added)
     tokenizer.model_max_length = max_length
     return tokenizer
 
@@ -47,9 +49,7 @@ def build_clip(tokenizer: CLIPTokenizer, width: int, layers: int) -> CLIPTextMod
         num_hidden_layers=layers,
         num_attention_heads=width // 32,
         max_position_embeddings=tokenizer.model_max_length,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        **{f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")},
     )
     return CLIPTextModel(config)
 
@@ -64,7 +64,7 @@ def build_clap_tokenizer(words: Sequence[str]) -> RobertaTokenizer:
     )
     trained.train_from_iterator(words, trainer)
     bpe = json.loads(trained.to_str())["model"]
-    merges = [tuple(merge) for merge in bpe["merges"]]
+    merges: Any = [tuple(merge) for merge in bpe["merges"]]
     return RobertaTokenizer(vocab=bpe["vocab"], merges=merges, add_prefix_space=True, model_max_length=32)
 
 

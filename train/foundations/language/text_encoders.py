@@ -120,7 +120,9 @@ class CaptionReader(nn.Module):
     clip: CLIPTextModel
     clap: ClapTextModelWithProjection
 
-    def __init__(self, clip: nn.Module, clap: nn.Module, width: int, readings: dict[str, tuple]) -> None:
+    def __init__(
+        self, clip: CLIPTextModel, clap: ClapTextModelWithProjection, width: int, readings: dict[str, tuple]
+    ) -> None:
         super().__init__()
         self.clip, self.clap = clip, clap
         self.classes = [len(values) + 1 for values in readings.values()]
