@@ -128,6 +128,8 @@ class Conversation:
             self.running.job.cancel()
 
     def _save(self, medium: ReplyMedium) -> tuple[Path, Path]:
+        if not self.folder.is_dir():  # its visitor has expired: nobody would delete the file
+            raise FileNotFoundError(self.folder)
         self.written += 1
         return save_for_browser(medium, self.folder / f"{self.written}-{medium.modality}")
 

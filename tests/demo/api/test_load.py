@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import os
 import random
 import threading
@@ -15,6 +16,7 @@ from collections import Counter
 import numpy as np
 import psutil
 import pytest
+from PIL import Image
 
 from data.media.loading import Medium
 from data.media.saving import save_medium
@@ -71,10 +73,12 @@ class Visitor:
         return self.openai.files.delete(stored.id).deleted and same
 
     def draw(self) -> bool:
-        """The seed is the client's own, so the picture tells whose it is."""
+        """The image nearest to that of the own seed; a batch rounds its condition differently."""
         extra = {"steps": 1, "seed": self.number}
         made = self.openai.images.generate(model="taught", prompt="a bell", extra_body=extra)
-        return base64.b64decode(made.data[0].b64_json) == self.references[self.number]
+        image = decoded(base64.b64decode(made.data[0].b64_json))
+        distances = {number: np.abs(image - decoded(self.references[number])).mean() for number in range(CLIENTS)}
+        return min(distances, key=lambda number: distances[number]) == self.number
 
     def play(self) -> bool:
         message = self._ask("film it and play it", modalities=["audio"], extra_body={"steps": 1, "seed": self.number})
@@ -113,6 +117,10 @@ def engine_of_load(taught):
     engine.warm_up().result()
     yield engine
     engine.close()
+
+
+def decoded(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)), np.float32)
 
 
 def reference_answers(engine, folder) -> dict:
