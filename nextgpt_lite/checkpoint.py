@@ -32,6 +32,8 @@ from nextgpt_lite.quantised import load_quantised
 from nextgpt_lite.signal_tokens import add_to_tokenizer, check_tokenizer
 
 MANIFEST = "manifest.json"
+#: What a run writes at its end into its own folder; its recipe names the folder of the model.
+RUN_RECORD = "run.json"
 #: Candidates of a medium, at most: more would only cost time.
 MAX_CANDIDATES = 16
 FORMAT = 1
@@ -66,8 +68,13 @@ class CheckpointError(ValueError):
 
 
 def resolve_model(name: str | Path) -> Path:
-    """``"nano"`` or a folder -> the folder. Raises CheckpointError when there is no model there."""
+    """``"nano"``, a model folder, or the folder of a run that trained one -> the model's folder.
+
+    Raises CheckpointError when there is no model there.
+    """
     folder = WEIGHTS / name if str(name) in EMBEDDED else Path(name)
+    if (folder / RUN_RECORD).is_file() and not (folder / MANIFEST).is_file():
+        folder = Path(_read_json(folder / RUN_RECORD)["recipe"]["model"])
     if not (folder / MANIFEST).is_file():
         raise CheckpointError(
             f"no model {str(name)!r}: expected {' or '.join(map(repr, EMBEDDED))} or a folder with a {MANIFEST}"
@@ -111,25 +118,43 @@ def component_class(name: str, folder: Path) -> str:
     return COMPONENTS[name] if named is None else known.get(named, f"encoders.{named}")
 
 
-def write_manifest(folder: Path, name: str, candidates: dict[str, int] | None = None) -> dict[str, Any]:
+def write_manifest(
+    folder: Path, name: str, candidates: dict[str, int] | None = None, core: str = "core"
+) -> dict[str, Any]:
     """Describe every component that stands in ``folder``; written atomically.
 
-    ``candidates``: modality -> how many are made of each medium (nextgpt_lite.candidates).
+    ``candidates``: modality -> how many are made of each medium (nextgpt_lite.candidates). ``core`` is the subfolder of
+    the component of that name.
     """
     components = {
         component: {
-            "class": component_class(component, folder / component),
-            "path": component,
-            "sha256": component_hash(folder / component),
+            "class": component_class(component, folder / path),
+            "path": path,
+            "sha256": component_hash(folder / path),
         }
         for component in component_names()
-        if (folder / component).is_dir()
+        if (folder / (path := core if component == "core" else component)).is_dir()
     }
     manifest = {"format": FORMAT, "name": name, "components": components}
     if candidates:
         manifest["candidates"] = candidates
     write_json(folder / MANIFEST, manifest)
     return manifest
+
+
+def update_manifest(folder: Path, core: str | None = None) -> None:
+    """Describe a folder anew after one of its components was trained, so that it can be used at once.
+
+    ``core`` is the subfolder of the newest core; None = as the manifest says. Name and candidates of a manifest that is
+    there are kept. A folder without a core gets none.
+    """
+    try:
+        known = read_manifest(folder) if (folder / MANIFEST).is_file() else {}
+    except CheckpointError:
+        known = {}
+    core = core or known.get("components", {}).get("core", {}).get("path")
+    if core is not None:
+        write_manifest(folder, known.get("name", folder.resolve().name), known.get("candidates"), core)
 
 
 def component_hash(folder: Path) -> str:
@@ -226,8 +251,8 @@ def load_core(folder: Path, language_model_folder: Path, quantised: bool = False
     try:
         config = CoreConfig.read(_read_json(path), str(path))
         core = new_core(config, language_model_folder, quantised)
-    except SettingsError as error:
-        raise CheckpointError(str(error)) from None
+    except (SettingsError, TypeError) as error:  # TypeError: settings that a projection or LoRA does not know
+        raise CheckpointError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
     stored = _read_safetensors(folder / "model.safetensors")
     own = trained_state(core)
     _check_keys(stored, own, folder)

@@ -30,10 +30,10 @@ from adapters import (
     GatedPrompts,
     PromptBatch,
     VisualPrompts,
-    word_injection,
 )
 from adapters import attention as gated_attention
 from adapters.gated_prompts import ProjectionStore
+from adapters.imagebind_llm import attach_to_words
 from adapters.long_context import ShiftedAttention
 from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.language_models import check_language_model
@@ -87,7 +87,7 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         elif self.gated_prompts.reads_media:
             self.bind_network = BindNetwork(config.embedding_width, width, **config.bind)
         if self.gated_prompts.injection == "words":
-            word_injection.attach(self.language_model)
+            attach_to_words(self.language_model)
         self.input_projection: Any = build_input_projection(config)
         self.output_projections = nn.ModuleDict(build_output_projections(config))
         #: What one medium looks like, -1 = any number, and how many placeholders it has; None = one a patch.

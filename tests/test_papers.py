@@ -15,10 +15,10 @@ from adapters import (
     OUTPUT_PROJECTIONS,
     PATCH_PROJECTIONS,
     BindNetwork,
-    GatedPrompts,
     VisualPrompts,
     bias_tuning,
 )
+from adapters.gated_prompts import PromptSettings
 from nextgpt_lite.config import CoreConfig
 from train import TASKS
 from train.recipe import Recipe, read_recipe
@@ -29,7 +29,7 @@ LINK = re.compile(r"\]\((?!https?:)([^)#]+)(?:#([\w.]+))?\)")
 SETTING = re.compile(r"`(core|recipe|task)\.([\w.]+)`")
 #: What the settings under a field of CoreConfig are arguments of.
 CONFIGURED = {
-    "prompts": GatedPrompts,
+    "prompts": PromptSettings,
     "bind": BindNetwork,
     "visual": VisualPrompts,
     "lora": LoraConfig,

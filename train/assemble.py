@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from data.atomic import atomic_folder
-from nextgpt_lite.checkpoint import COMPONENTS, write_manifest
+from nextgpt_lite.checkpoint import component_names, write_manifest
 
 CACHE_SEED = 41
 
@@ -23,13 +23,13 @@ def finish(folder: Path, name: str, cache: tuple[int, float] | None, candidates:
     if cache is not None:
         build_cache(folder, *cache)
     write_manifest(folder, name, dict(candidates))
-    print(f"{folder}: {size_of(folder, COMPONENTS) / 1e6:.1f} MB")
+    print(f"{folder}: {size_of(folder, component_names()) / 1e6:.1f} MB")
 
 
 def install(build: Path, target: Path, cache: tuple[int, float] | None, candidates: Mapping[str, int]) -> None:
     """Put the components of ``build`` as a model in the place of ``target``, atomically."""
     with atomic_folder(target) as folder:
-        for name in COMPONENTS:
+        for name in component_names():
             if (build / name).is_dir():
                 shutil.copytree(build / name, folder / name)
         finish(folder, target.name, cache, candidates)

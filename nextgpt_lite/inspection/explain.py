@@ -134,9 +134,9 @@ def gates(model: AnyToAny) -> tuple[LayerGate, ...]:
     prompts = model.core.gated_prompts
     found = []
     for layer in range(prompts.layers):
-        for kind, there in (("static", prompts.has_static(layer)), ("media", prompts.has_media(layer))):
-            if there:
-                found.append(LayerGate(layer, kind, prompts.gate_of(kind, layer).detach().float().cpu().numpy()))
+        gates = [("static", prompts.static_gate_of(layer))] if prompts.has_static(layer) else []
+        gates += [("media", prompts.media_gate_of(layer))] if prompts.has_media(layer) else []
+        found += [LayerGate(layer, kind, gate.detach().float().cpu().numpy()) for kind, gate in gates]
     return tuple(found)
 
 

@@ -174,7 +174,7 @@ def test_a_manifest_may_hold_what_is_known(tiny_copy, changes, sentence):
     ("changes", "sentence"),
     [
         ({"signal_token": {}}, r"config.json: unknown key 'signal_token': did you mean 'signal_tokens'\?"),
-        ({"signal_tokens": {"image": 0}}, "signal_tokens.image must be an integer, at least 1 or null, not 0"),
+        ({"signal_tokens": {"image": 0}}, "signal_tokens.image must be an integer, at least 1, not 0"),
         ({"signal_tokens": {"smell": 2}}, "signal_tokens: unknown modality 'smell': expected one of image, video"),
         ({"input_modalities": "image"}, "input_modalities must be a list, each item text, not 'image'"),
         ({"embedding_width": "wide"}, "embedding_width must be an integer, at least 1, not 'wide'"),

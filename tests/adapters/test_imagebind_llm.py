@@ -6,7 +6,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from adapters import GatedPrompts, PromptBatch
 from adapters import attention as gated_attention
-from adapters.word_injection import attach, decoder_layers, word_term
+from adapters.imagebind_llm import attach_to_words, decoder_layers, word_term
 
 WIDTH, LAYERS = 16, 3
 
@@ -19,7 +19,7 @@ def language_model():
     )  # fmt: skip
     model = LlamaForCausalLM(config).eval()
     model.set_attn_implementation(gated_attention.register())
-    attach(model)
+    attach_to_words(model)
     return model
 
 
@@ -83,7 +83,7 @@ def test_gates_learn(language_model):
 
 
 def test_unknown_choices_are_named():
-    with pytest.raises(ValueError, match="unknown injection 'letters': expected attention or words"):
+    with pytest.raises(ValueError, match="prompts: injection must be one of attention, words, not 'letters'"):
         GatedPrompts(2, 2, 8, injection="letters")
-    with pytest.raises(ValueError, match="unknown reach 'all': expected placeholders or row"):
+    with pytest.raises(ValueError, match="prompts: reach must be one of placeholders, row, not 'all'"):
         GatedPrompts(2, 2, 8, reach="all")
