@@ -2,7 +2,7 @@
 
 Judges are for your own data what oracles are for Toybox. They share no weights with the model that they judge.
 
-    nextgpt-lite train train/recipes/judge_image.yaml task_settings.data=digits/train.jsonl model=runs/digits
+    nextgpt-lite train train/recipes/judges/judge_image.yaml task_settings.data=digits/train.jsonl model=runs/digits
     nextgpt-lite evaluate own_data --data digits/test.jsonl --judge runs/digits/judges --model runs/digits
 
 Shapes: B batch, C channels, H height, W width, N audio samples, M mel bands, T mel frames.

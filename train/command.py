@@ -12,7 +12,7 @@ ERRORS = (RecipeError, NonFiniteLossError, DiskError)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", type=Path, help="a YAML recipe, e.g. train/recipes/encoder.yaml")
+    parser.add_argument("recipe", type=Path, help="a YAML recipe, e.g. train/recipes/foundations/encoder.yaml")
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="replace keys of the recipe, dotted for mappings"
     )

@@ -1,6 +1,6 @@
 """The engine: a transformers Trainer that runs a Task by a Recipe, resumably, in one process or many.
 
-``nextgpt-lite train train/recipes/image_vae.yaml`` ends here.
+``nextgpt-lite train train/recipes/foundations/image_vae.yaml`` ends here.
 """
 
 from __future__ import annotations

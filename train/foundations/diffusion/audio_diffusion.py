@@ -38,7 +38,7 @@ class AudioDiffusionSettings(DiffusionSettings):
     channels: tuple[int, ...] = setting((64, 96, 112), low=1, help="width of each level of the UNet")
     attention: tuple[bool, ...] = setting((False, False, False), help="levels with self-attention; the middle has it")
     layers: int = setting(1, low=1, help="residual blocks of a level")
-    cache: str = ".cache/audio"
+    cache_dir: str = setting(".cache/audio", alias="cache")
 
     def __post_init__(self) -> None:
         if len(self.attention) != len(self.channels):
@@ -55,10 +55,6 @@ class AudioDiffusionTask(DiffusionTask):
     pool_class = AudioPool
     held_out_seed = HELD_OUT_SEED
     epoch_length = 1_000_000
-
-    @property
-    def cache_dir(self) -> str:
-        return self.settings.cache
 
     def load_text_encoder(self) -> tuple[Any, Any]:
         return load_clap(self.model_dir, self.world.caption_words)

@@ -42,6 +42,7 @@ class DiffusionSettings(DataSettings):
     alone_share: float = setting(0.0, low=0, high=1, help="captions that name the thing; those that remain name each")
     attribute_share: float = setting(0.6, low=0, high=1, help="other attribute with this chance")
     condition_noise: float = setting(0.1, low=0, help="deviation of the noise on conditions: projections are not exact")
+    cache_dir: str = ".cache/pools"
     shift: float = setting(1.0, above=0, help="> 1: more training at high noise, where captions matter most")
 
 
@@ -73,18 +74,13 @@ class DiffusionTask(Task):
         self.dataset: Dataset = self.captioned
 
     def _pool(self, seed: int, most: int, held_out: bool = False) -> Pool:
-        return self.pool_class(media_of(self.world, self.modality, seed, held_out), most, self.cache_dir)
+        return self.pool_class(media_of(self.world, self.modality, seed, held_out), most, self.settings.cache_dir)
 
     @property
     def flow(self) -> CaptionedFlow:
         """The UNet and its loss, in ``model``: a sharded run puts a whole model there at its end."""
         assert isinstance(self.model, CaptionedFlow)
         return self.model
-
-    @property
-    @abstractmethod
-    def cache_dir(self) -> str:
-        """Folder of the pools."""
 
     @abstractmethod
     def load_text_encoder(self) -> tuple[Any, Any]:

@@ -32,7 +32,6 @@ class FrameDiffusionSettings(DiffusionSettings):
     start: str = setting("", help="folder in the model folder of a UNet to go on from; none = a new one")
     thing_weight: float = setting(3.0, low=0, help="added to the weight of latent cells that captions speak of")
     sampling_shift: float = setting(1.0, above=0, help="> 1: more of the solver's steps at high noise")
-    cache_dir: str = ".cache/pools"
 
 
 @dataclass(frozen=True)
@@ -53,10 +52,6 @@ class FrameDiffusionTask(DiffusionTask):
     """What images and videos share: the image VAE, CLIP, and the greater weight of what captions speak of."""
 
     settings: FrameDiffusionSettings
-
-    @property
-    def cache_dir(self) -> str:
-        return self.settings.cache_dir
 
     def load_text_encoder(self) -> tuple[Any, Any]:
         return load_clip(self.model_dir)
