@@ -131,13 +131,8 @@ class ChatReply:
 
     async def _openai_audio(self, medium: ReplyMedium, transcript: str) -> dict[str, Any]:
         content = base64.b64encode(await run_in_threadpool(reply_medium_bytes, medium)).decode()
-        expires = self.created + int(self.service.sessions.seconds)
-        return {
-            "id": f"audio-{secrets.token_hex(12)}",
-            "data": content,
-            "expires_at": expires,
-            "transcript": transcript,
-        }
+        name, expires = f"audio-{secrets.token_hex(12)}", self.created + int(self.service.sessions.seconds)
+        return {"id": name, "data": content, "expires_at": expires, "transcript": transcript}
 
     def _reason(self, finished: Finished) -> str:
         return "length" if finished.tokens >= self.job.settings.max_new_tokens else "stop"

@@ -15,7 +15,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar, cast
 
@@ -75,23 +75,13 @@ class Engine:
         """Requests that are waiting or being answered."""
         return len(self._jobs)
 
-    def submit(
-        self,
-        messages: Sequence[dict[str, Any]],
-        *,
-        allowed_media: Collection[str] | None = None,
-        **settings: Any,
-    ) -> Job:
+    def submit(self, messages: Sequence[dict[str, Any]], **settings: Any) -> Job:
         """Request a reply to ``messages`` (as :meth:`AnyToAny.chat` takes them); returns at once.
 
-        Args:
-            allowed_media: modalities that the reply may hold; None = all.
-            settings: the other fields of :class:`demo.engine.job.Settings`.
-
-        Raises ValueError for a setting out of range and QueueFull. What is wrong with the messages comes as Failed.
+        ``settings`` are fields of :class:`demo.engine.job.Settings`. Raises ValueError for a setting out of range and
+        QueueFull. What is wrong with the messages comes as Failed.
         """
-        allowed = None if allowed_media is None else frozenset(allowed_media)
-        job = Job(messages, Settings(allowed_media=allowed, **settings))
+        job = Job(messages, Settings(**settings))
         check_settings(job.settings, self._output_modalities())
         with self._changed:
             self._check_open()

@@ -18,44 +18,40 @@ class TextDelta:
     text: str
 
 
-@dataclass(frozen=True)
-class MediumStarted:
-    """The decoder starts a medium. ``index`` counts the media of this reply from 0."""
+@dataclass(frozen=True, eq=False)
+class MediumEvent:
+    """An event of a medium. ``index`` counts the media of this reply from 0."""
 
     modality: str
     index: int
 
 
+class MediumStarted(MediumEvent):
+    """The decoder starts a medium."""
+
+
 @dataclass(frozen=True, eq=False)
-class MediumProgress:
+class MediumProgress(MediumEvent):
     """``step`` of ``total`` diffusion steps are done.
 
     ``preview`` is an image (H, W, 3) uint8 of the medium so far: of a video its middle frame, of audio its spectrogram.
     None if the decoder has none.
     """
 
-    modality: str
-    index: int
     step: int
     total: int
     preview: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class MediumReady:
+class MediumReady(MediumEvent):
     """A medium is finished."""
 
-    modality: str
-    index: int
     medium: ReplyMedium
 
 
-@dataclass(frozen=True)
-class MediumCancelled:
+class MediumCancelled(MediumEvent):
     """A medium was stopped by :meth:`demo.engine.job.Job.cancel_medium`; the reply goes on without it."""
-
-    modality: str
-    index: int
 
 
 @dataclass(frozen=True, eq=False)

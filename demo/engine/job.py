@@ -8,7 +8,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -44,7 +44,7 @@ class Settings:
     guidance: float | None = None
     temperature: float = 0.0
     max_new_tokens: int = 160
-    allowed_media: frozenset[str] | None = None
+    allowed_media: Collection[str] | None = None
     required_modality: str | None = None
     language: str | None = None
     previews: bool = False

@@ -31,13 +31,13 @@ class ExplainTab:
     def build(self) -> None:
         """Components, in the tab that is open."""
         with gr.Row(elem_id="explain-controls", equal_height=True):
-            self.reply = gr.Dropdown(choices=[], elem_id="reply", scale=3, interactive=True)
-            self.captions = gr.Textbox(lines=1, max_lines=4, elem_id="captions", scale=3)
-            self.button = gr.Button(elem_id="explain-button", variant="primary", scale=0, min_width=110)
+            reply = gr.Dropdown(choices=[], elem_id="reply", scale=3, interactive=True)
+            self.reply = self.labels.add(reply, label="reply")
+            captions = gr.Textbox(lines=1, max_lines=4, elem_id="captions", scale=3)
+            self.captions = self.labels.add(captions, label="captions", info="captions_info")
+            button = gr.Button(elem_id="explain-button", variant="primary", scale=0, min_width=110)
+            self.button = self.labels.add(button, value="explain")
         self.view = gr.HTML(elem_id="explanation", apply_default_css=False)
-        self.labels.add(self.reply, label="reply")
-        self.labels.add(self.captions, label="captions", info="captions_info")
-        self.labels.add(self.button, value="explain")
 
     def wire(self, tab: gr.Tab, model: gr.Dropdown) -> None:
         """The latest reply is explained when the tab is opened."""

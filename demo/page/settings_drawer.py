@@ -24,24 +24,22 @@ class SettingsDrawer:
         add = self.labels.add
         heading = gr.HTML(elem_classes="heading", apply_default_css=False)
         add(heading, value=lambda language: f"<h2>{translate(language, 'settings')}</h2>")
-        self.picker = gr.Dropdown(list(self.pool.folders), value=self.pool.first, elem_id="model", interactive=True)
+        names = list(self.pool.folders)
+        picker = gr.Dropdown(names, value=self.pool.first, elem_id="model", interactive=True)
+        self.picker = add(picker, label="model")
         self.about = gr.HTML(self.models(), elem_id="about-models", apply_default_css=False)
         answer_with = gr.CheckboxGroup(
             self._media("en"), value=self.modalities, elem_id="answer-with", interactive=True
         )
-        answer_in = gr.Radio(_languages("en"), value="", elem_id="answer-in", interactive=True)
-        seed = gr.Number(0, precision=0, minimum=0, maximum=2**31 - 1, elem_id="seed", interactive=True)
-        steps = gr.Slider(0, 50, 0, step=1, elem_id="steps", interactive=True)
-        guidance = gr.Slider(0.0, 10.0, 0.0, step=0.5, elem_id="guidance", interactive=True)
-        temperature = gr.Slider(0.0, 2.0, 0.0, step=0.1, elem_id="temperature", interactive=True)
-        add(self.picker, label="model")
         add(answer_with, label="answer_with", choices=self._media)
+        answer_in = gr.Radio(_languages("en"), value="", elem_id="answer-in", interactive=True)
         add(answer_in, label="answer_in", info="answer_in_info", choices=_languages)
-        add(seed, label="seed")
-        add(steps, label="steps", info="steps_info")
-        add(guidance, label="guidance", info="guidance_info")
-        add(temperature, label="temperature", info="temperature_info")
-        self.components = [seed, steps, guidance, temperature, answer_in, answer_with, self.picker]
+        seed = add(gr.Number(0, precision=0, minimum=0, maximum=2**31 - 1, elem_id="seed"), label="seed")
+        sliders = [
+            add(gr.Slider(0, greatest, 0, step=step, elem_id=name, interactive=True), label=name, info=f"{name}_info")
+            for name, greatest, step in (("steps", 50, 1), ("guidance", 10.0, 0.5), ("temperature", 2.0, 0.1))
+        ]
+        self.components = [seed, *sliders, answer_in, answer_with, self.picker]
 
     def read(self, seed, steps, guidance, temperature, answer_in, answer_with, model) -> tuple[dict[str, Any], str]:
         """Values of :attr:`components` -> (keywords of the engine's ``submit``, name of the model)."""

@@ -28,8 +28,8 @@ def test_python(address, tmp_path, monkeypatch, capsys):
             exec(compile(example, "docs/server.md", "exec"), names)
     finally:
         names["client"].close()
-    assert len(names["pictures"]) == 2 and names["pictures"][0].startswith(b"\x89PNG")
-    assert names["sound"].startswith(b"RIFF") and names["film"][4:8] == b"ftyp"
+    assert len(names["images"]) == 2 and names["images"][0].startswith(b"\x89PNG")
+    assert names["audio"].startswith(b"RIFF") and names["mp4"][4:8] == b"ftyp"
     assert len(capsys.readouterr().out.splitlines()) >= 3
 
 
