@@ -1,5 +1,7 @@
 """Manifests as worlds: what is known of media, what is held out; foundations trained on one for a few steps."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 import torch
@@ -116,7 +118,7 @@ def test_conversations_name_media_in_brackets(world):
 @pytest.mark.parametrize(("kind", "settings"), FOUNDATIONS, ids=lambda value: getattr(value, "__name__", ""))
 def test_a_foundation_learns_from_a_manifest(kind, settings, manifest, tmp_path):
     torch.manual_seed(0)
-    cache = {name: str(tmp_path) for name in ("cache", "cache_dir") if name in kind.DEFAULTS}
+    cache = {field.name: str(tmp_path) for field in fields(kind.Settings) if field.name in ("cache", "cache_dir")}
     task = kind(settings | cache | {"data": [{"path": str(manifest)}]}, tmp_path / "model")
     parameters = [p for part in task.parts().values() for p in part]
     optimiser = torch.optim.AdamW(parameters, lr=3e-3)
@@ -167,7 +169,7 @@ def test_captions_alone_are_enough_for_an_encoder(captioned, tmp_path):
 
 
 def test_what_the_data_lack_is_said(captioned, manifest, tmp_path):
-    with pytest.raises(RecipeError, match="hold no sound with a caption"):
+    with pytest.raises(RecipeError, match="hold no audio with a caption"):
         AudioVaeTask({"data": str(captioned)}, tmp_path)
     with pytest.raises(RecipeError, match="which attribute to judge: the data name none"):
         ImageJudgeTask({"data": str(captioned)}, tmp_path)

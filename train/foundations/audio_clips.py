@@ -12,12 +12,11 @@ from functools import cached_property
 import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from torch.utils.data import Dataset
 
 from decoders.audio import encode_mel
 from decoders.mel import log_mel
 from train.foundations.components import weights_hash
-from train.foundations.pools import BATCH, Pool, content_hash
+from train.foundations.pools import BATCH, EndlessDataset, Pool, content_hash
 from train.worlds import MediaStream
 from train.worlds.media_files import RATE, SECONDS
 from train.worlds.variations import in_a_room
@@ -59,14 +58,13 @@ class AudioPool(Pool):
         return torch.from_numpy(self.cached("audio-latents", lambda: made, self.content, weights_hash(vae)))
 
 
-class MelStream(Dataset):
+class MelStream(EndlessDataset):
     """Item i is the log-mel (T, M) of clip i of a stream, round after round: nothing is kept."""
 
-    def __init__(self, stream: MediaStream, length: int = 1_000_000) -> None:
-        self.stream, self.length = stream, length
+    length = 1_000_000
 
-    def __len__(self) -> int:
-        return self.length
+    def __init__(self, stream: MediaStream) -> None:
+        self.stream = stream
 
     def __getitem__(self, index: int) -> torch.Tensor:
         return log_mel(waveforms(self.stream, [index % len(self.stream)]))[0]

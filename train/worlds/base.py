@@ -1,7 +1,7 @@
 """What a foundation asks of the data that it learns from.
 
-A medium is one of ``data.modalities.MODALITIES``; what is known of it are attributes (name to one value of a closed set, say
-``{"colour": "red"}``, perhaps none) and a caption, the words that a decoder is to follow.
+A medium is one of ``data.modalities.MODALITIES``. What is known of it are attributes (name to one value of a closed
+set, say ``{"colour": "red"}``, perhaps none) and a caption, the words that a decoder is to follow.
 """
 
 from __future__ import annotations
@@ -18,17 +18,16 @@ Keep = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class MediaStream(Protocol):
-    """Media of one modality. Item ``index`` depends on the stream and on ``index`` alone."""
+    """Media of one modality. Item ``index`` depends on the stream and on ``index`` alone.
+
+    ``seed`` draws the order, or the media themselves.
+    """
 
     @property
-    def modality(self) -> str:
-        """One of ``data.modalities.MODALITIES``."""
-        ...
+    def modality(self) -> str: ...
 
     @property
-    def seed(self) -> int:
-        """Draws the order, or the media themselves."""
-        ...
+    def seed(self) -> int: ...
 
     def __len__(self) -> int:
         """How many different items there are: 0 where the world has no such media, ENDLESS where they are generated."""
@@ -45,8 +44,7 @@ class MediaStream(Protocol):
         ...
 
     def mask(self, index: int, size: int, frame: int | None = None, frames: int = 8) -> np.ndarray:
-        """How much of each pixel captions speak of, in a picture or one of the frames of a film: float32 (size, size)
-        in [0, 1]."""
+        """How much of each pixel captions speak of, in an image or a frame of a video: float32 (size, size), 0 to 1."""
         ...
 
     def attributes(self, index: int) -> dict[str, Any]:
@@ -59,22 +57,20 @@ class MediaStream(Protocol):
 
 
 class World(Protocol):
-    """Media with what is known of them, and conversations about them. ``held_out`` is what training never sees."""
+    """Media with what is known of them, and conversations about them. ``held_out`` is what training never sees.
+
+    ``caption_words`` are one token each to the decoders' text encoders. ``readings`` can be read back from a caption:
+    name -> values. ``names`` is what people call values: attribute -> value -> words; others go by their own name.
+    """
 
     @property
-    def caption_words(self) -> tuple[str, ...]:
-        """Words of captions that are one token each to the decoders' text encoders."""
-        ...
+    def caption_words(self) -> tuple[str, ...]: ...
 
     @property
-    def readings(self) -> dict[str, tuple]:
-        """What can be read back from a caption: name -> values."""
-        ...
+    def readings(self) -> dict[str, tuple]: ...
 
     @property
-    def names(self) -> dict[str, dict[Any, tuple[str, ...]]]:
-        """What people call values: attribute -> value -> words. A value that is not here goes by its own name."""
-        ...
+    def names(self) -> dict[str, dict[Any, tuple[str, ...]]]: ...
 
     def stream(self, modality: str, seed: int, held_out: bool = False, variations: int = 1) -> MediaStream:
         """Media of a modality in an order drawn from ``seed``.
@@ -93,7 +89,7 @@ class World(Protocol):
         ...
 
     def conversation(self, seed: int, index: int, held_out: bool = False) -> list[dict[str, str]]:
-        """Messages in words alone: what a user shows is told in brackets, "[image: a red bell] What is this?"."""
+        """Messages in words alone: what a user shows stands in brackets, "[image: a red bell] What is this?"."""
         ...
 
     def corpus(self, count: int) -> Iterator[str]:

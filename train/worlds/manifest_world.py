@@ -1,8 +1,8 @@
-"""Manifests as a world: what their media show, say their captions and ``meta``; what is said, their conversations.
+"""Manifests as a world: their captions and ``meta`` say what the media show, their conversations what is said.
 
 A medium of the assistant has a caption. One of a user's may have one (``"caption"`` of its part); where it has none,
-what the assistant answers is its caption if nothing else was shown and nothing made. ``meta.attributes`` of a record,
-say ``{"digit": "seven"}``, hold of all its media. Every twentieth medium and conversation is held out for figures.
+the assistant's answer is its caption if nothing else was shown and nothing made. ``meta.attributes`` of a record, say
+``{"digit": "seven"}``, hold of all its media. Every twentieth medium and conversation is held out for evaluation.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from data.manifest import Record, read_manifest
 from data.modalities import MODALITIES
 from train.recipe import RecipeError
 from train.worlds.base import Keep
-from train.worlds.decoded import decoded, files_hash, sound
+from train.worlds.media_files import decode_files, files_hash, to_float
 from train.worlds.variations import varied
 
 HELD_OUT_SHARE = 0.05
-#: The most words that are one token each to the decoders' text encoders, and places of words that are read back.
-MOST_WORDS, PLACES = 2000, 8
+#: The most words that are one token each to the decoders' text encoders, and how many of a caption are read back.
+MAX_WORDS, MAX_READ = 2000, 8
 WORD = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 
 
@@ -46,19 +46,16 @@ class ManifestStream:
         order = np.random.default_rng(seed).permutation(len(items))
         self.modality, self.seed, self.variations = modality, seed, variations
         self.items = [items[i] for i in order]
+        self._rows = {path: row for row, path in enumerate(sorted({item.path for item in items}))}
+        self._decoded: dict[int, np.ndarray] = {}  # the files in the image size that was last asked for
 
     def __len__(self) -> int:
         return len(self.items) * self.variations
 
     @property
     def key(self) -> str:
-        told = [f"{item.path.name} {item.caption} {item.attributes}" for item in self.items]
-        digest = hashlib.sha256("\n".join([files_hash(self._files), *told]).encode())
-        return digest.hexdigest()[:10]
-
-    @property
-    def _files(self) -> list[Path]:
-        return sorted({item.path for item in self.items})
+        known = [f"{item.path.name} {item.caption} {item.attributes}" for item in self.items]
+        return hashlib.sha256("\n".join([files_hash(self._rows), *known]).encode()).hexdigest()[:10]
 
     def item(self, index: int) -> Item:
         """What item ``index`` is made from; IndexError beyond the end."""
@@ -67,20 +64,13 @@ class ManifestStream:
         return self.items[index % len(self.items)]
 
     def medium(self, index: int, size: int = 64) -> np.ndarray:
-        rows, media = self._decoded(size)
-        row = media[rows[self.item(index).path]]
-        medium = sound(row) if self.modality == "audio" else np.asarray(row)
-        if index < len(self.items):
-            return medium
-        return varied(self.modality, medium, np.random.default_rng((self.seed, index)))
-
-    def _decoded(self, size: int) -> tuple[dict[Path, int], np.ndarray]:
-        """Row of each file, and the rows; kept for the size that was last asked for."""
         size = size if self.modality in ("image", "video") else 0
-        if getattr(self, "_size", None) != size:
-            rows = {path: row for row, path in enumerate(self._files)}
-            self._size, self._media = size, (rows, decoded(self.modality, self._files, size))
-        return self._media
+        if size not in self._decoded:
+            self._decoded = {size: decode_files(self.modality, list(self._rows), size)}
+        row = self._decoded[size][self._rows[self.item(index).path]]
+        medium = to_float(row) if self.modality == "audio" else np.asarray(row)
+        first_round = index < len(self.items)
+        return medium if first_round else varied(self.modality, medium, np.random.default_rng((self.seed, index)))
 
     def mask(self, index: int, size: int, frame: int | None = None, frames: int = 8) -> np.ndarray:
         return np.ones((size, size), np.float32)
@@ -99,27 +89,35 @@ class ManifestWorld:
         self.records = [record for path in paths for record in read_manifest(path)]
         if not self.records:
             raise RecipeError(f"{', '.join(map(str, paths))}: no records to train on")
-        self._orders: dict[tuple[int, bool], np.ndarray] = {}  # of conversations
         self.items = items_of(self.records)
-        self.attributes = attributes_of(item for items in self.items.values() for item in items)
+        items = [item for each in self.items.values() for item in each]
+        pairs = sorted({pair for item in items for pair in item.attributes.items()})
+        #: Every attribute of any item and its values, in order.
+        self.attributes = {name: tuple(value for key, value in pairs if key == name) for name, _ in pairs}
         made = {part["caption"] for record in self.records for part in _media_of(record, "assistant")}
         #: All captions that a decoder is given, each once, in order.
-        self.captions = sorted(made or {item.caption for items in self.items.values() for item in items})
-        self.caption_words = caption_words(self.captions)
-        self.readings = readings(self.captions, frozenset(self.caption_words))
+        self.captions = sorted(made or {item.caption for item in items})
+        counts = Counter(word for caption in self.captions for word in words(caption))
+        self.caption_words = tuple(sorted(word for word, _ in counts.most_common(MAX_WORDS)))
+        self.readings = _readings(self.captions, frozenset(self.caption_words))
         self.names: dict[str, dict[Any, tuple[str, ...]]] = {}  # values are words already
-        self._split = split(self.records)
+        held_out = held_out_of(map(str, range(len(self.records))))
+        self._split = {
+            held: [record for i, record in enumerate(self.records) if (str(i) in held_out) == held]
+            for held in (False, True)
+        }
+        self._orders: dict[tuple[int, bool], np.ndarray] = {}  # of conversations
 
     def stream(self, modality: str, seed: int, held_out: bool = False, variations: int = 1) -> ManifestStream:
-        kept = held_out_of(item.path.name for item in self.items[modality])
-        items = [item for item in self.items[modality] if (item.path.name in kept) == held_out]
+        names = held_out_of(item.path.name for item in self.items[modality])
+        items = [item for item in self.items[modality] if (item.path.name in names) == held_out]
         return ManifestStream(modality, items, seed, variations)
 
     def random_caption(self, seed: int, index: int, keep: float, held_out: bool = False) -> tuple[str, dict[str, Any]]:
         rng = np.random.default_rng((seed, index))
         caption = self.captions[int(rng.integers(len(self.captions)))]
-        read = {f"word {i}": word for i, word in enumerate(words(caption)[:PLACES], start=1)}
-        return caption, {place: word for place, word in read.items() if word in self.readings.get(place, ())}
+        read = {f"word {i}": word for i, word in enumerate(words(caption)[:MAX_READ], start=1)}
+        return caption, {name: word for name, word in read.items() if word in self.readings.get(name, ())}
 
     def conversations(self, held_out: bool = False) -> int:
         return len(self._split[held_out])
@@ -133,64 +131,40 @@ class ManifestWorld:
     def corpus(self, count: int) -> Iterator[str]:
         records = self._split[False]
         for record in records[:: max(1, len(records) // count)]:  # manifests are often in order of what they show
-            for message in in_words(record):
-                yield message["content"]
+            yield from (message["content"] for message in in_words(record))
         yield from self.captions
 
 
-def attributes_of(items: Iterable[Item]) -> dict[str, tuple]:
-    """Every attribute of any of the items and its values, in order."""
-    pairs = {(name, value) for item in items for name, value in item.attributes.items()}
-    return {name: tuple(sorted(v for n, v in pairs if n == name)) for name in sorted({n for n, _ in pairs})}
-
-
-def caption_words(captions: list[str]) -> tuple[str, ...]:
-    """The most frequent words of captions, in order."""
-    counts = Counter(word for caption in captions for word in words(caption))
-    return tuple(sorted(word for word, _ in counts.most_common(MOST_WORDS)))
-
-
-def readings(captions: list[str], known: frozenset[str]) -> dict[str, tuple]:
-    """The known words at each of the first places of captions: "word 1" -> words."""
-    told = [words(caption)[:PLACES] for caption in captions]
-    places = range(max(map(len, told), default=0))
-    return {f"word {i + 1}": tuple(sorted({row[i] for row in told if i < len(row)} & known)) for i in places}
-
-
-def split(records: list[Record]) -> tuple[list[Record], list[Record]]:
-    """Records to train on, records held out."""
-    held = held_out_of(map(str, range(len(records))))
-    kept = [record for i, record in enumerate(records) if str(i) not in held]
-    return kept, [record for i, record in enumerate(records) if str(i) in held]
+def _readings(captions: list[str], known: frozenset[str]) -> dict[str, tuple]:
+    """The known words at each of the first positions of captions: "word 1" -> words."""
+    rows = [words(caption)[:MAX_READ] for caption in captions]
+    positions = range(max(map(len, rows), default=0))
+    return {f"word {i + 1}": tuple(sorted({row[i] for row in rows if i < len(row)} & known)) for i in positions}
 
 
 def items_of(records: Iterable[Record]) -> dict[str, list[Item]]:
-    """The items of each modality. What several records say of a medium under one caption comes together."""
+    """The items of each modality. What several records say of a medium under one caption comes together.
+
+    RecipeError where ``meta.attributes`` are no mapping.
+    """
     found: dict[tuple[str, Path, str], Item] = {}
     for record in records:
-        for modality, item in _items(record):
-            known = found.setdefault((modality, item.path, item.caption), item)
-            known.attributes.update(item.attributes)
+        attributes = record["meta"].get("attributes", {})
+        if not isinstance(attributes, dict):
+            raise RecipeError(f"meta.attributes must map names to values, not {attributes!r}")
+        for modality, path, caption in _captioned(record["messages"]):
+            item = found.setdefault((modality, path, caption), Item(path, caption))
+            item.attributes.update({str(name): str(value) for name, value in attributes.items()})
     return {modality: [item for (kind, _, _), item in found.items() if kind == modality] for modality in MODALITIES}
 
 
-def _items(record: Record) -> Iterator[tuple[str, Item]]:
-    """(modality, item) of each medium of a record that has a caption."""
-    attributes = _attributes(record)
-    for number, message in enumerate(record["messages"]):
+def _captioned(messages: list[dict[str, Any]]) -> Iterator[tuple[str, Path, str]]:
+    """(modality, file, caption) of each medium that has a file and a caption."""
+    for number, message in enumerate(messages):
         for part in message["content"]:
-            if part["type"] != "text":
-                caption = part.get("caption") or _answer(record["messages"], number)
-                if caption:
-                    yield part["type"], Item(Path(part["path"]), caption, dict(attributes))
-
-
-def _attributes(record: Record) -> dict[str, str]:
-    """``meta.attributes`` as text; RecipeError where they are no mapping."""
-    given = record["meta"].get("attributes", {})
-    if not isinstance(given, dict):
-        raise RecipeError(f"meta.attributes must map names to values, not {given!r}")
-    return {str(name): str(value) for name, value in given.items()}
+            caption = part["type"] != "text" and (part.get("caption") or _answer(messages, number))
+            if caption and part.get("path"):
+                yield part["type"], Path(part["path"]), caption
 
 
 def _answer(messages: list[dict[str, Any]], number: int) -> str:
@@ -209,17 +183,17 @@ def _media_of(record: Record, role: str) -> Iterator[dict[str, Any]]:
 
 
 def in_words(record: Record) -> list[dict[str, str]]:
-    """A record's messages in words alone: a user's medium is told in brackets, the assistant's is left out."""
+    """A record's messages in words alone: a user's medium becomes its caption in brackets, the assistant's goes."""
     messages = []
     for number, message in enumerate(record["messages"]):
-        told = []
+        texts = []
         for part in message["content"]:
             if part["type"] == "text":
-                told.append(part["text"])
+                texts.append(part["text"])
             elif message["role"] == "user":
-                shown = part.get("caption") or _answer(record["messages"], number)
-                told.append(f"[{part['type']}: {shown}]" if shown else f"[{part['type']}]")
-        messages.append({"role": message["role"], "content": " ".join(told).strip()})
+                caption = part.get("caption") or _answer(record["messages"], number)
+                texts.append(f"[{part['type']}: {caption}]" if caption else f"[{part['type']}]")
+        messages.append({"role": message["role"], "content": " ".join(texts).strip()})
     return messages
 
 

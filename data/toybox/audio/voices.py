@@ -6,19 +6,11 @@ inside as well as often. The loudness is left to the caller.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from data.toybox.audio.waves import (
-    Event,
-    arch,
-    closing,
-    formants,
-    harmonics,
-    noise,
-    plateau,
-    strike,
-    tone,
-)
+from data.toybox.audio.waves import Event, arch, closing, formants, harmonics, noise, plateau, strike, tone
 
 
 def bell(event: Event) -> np.ndarray:
@@ -181,9 +173,8 @@ def siren(event: Event) -> np.ndarray:
     return plateau(event, 0, 1, 0.08, 0.08) * harmonics(base, np.array([1, 0.45, 0.3, 0.12]), event)
 
 
-VOICES = {
-    "bell": bell, "drum": drum, "bird": bird, "car": car,
-    "clock": clock, "rain": rain, "dog": dog, "cat": cat,
-    "frog": frog, "bee": bee, "train": train, "phone": phone,
-    "kettle": kettle, "fire": fire, "boat": boat, "siren": siren,
-}  # fmt: skip
+#: The voice of every thing of the world.
+VOICES: dict[str, Callable[[Event], np.ndarray]] = {
+    voice.__name__: voice
+    for voice in (bell, drum, bird, car, clock, rain, dog, cat, frog, bee, train, phone, kettle, fire, boat, siren)
+}

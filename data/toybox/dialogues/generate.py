@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from data.toybox.dialogues.speaker import Dialogue, MediaPart, Speaker
 from data.toybox.world import CARRIES, Scene, visible
 
@@ -21,7 +23,7 @@ _STATED = {
 def state(speaker: Speaker, modality: str, colour: bool | None = None) -> dict:
     """A random part of a new scene for a user to ask for. ``colour`` True or False settles whether it is named."""
     scene = speaker.scene()
-    stated = {"thing": scene.thing} | ({"count": scene.count} if modality == "image" else {})
+    stated: dict[str, Any] = {"thing": scene.thing} | ({"count": scene.count} if modality == "image" else {})
     for name, probability in _STATED[modality].items():
         wanted = speaker.chance(probability)
         if name == "colour" and colour is not None:

@@ -19,7 +19,6 @@ from data.toybox.language.words import LANGUAGES
 
 MODES = ("text", "image", "video", "audio", "points")
 
-_VISUAL = frozenset({"image", "video"})
 _MADE = frozenset({"image", "video", "audio"})
 _SHOWN = _MADE | {"points"}
 _ANY = _SHOWN | {"text"}
@@ -28,10 +27,8 @@ _TEXT = frozenset({"text"})
 
 def chain(speaker: Speaker) -> Dialogue:
     """Two to five short dialogues in a row, each about something new: what went before must not confuse it."""
-    parts = (describe, ask, generate, convert, talk, text_to_text, decline, edit)
-    last = None
-    for _ in range(int(speaker.pick((2, 3, 4, 5)))):
-        last = speaker.pick(parts)(speaker)
+    kinds = (describe, ask, generate, convert, talk, text_to_text, decline, edit)
+    *_, last = (speaker.pick(kinds)(speaker) for _ in range(speaker.pick((2, 3, 4, 5))))
     return Dialogue(last.turns, "chain", last.language, last.expected)
 
 

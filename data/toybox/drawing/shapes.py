@@ -80,9 +80,9 @@ def line(*through: tuple[float, float], width: float = 0.1) -> np.ndarray:
     return ribbon(polygon(*through) if len(through) == 2 else curve(*through), width)
 
 
-def plain(points: np.ndarray, ink: str) -> list[Layer]:
-    """A shape without an outline."""
-    return [Layer(points, ink)]
+def plain(ink: str, *shapes: np.ndarray) -> list[Layer]:
+    """Shapes without an outline."""
+    return [Layer(shape, ink) for shape in shapes]
 
 
 def outlined(ink: str, *shapes: np.ndarray, width: float = OUTLINE) -> list[Layer]:

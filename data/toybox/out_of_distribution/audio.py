@@ -1,4 +1,4 @@
-"""Sounds from outside the world: noise, hum, silence, music, voices, beeps, chirps and clicks.
+"""Audio from outside the world: noise, hum, silence, music, voices, beeps, chirps and clicks.
 
 Each maker takes a generator and returns float32 (32000,) at 16 kHz with its peak near 1; :func:`recorded` then gives
 it a room, a background, a band and a level.
@@ -161,7 +161,7 @@ def recorded(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return wave.astype(np.float32)
 
 
-SOUNDS = {
+KINDS = {
     "voice": (voice, 0.27), "music": (music, 0.19), "noise": (noise, 0.12), "crowd": (crowd, 0.05),
     "hum": (hum, 0.05), "tones": (tones, 0.06), "chirps": (chirps, 0.06), "bursts": (bursts, 0.08),
     "clicks": (clicks, 0.04), "mixture": (mixture, 0.06), "silence": (silence, 0.02),
@@ -193,7 +193,7 @@ def _timbre(phase: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if kind == "square":
         return np.tanh(np.sin(phase) * rng.uniform(1.5, 8))
     if kind == "overtones":
-        return sum(rng.uniform(0, 1) / order * np.sin(order * phase) for order in range(1, 6))
+        return np.sum([rng.uniform(0, 1) / order * np.sin(order * phase) for order in range(1, 6)], 0)
     if kind == "modulated":
         return np.sin(phase + rng.uniform(0.5, 4) * np.sin(phase * rng.choice((0.5, 1, 1.41, 2, 3.5))))
     return np.sin(phase)

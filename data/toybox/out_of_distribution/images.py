@@ -1,4 +1,4 @@
-"""Pictures from outside the world: noise, patterns, writing, unknown shapes, photograph-like collages.
+"""Images from outside the world: noise, patterns, writing, unknown shapes, photograph-like collages.
 
 Each maker takes a generator and a size and returns uint8 (size, size, 3).
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from data.toybox.drawing.backgrounds import paint_background
+from data.toybox.drawing.backgrounds import Colour, paint_background
+from data.toybox.out_of_distribution.outlines import OUTLINES
 from data.toybox.out_of_distribution.photos import coloured, compressed, fractal, palette, photo, texture_close_up
 from data.toybox.world import BACKGROUNDS
 
@@ -91,7 +92,7 @@ def writing(rng: np.random.Generator, size: int = 128) -> np.ndarray:
             draw.text(place, str(rng.choice(list(_LETTERS))), fill=ink, font=font)
     else:
         _strokes(draw, rng, size, ink)
-    return _finished(picture, size, compress=rng.random() < 0.3, rng=rng)
+    return _finished(picture, size, rng if rng.random() < 0.3 else None)
 
 
 def screen(rng: np.random.Generator, size: int = 128) -> np.ndarray:
@@ -118,13 +119,13 @@ def shapes(rng: np.random.Generator, size: int = 128) -> np.ndarray:
     picture = _ground(rng, size)
     draw = ImageDraw.Draw(picture)
     for _ in range(int(rng.choice((1, 1, 1, 2, 3, 4)))):
-        name = str(rng.choice(tuple(_OUTLINES)))
+        name = str(rng.choice(tuple(OUTLINES)))
         middle, reach = rng.uniform(0.2, 0.8, 2) * 2 * size, rng.uniform(0.12, 0.4) * 2 * size
-        points = _OUTLINES[name](rng)
+        points = OUTLINES[name](rng)
         _fill(draw, rng, points * reach, middle)
         if name == "ring":
             _fill(draw, rng, points * reach * rng.uniform(0.4, 0.75), middle)
-    return _finished(picture, size, compress=rng.random() < 0.2, rng=rng)
+    return _finished(picture, size, rng if rng.random() < 0.2 else None)
 
 
 def assembly(rng: np.random.Generator, size: int = 128) -> np.ndarray:
@@ -133,87 +134,18 @@ def assembly(rng: np.random.Generator, size: int = 128) -> np.ndarray:
     draw = ImageDraw.Draw(picture)
     middle, reach = rng.uniform(0.3, 0.7, 2) * 2 * size, rng.uniform(0.12, 0.34) * 2 * size
     for _ in range(int(rng.integers(3, 10))):
-        outline = _OUTLINES[str(rng.choice(("round", "polygon", "bar", "blob", "star", "half")))]
+        outline = OUTLINES[str(rng.choice(("round", "polygon", "bar", "blob", "star", "half")))]
         at = middle + rng.normal(0, 0.38, 2) * reach
         _fill(draw, rng, outline(rng) * reach * rng.uniform(0.2, 0.85), at)
-    return _finished(picture, size, compress=rng.random() < 0.2, rng=rng)
+    return _finished(picture, size, rng if rng.random() < 0.2 else None)
 
 
-PICTURES = {
+KINDS = {
     "photo": (photo, 0.3), "texture": (texture_close_up, 0.1), "noise": (noise, 0.08), "gradient": (gradient, 0.05),
     "plain": (plain, 0.03), "pattern": (pattern, 0.07), "dots": (dots, 0.03), "writing": (writing, 0.08),
     "screen": (screen, 0.03), "empty_place": (empty_place, 0.04), "shapes": (shapes, 0.1), "assembly": (assembly, 0.09),
 }  # fmt: skip
-"""Maker and share of each kind of picture."""
-
-
-def _star(rng: np.random.Generator) -> np.ndarray:
-    spikes, inner = int(rng.integers(4, 10)), rng.uniform(0.3, 0.7)
-    return _polar(np.where(np.arange(2 * spikes) % 2, inner, 1.0), rng)
-
-
-def _cross(rng: np.random.Generator) -> np.ndarray:
-    arm = rng.uniform(0.15, 0.45)
-    corner = np.array([[arm, 1], [arm, arm], [1, arm]])
-    quarters = [_spun(corner, -np.pi / 2 * quarter) for quarter in range(4)]
-    return _spun(np.concatenate(quarters), rng.choice((0, rng.uniform(0, 1.6))))
-
-
-def _heart(rng: np.random.Generator) -> np.ndarray:
-    t = np.linspace(0, 2 * np.pi, 40)
-    y = 13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)
-    return _spun(np.stack([16 * np.sin(t) ** 3, -y], 1) / 17, rng.normal(0, 0.3))
-
-
-def _arrow(rng: np.random.Generator) -> np.ndarray:
-    wide = rng.uniform(0.1, 0.35)
-    points = [(-1, -wide), (0.2, -wide), (0.2, -0.7), (1, 0), (0.2, 0.7), (0.2, wide), (-1, wide)]
-    return _spun(np.array(points), rng.uniform(0, 6.3))
-
-
-def _moon(rng: np.random.Generator) -> np.ndarray:
-    t = np.linspace(-2, 2, 24)
-    outer = np.stack([np.cos(t), np.sin(t)], 1)
-    inner = np.stack([np.cos(t) * rng.uniform(0.2, 0.5) + 0.1, np.sin(t)], 1)[::-1]
-    return _spun(np.concatenate([outer, inner]), rng.uniform(0, 6.3))
-
-
-def _blob(rng: np.random.Generator) -> np.ndarray:
-    t = np.linspace(0, 2 * np.pi, 48, endpoint=False)
-    return _polar(np.exp(sum(rng.normal(0, 0.2 / k) * np.cos(k * t + rng.uniform(0, 6.3)) for k in range(1, 7))), rng)
-
-
-def _polygon(rng: np.random.Generator) -> np.ndarray:
-    return _polar(np.ones(int(rng.integers(3, 9))), rng)
-
-
-def _bar(rng: np.random.Generator) -> np.ndarray:
-    wide = rng.uniform(0.06, 0.9)
-    return _spun(np.array([(-1, -wide), (1, -wide), (1, wide), (-1, wide)]), rng.choice((0, 1.57, rng.uniform(0, 6.3))))
-
-
-def _round(rng: np.random.Generator) -> np.ndarray:
-    return _polar(np.ones(40), rng) * (1, rng.choice((1, rng.uniform(0.3, 1))))
-
-
-def _half(rng: np.random.Generator) -> np.ndarray:
-    t = np.linspace(0, np.pi, 24)
-    return _spun(np.stack([np.cos(t), np.sin(t)], 1), rng.uniform(0, 6.3))
-
-
-_OUTLINES = {
-    "star": _star, "cross": _cross, "heart": _heart, "arrow": _arrow, "moon": _moon, "blob": _blob,
-    "polygon": _polygon, "bar": _bar, "round": _round, "half": _half, "ring": _round,
-}  # fmt: skip
-
-
-def _polar(radii: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    angles = 2 * np.pi * np.arange(len(radii)) / len(radii) + rng.uniform(0, 2 * np.pi)
-    return np.stack([np.cos(angles), np.sin(angles)], 1) * radii[:, None]
-
-
-def _spun(points: np.ndarray, angle: float) -> np.ndarray:
-    return points @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+"""Maker and share of each kind of image."""
 
 
 def _fill(draw: ImageDraw.ImageDraw, rng: np.random.Generator, points: np.ndarray, middle: np.ndarray) -> None:
@@ -238,30 +170,30 @@ def _strokes(draw: ImageDraw.ImageDraw, rng: np.random.Generator, size: int, ink
 def _ground(rng: np.random.Generator, size: int) -> Image.Image:
     if rng.random() < 0.5:
         return paint_background(str(rng.choice(BACKGROUNDS)), rng, 2 * size)
-    colour = rng.choice((0, 255)) * np.ones(3, int) if rng.random() < 0.5 else np.array(_any_colour(rng))
-    return Image.new("RGB", (2 * size, 2 * size), tuple(int(value) for value in colour))
+    grey = rng.random() < 0.5
+    colour = ((0, 0, 0), (255, 255, 255))[int(rng.integers(2))] if grey else _any_colour(rng)
+    return _canvas(colour, size)[0]
 
 
-def _canvas(colour: tuple, size: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+def _canvas(colour: Colour, size: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
     """A canvas at twice the size, so that edges come out smooth."""
     picture = Image.new("RGB", (2 * size, 2 * size), colour)
     return picture, ImageDraw.Draw(picture)
 
 
-def _finished(
-    picture: Image.Image, size: int, compress: bool = False, rng: np.random.Generator | None = None
-) -> np.ndarray:
+def _finished(picture: Image.Image, size: int, compression: np.random.Generator | None = None) -> np.ndarray:
     pixels = np.asarray(picture.convert("RGB").resize((size, size), Image.Resampling.BOX))
-    return compressed(pixels, rng) if compress and rng is not None else pixels
+    return pixels if compression is None else compressed(pixels, compression)
 
 
-def _any_colour(rng: np.random.Generator) -> tuple[int, int, int]:
-    return tuple(int(value) for value in rng.integers(0, 256, 3))
+def _any_colour(rng: np.random.Generator, low: int = 0, high: int = 256) -> tuple[int, int, int]:
+    red, green, blue = rng.integers(low, high, 3).tolist()
+    return red, green, blue
 
 
-def _paper_and_ink(rng: np.random.Generator) -> tuple[tuple, tuple]:
-    light = tuple(int(value) for value in rng.integers(200, 256, 3)) if rng.random() < 0.5 else (255, 255, 255)
-    dark = tuple(int(value) for value in rng.integers(0, 110, 3)) if rng.random() < 0.5 else (0, 0, 0)
+def _paper_and_ink(rng: np.random.Generator) -> tuple[Colour, Colour]:
+    light = _any_colour(rng, 200) if rng.random() < 0.5 else (255, 255, 255)
+    dark = _any_colour(rng, high=110) if rng.random() < 0.5 else (0, 0, 0)
     return (light, dark) if rng.random() < 0.6 else (dark, light)
 
 

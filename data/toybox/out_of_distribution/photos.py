@@ -1,4 +1,4 @@
-"""Pictures that have the statistics of photographs, though they show nothing: textures, blobs, light and a camera.
+"""Images that have the statistics of photographs, though they show nothing: textures, blobs, light and a camera.
 
 All functions take a generator and work on float32 (size, size) or (size, size, 3) in about 0 to 1.
 """
@@ -161,13 +161,15 @@ def _with_subject(scene: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return scene
 
 
-def _with_object(scene: np.ndarray, rng: np.random.Generator, middle: np.ndarray, reach: float) -> np.ndarray:
+def _with_object(
+    scene: np.ndarray, rng: np.random.Generator, middle: np.ndarray, reach: float | np.float32
+) -> np.ndarray:
     """``scene`` with one solid in it: a wavy blob or a polygon, textured and lit from one side."""
     size = scene.shape[0]
     y, x = _grid(size)
-    middle, reach = middle.astype(np.float32), np.float32(reach)
+    reach = np.float32(reach)  # float32 throughout: the double would make every array double
     turn, narrow = rng.uniform(0, np.pi), rng.uniform(0.35, 1.0)
-    dx, dy = x - middle[0], y - middle[1]
+    dx, dy = x - np.float32(middle[0]), y - np.float32(middle[1])
     along, across = dx * np.cos(turn) + dy * np.sin(turn), (dy * np.cos(turn) - dx * np.sin(turn)) / narrow
     angle = np.arctan2(across, along)
     if rng.random() < 0.65:

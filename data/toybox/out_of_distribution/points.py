@@ -71,7 +71,7 @@ def lattice(rng: np.random.Generator) -> np.ndarray:
     return _finished(points + np.eye(3)[rng.integers(0, 3, COUNT)] * 0.01, rng, tilt=rng.random() < 0.5)
 
 
-CLOUDS = {
+KINDS = {
     "fog": (fog, 0.18), "surface": (surface, 0.12), "curve": (curve, 0.12), "solid": (solid, 0.16),
     "assembly": (assembly, 0.22), "furniture": (furniture, 0.14), "lattice": (lattice, 0.06),
 }  # fmt: skip
@@ -128,8 +128,8 @@ def _house(rng: np.random.Generator) -> list[Part]:
     top = tall / 2 + rng.uniform(0.3, 0.7)
     slopes = []
     for side in (-1, 1):
-        corners = [(-wide / 2, side * deep / 2, tall / 2), (wide / 2, side * deep / 2, tall / 2)]
-        slopes += [sheet(*corners, (-wide / 2, 0, top)), sheet(corners[1], (-wide / 2, 0, top), (wide / 2, 0, top))]
+        left, right = (-wide / 2, side * deep / 2, tall / 2), (wide / 2, side * deep / 2, tall / 2)
+        slopes += [sheet(left, right, (-wide / 2, 0, top)), sheet(right, (-wide / 2, 0, top), (wide / 2, 0, top))]
     return [box((0, 0, 0), (wide, deep, tall)), *slopes]
 
 

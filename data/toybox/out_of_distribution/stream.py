@@ -1,28 +1,24 @@
-"""Media from outside the world, so that a model can learn to say that it does not know what something is.
+"""Media that show nothing of the world, so that a model can learn to say that it does not know what something is.
 
-They are made, not downloaded, and as unlike each other as could be managed: see :mod:`data.toybox.out_of_distribution.images`,
-:mod:`data.toybox.out_of_distribution.audio`, :mod:`data.toybox.out_of_distribution.videos` and :mod:`data.toybox.out_of_distribution.points`.
+They are generated, and as unlike each other as possible. Each modality has a module of this package with its kinds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from data.toybox.out_of_distribution.audio import SOUNDS, recorded
-from data.toybox.out_of_distribution.images import PICTURES
-from data.toybox.out_of_distribution.points import CLOUDS
-from data.toybox.out_of_distribution.videos import FILMS
+from data.toybox.out_of_distribution import audio, images, points, videos
 
-Maker = Callable[[np.random.Generator], np.ndarray]
+Maker = Callable[..., np.ndarray]
 
 #: Kinds by modality: name -> (maker, share). The shares of a modality add up to 1.
-KINDS: dict[str, dict[str, tuple[Maker, float]]] = {
-    "image": PICTURES,
-    "video": FILMS,
-    "audio": SOUNDS,
-    "points": CLOUDS,
+KINDS: Mapping[str, Mapping[str, tuple[Maker, float]]] = {
+    "image": images.KINDS,
+    "video": videos.KINDS,
+    "audio": audio.KINDS,
+    "points": points.KINDS,
 }
 
 
@@ -49,7 +45,7 @@ def make(modality: str, kind: str, rng: np.random.Generator) -> np.ndarray:
         raise ValueError(f"unknown kind of {modality} {kind!r}: expected one of {', '.join(KINDS[modality])}")
     medium = KINDS[modality][kind][0](rng)
     if modality == "audio" and kind != "silence":
-        return recorded(medium, rng)
+        return audio.recorded(medium, rng)
     return medium
 
 

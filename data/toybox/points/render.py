@@ -6,6 +6,7 @@ some of those points, turns them, stretches them a little and adds noise.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -183,9 +184,7 @@ def siren() -> list[Part]:
     return [box((0, 0, -0.5), (1.5, 1.5, 0.1)), ring((0, 0, -0.18), 0.52, 0.08), *dome, *bolts]
 
 
-SHAPES = {
-    "bell": bell, "drum": drum, "bird": bird, "car": car,
-    "clock": clock, "rain": rain, "dog": dog, "cat": cat,
-    "frog": frog, "bee": bee, "train": train, "phone": phone,
-    "kettle": kettle, "fire": fire, "boat": boat, "siren": siren,
-}  # fmt: skip
+SHAPES: dict[str, Callable[[], list[Part]]] = {
+    shape.__name__: shape
+    for shape in (bell, drum, bird, car, clock, rain, dog, cat, frog, bee, train, phone, kettle, fire, boat, siren)
+}

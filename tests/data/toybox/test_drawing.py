@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data.toybox import render
-from data.toybox.contact_sheet import contact_sheet
+from data.toybox.gallery import contact_sheet
 from data.toybox.drawing.render import COLOUR_VALUES, render_image, render_video
 from data.toybox.world import BACKGROUNDS, COLOURS, MOTIONS, PLACES, SIZES, THINGS, sample
 

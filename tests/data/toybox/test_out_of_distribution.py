@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data.toybox.out_of_distribution.images import PICTURES
+from data.toybox.out_of_distribution.images import KINDS as IMAGES
 from data.toybox.out_of_distribution.stream import KINDS, make, out_of_distribution_kind, out_of_distribution_medium
 
 FORMS = {
@@ -78,9 +78,9 @@ def test_unknown_names_are_refused():
         make("image", "unicorn", np.random.default_rng(0))
 
 
-@pytest.mark.parametrize("kind", PICTURES)
+@pytest.mark.parametrize("kind", IMAGES)
 def test_every_draw_of_a_picture_is_a_picture(kind):
     """Pillow refuses some rectangles with round corners, which one draw in eighty of the screens had at this size."""
-    draw, _ = PICTURES[kind]
+    draw, _ = IMAGES[kind]
     for seed in range(300 if kind == "screen" else 20):
         assert draw(np.random.default_rng((7, seed)), 32).shape == (32, 32, 3)
