@@ -49,13 +49,13 @@ class PasskeyWriter:
     def document(self, length: int, key: int, depth: float, questions: int = 1) -> PasskeyDocument:
         """``length`` tokens; ``depth`` is the share of the filler that stands before the key, 0 to 1.
 
-        The question is asked and answered ``questions`` times, at most :meth:`most_questions`, with
+        The question is asked and answered ``questions`` times, at most :meth:`max_questions`, with
         filler in between. ValueError for what does not fit into ``length``.
         """
         if length < self.shortest:
             raise ValueError(f"a passkey document has at least {self.shortest} tokens, not {length}")
-        if not 1 <= questions <= self.most_questions(length):
-            raise ValueError(f"{length} tokens hold 1 to {self.most_questions(length)} questions, not {questions}")
+        if not 1 <= questions <= self.max_questions(length):
+            raise ValueError(f"{length} tokens hold 1 to {self.max_questions(length)} questions, not {questions}")
         if not 0 <= depth <= 1:
             raise ValueError(f"depth must be from 0 to 1, not {depth}")
         said, asked = self._said(key), self._asked(key)
@@ -67,7 +67,7 @@ class PasskeyWriter:
             tokens += self._fill(share) + asked
         return PasskeyDocument([token for token, _ in tokens], [role for _, role in tokens])
 
-    def most_questions(self, length: int) -> int:
+    def max_questions(self, length: int) -> int:
         """How often a document of ``length`` tokens can ask for a key of five digits."""
         return 1 + (length - self.shortest) // len(self._asked(KEYS[-1]))
 

@@ -37,7 +37,7 @@ def test_roles_mark_the_key(writer):
 
 
 def test_the_question_can_be_asked_often(writer):
-    most = writer.most_questions(600)
+    most = writer.max_questions(600)
     document = writer.document(600, 31, 0.2, questions=most)
     assert len(document.ids) == 600
     assert text_of(document.ids).count("What is the pass key? The pass key is 31.") == most

@@ -66,7 +66,7 @@ class PasskeyRows:
 
     def _document(self, rng: np.random.Generator, length: int) -> PasskeyDocument:
         """One question in half of the documents, any number in the others: copying is learnt from many answers."""
-        many = int(rng.integers(self.writer.most_questions(length))) if rng.random() < 0.5 else 0
+        many = int(rng.integers(self.writer.max_questions(length))) if rng.random() < 0.5 else 0
         return self.writer.document(length, draw_key(rng, False), rng.random(), 1 + many)
 
     def _length(self, rng: np.random.Generator) -> int:
