@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-#: Called with (stage, done, total).
-Progress = Callable[[str, int, int], None]
-
-
-def no_progress(stage: str, done: int, total: int) -> None:
-    """Shows nothing."""
-
 
 LENGTHS = (512, 1024, 2048, 4096, 8192)
 
@@ -45,7 +36,7 @@ class Suite:
     """A suite of ``nextgpt-lite evaluate``.
 
     Attributes:
-        run: "module:function" with the signature ``(settings, progress) -> text to print``. A string, so that listing
+        run: "module:function" with the signature ``(settings) -> text to print``. A string, so that listing
             the suites imports none of them.
         full_count: ``--count`` of a full run.
         options: the options that only some suites have.

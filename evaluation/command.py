@@ -8,8 +8,6 @@ import argparse
 import importlib
 from pathlib import Path
 
-from tqdm import tqdm
-
 from evaluation import LENGTHS, SUITES, Settings
 
 ERRORS = (ValueError, OSError)
@@ -45,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     for name in args.suites:
         settings = settings_of(name, args)
         module, _, function = SUITES[suite_of(name, args)].run.partition(":")
-        print(getattr(importlib.import_module(module), function)(settings, Progress()))
+        print(getattr(importlib.import_module(module), function)(settings))
         print(f"\n{settings.out / 'results.json'}\n{settings.out / 'report.html'}")
     return 0
 
@@ -81,17 +79,3 @@ def lengths_of(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise ValueError(f"--lengths must be numbers of tokens between commas, not {text!r}") from None
-
-
-class Progress:
-    """A progress bar on stderr for each stage of a suite."""
-
-    def __init__(self) -> None:
-        self.stage, self.bar = "", tqdm(disable=True)
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        if stage != self.stage:
-            self.stage, self.bar = stage, tqdm(desc=stage, total=total)
-        self.bar.update(done - self.bar.n)
-        if done == total:
-            self.bar.close()

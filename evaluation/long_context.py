@@ -20,11 +20,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from tqdm import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from data.passkey import PasskeyDocument, PasskeyWriter, draw_key
 from data.texts import SPLIT, Text, hashes, read_texts
-from evaluation import Progress, Settings, no_progress
+from evaluation import Settings
 from evaluation.chart import line_chart
 from evaluation.report import write_report
 from evaluation.statistics import Verdict
@@ -37,7 +38,7 @@ PASSKEY_LENGTHS, LEAST_PASSKEY = ("4096", "8192"), 0.9
 TITLES = {"perplexity": "perplexity (lower is better)", "passkey": "passkey accuracy"}
 
 
-def run(settings: Settings, progress: Progress = no_progress) -> str:
+def run(settings: Settings) -> str:
     """Measure the model on the texts, write the suite's files; the table to print.
 
     ValueError before anything is written: for a folder that is no such model, for lengths that are too short to score,
@@ -54,7 +55,7 @@ def run(settings: Settings, progress: Progress = no_progress) -> str:
     texts = held_out_texts(folder, settings.data)
     windows = windows_of([tokenizer(text.content)["input_ids"] for text in texts], lengths[-1], count, seed)
     documents = {length: documents_of(writer, length, count, seed) for length in lengths}
-    metrics = {name: measure(name, model, windows, documents, progress) for name, model in models_of(folder)}
+    metrics = {name: measure(name, model, windows, documents) for name, model in models_of(folder)}
     results = {
         "suite": "long_context",
         "model": {"hash": model_hash(folder)},
@@ -130,20 +131,16 @@ def measure(
     model: PreTrainedModel,
     windows: list[torch.Tensor],
     documents: dict[int, list[PasskeyDocument]],
-    progress: Progress,
 ) -> dict[str, Any]:
     """Perplexity and passkey accuracy by length (a string, as JSON keys are), and the depths of missed keys."""
     metrics: dict[str, Any] = {"perplexity": {}, "passkey": {}, "missed_depths": {}}
-    done, total = 0, sum(len(windows) + len(row) for row in documents.values())
     for length, row in documents.items():
         losses, right = [], []
-        for item in (*windows, *row):
+        for item in tqdm((*windows, *row), desc=f"{name} extension, {length} tokens"):
             if isinstance(item, PasskeyDocument):
                 right.append(tells_passkey(model, item))
             else:
                 losses.append(final_losses(model, item[-length:], SCORED))
-            done += 1
-            progress(name, done, total)
         metrics["perplexity"][str(length)] = float(torch.cat(losses).mean().exp())
         metrics["passkey"][str(length)] = sum(right) / len(right)
         metrics["missed_depths"][str(length)] = [(i + 0.5) / len(right) for i, hit in enumerate(right) if not hit]

@@ -17,15 +17,16 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
+from tqdm import tqdm
 
 from data.atomic import hash_file
 from data.manifest import Record, read_manifest
 from data.media.loading import load_medium
 from data.modalities import MODALITIES
-from evaluation import Progress, Settings, no_progress
+from evaluation import Settings
 from evaluation.judges import Judge, load_judges
 from evaluation.report import ShownConversation, write_report
-from evaluation.statistics import Tally, mean, routing
+from evaluation.statistics import Tally, generated, mean, routing
 from nextgpt_lite import AnyToAny, Reply
 from nextgpt_lite.threads import set_num_threads
 
@@ -63,13 +64,8 @@ class Answer:
     reply: Reply
     similarity: list[Similarity] = field(default_factory=list)
 
-    @property
-    def generated(self) -> list[str]:
-        """Modalities of the media in the reply."""
-        return [medium.modality for medium in self.reply.media]
 
-
-def run(settings: Settings, progress: Progress = no_progress) -> str:
+def run(settings: Settings) -> str:
     """Run ``count`` conversations, evenly spread over the manifest, and write the suite's files; the text to print.
 
     Raises data.manifest.FormatError or data.media.loading.MediaError at the first record that cannot be read, before a
@@ -83,7 +79,10 @@ def run(settings: Settings, progress: Progress = no_progress) -> str:
     questions = [question for record in records for question in questions_of(record)]
     if not questions:
         raise ValueError(f"{settings.data} holds no turn of an assistant: there is nothing to compare replies with")
-    answers = answer_questions(model, questions, settings.seed, progress)
+    replies = []
+    for index, question in enumerate(tqdm(questions, desc="conversations", unit="reply")):
+        replies.append(model.chat(question.messages, seed=settings.seed + index))
+    answers = compare(model, questions, replies)
     results = {
         "suite": "own_data",
         "model": {"hash": model.hash},
@@ -119,17 +118,6 @@ def with_array(part: dict[str, Any]) -> dict[str, Any]:
     if medium.modality != part["type"]:
         raise ValueError(f"{part['path']} is listed as {part['type']}, but it holds {medium.modality}")
     return {"type": medium.modality, "array": medium.array, "rate": medium.rate}
-
-
-def answer_questions(
-    model: AnyToAny, questions: list[Question], seed: int, progress: Progress = no_progress
-) -> list[Answer]:
-    """The model's replies, compared with the manifest's."""
-    replies = []
-    for index, question in enumerate(questions):
-        replies.append(model.chat(question.messages, seed=seed + index))
-        progress("conversations", index + 1, len(questions))
-    return compare(model, questions, replies)
 
 
 def compare(model: AnyToAny, questions: list[Question], replies: list[Reply]) -> list[Answer]:
@@ -170,7 +158,7 @@ def embedding_of(model: AnyToAny, part: dict[str, Any]) -> torch.Tensor:
 
 def measure(answers: list[Answer]) -> dict[str, Any]:
     """Routing, agreement of words, and similarity of media by kind; None where nothing was requested."""
-    precision, recall = routing((answer.question.requested, answer.generated) for answer in answers)
+    precision, recall = routing((answer.question.requested, generated(answer.reply)) for answer in answers)
     texts = [(answer.question.text, answer.reply.text) for answer in answers if answer.question.text]
     metrics: dict[str, Any] = {
         "questions": len(answers),
@@ -228,6 +216,6 @@ def shown_conversation(answer: Answer) -> ShownConversation:
     """An answer as the report shows it: what was asked, the reply, what the manifest has."""
     expected = " ".join([answer.question.text, *(f"[{kind}]" for kind in answer.question.requested)])
     similarity = "".join(f"; {each.modality} cosine {each.cosine:.2f}" for each in answer.similarity)
-    requested, made = sorted(answer.question.requested), sorted(answer.generated)
+    requested, made = sorted(answer.question.requested), sorted(generated(answer.reply))
     messages = [*answer.question.messages, answer.reply.as_message()]
     return ShownConversation(" ".join(made) or "text", messages, requested == made, expected + similarity)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from data.atomic import write_json, write_text
 from data.modalities import MODALITIES
-from evaluation.statistics import axes, flat, number, percent, wilson
+from evaluation.statistics import axes, flat, wilson
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ def _environment() -> Environment:
         "axes": axes,
         "flat": flat,
         "interval": lambda share, total: wilson(round(share * total), total),
-        "number": number,
-        "percent": percent,
+        "number": lambda value: "-" if value is None else f"{value:.3f}",
+        "percent": lambda share: "-" if share is None else f"{100 * share:.1f}",
         "preview": preview,
         "wav": wav,
     }

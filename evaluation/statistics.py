@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from nextgpt_lite import Reply
+
 
 @dataclass
 class Tally:
@@ -83,6 +85,11 @@ def axes(cells: Iterable[str]) -> tuple[list[str], list[str]]:
     return list(dict.fromkeys(source for source, _ in pairs)), list(dict.fromkeys(target for _, target in pairs))
 
 
+def generated(reply: Reply) -> list[str]:
+    """Modalities of the media in a reply."""
+    return [medium.modality for medium in reply.media]
+
+
 def flat(metrics: dict, prefix: str = "") -> list[tuple[str, float | None]]:
     """Nested metrics as ("seconds.image", 0.4) pairs; lists are left out."""
     pairs = []
@@ -92,13 +99,3 @@ def flat(metrics: dict, prefix: str = "") -> list[tuple[str, float | None]]:
         elif not isinstance(value, list | tuple):
             pairs.append((prefix + name, value))
     return pairs
-
-
-def number(value: float | None) -> str:
-    """0.1234 -> "0.123"; "-" where nothing was measured."""
-    return "-" if value is None else f"{value:.3f}"
-
-
-def percent(value: float | None) -> str:
-    """0.1234 -> "12.3"; "-" where nothing was measured."""
-    return "-" if value is None else f"{100 * value:.1f}"

@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from tqdm import tqdm
+
 from data import toybox
-from evaluation import Progress, no_progress
 from evaluation.classifiers import classifier_array
 from evaluation.report import ShownConversation
+from evaluation.statistics import generated
 from evaluation.toybox.cases import Case
 from evaluation.toybox.oracles import Oracle
 from evaluation.toybox.scoring import agreement
@@ -57,22 +59,15 @@ class Judgement:
         return routed and self.declined == self.case.expected["unknown"] and all(self.attributes.values())
 
 
-def generated(reply: Reply) -> tuple[str, ...]:
-    """Modalities of the media in a reply."""
-    return tuple(medium.modality for medium in reply.media)
-
-
-def run_cases(
-    model: AnyToAny, cases: list[Case], batch_size: int = 16, progress: Progress = no_progress
-) -> list[ConversationRun]:
+def run_cases(model: AnyToAny, cases: list[Case], batch_size: int = 16) -> list[ConversationRun]:
     """All conversations, ``batch_size`` at a time: neighbours request the same medium, so decoder batches are full."""
-    runs: list[ConversationRun] = []
-    for start in range(0, len(cases), batch_size):
-        batch = [ConversationRun(case) for case in cases[start : start + batch_size]]
-        for turn in range(max(len(run.case.turns) for run in batch)):
-            take_turn(model, [run for run in batch if turn < len(run.case.turns)], turn)
-        runs += batch
-        progress("conversations", len(runs), len(cases))
+    runs = [ConversationRun(case) for case in cases]
+    with tqdm(total=len(runs), desc="conversations") as bar:
+        for start in range(0, len(runs), batch_size):
+            batch = runs[start : start + batch_size]
+            for turn in range(max(len(run.case.turns) for run in batch)):
+                take_turn(model, [run for run in batch if turn < len(run.case.turns)], turn)
+            bar.update(len(batch))
     return runs
 
 
@@ -113,14 +108,9 @@ def shown_conversation(judgement: Judgement) -> ShownConversation:
     """A judged conversation as the report shows it."""
     case = judgement.case
     title = " ".join(part for part in (case.group, case.cell, f"({case.language})") if part)
-    expected = (
-        "a decline"
-        if case.expected["unknown"]
-        else "; ".join(
-            f"{kind}: {describe(case.expected_by_modality[kind], answer)}" for kind, answer in judgement.answers.items()
-        )
-    )
-    return ShownConversation(title, judgement.run.messages, judgement.right, expected)
+    expected = [f"{kind}: {describe(case.expected_by_modality[kind], a)}" for kind, a in judgement.answers.items()]
+    text = "a decline" if case.expected["unknown"] else "; ".join(expected)
+    return ShownConversation(title, judgement.run.messages, judgement.right, text)
 
 
 def describe(attributes: dict[str, Any], answer: dict[str, bool]) -> str:

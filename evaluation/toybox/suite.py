@@ -12,14 +12,15 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from data import toybox
 from decoders.base import Decoder
-from evaluation import Progress, Settings, no_progress
+from evaluation import Settings
 from evaluation.report import ShownConversation, write_report
-from evaluation.statistics import Tally, routing
+from evaluation.statistics import Tally, generated, routing
 from evaluation.toybox.cases import FULL_COUNT, GENERATED, plan, stream_seed
-from evaluation.toybox.conversations import Judgement, generated, judge, run_cases, score_media, shown_conversation
+from evaluation.toybox.conversations import Judgement, judge, run_cases, score_media, shown_conversation
 from evaluation.toybox.oracles import Oracle, accuracy
 from evaluation.toybox.scoring import agreement, tally_attributes, verdicts
 from evaluation.toybox.timing import cold_first_reply, warm_reply
@@ -33,15 +34,15 @@ MAX_SHOWN, MAX_MISSES_SHOWN = 36, 40
 PLAIN_GROUPS = ("recalls", "chain", "ask", "count", "compare", "combine", "multi", "own", "talk")
 
 
-def run(settings: Settings, progress: Progress = no_progress) -> str:
+def run(settings: Settings) -> str:
     """Run the suite and write its files; the table to print."""
     model, count, seed = set_num_threads(AnyToAny.from_pretrained(settings.model)), settings.count, settings.seed
     oracles = {modality: Oracle.from_pretrained(modality) for modality in GENERATED}
-    runs = run_cases(model, plan(count, seed), progress=progress)
+    runs = run_cases(model, plan(count, seed))
     score_media(oracles, runs)
     judgements = [judge(run) for run in runs]
     metrics = measure(judgements)
-    metrics["gold_caption_gap"] = gold_caption_gaps(model, oracles, judgements, progress)
+    metrics["gold_caption_gap"] = gold_caption_gaps(model, oracles, judgements)
     renders = max(50, round(ORACLE_SCENES * count / FULL_COUNT))
     heads = {modality: accuracy(oracle, stream_seed(seed, 90), renders) for modality, oracle in oracles.items()}
     metrics["oracle"] = {m: min(share for name, share in heads[m].items() if name in MAIN_HEADS) for m in heads}
@@ -127,15 +128,13 @@ def edit_right(judgement: Judgement) -> bool:
     return judgement.attributes["thing"] and all(judgement.attributes[name] for name in kept[:1])
 
 
-def gold_caption_gaps(
-    model: AnyToAny, oracles: dict[str, Oracle], judgements: list[Judgement], progress: Progress
-) -> dict[str, float]:
+def gold_caption_gaps(model: AnyToAny, oracles: dict[str, Oracle], judgements: list[Judgement]) -> dict[str, float]:
     """Thing accuracy of text -> medium minus that of the same decoder given the same request's own tag caption.
 
     Below zero: what the language model's signal tokens lose on the way to the decoder.
     """
     gaps = {}
-    for number, modality in enumerate(GENERATED):
+    for modality in tqdm(GENERATED, desc="gold captions", unit="modality"):
         members = [j for j in of_group(judgements, "matrix") if j.case.cell == f"text->{modality}"]
         expected = [j.case.expected_by_modality[modality] for j in members]
         media = decode_captions(model.decoders[modality], expected, [j.case.seed for j in members])
@@ -143,7 +142,6 @@ def gold_caption_gaps(
         gold = Tally.of(agreement(e, p)["thing"] for e, p in zip(expected, predicted, strict=True))
         own = Tally.of(j.attributes["thing"] for j in members)
         gaps[modality] = (own.right - gold.right) / gold.total
-        progress("gold captions", number + 1, len(GENERATED))
     return gaps
 
 
