@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
 from data.atomic import write_json
+from nextgpt_lite.checkpoint import RUN_RECORD, update_manifest
 from train.engine.checkpoints import check_recipe, checkpoints, clear_leftovers, disk_errors, remove
 from train.engine.compiling import compiled_blocks
 from train.engine.precision import full_precision_attention
@@ -22,12 +24,13 @@ def run_recipe(recipe: Recipe, run_dir: str | Path, resume: bool = False) -> dic
     """Train, export into the recipe's model folder, and return the task's own evaluation.
 
     ``resume`` goes on from the newest checkpoint in ``run_dir``; without one it starts afresh. What is
-    written: checkpoints and ``run.json`` (recipe, seconds, figures) in ``run_dir``, components in
-    ``recipe.model``. Of several processes the main one writes; the others return no figures.
+    written: checkpoints and ``run.json`` (recipe, seconds, figures) in ``run_dir``; components and, as soon as
+    there is a core, the manifest in ``recipe.model``. Of several processes the main one writes; the others return
+    no figures.
 
     Raises:
         RecipeError: for a recipe that cannot be run, or that is not the one of the checkpoint to resume from.
-        NonFiniteLossError: when the loss is no number.
+        NonFiniteLossError: when the loss is NaN or infinite.
         DiskError: when something cannot be written.
     """
     run_dir = Path(run_dir)
@@ -47,19 +50,21 @@ def run_recipe(recipe: Recipe, run_dir: str | Path, resume: bool = False) -> dic
         task.begin(run_dir, resume)
     with full_precision_attention(), compiled_blocks(task.model, recipe.torch_compile):
         trainer.train(resume_from_checkpoint=str(found[0]) if found else None)
-    if not _hand_to_main_process(trainer):
+    if not _gather_on_main_process(trainer):
         return {}
     with disk_errors("the trained component", Path(recipe.model)):
         Path(recipe.model).mkdir(parents=True, exist_ok=True)
         task.export(Path(recipe.model))
+        with suppress(FileNotFoundError):  # a run beside this one is replacing its component, and updates it then
+            update_manifest(Path(recipe.model), task.output)
     figures = task.evaluate()
-    with disk_errors("run.json", run_dir):
+    with disk_errors(RUN_RECORD, run_dir):
         _write_run_record(run_dir, recipe, time.monotonic() - started, figures)
     return figures
 
 
 def _prepare(run_dir: Path, resume: bool) -> None:
-    """The folder of the run without what was cut off and, for a new run, without what an old one left."""
+    """Remove unfinished writes from the folder of the run and, for a new run, the checkpoints of an old one."""
     run_dir.mkdir(parents=True, exist_ok=True)
     clear_leftovers(run_dir)
     if not resume:
@@ -67,8 +72,8 @@ def _prepare(run_dir: Path, resume: bool) -> None:
             remove(old)
 
 
-def _hand_to_main_process(trainer: TaskTrainer) -> bool:
-    """Give the main process the whole trained model, average applied, and part from the others; whether it is it."""
+def _gather_on_main_process(trainer: TaskTrainer) -> bool:
+    """Give the main process the whole trained model, average applied; the others end. Whether this is the main one."""
     task, main = trainer.task, trainer.args.should_save
     weights = trainer.whole_weights()
     average = trainer.ema.state() if trainer.ema is not None else {}

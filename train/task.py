@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -34,6 +34,8 @@ class Task(ABC):
 
     #: The frozen dataclass of the keys that ``task_settings`` of a recipe may have; see :mod:`train.settings`.
     Settings: type = NoSettings
+    #: Folder of the core in the model folder, for a task that trains one.
+    output: ClassVar[str | None] = None
     settings: Any  # an instance of Settings; tasks declare its own type
     model: nn.Module
     dataset: Dataset

@@ -44,5 +44,5 @@ def stage(name, folder, **changes):
     """The shipped recipe of a stage, on the tiny model and short; its learning rates are the shipped ones."""
     settings = {"dialogues": 20, "tokens_per_bin": 500, "held_out": 3, **STAGES[name]}
     short = {"steps": 4, "checkpoint_every": 2, "log_every": 2, "tracker": "none", "bf16": False}
-    recipe = read_recipe(RECIPES / f"{name}.yaml")
+    recipe = read_recipe(next(RECIPES.rglob(f"{name}.yaml")))
     return replace(recipe, model=str(folder), task_settings=settings, **short | changes)

@@ -53,7 +53,7 @@ def test_no_stage_recipe_is_forgotten():
 @pytest.mark.parametrize("name", FITTING)
 def test_rates_name_the_parts_of_the_task(name, folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    recipe = read_recipe(RECIPES / f"{name}.yaml")
+    recipe = read_recipe(next(RECIPES.rglob(f"{name}.yaml")))
     recipe = replace(recipe, model=str(folder), task_settings=recipe.task_settings | FITTING[name])
     task = build_task(recipe)
     groups = trainable_groups(task, recipe)  # refuses a part without a rate and a rate without a part

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from data.mixture import Mixture
 from data.records import BadRecords
-from train.dialogues.encode import Row, RowEncoder
+from train.dialogues.encode import Row
 
 #: Rows of a stream that are read ahead, to be sorted by length.
 WINDOW = 256
@@ -58,33 +58,30 @@ class StreamedBins(IterableDataset):
     window it is in and how many of its bins have been yielded: a run that is resumed there goes on with the same bins.
 
     Args:
-        mixture: yields (number of the stream, Conversation or ParsedRecord).
-        encoder: encodes conversations.
+        mixture: the streams; its state and that of ``bad`` are stored.
+        rows: drawn from the mixture, when they are asked for.
         binned: rows -> bins of similar length.
-        bad: counts what cannot be used; ``check`` is called after each.
     """
 
     def __init__(
         self,
         mixture: Mixture,
-        encoder: RowEncoder,
+        rows: Iterator[Row],
         binned: Callable[[list[Row]], BinnedRows],
         bad: BadRecords,
-        check: Callable[[], None],
         seed: int,
         window: int = WINDOW,
     ) -> None:
-        self.mixture, self.encoder, self.binned = mixture, encoder, binned
-        self.bad, self.check, self.seed, self.size = bad, check, seed, window
+        self.mixture, self.drawn, self.binned, self.bad = mixture, rows, binned, bad
+        self.seed, self.size = seed, window
         self.rows: list[Row] = []  # of the present window
         self.number = self.yielded = 0
         self._start = self._state()
 
     def __iter__(self) -> Iterator[list[Row]]:
-        rows = self.encoder.rows((one for _, one in self.mixture), self.bad, self.check)
         while True:
             self._start = self._state()
-            self.rows = list(islice(rows, self.size))
+            self.rows = list(islice(self.drawn, self.size))
             bins = self.binned(self.rows).bins
             order = np.random.default_rng((self.seed, self.number)).permutation(len(bins))
             while self.yielded < len(order):

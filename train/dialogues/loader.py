@@ -24,9 +24,10 @@ from train.dialogues.encode import Row, RowEncoder
 from train.dialogues.media import AT_START, IN_STEPS, MediaFile, Medium, embedded
 from train.dialogues.records import (
     Conversation,
-    ConversationStream,
     Source,
+    conversation_of,
     manifest_conversations,
+    open_stream,
     sources_of,
     toybox_conversations,
 )
@@ -127,7 +128,9 @@ class DialogueLoader:
         streams = [self._stream(source, self.settings.seed + n) for n, source in enumerate(self.sources)]
         self._check_held_out()
         mixture = Mixture(streams, [source.weight or 1.0 for source in self.sources], self.settings.seed)
-        self._window = StreamedBins(mixture, self.encoder, binned, self.bad, self.unreadable.check, self.settings.seed)
+        found = (conversation_of(one, self.sources[number]) for number, one in mixture)
+        rows = self.encoder.rows(found, self.bad, self.unreadable.check)
+        self._window = StreamedBins(mixture, rows, binned, self.bad, self.settings.seed)
         return self._window
 
     def held_out(self) -> list[Row]:
@@ -184,7 +187,7 @@ class DialogueLoader:
             return ListStream(list(self._conversations(source, False)), seed)
         if source.embeddings not in (AT_START, IN_STEPS):
             raise RecipeError(f"{source.label} is a stream, and embeddings are of a manifest: expected none")
-        return ConversationStream(source, seed)
+        return open_stream(source, seed)
 
     def _check_held_out(self) -> None:
         """What evaluate() will read must be sound too, and known to be so before training."""

@@ -183,37 +183,20 @@ def manifest_conversations(source: Source, held_out: bool, seed: int) -> Iterato
         yield conversation_of(located, source)
 
 
-class ConversationStream:
-    """The archives or the dataset of a source as a stream of conversations. RecipeError where it cannot be opened."""
-
-    def __init__(self, source: Source, seed: int) -> None:
-        self.source = source
-        try:
-            self.records = _open_records(source, seed)
-        except FormatError as error:
-            raise RecipeError(str(error)) from error
-
-    def __iter__(self) -> Iterator[Conversation | ParsedRecord]:
-        for located in self.records:
-            yield conversation_of(located, self.source)
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.records.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.records.load_state_dict(state)
-
-
-def _open_records(source: Source, seed: int) -> RecordStream:
-    if source.dataset:
+def open_stream(source: Source, seed: int) -> RecordStream:
+    """The archives or the dataset of a source. RecipeError where they cannot be opened."""
+    paths = [Path(path) for path in sorted(glob(source.shards))]
+    if source.shards and not paths:
+        raise RecipeError(f"there is no archive {source.shards}")
+    try:
+        if source.shards:
+            return Shards(paths, seed=seed, task=source.task)
         from data.hub_datasets import DatasetRecords  # takes a second to import
 
         options = {"columns": source.columns, "seed": seed, "task": source.task}
         return DatasetRecords.open(source.dataset, split=source.split, **options)
-    paths = [Path(path) for path in sorted(glob(source.shards))]
-    if not paths:
-        raise RecipeError(f"there is no archive {source.shards}")
-    return Shards(paths, seed=seed, task=source.task)
+    except FormatError as error:
+        raise RecipeError(str(error)) from error
 
 
 def _scan(path: str) -> list[ParsedRecord]:

@@ -1,16 +1,18 @@
 """Embeddings of all media of a manifest, and conditions of its captions, made in shards by several processes.
 
-A shard that is there is not made again, so that a run that was interrupted goes on where it was.
+A shard that exists is not made again, so that an interrupted run goes on where it was.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,8 @@ from data.media.loading import MediaError
 from data.modalities import MODALITIES
 from data.records import ParsedRecord, scan_manifest
 from encoders import Encoder
-from train.dialogues.embed import encode_media
-from train.dialogues.media import MediaFile, read_medium
+from train.dialogues.embed import encode_media, preprocess_medium
+from train.dialogues.media import MediaFile
 from train.dialogues.targets import CAPTION_BATCH
 from train.embeddings.store import (
     INDEX,
@@ -46,7 +48,7 @@ class EmbeddingJob:
 
     model: Path
     features: str = "pooled"
-    image_size: int = 0  #: side in pixels at which pictures are seen; 0 = the encoder's own
+    image_size: int = 0  #: side in pixels at which images are seen; 0 = the encoder's own
     batch: int = 16  #: media encoded at once; 1 = bit for bit what training makes of the files in each step
     per_shard: int = 512
     captions: bool = False
@@ -82,9 +84,10 @@ def embed_manifest(manifest: Path, out: Path, job: EmbeddingJob, processes: int 
     missing = [shard for shard in shards if not shard.path.is_file()]
     total = sum(map(len, shards))
     with tqdm(total=total, initial=total - sum(map(len, missing)), desc="embedding", unit="sample") as bar:
-        for count in _made(missing, job, processes):
+        for count in _make_shards(missing, job, processes):
             bar.update(count)
-    broken = {name: reason for shard in shards if shard.media for name, reason in _broken(shard).items()}
+    metadata = [shard_metadata(shard.path) for shard in shards if shard.media]
+    broken = {name: reason for each in metadata for name, reason in each["broken"].items()}
     counts = {modality: len(texts) for modality, texts in captions.items()}
     return {"media": len(media) - len(broken), "captions": counts, "broken": broken, "bad": bad}
 
@@ -92,35 +95,27 @@ def embed_manifest(manifest: Path, out: Path, job: EmbeddingJob, processes: int 
 def contents(manifest: Path, with_captions: bool) -> tuple[list[MediaFile], dict[str, list[str]], list[ParsedRecord]]:
     """Media of a manifest, each once; captions of the assistant's media; the places that hold no record."""
     media: dict[str, MediaFile] = {}
-    captions: dict[str, set[str]] = {}
-    bad = []
-    for located in scan_manifest(manifest):
-        if located.record is None:
-            bad.append(located)
-            continue
-        for part in media_parts(located.record):
+    captions: dict[str, set[str]] = defaultdict(set)
+    parsed = list(scan_manifest(manifest))
+    for record in (one.record for one in parsed if one.record is not None):
+        for part in media_parts(record):
             media.setdefault(part["path"], MediaFile(part["type"], part["path"], root=str(manifest.parent)))
-        for modality, caption in _captions(located.record) if with_captions else ():
-            captions.setdefault(modality, set()).add(caption)
-    known = [modality for modality in MODALITIES if modality in captions]
-    return list(media.values()), {modality: sorted(captions[modality]) for modality in known}, bad
+        for message in record["messages"] if with_captions else ():
+            for part in message["content"] if message["role"] == "assistant" else ():
+                if part["type"] != "text":
+                    captions[part["type"]].add(part["caption"])
+    known = {modality: sorted(captions[modality]) for modality in MODALITIES if modality in captions}
+    return list(media.values()), known, [one for one in parsed if one.record is None]
 
 
 def plan(out: Path, media: Sequence[MediaFile], captions: dict[str, list[str]], per_shard: int) -> list[Shard]:
     """The shards of a manifest, the same in every run."""
-    shards = [
-        Shard(out / f"media-{number:05}.safetensors", media=part) for number, part in enumerate(runs(media, per_shard))
-    ]
+    shards = [Shard(out / f"media-{n:05}.safetensors", media=each) for n, each in enumerate(_chunks(media, per_shard))]
     for modality, texts in captions.items():
-        for number, part in enumerate(runs(texts, per_shard)):
+        for number, each in enumerate(_chunks(texts, per_shard)):
             path = out / f"{modality}-captions-{number:05}.safetensors"
-            shards.append(Shard(path, modality=modality, captions=part))
+            shards.append(Shard(path, modality=modality, captions=each))
     return shards
-
-
-def runs(items: Sequence[Any], length: int) -> list[tuple[Any, ...]]:
-    """``items`` in order, ``length`` at a time."""
-    return [tuple(items[start : start + length]) for start in range(0, len(items), length)]
 
 
 def open_folder(out: Path, index: dict[str, Any]) -> None:
@@ -137,69 +132,59 @@ def open_folder(out: Path, index: dict[str, Any]) -> None:
     write_index(out, index)
 
 
+def _chunks(items: Sequence[Any], length: int) -> list[tuple[Any, ...]]:
+    return [tuple(items[start : start + length]) for start in range(0, len(items), length)]
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Making a shard
 
 
+@torch.no_grad()
 def make_shard(shard: Shard, job: EmbeddingJob) -> int:
     """Write one shard; returns how many samples it has."""
     if shard.captions:
-        _make_captions(shard, job)
-    else:
-        _make_media(shard, job)
+        decoder = load_text_encoders(job.model)[shard.modality]
+        made = [decoder.encode_caption(list(texts)).half().cpu() for texts in _chunks(shard.captions, CAPTION_BATCH)]
+        write_caption_shard(shard.path, shard.modality, shard.captions, torch.cat(made))
+        return len(shard)
+    embeddings, broken = _embed(load_encoder(job), shard.media, job)
+    kept = [medium for medium in shard.media if medium in embeddings]
+    sizes = [(medium.name, os.stat(medium.path).st_size) for medium in kept]
+    write_media_shard(shard.path, sizes, [embeddings[medium] for medium in kept], broken)
     return len(shard)
 
 
-@torch.no_grad()
-def _make_captions(shard: Shard, job: EmbeddingJob) -> None:
-    decoder = load_text_encoders(job.model)[shard.modality]
-    made = [decoder.encode_caption(list(texts)).half().cpu() for texts in runs(shard.captions, CAPTION_BATCH)]
-    write_caption_shard(shard.path, shard.modality, shard.captions, torch.cat(made))
-
-
-@torch.no_grad()
-def _make_media(shard: Shard, job: EmbeddingJob) -> None:
-    encoder = load_encoder(job)
+def _embed(
+    encoder: Encoder, media: Sequence[MediaFile], job: EmbeddingJob
+) -> tuple[dict[MediaFile, torch.Tensor], dict[str, str]]:
+    """Embeddings of media, and by name why others could not be read."""
     made: dict[MediaFile, torch.Tensor] = {}
     broken: dict[str, str] = {}
+
+    def preprocess(medium: MediaFile) -> torch.Tensor | None:
+        try:
+            return preprocess_medium(encoder, medium)
+        except MediaError as error:
+            broken[medium.name] = str(error)
+            return None
+
+    in_order = sorted(media, key=lambda medium: medium.modality)
     with ThreadPoolExecutor(2) as readers:  # the next media are decoded while the encoder runs
-        found = readers.map(lambda part: _preprocessed(encoder, part), sorted(shard.media, key=lambda m: m.modality))
-        waiting: list[tuple[MediaFile, torch.Tensor]] = []
-        for part, tensor in found:
-            if isinstance(tensor, str):
-                broken[part.name] = tensor
-                continue
-            if waiting and (len(waiting) == job.batch or waiting[0][0].modality != part.modality):
-                made |= _encoded(encoder, waiting, job.features)
-                waiting = []
-            waiting.append((part, tensor))
-        made |= _encoded(encoder, waiting, job.features) if waiting else {}
-    kept = [part for part in shard.media if part in made]
-    names = [(part.name, os.stat(part.path).st_size) for part in kept]
-    write_media_shard(shard.path, names, [made[part] for part in kept], broken)
-
-
-def _preprocessed(encoder: Any, part: MediaFile) -> tuple[MediaFile, torch.Tensor | str]:
-    """What the encoder takes of a medium, or why it cannot be read."""
-    try:
-        array, rate = read_medium(part)
-        return part, encoder.preprocess(part.modality, array, rate)
-    except (MediaError, ValueError) as error:
-        return part, str(error)
-
-
-def _encoded(
-    encoder: Any, waiting: list[tuple[MediaFile, torch.Tensor]], features: str
-) -> dict[MediaFile, torch.Tensor]:
-    made = encode_media(encoder, waiting[0][0].modality, [tensor for _, tensor in waiting], features)
-    return {part: embedding.float().cpu() for (part, _), embedding in zip(waiting, made, strict=True)}
+        pairs = zip(in_order, readers.map(preprocess, in_order), strict=True)
+        read = ((medium, tensor) for medium, tensor in pairs if tensor is not None)
+        for modality, group in groupby(read, key=lambda pair: pair[0].modality):
+            while batch := list(islice(group, job.batch)):
+                rows = encode_media(encoder, modality, [tensor for _, tensor in batch], job.features)
+                made |= {medium: row.float().cpu() for (medium, _), row in zip(batch, rows, strict=True)}
+    return made, broken
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Processes
 
 
-def _made(shards: list[Shard], job: EmbeddingJob, processes: int) -> Iterator[int]:
+def _make_shards(shards: list[Shard], job: EmbeddingJob, processes: int) -> Iterator[int]:
     """Make shards, here or in as many processes; yields the samples of each that is done."""
     if processes == 1 or len(shards) < 2:
         for shard in shards:
@@ -232,13 +217,3 @@ def load_text_encoders(model: Path) -> dict[str, Any]:
     from train.dialogues.caption_encoders import caption_encoders
 
     return caption_encoders(model)
-
-
-def _captions(record: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    for message in record["messages"]:
-        if message["role"] == "assistant":
-            yield from ((part["type"], part["caption"]) for part in message["content"] if part["type"] != "text")
-
-
-def _broken(shard: Shard) -> dict[str, str]:
-    return shard_metadata(shard.path)["broken"]

@@ -1,10 +1,10 @@
-"""Precomputed embeddings in a folder: ``index.json`` and shards of safetensors, each whole or not there.
+"""Precomputed embeddings in a folder: ``index.json`` and shards of safetensors, written atomically.
 
     index.json                     encoder, features, data hash, text encoders, names of the shards
     media-00000.safetensors        embeddings (n, E), or patch tokens end to end (P, E) with their offsets (n + 1,)
     image-captions-00000.safetensors  conditions (n, L, C) of captions, float16
 
-What a shard's rows are stands in its metadata: names and sizes of the files, or the captions.
+A shard's metadata names its rows: names and sizes of the files, or the captions.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from safetensors.torch import save_file
 from data.atomic import atomic_file, write_json
 
 INDEX, FORMAT = "index.json", 1
+#: Key of a shard's metadata that holds what its rows are.
+METADATA = "told"
 
 
 class StoreError(ValueError):
@@ -64,8 +66,8 @@ class EmbeddingStore:
             return False
         found, expected = self.index["captions"][modality], text_encoder_identity(decoder)
         if found != expected:
-            told = f"text encoder {found[:12]}, this model's is {expected[:12]}"
-            raise StoreError(f"the {modality} captions in {self.folder} are of {told}")
+            both = f"text encoder {found[:12]}, this model's is {expected[:12]}"
+            raise StoreError(f"the {modality} captions in {self.folder} are of {both}")
         return True
 
     def problem(self, part: Any) -> str:
@@ -103,13 +105,13 @@ class EmbeddingStore:
     def _read_names(self, name: str) -> None:
         if not (self.folder / name).is_file():
             raise StoreError(f"the embeddings in {self.folder} are not finished: run nextgpt-lite embed again")
-        told = shard_metadata(self.folder / name)
-        if "captions" in told:
-            places = {caption: Place(name, row) for row, caption in enumerate(told["captions"])}
-            self._captions[told["modality"]] |= places
+        metadata = shard_metadata(self.folder / name)
+        if "captions" in metadata:
+            places = {caption: Place(name, row) for row, caption in enumerate(metadata["captions"])}
+            self._captions[metadata["modality"]] |= places
             return
-        self._broken |= told["broken"]
-        self._media |= {medium: Place(name, row, size) for row, (medium, size) in enumerate(told["media"])}
+        self._broken |= metadata["broken"]
+        self._media |= {medium: Place(name, row, size) for row, (medium, size) in enumerate(metadata["media"])}
 
 
 def read_index(folder: Path) -> dict[str, Any]:
@@ -149,16 +151,16 @@ def write_caption_shard(path: Path, modality: str, captions: Sequence[str], cond
     _write_shard(path, {"conditions": conditions.half()}, {"modality": modality, "captions": list(captions)})
 
 
-def _write_shard(path: Path, tensors: dict[str, torch.Tensor], told: dict[str, Any]) -> None:
+def _write_shard(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, Any]) -> None:
     with atomic_file(path) as temporary:
         contiguous = {name: value.contiguous() for name, value in tensors.items()}
-        save_file(contiguous, temporary, {"told": json.dumps(told)})
+        save_file(contiguous, temporary, {METADATA: json.dumps(metadata)})
 
 
 def shard_metadata(path: Path) -> dict[str, Any]:
     """What the rows of a shard are."""
     with safe_open(path, "pt") as file:
-        return json.loads((file.metadata() or {})["told"])
+        return json.loads((file.metadata() or {})[METADATA])
 
 
 def encoder_settings(encoder: Any, features: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A run's checkpoints on disk: written aside and renamed, so that each is whole or not there.
+"""A run's checkpoints on disk, written atomically: each is complete or does not exist.
 
 checkpoint-N/   model, running average, optimiser, schedule, random states, and the recipe that they belong to
 writing-*       a write that was cut off;  removing-*  a removal that was: both are cleared at the next start
@@ -49,7 +49,7 @@ def aside_of(final: Path) -> Path:
 
 
 def publish(final: Path) -> None:
-    """Give a checkpoint that was written aside its name, and remove those that are too many."""
+    """Give a finished checkpoint its name, and remove the oldest beyond those that are kept."""
     remove(final)
     os.replace(aside_of(final), final)
     for old in checkpoints(final.parent)[:-KEPT]:
@@ -57,7 +57,7 @@ def publish(final: Path) -> None:
 
 
 def remove(checkpoint: Path) -> None:
-    """Take the name first: a removal that is cut off must not leave half a checkpoint under it."""
+    """Rename, then remove: an interrupted removal must not leave half a checkpoint under its name."""
     if checkpoint.exists():
         doomed = checkpoint.with_name(f"removing-{checkpoint.name}")
         shutil.rmtree(doomed, ignore_errors=True)
@@ -93,7 +93,7 @@ def _disk_error(what: str, folder: Path, error: Exception) -> DiskError:
 
 
 def flush(folder: Path) -> None:
-    """Have the disk hold every file of a folder before anything relies on it; what does not fit is told here."""
+    """Flush every file of a folder to the disk, so that a disk that is full fails here and not later."""
     for path in folder.rglob("*"):
         handle = os.open(path, os.O_RDONLY)
         try:

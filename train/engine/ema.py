@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from train.engine.sharding import local, sharded_like, whole
 
@@ -29,14 +30,7 @@ class ExponentialMovingAverage:
             self.average[name] = sharded_like(average, current[name])
         averages = [local(average) for average in self.average.values()]
         values = [local(current[name]).detach().to(own) for name, own in zip(self.average, averages, strict=True)]
-        torch._foreach_lerp_(averages, values, 1.0 - decay)
-
-    @torch.no_grad()
-    def copy_to(self, model: nn.Module) -> None:
-        """Overwrite the weights of a whole model with the average. Every process must call it."""
-        parameters = dict(model.named_parameters())
-        for name, value in self.state().items():
-            parameters[name].copy_(value)
+        get_ema_multi_avg_fn(decay)(averages, values, step)
 
     def state(self) -> dict[str, torch.Tensor]:
         """Whole tensors to save; packed, since channels-last weights are not. Every process must call it."""

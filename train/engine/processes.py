@@ -41,13 +41,13 @@ def mean_over_processes(values: Mapping[str, float]) -> dict[str, float]:
     """Means of values by name; what a process does not have counts as 0. Every process must call it."""
     if PartialState().num_processes == 1:
         return dict(values)
-    told = gather_object([dict(values)])
-    names = sorted({name for own in told for name in own})
-    return {name: sum(own.get(name, 0.0) for own in told) / len(told) for name in names}
+    every = gather_object([dict(values)])
+    names = sorted({name for own in every for name in own})
+    return {name: sum(own.get(name, 0.0) for own in every) / len(every) for name in names}
 
 
 def leave_processes() -> None:
-    """Part from the others: what the main process does from here on, it does alone."""
+    """End the process group: from here on the main process works alone."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()

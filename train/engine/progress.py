@@ -31,7 +31,7 @@ class ThroughputBar(ProgressCallback):
 
 
 class Meter:
-    """Counts samples and tokens of this process and divides them by the time since they were last told."""
+    """Counts samples and tokens of this process and divides them by the time since the last rates."""
 
     def __init__(self) -> None:
         self.restart()

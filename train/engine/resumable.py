@@ -1,4 +1,4 @@
-"""A Trainer whose checkpoints are whole or not there, and from which a run goes on as if it had never stopped."""
+"""A Trainer whose checkpoints are atomic, and from which a run resumes exactly."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OPTIMISER, SCHEDULE, TRAINER_STATE = "optimizer.pt", "scheduler.pt", "trainer_st
 
 
 class ResumableTrainer(Trainer):
-    """Writes checkpoints aside and renames them; takes up model, average, optimiser, random states, stream and log."""
+    """Writes checkpoints atomically; restores model, average, optimiser, random states, stream and log."""
 
     task: Task
     recipe: Recipe
@@ -40,6 +40,7 @@ class ResumableTrainer(Trainer):
     ema: ExponentialMovingAverage | None
     stream: ResumableStream | None
     part_means: PartMeans
+    _tr_loss: torch.Tensor  # Trainer's sum of losses since the last log
     _steps_done = 0
     _unread_random_state: str | None = None
 
@@ -133,7 +134,7 @@ class ResumableTrainer(Trainer):
         """Trainer calls this once when it resumes, as its first step begins."""
         super()._load_rng_state(checkpoint)
         if checkpoint is not None:
-            self._take_up_log_window(Path(checkpoint) / LOG_WINDOW)
+            self._restore_log_window(Path(checkpoint) / LOG_WINDOW)
             if self.args.ignore_data_skip:  # the loader is yet to be opened, which draws a random number
                 self._unread_random_state = checkpoint
 
@@ -143,7 +144,7 @@ class ResumableTrainer(Trainer):
         parts = mean_over_processes(self.part_means.sums)
         return {"loss": loss, "logged": self._globalstep_last_logged, "parts": parts}
 
-    def _take_up_log_window(self, path: Path) -> None:
+    def _restore_log_window(self, path: Path) -> None:
         window = json.loads(path.read_text(encoding="utf-8"))
         self._tr_loss += window["loss"]
         self._globalstep_last_logged, self.part_means.sums = window["logged"], window["parts"]

@@ -84,7 +84,7 @@ def _leaves(loss: torch.Tensor) -> set[int]:
         if node is None or node in seen:
             continue
         seen.add(node)
-        found |= {id(node.variable)} if hasattr(node, "variable") else set()
+        found.add(id(getattr(node, "variable", None)))
         waiting += [following for following, _ in node.next_functions]
     return found
 

@@ -19,7 +19,7 @@ from transformers import ProgressCallback, TrainingArguments
 
 from train.engine.checkpoints import disk_errors
 from train.engine.ema import ExponentialMovingAverage
-from train.engine.lora_plus import with_faster_b
+from train.engine.lora import with_faster_b
 from train.engine.loss_shares import ALL, PartMeans, shares, total_denominators
 from train.engine.processes import sum_over_processes
 from train.engine.progress import Meter, ThroughputBar, peak_memory_gib

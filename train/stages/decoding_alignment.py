@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from nextgpt_lite.checkpoint import add_lora, load_core
 from nextgpt_lite.model import AnyToAnyCore
-from train.engine.tuning import lora_settings
+from train.engine.lora import lora_settings
 from train.settings import setting
 from train.stages.dialogue_task import TOYBOX_KINDS, DialogueTask
 

@@ -48,7 +48,6 @@ class DialogueTask(Task):
 
     settings: Settings
     model: StageModel
-    #: Folder of the core in the model folder that this stage writes.
     output: ClassVar[str] = "core"
 
     def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:

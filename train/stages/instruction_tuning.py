@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from nextgpt_lite.checkpoint import add_lora, load_core, save_language_model
 from nextgpt_lite.model import AnyToAnyCore
-from train.engine.tuning import TUNINGS, lora_settings
+from train.engine.lora import TUNINGS, lora_settings
 from train.settings import RecipeError, setting
 from train.stages.dialogue_task import DialogueTask
 

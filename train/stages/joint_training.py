@@ -21,7 +21,7 @@ from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.model import AnyToAnyCore
 from train.dialogues.encode import Row
 from train.dialogues.records import TOYBOX
-from train.engine.tuning import lora_settings
+from train.engine.lora import lora_settings
 from train.settings import RecipeError, setting
 from train.stages.dialogue_task import TOYBOX_KINDS, DialogueTask
 from train.stages.new_core import CoreSettings, build_core, load_encoder
@@ -57,7 +57,7 @@ class JointTrainingTask(DialogueTask):
         return load_encoder(self.settings, self.model_dir)
 
     def load_core(self) -> AnyToAnyCore:
-        core = build_core(self.settings, self.model_dir, self.encoder, self._prompts())
+        core = build_core(self.settings, self.model_dir, self.encoder, prompts=self._prompts())
         if self.settings.bias_tuning is not None:
             add_bias_tuning(core, self.settings.bias_tuning)
         if self.settings.lora is not None:

@@ -48,22 +48,20 @@ class CoreSettings(DialogueTask.Settings):
         help="what each decoder takes: length, width",
     )
 
-    @property
-    def tower(self) -> str:
-        """Folder of what reads media: the encoder, or CLIP's tower for visual prompts."""
-        return "vision_tower" if self.visual else "encoder"
-
 
 def load_encoder(settings: CoreSettings, model_dir: Path) -> Encoder:
     """What reads media: the encoder, or CLIP's tower where the settings ask for visual prompts."""
-    return encoders.load_encoder(model_dir / settings.tower)
+    return encoders.load_encoder(model_dir / ("vision_tower" if settings.visual else "encoder"))
 
 
-def build_core(
-    settings: CoreSettings, model_dir: Path, encoder: Encoder, prompts: dict[str, Any] | None = None
-) -> AnyToAnyCore:
-    """A core for the language model in ``model_dir`` and an encoder; ``prompts`` replace those of the settings."""
+#: Settings that are fields of the core's configuration.
+CORE_FIELDS = tuple(CoreSettings.__annotations__)
+
+
+def build_core(settings: CoreSettings, model_dir: Path, encoder: Encoder, **changes: Any) -> AnyToAnyCore:
+    """A core for the language model in ``model_dir`` and an encoder; ``changes`` replace settings."""
     base = model_dir / "language_model"
+    changes = {"input_tokens": _input_tokens(settings, encoder), **changes}
     config = CoreConfig(
         text_config=AutoConfig.from_pretrained(base, local_files_only=True),
         first_added_token=len(AutoTokenizer.from_pretrained(model_dir / "tokenizer", local_files_only=True)),
@@ -73,18 +71,7 @@ def build_core(
             *DEFAULT_INPUTS,
             *(m for m in encoder.modalities if m in MODALITIES and m not in DEFAULT_INPUTS),
         ],
-        signal_tokens=settings.signal_tokens,
-        image_size=settings.image_size,
-        input_features=settings.input_features,
-        input_projection=settings.input_projection,
-        input_projection_settings=settings.input_projection_settings,
-        input_tokens=_input_tokens(settings, encoder),
-        bind=settings.bind,
-        visual=settings.visual,
-        prompts=settings.prompts if prompts is None else prompts,
-        output_projection=settings.output_projection,
-        output_projection_settings=settings.output_projection_settings,
-        conditions={modality: list(shape) for modality, shape in settings.conditions.items()},
+        **{name: getattr(settings, name) for name in CORE_FIELDS} | changes,
     )
     return new_core(config, base)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from train.dialogues.bins import BinnedRows
-from train.engine.tuning import TUNINGS, lora_settings
+from train.engine.lora import TUNINGS, lora_settings
 from train.recipe import RecipeError, read_recipe
 from train.settings import read_settings
 from train.stages.instruction_tuning import InstructionTuningTask
@@ -25,7 +25,7 @@ def test_an_unknown_tuning_is_refused():
 
 @pytest.mark.parametrize("tuning", TUNINGS)
 def test_the_recipes_have_the_studys_good_settings(tuning):
-    recipe = read_recipe(RECIPES / f"llava_{tuning}.yaml")
+    recipe = read_recipe(RECIPES / f"papers/llava_{tuning}.yaml")
     assert recipe.task_settings["tuning"] == tuning
     rates = recipe.learning_rates
     if tuning == "full":

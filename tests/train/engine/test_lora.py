@@ -6,7 +6,7 @@ import pytest
 from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 
-from train.engine.lora_plus import with_faster_b
+from train.engine.lora import with_faster_b
 from train.recipe import RecipeError, read_recipe
 
 RECIPE = Path(__file__).parents[3] / "train/recipes/context_extension.yaml"
