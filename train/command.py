@@ -14,12 +14,13 @@ ERRORS = (RecipeError, NonFiniteLossError, DiskError)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", type=Path, help="a YAML recipe, e.g. train/recipes/foundations/encoder.yaml")
     parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="replace keys of the recipe, dotted for mappings"
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="override keys of the recipe; a dotted key reaches into a mapping",
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint of the run")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="tell what would train, on what, and what memory and time it needs"
-    )
+    parser.add_argument("--resume", action="store_true", help="resume from the newest checkpoint of the run")
+    parser.add_argument("--dry-run", action="store_true", help="report parts, data, memory and time; do not train")
     parser.add_argument("--out", type=Path, help="folder of the run (default: runs/NAME)")
 
 

@@ -59,7 +59,7 @@ class StreamedBins(IterableDataset):
 
     Args:
         mixture: the streams; its state and that of ``bad`` are stored.
-        rows: drawn from the mixture, when they are asked for.
+        rows: drawn lazily from the mixture.
         binned: rows -> bins of similar length.
     """
 

@@ -25,8 +25,8 @@ EMBEDDING_BATCH = 64
 class MediaEmbeddings:
     """``embeddings[medium]`` is its embedding (E,), or its patch tokens (P, E).
 
-    Those of :meth:`prepare` are kept, those in one of ``stores`` are read, all others are computed when they are asked
-    for and kept until :meth:`forget`. MediaError for a medium that cannot be read then.
+    Those of :meth:`prepare` are kept, those in one of ``stores`` are read, all others are computed on demand and kept
+    until :meth:`forget`. MediaError for a medium that cannot be read then.
     """
 
     def __init__(self, encoder: Any, features: str, stores: Mapping[str, EmbeddingStore]) -> None:

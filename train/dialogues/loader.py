@@ -190,7 +190,7 @@ class DialogueLoader:
         return open_stream(source, seed)
 
     def _check_held_out(self) -> None:
-        """What evaluate() will read must be sound too, and known to be so before training."""
+        """Count bad records among those of evaluate() too, before training."""
         found = (self._conversations(source, True) for source in self.sources if not source.toybox)
         for _ in self.encoder.rows(chain.from_iterable(found), self.bad):
             pass
@@ -210,7 +210,7 @@ def _targets(row: Row) -> list[Medium]:
 
 
 def _wrong_format(medium: Medium) -> str:
-    """Why a file that is embedded in steps cannot be read, as far as its beginning tells; empty where it can."""
+    """Why a file that is embedded in steps cannot be read, judged by its beginning; empty where it can."""
     if isinstance(medium, MediaFile) and medium.embedded == IN_STEPS and medium.content is None:
         try:
             check_format(medium.path)

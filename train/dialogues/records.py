@@ -64,7 +64,9 @@ class Source:
     split: str = setting("train", help="of the dataset")
     columns: dict[str, str] | None = setting(None, help="of the dataset")
     task: str = setting(
-        "tell", help="what captions of archives and datasets are for: to tell of media, or to make them"
+        "tell",
+        choices=("tell", "make"),
+        help="of archives, datasets: captions are to be told, or media made",
     )
     weight: float | None = setting(None, above=0, help="share of the training rows; no weights = all rows once")
     name: str = setting("", help="what its figures are called; default: the manifest's folder")

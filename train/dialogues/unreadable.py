@@ -16,9 +16,9 @@ from train.settings import RecipeError
 
 
 class UnreadableMedia:
-    """Tries the media of each batch. ``candidates`` gives the rows that may stand for one, itself first.
+    """Reads the media of each batch. ``candidates`` gives the rows that may replace one, itself first.
 
-    Without ``read_in_steps`` all media have been read before training, and nothing is tried.
+    Without ``read_in_steps`` all media have been read before training, and nothing is done here.
     """
 
     def __init__(

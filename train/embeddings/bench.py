@@ -15,12 +15,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from data.toybox import write_toybox
 from nextgpt_lite.checkpoint import resolve_model
+from train.dialogues.bins import BinnedRows
 from train.dialogues.embed import own_device
 from train.dialogues.media import IN_STEPS
 from train.embeddings.job import EmbeddingJob, embed_manifest
@@ -33,8 +34,8 @@ EXPECTED_RATIO = 5.0
 #: Stage -> the recipe that it is timed with, and the folder of the model's core that it goes on from.
 STAGES = {"encoding": "encoding_alignment", "decoding": "decoding_alignment"}
 MODALITIES = ("image", "audio", "video")
-#: Sides of pictures and films: Toybox's own, and what photographs and clips of the papers' data have (COCO: 640 x 480,
-#: WebVid: 596 x 336), of which more is to be decoded and the same is to be encoded.
+#: Sides of images and videos in pixels: Toybox's own, and that of the papers' data (COCO: 640 x 480, WebVid: 596 x
+#: 336), of which more is to be decoded and as much is to be encoded.
 SIZES = (128, 480)
 #: Conversations: enough that all bins but one are full, as in training.
 SCENES = 80
@@ -43,7 +44,7 @@ SCENES = 80
 def run(
     scenes: int = SCENES, rounds: int = 3, model: str | Path = "nano", sizes: Sequence[int] = SIZES
 ) -> dict[str, Any]:
-    """By the side of pictures and films: media embedded a second, and by stage samples a second and their ratio."""
+    """By the side of images and videos: media embedded a second, and by stage samples a second and their ratio."""
     folder, threads = resolve_model(model), torch.get_num_threads()
     with tempfile.TemporaryDirectory() as scratch:
         assembled = assemble(folder, Path(scratch) / "model")
@@ -55,7 +56,7 @@ def run(
 
 
 def of_size(size: int, scenes: int, rounds: int, model: Path, scratch: Path) -> dict[str, Any]:
-    """Both stages on pictures and films of one size."""
+    """Both stages on images and videos of one size."""
     embeddings = scratch / f"embeddings_{size}"
     manifest = write_toybox(scratch / f"toys_{size}", scenes, 3, MODALITIES, size)
     started = time.perf_counter()
@@ -101,21 +102,19 @@ def recipe_for(stage: str, model: Path, manifest: Path, source: str) -> Recipe:
     """The shipped recipe of a stage on the records of a manifest."""
     shipped = read_recipe(RECIPES / f"{STAGES[stage]}.yaml")
     data = [{"path": str(manifest), "embeddings": source, "held_out": 0.0}]
-    settings = shipped.task_settings | {"data": data, "word_weight": 0.0, "lora": None}
-    known = {name: value for name, value in settings.items() if name != "lora" or stage == "decoding"}
-    return replace(shipped, model=str(model), task_settings=known)
+    settings = shipped.task_settings | {"data": data, "word_weight": 0.0}
+    settings |= {"lora": None} if stage == "decoding" else {}
+    return replace(shipped, model=str(model), task_settings=settings)
 
 
 def samples_per_second(task: Task, bf16: bool, rounds: int) -> float:
     """Records a second of forward and backward passes, after a round that is not timed."""
-    bins = task.dataset
+    bins = cast(BinnedRows, task.dataset).bins
     task.model.train()
-    for number in range(len(bins)):  # type: ignore[arg-type]
-        _pass(task, bins[number], bf16)
-    started, samples = time.perf_counter(), 0
-    for _ in range(rounds):
-        for number in range(len(bins)):  # type: ignore[arg-type]
-            samples += _pass(task, bins[number], bf16)
+    for item in bins:
+        _pass(task, item, bf16)
+    started = time.perf_counter()
+    samples = sum(_pass(task, item, bf16) for _ in range(rounds) for item in bins)
     return samples / (time.perf_counter() - started)
 
 

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=16, help="media encoded at once")
     parser.add_argument("--per-shard", type=int, default=512, help="samples of a shard")
     parser.add_argument("--features", choices=FEATURES, help="what the core reads of a medium (default: as it says)")
-    parser.add_argument("--image-size", type=int, help="side in pixels of pictures (default: as the core says)")
+    parser.add_argument("--image-size", type=int, help="side in pixels of images (default: as the core says)")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -40,7 +40,7 @@ class Place(NamedTuple):
 
 
 class EmbeddingStore:
-    """Reads a folder that ``nextgpt-lite embed`` wrote. Rows are read when they are asked for."""
+    """Reads a folder that ``nextgpt-lite embed`` wrote. Rows are read on demand."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -66,7 +66,7 @@ def remove(checkpoint: Path) -> None:
 
 
 def clear_leftovers(run_dir: Path) -> None:
-    """Remove what writes and removals left that were cut off."""
+    """Remove what interrupted writes and removals left."""
     for pattern in ("writing-*", "removing-*"):
         for path in run_dir.glob(pattern):
             shutil.rmtree(path)

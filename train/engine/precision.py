@@ -18,9 +18,9 @@ def full_precision_attention() -> Iterator[None]:
     """Within it ``F.scaled_dot_product_attention`` has its softmax in float32 on a CPU, under autocast too.
 
     The backward pass of torch's fused attention takes over ten times longer in bfloat16 than in float32 on a CPU; it
-    was a third of a training step. So rows are attended to in float32 throughout, but for short ones without a mask:
-    these, as dialogues and captions are, take half of that time as two matrix products in the precision that autocast
-    gives these, with the softmax between them. Tensors on other devices are left alone.
+    was a third of a training step. So attention runs in float32, except for short rows without a mask, as dialogues and
+    captions are: two matrix products in autocast's precision with the softmax between them take half of that time.
+    Tensors on other devices are left alone.
     """
     fused = F.scaled_dot_product_attention
 
@@ -41,9 +41,9 @@ def full_precision_attention() -> Iterator[None]:
 
 
 def _in_products(query: torch.Tensor, key: torch.Tensor, settings: dict[str, Any]) -> bool:
-    """Whether the products know all that is asked for: no mask, no dropout, as many heads of keys as of queries."""
-    asked = settings.get("attn_mask") is not None or settings.get("dropout_p")
-    return not asked and query.shape[:-2] == key.shape[:-2]
+    """Whether the products compute the same: no mask, no dropout, as many heads of keys as of queries."""
+    unsupported = settings.get("attn_mask") is not None or settings.get("dropout_p")
+    return not unsupported and query.shape[:-2] == key.shape[:-2]
 
 
 def _attend_in_products(

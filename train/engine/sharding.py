@@ -65,12 +65,12 @@ def with_all_reduced(model: nn.Module, loss: torch.Tensor) -> torch.Tensor:
     """A loss with a share of nothing in every parameter that its batch leaves out here, but another process's does not.
 
     FSDP reduces the gradients that there are: processes whose batches hold other modalities would reduce other ones.
-    Asked after the forward pass, when what is not in a layer (the root's) is whole. Every process must call it.
+    Called after the forward pass, when what is not in a layer (the root's) is whole. Every process must call it.
     """
-    asked = [parameter for parameter in model.parameters() if parameter.requires_grad and not is_shard(parameter)]
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad and not is_shard(parameter)]
     used = _leaves(loss)
-    counts = sum_over_processes([float(id(parameter) in used) for parameter in asked], loss.device)
-    for parameter, count in zip(asked, counts, strict=True):
+    counts = sum_over_processes([float(id(parameter) in used) for parameter in trained], loss.device)
+    for parameter, count in zip(trained, counts, strict=True):
         if count and id(parameter) not in used:
             loss = loss + 0.0 * parameter.sum()
     return loss

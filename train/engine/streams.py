@@ -1,4 +1,4 @@
-"""Streams as training data: read again and again, and taken up where a checkpoint left them."""
+"""Streams as training data: read again and again, resumed where a checkpoint left them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ResumableStream(IterableDataset):
 
     def __iter__(self) -> Iterator[Any]:
         empty = 0
-        while empty < 2:  # a pass that is taken up at its very end is empty, the next one is not
+        while empty < 2:  # a pass that is resumed at its very end is empty, the next one is not
             if hasattr(self.dataset, "set_epoch"):
                 self.dataset.set_epoch(self.passes)
             before = self.seen

@@ -27,7 +27,7 @@ class PasskeyRows:
         longest: length of the longest; lengths are spread evenly over the ratios between the writer's shortest and
             this, so that short documents, from which copying is learnt first, are seen all the time.
         span: positions that they are spread over (PoSE, 2309.10400): one place of each, drawn at random, is followed
-            by a gap, so that key and question stand up to ``span`` positions apart in a row of ``longest`` tokens.
+            by a gap, so that key and question are up to ``span`` positions apart in a row of ``longest`` tokens.
             None = no gap.
         plain_weight: of filler and question in the loss; answers count 1, a key's first mention nothing.
         shortest: length of the shortest, if the writer's shortest is not to be it.
@@ -82,7 +82,7 @@ class PasskeyRows:
 
 
 def spread_positions(rng: np.random.Generator, length: int, span: int) -> torch.Tensor:
-    """Places 0 to L, those behind a random one moved on by a random gap (L,): all are below ``span`` (PoSE)."""
+    """Positions 0 to L (L,), those after a random one shifted by a random gap; all are below ``span`` (PoSE)."""
     positions = torch.arange(length)
     cut, gap = rng.integers(length), rng.integers(span - length + 1)
     positions[cut:] += int(gap)

@@ -129,7 +129,7 @@ class DialogueTask(Task):
         return BinnedRows(rows, chosen.tokens_per_bin, chosen.seed, lambda row: apart and bool(row.media))
 
     def fits(self, row: Row, other: Row) -> bool:
-        """Whether ``other`` may stand in a batch in place of ``row``."""
+        """Whether ``other`` may replace ``row`` in a batch."""
         return bool(row.media) == bool(other.media)
 
     def collate(self, items: Sequence[Sequence[Row]]) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""Stage 1, encoding-side alignment: media prompts learn to tell a frozen language model what is there (X -> T)."""
+"""Stage 1, encoding-side alignment: media prompts learn to describe media to a frozen language model (X -> T)."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ class JointTrainingTask(DialogueTask):
         return self.groups
 
     def stream(self) -> Dataset:
-        raise RecipeError("joint training tells captions from instructions before it begins: expected no streams")
+        raise RecipeError("joint training must know captions and instructions before it begins: expected no streams")
 
     def fits(self, row: Row, other: Row) -> bool:
         return super().fits(row, other) and self.is_instruction(row) == self.is_instruction(other)

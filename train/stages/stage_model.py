@@ -57,7 +57,7 @@ class StageModel(nn.Module):
 
         ``shares`` says of each part of the loss what this batch counts for in its step; None = it is the step.
         """
-        # Without a cache, transformers tells packed rows by their positions.
+        # Without a cache, transformers separates packed rows by their positions.
         packing = {} if position_ids is None else {"position_ids": position_ids, "use_cache": False}
         media = {"media_embeddings": media_embeddings, "media_mask": media_mask}
         output = self.core(input_ids, **media, **packing, logits_to_keep=1)
