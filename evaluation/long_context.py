@@ -23,13 +23,13 @@ import torch
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
+from data.atomic import hash_folder
 from data.passkey import PasskeyDocument, PasskeyWriter, draw_key
 from data.texts import SPLIT, Text, hashes, read_texts
 from evaluation import Settings
 from evaluation.chart import line_chart
 from evaluation.report import write_report
 from evaluation.statistics import Verdict
-from nextgpt_lite.checkpoint import component_hash
 from nextgpt_lite.long_context.merge import merged_model
 from nextgpt_lite.long_context.reading import final_losses, tells_passkey
 
@@ -150,7 +150,7 @@ def measure(
 def model_hash(folder: Path) -> str:
     """Hash of all that was measured: tokenizer, base and, where there is one, adapter."""
     parts = [folder / name for name in ("tokenizer", "language_model", "context_adapter")]
-    return hashlib.sha256("".join(component_hash(part) for part in parts if part.is_dir()).encode()).hexdigest()
+    return hashlib.sha256("".join(hash_folder(part) for part in parts if part.is_dir()).encode()).hexdigest()
 
 
 def verdicts(metrics: dict[str, Any]) -> list[Verdict]:

@@ -130,7 +130,7 @@ def write_manifest(
         component: {
             "class": component_class(component, folder / path),
             "path": path,
-            "sha256": component_hash(folder / path),
+            "sha256": hash_folder(folder / path),
         }
         for component in component_names()
         if (folder / (path := core if component == "core" else component)).is_dir()
@@ -157,11 +157,6 @@ def update_manifest(folder: Path, core: str | None = None) -> None:
         write_manifest(folder, known.get("name", folder.resolve().name), known.get("candidates"), core)
 
 
-def component_hash(folder: Path) -> str:
-    """sha256 over names and contents of a component's files."""
-    return hash_folder(folder)
-
-
 def component(folder: Path, manifest: dict[str, Any], name: str) -> Path:
     """Folder of a component, its hash and its class checked against the manifest."""
     entry = manifest["components"].get(name)
@@ -173,7 +168,7 @@ def component(folder: Path, manifest: dict[str, Any], name: str) -> Path:
     pickles = sorted(file.name for file in path.rglob("*") if file.suffix in PICKLES)
     if pickles:
         raise CheckpointError(f"component {name!r} holds {pickles[0]}: only safetensors are read, never a pickle")
-    found = component_hash(path)
+    found = hash_folder(path)
     if found != entry["sha256"]:
         raise CheckpointError(
             f"component {name!r} in {path} is not the one in the manifest: sha256 {found[:12]}, "
