@@ -1,4 +1,4 @@
-"""The bind network: from the joint embedding space to the width of the language model (2309.03905, Sec. 3.2)."""
+"""The bind network: from the joint embedding space to the width of the language model (2309.03905, Sec. 3.2.1)."""
 
 from __future__ import annotations
 

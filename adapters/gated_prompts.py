@@ -75,7 +75,7 @@ class PromptBatch:
 
 @dataclass(frozen=True)
 class PromptTerm:
-    """One gated term of a layer. ``prompts`` gives (B or 1, K, D), ``gate`` (H,), ``visible`` (B, T, K) or None = all."""
+    """One gated term of a layer: ``prompts`` (B or 1, K, D), ``gate`` (H,), ``visible`` (B, T, K) or None = all."""
 
     kind: str
     prompts: Callable[[], torch.Tensor]

@@ -1,8 +1,8 @@
 """ImageBind-LLM's two ways of putting media into every layer (2309.03905, Sec. 3.2); the bind network makes the media.
 
 - "attention", the released code's: a medium, plus a query of the layer, is one gated prompt without keys, added to the
-  attention before ``o_proj`` (:func:`adapters.gated_prompts.prompt_attention`). V2's early fusion (2304.15010, Sec. 4.3)
-  is the same in the first layers, with keys.
+  attention before ``o_proj`` (:func:`adapters.gated_prompts.prompt_attention`). The early fusion of LLaMA-Adapter V2
+  (2304.15010, Sec. 4.3) is the same in the first layers, with keys.
 - "words", the paper's Eq. 2: before decoder layer j, T_W becomes T_W + g_j T_I. g_j is one number, zero at the start,
   without a tanh; T_I is what the bind network makes of the medium.
 

@@ -28,8 +28,8 @@ class LinearInput(nn.Module):
     @torch.no_grad()
     def scale_output(self, factor: float) -> None:
         """Multiply what comes out, so that it starts at the size of the language model's own embeddings."""
-        self.out.weight *= factor
-        self.out.bias *= factor
+        self.out.weight.mul_(factor)
+        self.out.bias.mul_(factor)
 
 
 class MlpInput(LinearInput):

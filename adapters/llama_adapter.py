@@ -51,7 +51,7 @@ class StaticPrompts(nn.Module):
         return torch.cat([alone, static + tokens], dim=1).flatten(1, 2)
 
     def static_gate_of(self, layer: int) -> torch.Tensor:
-        """tanh(g_l) of V1's Eq. 7, one a head (H,); times one more factor in V2's released LoRA weights (``new_gate``)."""
+        """tanh(g_l) of V1's Eq. 7, one a head (H,); V2's released LoRA weights have one more factor (``new_gate``)."""
         gate = torch.tanh(self.static_gate[self._place(layer)])
         return gate if self.static_gate_scale is None else gate * self.static_gate_scale[self._place(layer)]
 

@@ -1,4 +1,4 @@
-"""Mixing embeddings of one space: several inputs at once, and arithmetic with them (2309.03905, Sec. 3.3 and 4.3)."""
+"""Mixing embeddings of one space: several inputs at once, and arithmetic with them (2309.03905, Fig. 7)."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ Letters: B media, n patches, C their width, D model width. A mask (B, n) is true
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import nn
@@ -50,7 +51,7 @@ class PatchMlp(nn.Module):
 
     def scale_output(self, factor: float) -> None:
         """As :meth:`PatchLinear.scale_output`."""
-        scale_linear(self.layer[2], factor)
+        scale_linear(cast(nn.Linear, self.layer[2]), factor)
 
 
 class GroupProjection(nn.Module):
@@ -108,5 +109,5 @@ class GroupProjection(nn.Module):
 @torch.no_grad()
 def scale_linear(linear: nn.Linear, factor: float) -> None:
     """Multiply what a linear layer gives."""
-    linear.weight *= factor
-    linear.bias *= factor
+    linear.weight.mul_(factor)
+    linear.bias.mul_(factor)

@@ -8,6 +8,8 @@ Letters: B spans, n signal tokens, D model width, L x C the decoder's condition,
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -92,7 +94,7 @@ class QFormerProjection(nn.Module):
     def forward(self, hidden: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
         """Hidden states and input embeddings of the signal tokens, both (B, n, D) -> condition (B, L, C)."""
         source = self.in_fc(hidden + embedding)
-        bert = self.Qformer["bert"]
+        bert: Any = self.Qformer["bert"]
         x = bert["embeddings"]["LayerNorm"](self.query_tokens.expand(len(source), -1, -1))
         for layer in bert["encoder"]["layer"]:
             x = layer(x, source)

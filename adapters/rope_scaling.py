@@ -1,6 +1,6 @@
 """Positions beyond those of pretraining, through transformers' own ``rope_parameters``.
 
-``linear`` is position interpolation (LongLoRA, Sec. 3.1; 2306.15595, Eq. 3); ``yarn`` (2309.00071) and ``dynamic``
+``linear`` is position interpolation (LongLoRA; 2306.15595, Eq. 4); ``yarn`` (2309.00071) and ``dynamic``
 (NTK-aware, by the length at hand) are the usual alternatives. ``max_position_embeddings`` keeps the meaning that
 transformers gives it: the pretraining length under linear and dynamic scaling, the extended one under YaRN.
 """

@@ -8,6 +8,7 @@ Shapes: B batch, S tokens in the cache, d head width.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from transformers import DynamicCache
@@ -41,6 +42,7 @@ class StreamingCache(DynamicCache):
         dropped = max(0, len(self.place_of_arrival) + count - self.sinks - self.window)
         if dropped:
             keep = [slice(0, self.sinks), slice(self.sinks + dropped, None)]
+            layer: Any  # transformers has several kinds; a DynamicCache holds keys and values
             for layer in self.layers:
                 layer.keys = torch.cat([layer.keys[:, :, part] for part in keep], dim=2)
                 layer.values = torch.cat([layer.values[:, :, part] for part in keep], dim=2)
@@ -56,6 +58,7 @@ class StreamingCache(DynamicCache):
 
     def _turned(self, keys: torch.Tensor) -> torch.Tensor:
         """Keys (B, KV heads, S, d), each rotated back by as many positions as it has moved."""
+        assert self.moved is not None
         cosine, sine = self.rotary(keys.float(), self.moved[None].to(keys.device))  # (1, S, rotary width)
         scale = getattr(self.rotary, "attention_scaling", 1.0)  # YaRN's; the keys have it already
         width = cosine.shape[-1]

@@ -1,4 +1,4 @@
-"""The visual cache: training-free retrieval at inference (2309.03905, Sec. 3.4), exact or compressed.
+"""The visual cache: training-free retrieval at inference (2309.03905, Sec. 3.2.3), exact or compressed.
 
 Letters: N prototypes, E their width, B queries, k neighbours.
 """

@@ -1,4 +1,4 @@
-"""The visual path of LLaMA-Adapter V2: tokens of a CLIP vision tower -> prompts (2304.15010, Sec. 3.3).
+"""The visual path of LLaMA-Adapter V2: tokens of a CLIP vision tower -> prompts (2304.15010, Sec. 4.3).
 
 Letters: B pictures, N tokens of the tower (class token first), C their width, E inner width, K queries, D model width.
 """

@@ -29,11 +29,11 @@ class GriffinLimVocoder(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return self.vocoder.device
+        return next(self.vocoder.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.vocoder.dtype
+        return next(self.vocoder.parameters()).dtype
 
     def forward(self, mel: torch.Tensor) -> torch.Tensor:
         """Log-mels (B, T, M) or (T, M) to waveforms (B, T * HOP) or (T * HOP,)."""

@@ -1,4 +1,4 @@
-"""Images from image embeddings: a StableUnCLIPImg2ImgPipeline, as ImageBind-LLM draws (2309.03905, Sec. 4).
+"""Images from image embeddings: a StableUnCLIPImg2ImgPipeline, as ImageBind-LLM draws (2309.03905, Sec. 3.3.2).
 
 ImageBind's vision tower is OpenCLIP's ViT-H, whose embeddings Stable Diffusion 2.1 unCLIP was trained on; so whatever
 ImageBind embeds can be drawn. Shapes: B images, E embedding width, C latent channels, h x w latent pixels.

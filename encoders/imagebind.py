@@ -7,6 +7,7 @@ Legend: B batch, S clips, L tokens, D tower width, E width of the shared space.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -108,7 +109,8 @@ class ImageBind(nn.Module):
 
     def unit(self, modality: str, x: torch.Tensor) -> torch.Tensor:
         """(B, E) mean over clips of the unit vectors, without the logit scale."""
-        return self._pool(modality, x, self.modality_postprocessors[modality][0])
+        normalise = cast(nn.Sequential, self.modality_postprocessors[modality])[0]
+        return self._pool(modality, x, normalise)
 
     def patch_tokens(self, modality: str, x: torch.Tensor, average_clips: bool = False) -> torch.Tensor:
         """(B, S * patches, E): every patch through the head, without class token or averaging, as NExT-GPT takes them.
@@ -119,7 +121,7 @@ class ImageBind(nn.Module):
         if modality == "text":
             raise ValueError("text has no patches: expected vision, audio, depth, thermal or imu")
         flat, clips = self._fold_clips(modality, x)
-        head = self.modality_heads[modality]
+        head = cast(nn.Sequential, self.modality_heads[modality])
         projected = head[-1](head[0](self.features(modality, flat)[:, 1:]))
         scaled = self.modality_postprocessors[modality](projected)
         tokens = F.normalize(scaled, dim=-1) if modality == "audio" else scaled
@@ -131,7 +133,7 @@ class ImageBind(nn.Module):
         if modality not in self.modality_preprocessors:
             raise ValueError(f"no tower for {modality!r}: this model has {', '.join(self.modality_preprocessors)}")
         if x.is_floating_point():
-            x = x.to(self.modality_preprocessors[modality].cls_token.dtype)
+            x = x.to(next(self.modality_preprocessors[modality].parameters()).dtype)
         return self.modality_preprocessors[modality](x)
 
     def features(self, modality: str, x: torch.Tensor) -> torch.Tensor:
@@ -168,7 +170,8 @@ def _tokeniser(modality: str, tower: TowerConfig) -> nn.Module:
     if modality == "text":
         return TextTokens(tower.vocabulary, tower.input_shape[0], tower.width)
     if modality == "imu":
-        return MotionSensorTokens(*tower.input_shape, tower.kernel[0], tower.width)
+        channels, samples = tower.input_shape
+        return MotionSensorTokens(channels, samples, tower.kernel[0], tower.width)
     channels, *size = tower.input_shape
     return PatchTokens(
         channels, tuple(size), tower.width, tower.kernel, tower.stride, STEM_NAMES.get(modality, STEM_NAME)

@@ -7,6 +7,7 @@ Legend: B batch, L tokens, D tower width, E width of the shared space.
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -106,8 +107,9 @@ class Trunk(nn.Module):
             nn.LayerNorm(width, eps=TRUNK_EPSILON) if first_norm else nn.Identity()
         )
         rates = [drop_path * index / max(depth - 1, 1) for index in range(depth)]
-        self.blocks = nn.ModuleList(Block(width, heads, extra_key, rate) for rate in rates)
-        for block in self.blocks:
+        blocks = [Block(width, heads, extra_key, rate) for rate in rates]
+        self.blocks = nn.ModuleList(blocks)
+        for block in blocks:
             for last in (block.attn.out_proj, block.mlp.fc2):
                 nn.init.xavier_uniform_(last.weight, gain=1 / math.sqrt(2 * depth))
                 nn.init.zeros_(last.bias)
@@ -138,10 +140,12 @@ class PatchStem(nn.Module):
     ):
         super().__init__()
         if len(kernel) == 3:
-            convolution = nn.Conv3d(channels, width, kernel, stride, bias=False)
+            cube, step = cast(tuple[int, int, int], kernel), cast(tuple[int, int, int], stride)
+            convolution = nn.Conv3d(channels, width, cube, step, bias=False)
             self.proj = nn.Sequential(RepeatFrames(size[0]), convolution)
         else:
-            self.proj = nn.Conv2d(channels, width, kernel, stride, bias=False)
+            patch, step = cast(tuple[int, int], kernel), cast(tuple[int, int], stride)
+            self.proj = nn.Conv2d(channels, width, patch, step, bias=False)
             self.norm_layer = nn.LayerNorm(width, eps=STEM_EPSILON)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, tuple[int, ...]]:

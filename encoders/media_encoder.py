@@ -123,7 +123,7 @@ class MediaEncoder(Encoder):
     def project(self, modality: str, batch: Batch) -> torch.Tensor:
         """As :meth:`embed`, but what the head gives before it is normalised: float32 (B, E) of any length.
 
-        The length is what ImageBind-LLM's image output needs (2309.03905, Sec. 4; ``adapters.mixing``).
+        The length is what ImageBind-LLM's image output needs (2309.03905, Sec. 3.3.2; ``adapters.mixing``).
         """
         self.check_modality(modality)
         if modality == POINTS:

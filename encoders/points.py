@@ -8,6 +8,7 @@ Legend: B batch, N points, G groups, M points a group, D width, E width of the s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -166,7 +167,7 @@ class PointTransformer(nn.Module):
         first = self.cls_token.to(tokens.dtype).expand(tokens.shape[0], -1, -1)
         first_position = self.cls_pos.to(positions.dtype).expand(tokens.shape[0], -1, -1)
         x, positions = torch.cat([first, tokens], dim=1), torch.cat([first_position, positions], dim=1)
-        for block in self.blocks["blocks"]:
+        for block in cast(nn.ModuleList, self.blocks["blocks"]):
             x = block(x + positions)  # positions are added again before every block
         x = self.norm(x)
         return torch.cat([x[:, 0], x[:, 1:].amax(dim=1)], dim=-1)

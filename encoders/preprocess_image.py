@@ -48,7 +48,7 @@ def short_side(height: int, width: int, size: int) -> tuple[int, int]:
 def resize_and_crop(picture: np.ndarray, size: int) -> np.ndarray:
     """uint8 (H, W, 3) -> (size, size, 3): bicubic on the short side, then the centre."""
     image = Image.fromarray(picture)
-    height, width = short_side(*picture.shape[:2], size)
+    height, width = short_side(picture.shape[0], picture.shape[1], size)
     image = image.resize((width, height), Image.Resampling.BICUBIC)
     top, left = round((height - size) / 2), round((width - size) / 2)
     return np.asarray(image.crop((left, top, left + size, top + size)))

@@ -46,7 +46,7 @@ def timed_clips(frames: int, rate: float, clips: int, clip_seconds: float) -> li
 
 def three_crops(frames: torch.Tensor, size: int) -> torch.Tensor:
     """float (T, 3, H, W) -> (3, T, 3, size, size): both ends and the middle along the longer side."""
-    height, width = _short_side_of_frames(*frames.shape[2:], size)
+    height, width = _short_side_of_frames(frames.shape[2], frames.shape[3], size)
     frames = F.interpolate(frames, size=(height, width), mode="bilinear", align_corners=False)
     crops = []
     for part in (0.0, 0.5, 1.0):

@@ -29,10 +29,17 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
 
 def tokenize(tokenizer: Tokenizer, texts: list[str], length: int) -> torch.Tensor:
     """Ids (B, longest), at most ``length`` wide: start, text, end, padding; a long text loses its tail, not its end."""
-    start, end = tokenizer.token_to_id(START), tokenizer.token_to_id(END)
+    padding, start, end = (_special_id(tokenizer, name) for name in (PADDING, START, END))
     encoded = tokenizer.encode_batch(list(texts), add_special_tokens=False)
     rows = [[start, *row.ids[: length - 2], end] for row in encoded]
-    ids = torch.full((len(rows), max(map(len, rows), default=2)), tokenizer.token_to_id(PADDING))
+    ids = torch.full((len(rows), max(map(len, rows), default=2)), padding)
     for index, row in enumerate(rows):
         ids[index, : len(row)] = torch.tensor(row)
     return ids
+
+
+def _special_id(tokenizer: Tokenizer, name: str) -> int:
+    number = tokenizer.token_to_id(name)
+    if number is None:
+        raise ValueError(f"the text tower's tokenizer lacks {name!r}")
+    return number

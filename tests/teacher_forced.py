@@ -18,4 +18,4 @@ def forced_conditions(
     full = torch.tensor([[*ids, *reply]])
     hidden = core(full, **batch_media([media])).last_hidden_state
     full[0, : len(ids)] = 0  # spans of earlier turns are not this reply's
-    return {modality: list(core.conditions(full, hidden, modality)) for modality in core.table.spans}
+    return {modality: list(core.conditions(full, hidden, modality)) for modality in core.output_projections}

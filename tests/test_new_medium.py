@@ -48,7 +48,7 @@ DEPTH = Modality(  # data/modalities.py
     "depth", "(H, W) in metres", "float32", ".npy", (".npy",), "application/octet-stream",
     {"en": "depth map", "zh": "深度图"}, map_preview, from_array=depth_of,
 )  # fmt: skip
-# encoders/preprocessors.py has an entry "depth" already: ImageBind's depth tower, which the encoder below is built with.
+# encoders/preprocessors.py has an entry "depth" already, for ImageBind's depth tower, which the encoder below has.
 
 
 class DepthPipeline(StableDiffusionPipeline):

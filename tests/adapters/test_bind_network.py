@@ -1,4 +1,4 @@
-"""The bind network: its formula (2309.03905, Sec. 3.2), its sizes, each medium on its own."""
+"""The bind network: its formula (2309.03905, Sec. 3.2.1), its sizes, each medium on its own."""
 
 import pytest
 import torch

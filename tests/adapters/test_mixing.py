@@ -1,4 +1,4 @@
-"""Mixing: the formula, its lengths, arithmetic, and refusals (2309.03905, Sec. 3.3)."""
+"""Mixing: the formula, its lengths, arithmetic, and refusals (2309.03905, Fig. 7)."""
 
 import pytest
 import torch

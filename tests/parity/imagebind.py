@@ -12,9 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
+from data.resampling import resample
 from encoders.clip_tokenizer import VOCABULARY, ClipTokenizer
 from encoders.imagebind import MODALITIES, ImageBind, ImageBindConfig, TowerConfig
-from encoders.preprocess_audio import AudioSettings, clip_starts, preprocess_audio, resample
+from encoders.preprocess_audio import AudioSettings, clip_starts, preprocess_audio
 from encoders.preprocess_image import ImageSettings, normalise, preprocess_image
 from encoders.preprocess_video import three_crops
 from tests.parity.cases import GOLDEN, Case, Comparison

@@ -119,7 +119,14 @@ def assemble(case: Case) -> Assembled:
     names = [name.partition(".")[2] for name in LINEAR.values()]
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, target_modules=names), language_model)
     prompts = GatedPrompts(
-        layers, heads, config["dim"], queries, config["query_layer"], keys=queries > 1, media_last=True, reach="row"
+        layers,
+        heads,
+        config["dim"],
+        media_tokens=queries,
+        media_layers=config["query_layer"],
+        keys=queries > 1,
+        media_last=True,
+        reach="row",
     )
     assembled = Assembled(language_model, prompts, BindNetwork.from_published(weights), heads)
     parts = dict(language_model.named_parameters())
