@@ -48,19 +48,19 @@ def dry_run(recipe: Recipe) -> str:
 
 
 class _MeasuringTrainer(TaskTrainer):
-    """Trains single batches, stores nothing, and notes what autograd keeps of each."""
+    """Trains single batches, stores nothing, and measures what autograd keeps of each."""
 
     def __init__(self, task: Task, recipe: Recipe, folder: Path) -> None:
         steps = TIMED + 1
         never = {"checkpoint_every": steps + 1, "log_every": steps + 1, "tracker": "none"}
         super().__init__(task, replace(recipe, steps=steps, gradient_accumulation_steps=1, **never), folder)
         self.args.save_strategy = SaveStrategy.NO
-        self.keeper, self.clock = _Keeper(task.model), _StepClock()
+        self.saved, self.clock = _SavedTensors(task.model), _StepClock()
         self.pop_callback(ThroughputBar)
         self.add_callback(self.clock)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        with self.keeper.watching():
+        with self.saved.count():
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
 
 
@@ -104,7 +104,7 @@ def _needs(trainer: _MeasuringTrainer, recipe: Recipe) -> list[str]:
         return [*_memory(sizes | {"activations (estimated)": kept}), "  time: not measured, this machine is too small"]
     with full_precision_attention():
         trainer.train()
-    kept = trainer.keeper.most + (_estimated_activations(trainer) if recipe.gradient_checkpointing else 0)
+    kept = trainer.saved.most + (_estimated_activations(trainer) if recipe.gradient_checkpointing else 0)
     seconds = trainer.clock.seconds[1:]
     step = recipe.gradient_accumulation_steps * sum(seconds) / len(seconds)
     device = "the GPU" if torch.cuda.is_available() else f"{recipe.threads} CPU thread(s)"
@@ -144,7 +144,7 @@ class _StepClock(TrainerCallback):
         self.ended = now
 
 
-class _Keeper:
+class _SavedTensors:
     """Counts the bytes that autograd keeps for the backward pass, each storage once and weights not at all."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -152,7 +152,7 @@ class _Keeper:
         self.most = self.kept = 0
         self.seen: set[int] = set()
 
-    def watching(self) -> saved_tensors_hooks:
+    def count(self) -> saved_tensors_hooks:
         self.kept, self.seen = 0, set(self.weights)
         return saved_tensors_hooks(self._note, lambda tensor: tensor)
 

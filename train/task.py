@@ -41,9 +41,7 @@ class Task(ABC):
     dataset: Dataset
 
     def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
-        defaults = getattr(self, "DEFAULTS", None)  # of tasks that have no Settings yet
-        where = f"task {type(self).__name__}"
-        self.settings = read_settings(self.Settings, settings, where) if defaults is None else {**defaults, **settings}
+        self.settings = read_settings(self.Settings, settings, f"task {type(self).__name__}")
         self.model_dir = Path(model_dir)
 
     @abstractmethod

@@ -63,10 +63,10 @@ def test_memory_is_the_sum_of_what_training_holds():
 
 def test_what_autograd_keeps_is_counted_once_and_without_weights():
     model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
-    keeper, x = dry._Keeper(model), torch.zeros(5, 8)
-    with keeper.watching():
+    saved, x = dry._SavedTensors(model), torch.zeros(5, 8)
+    with saved.count():
         model(x).sum()
-    assert keeper.most == (5 * 8 + 5 * 8) * 4  # the input, and what tanh gives, which two layers keep
+    assert saved.most == (5 * 8 + 5 * 8) * 4  # the input, and what tanh gives, which two layers keep
 
 
 def test_a_machine_that_is_too_small_gets_an_estimate(folder, tmp_path, monkeypatch):

@@ -7,9 +7,9 @@ is trained with all norms and embeddings: the paper's LoRA+, without which LoRA 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ class ContextExtensionTask(Task):
         language_model = self.load_language_model()
         inject_adapter_in_model(LoraConfig(**chosen.lora), language_model)
         self.model = LongRows(language_model, ShiftedAttention(chosen.form, chosen.group))
-        rows = self._rows(chosen.seed, chosen.rows + chosen.held_out)
+        rows = self._rows(chosen.rows + chosen.held_out)
         self.held_out = rows[: chosen.held_out]
         texts = self._items(rows[chosen.held_out :])
         self.dataset: Dataset = WithPasskeys(texts, self._passkeys(), self._pieces())
@@ -132,37 +132,32 @@ class ContextExtensionTask(Task):
         losses = [float(self.model.eval()(row[None])["loss"]) for row in self.held_out]
         return {"perplexity": float(np.exp(np.mean(losses)))}
 
-    def _rows(self, seed: int, count: int) -> torch.Tensor:
+    def _rows(self, count: int) -> torch.Tensor:
         """``count`` rows (count, length) of texts end to end."""
-        length = self.settings.length
-        wanted = count * length
-        ids = list(chain.from_iterable(_until(wanted, self._texts(seed))))[:wanted]
-        if len(ids) < wanted:
-            raise RecipeError(f"texts hold {len(ids)} tokens, too few for {count} rows of {length}")
-        return torch.tensor(ids).view(count, length)
+        length, ids = self.settings.length, []
+        for text in self._texts():
+            ids += text
+            if len(ids) >= count * length:
+                return torch.tensor(ids[: count * length]).view(count, length)
+        raise RecipeError(f"texts hold {len(ids)} tokens, too few for {count} rows of {length}")
 
     def _items(self, rows: torch.Tensor) -> torch.Tensor | RandomRows:
         """Items of one row each. What lies beside a row is drawn for each item, so few rows should be cut often."""
         cuts = self.settings.cuts
         return RandomRows(rows.flatten(), rows.shape[1], 1, cuts, self.settings.seed) if cuts else rows.unsqueeze(1)
 
-    def _texts(self, seed: int) -> Iterator[list[int]]:
+    def _texts(self) -> Iterator[list[int]]:
+        """Token ids of each text; of Toybox there is no end."""
         texts = self.settings.texts
-        if texts:
-            named = isinstance(texts, list)
-            contents = (Path(path).read_text(encoding="utf-8") for path in texts) if named else self._trained_on(texts)
-            for content in contents:
-                yield self.tokenizer(content)["input_ids"]
-            return
-        index = 0
-        while True:
-            yield _dialogue_ids(self.tokenizer, seed, index)
-            index += 1
-
-    def _trained_on(self, folder: str) -> list[str]:
-        """Texts of a folder but those that the base's training kept back."""
-        held_out = hashes(self.model_dir, "held_out")
-        return [text.content for text in read_texts(folder) if text.sha256 not in held_out]
+        if not texts:
+            yield from (_dialogue_ids(self.tokenizer, self.settings.seed, index) for index in itertools.count())
+        if isinstance(texts, str):
+            held_out = hashes(self.model_dir, "held_out")  # which the base was not trained on either
+            contents = [text.content for text in read_texts(texts) if text.sha256 not in held_out]
+        else:
+            contents = (Path(path).read_text(encoding="utf-8") for path in texts)
+        for content in contents:
+            yield self.tokenizer(content)["input_ids"]
 
     def _passkeys(self) -> PasskeyRows | None:
         chosen = self.settings
@@ -211,16 +206,6 @@ class LongRows(TextsAndPasskeys):
     def gradient_checkpointing_enable(self, **kwargs) -> None:
         """What older transformers call it."""
         self.language_model.gradient_checkpointing_enable(**kwargs)
-
-
-def _until(wanted: int, texts: Iterator[list[int]]) -> Iterator[list[int]]:
-    """Texts until they hold ``wanted`` tokens."""
-    total = 0
-    for ids in texts:
-        yield ids
-        total += len(ids)
-        if total >= wanted:
-            return
 
 
 def _dialogue_ids(tokenizer: PreTrainedTokenizerBase, seed: int, index: int) -> list[int]:

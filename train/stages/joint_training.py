@@ -1,4 +1,4 @@
-"""Joint training of LLaMA-Adapter V2 (2304.15010, Sec. 3.2): two kinds of data, two disjoint groups of parameters.
+"""Joint training of LLaMA-Adapter V2 (2304.15010, Sec. 4.2): two kinds of data, two disjoint groups of parameters.
 
 Captions train what brings an image in: its projection and the early layers' gates. Instructions train what follows
 instructions: the late layers' prompts and gates, norms, biases and scales (or LoRA). A step sees one kind of data, and
