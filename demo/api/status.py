@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import psutil
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from jinja2 import Environment
 
 from demo.api.errors import ApiError
 from demo.api.service import CurrentService, Service
+from demo.texts import read_asset
 
 router = APIRouter()
 STARTED = int(time.time())
+_METRICS = Environment(trim_blocks=True, lstrip_blocks=True).from_string(read_asset("metrics.txt"))
 
 
 @router.get("/v1/models")
@@ -44,39 +46,11 @@ async def health(service: CurrentService) -> Response:
 
 @router.get("/metrics")
 async def metrics(service: CurrentService) -> Response:
-    """Prometheus' text format."""
-    return PlainTextResponse("\n".join(_lines(service)) + "\n", media_type="text/plain; version=0.0.4")
-
-
-def _lines(service: Service) -> Iterator[str]:
-    counts = service.engine.counts
-    families = (
-        ("requests_total", "requests by how they ended", counts.requests, "outcome"),
-        ("media_total", "media generated", counts.media, "modality"),
-        ("seconds_total", "seconds by what was generated; requests: from arrival to end", counts.seconds, "what"),
-    )
-    for name, text, values, label in families:
-        yield from _family(name, "counter", text, values, label)
-    single = (
-        ("tokens_total", "counter", "tokens generated", counts.tokens),
-        ("unfinished_requests", "gauge", "requests that wait or are being answered", service.engine.unfinished),
-        ("queue_limit", "gauge", "requests that may be unfinished at a time", service.engine.queue_limit),
-        ("sessions", "gauge", "sessions that hold files", service.sessions.count),
-        ("resident_memory_bytes", "gauge", "resident memory of the server", psutil.Process().memory_info().rss),
-    )
-    for name, kind, text, value in single:
-        yield from _header(name, kind, text)
-        yield f"nextgpt_lite_{name} {value}"
-
-
-def _family(name: str, kind: str, text: str, values: dict[str, Any], label: str) -> Iterator[str]:
-    yield from _header(name, kind, text)
-    for key, value in sorted(values.copy().items()):
-        yield f'nextgpt_lite_{name}{{{label}="{key}"}} {value}'
-
-
-def _header(name: str, kind: str, text: str) -> tuple[str, str]:
-    return f"# HELP nextgpt_lite_{name} {text}", f"# TYPE nextgpt_lite_{name} {kind}"
+    """The server's counters in Prometheus' text format."""
+    memory = psutil.Process().memory_info().rss
+    engine, sessions = service.engine, service.sessions.count
+    text = _METRICS.render(engine=engine, counts=engine.counts, sessions=sessions, memory=memory)
+    return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
 
 @router.api_route("/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)

@@ -13,8 +13,8 @@ from nextgpt_lite.inspection.examples import EXAMPLES, INGREDIENTS, ingredient
 
 #: Numbers of the examples below the empty chat.
 FIRST = (1, 3, 4, 9, 18)
-#: Symbols by what browsers take a medium's files for.
-SYMBOLS = {"image": "▣", "audio": "♪", "video": "▶", "application": "⁘"}
+#: Symbols by the type that browsers know of a medium's files.
+SYMBOLS = {"image": "▣", "audio": "♪", "video": "▶"}
 
 
 def chips(language: str) -> str:
@@ -31,7 +31,7 @@ def _render(language: str, first: tuple[int, ...]) -> str:
     rows: dict[str | None, dict[str, int]] = {}
     for number, example in enumerate(EXAMPLES):
         rows.setdefault(example.given, {})[example.made] = number
-    symbols = {name: SYMBOLS[_family(name)] for name in MODALITIES} | {None: "Aa", "text": "Aa"}
+    symbols = {name: SYMBOLS.get(_family(name), "⁘") for name in MODALITIES} | {None: "Aa", "text": "Aa"}
     return render(
         "gallery", language, examples=EXAMPLES, first=first, matrix=list(rows.items()), symbols=symbols,
         previews=_previews(),

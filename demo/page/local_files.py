@@ -1,4 +1,4 @@
-"""Only files of this machine that the page itself has taken in or made: no address is fetched, for nobody."""
+"""Only files that the page itself has received or written are served; no address is ever fetched."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Words, examples, drawings: what the page is made of."""
 
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -70,6 +71,22 @@ def test_labels_change_every_component_at_once(cache):
     assert labels.components == [button, radio]
     assert [update["value"] for update in labels.updates("zh")[:1]] == ["取消"]
     assert labels.updates("en")[1]["choices"] == [("picture", "image")] and labels.updates("en")[1]["label"] == "Model"
+
+
+def test_a_new_modality_is_shown_by_its_registry_entry(cache, visitor, monkeypatch):
+    from data.modalities import MODALITIES
+    from demo.page.conversations import save_for_browser
+    from demo.page.streamed_reply import Card
+    from nextgpt_lite import ReplyMedium
+
+    words = {"en": "heat map", "zh": "热图"}
+    heat = replace(MODALITIES["points"], name="heat", words=words, preview=lambda array: array[..., None].repeat(3, -1))
+    monkeypatch.setitem(MODALITIES, "heat", heat)
+    assert request_for("heat", "a bell") == "Generate heat map: a bell" and translate("zh", "heat") == "热图"
+    assert "making the heat map" in Card("heat").part(0, "en")
+    medium = ReplyMedium("heat", np.zeros((8, 8), np.uint8), None, 4, 0.0)
+    file, shown = save_for_browser(medium, visitor.folder / "heat")
+    assert file.suffix == ".npy" and load_medium(shown).modality == "image"
 
 
 def test_points_are_drawn_and_odd_formats_written_anew(tmp_path):
