@@ -1,14 +1,17 @@
 """Builds: what their files may say, which runs count as done, in which order they start."""
 
+import importlib
 import json
 import re
 from pathlib import Path
 
 import pytest
 
+from train import TASKS
 from train import build as building
 from train.build import RECIPES, read_build, train_all
 from train.recipe import RecipeError
+from train.settings import read_settings
 
 BUILDS = Path(building.__file__).parent / "builds"
 
@@ -37,6 +40,15 @@ def test_shipped_builds_are_whole(path, tmp_path):
         recipe = build.recipe(name)
         assert recipe.task_settings["data"] == [{"path": "digits/train.jsonl"}]
         assert build.path(name).is_relative_to(RECIPES) and recipe.steps > 0
+
+
+@pytest.mark.parametrize("path", sorted(BUILDS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_settings_of_shipped_builds_fit_their_tasks(path, tmp_path):
+    build = read_build(path, tmp_path / "runs", tmp_path / "model")
+    for name in build.runs:
+        recipe = build.recipe(name)
+        module, _, task = TASKS[recipe.task].partition(":")
+        read_settings(getattr(importlib.import_module(module), task).Settings, recipe.task_settings, name)
 
 
 def test_nano_is_trained_by_the_recipes_as_they_stand():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import nn
@@ -33,7 +33,7 @@ def frozen(module: Module) -> Module:
 
 def channels_last(module: Module) -> Module:
     """The module with its images' weights in the memory format in which convolutions are fastest on a CPU."""
-    return nn.Module.to(module, memory_format=torch.channels_last)
+    return cast(Module, nn.Module.to(module, memory_format=torch.channels_last))
 
 
 def half_copy(module: Module) -> Module:

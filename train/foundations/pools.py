@@ -6,13 +6,14 @@ Item ``i`` of a pool belongs to item ``i`` of its stream, so captions need not b
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from torch.utils.data import Dataset
 
 from decoders.image import encode_images
 from train.embeddings.array_files import cached
@@ -30,6 +31,28 @@ class DataSettings:
     """The setting that all foundations share."""
 
     data: Any = setting([], help="manifests, see train.worlds; none = Toybox")
+
+
+class EndlessDataset(Dataset):
+    """A dataset that has an item for any index. ``length`` items are an epoch: the order of training depends on it."""
+
+    length = 1 << 20
+
+    def __len__(self) -> int:
+        return self.length
+
+
+class WithArrays(Dataset):
+    """Items of ``dataset``, tuples, each with a row of every array: row ``index % rows``."""
+
+    def __init__(self, dataset: Dataset[tuple], *arrays: np.ndarray) -> None:
+        self.dataset, self.arrays = dataset, arrays
+
+    def __len__(self) -> int:
+        return len(cast(Sized, self.dataset))
+
+    def __getitem__(self, index: int) -> tuple:
+        return *self.dataset[index], *(array[index % len(array)] for array in self.arrays)
 
 
 def media_of(world: World, modality: str, seed: int, held_out: bool = False) -> MediaStream:

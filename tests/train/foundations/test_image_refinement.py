@@ -96,7 +96,7 @@ def test_the_vae_learns_by_the_eyes_of_the_critic(model_dir):
     settings = VAE | {"perceptual_weight": 1.0, "latent_noise": 0.5, "noise_up_to": True, "start": "image_decoder/vae"}
     task = ImageVaeTask(settings, model_dir)
     parts = task.model(**batch_of(task))
-    assert parts["seen"] > 0
+    assert parts["perceptual"] > 0
     parts["loss"].backward()
     assert all(p.grad is None for p in task.model.critic.parameters())
 
@@ -114,7 +114,7 @@ def test_refinement_moves_the_unet_towards_what_the_critic_sees(model_dir):
         parts["loss"].backward()
         optimiser.step()
         optimiser.zero_grad()
-        seen.append(float(parts["seen"]))
+        seen.append(float(parts["perceptual"]))
     assert seen[-1] < seen[0]
     assert all(p.grad is None for part in (task.model.critic, task.model.vae) for p in part.parameters())
 
@@ -145,14 +145,14 @@ def sharpening(folder, **settings):
 
 def test_a_picture_that_is_hardly_noised_is_redrawn_as_it_was(model_dir):
     task = sharpening(model_dir, least_level=0.001, most_level=0.001)
-    (picture, _, latents), _ = task.dataset[1]
+    _, _, picture, _, latents = task.dataset[1]
     expected = encode_images(task.model.vae, [picture])[0]
     torch.testing.assert_close(torch.from_numpy(latents).float(), expected, atol=0.05, rtol=0)
 
 
 def test_redrawing_follows_the_caption_and_the_noise_level(model_dir):
     task = sharpening(model_dir)
-    pictures = np.stack([task.dataset[row][0][0] for row in range(2)])
+    pictures = np.stack([task.dataset[row][2] for row in range(2)])
     unet, (tokenizer, text_encoder) = load_unet(model_dir / "image_decoder/unet"), load_clip(model_dir)
 
     def redrawn(captions, level):

@@ -22,16 +22,15 @@ import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import nn
-from torch.utils.data import Dataset
 
 from decoders.diffusion import TRAIN_TIMESTEPS, caption_ids
 from decoders.image import encode_images
 from train.engine.precision import full_precision_attention
-from train.foundations.autoencoders.image_vae import ImagesAndFrames, ImageVaeSettings, ImageVaeTask
+from train.foundations.autoencoders.image_vae import ImageVaeSettings, ImageVaeTask
 from train.foundations.components import channels_last, weights_hash
 from train.foundations.diffusion.image_diffusion import load_unet
 from train.foundations.language.caption_encoders import load_clip
-from train.foundations.pools import Pool, media_of
+from train.foundations.pools import Pool, WithArrays, media_of
 from train.settings import setting
 
 BATCH = 64
@@ -53,7 +52,7 @@ class ImageSharpeningSettings(ImageVaeSettings):
 
 
 class ImageSharpeningTask(ImageVaeTask):
-    """An item is a redrawn image and another one, whose latents get noise as in ``image_vae``."""
+    """A batch has redrawn images and as many others, whose latents get noise as in ``image_vae``."""
 
     Settings = ImageSharpeningSettings
     settings: ImageSharpeningSettings
@@ -63,7 +62,8 @@ class ImageSharpeningTask(ImageVaeTask):
         chosen = self.settings
         pool = Pool(media_of(self.world, "image", chosen.seed), chosen.redrawn, chosen.cache_dir)
         pixels, masks = pool.pixels(chosen.image_size), pool.masks(chosen.image_size)
-        self.dataset = RedrawnImages(self.images, pixels, masks, self._redrawn(pool))
+        # Items: image, mask; another image, its mask (uint8, 255 = all) and its redrawn latents.
+        self.dataset = WithArrays(self.images, pixels, masks, self._redrawn(pool))
 
     def _redrawn(self, pool: Pool) -> np.ndarray:
         """Latents (count, C, h, w) in half precision of the pool's images, redrawn."""
@@ -75,42 +75,20 @@ class ImageSharpeningTask(ImageVaeTask):
 
     def collate(self, items: list[tuple]) -> dict[str, torch.Tensor]:
         """The batch of :class:`ImageVaeTask`, redrawn images first, and their latents as ``given``."""
-        redrawn, others = zip(*items, strict=True)
-        batch = super().collate([item[:2] for item in redrawn] + list(others))
-        return batch | {"given": torch.from_numpy(np.stack([item[2] for item in redrawn])).float()}
+        redrawn = [(pixels, (mask / 255).astype(np.float32)) for _, _, pixels, mask, _ in items]
+        batch = super().collate(redrawn + [item[:2] for item in items])
+        return batch | {"given": torch.from_numpy(np.stack([latents for *_, latents in items])).float()}
 
 
-class RedrawnImages(Dataset):
-    """Items ((image (H, W, 3), mask (H, W), redrawn latents (C, h, w)), one of ``others`` with its mask).
-
-    ``images`` and ``masks`` are uint8, in the order of the latents.
-    """
-
-    def __init__(self, others: ImagesAndFrames, images: np.ndarray, masks: np.ndarray, redrawn: np.ndarray) -> None:
-        self.others, self.images, self.masks, self.redrawn = others, images, masks, redrawn
-
-    def __len__(self) -> int:
-        return len(self.others)
-
-    def __getitem__(self, index: int) -> tuple[tuple, tuple]:
-        other = self.others[index]  # IndexError beyond the last
-        row = index % len(self.redrawn)
-        return (self.images[row], np.float32(self.masks[row] / 255), self.redrawn[row]), other
-
-
+@dataclass(frozen=True)
 class Redrawing:
     """Adds noise to images' latents and removes it by their captions, with ``settings`` as in the task's."""
 
-    def __init__(
-        self,
-        vae: AutoencoderKL,
-        unet: nn.Module,
-        tokenizer: Any,
-        text_encoder: nn.Module,
-        settings: ImageSharpeningSettings,
-    ) -> None:
-        self.vae, self.unet, self.tokenizer, self.text_encoder = vae, unet, tokenizer, text_encoder
-        self.settings = settings
+    vae: AutoencoderKL
+    unet: nn.Module
+    tokenizer: Any
+    text_encoder: nn.Module
+    settings: ImageSharpeningSettings
 
     def __call__(self, pool: Pool) -> Iterator[np.ndarray]:
         """Latents (C, h, w) of the images of a pool, one after another."""

@@ -191,8 +191,8 @@ class VaeObjective(nn.Module):
         loss = loss + weights.kl_weight * divergence
         parts = {"square": square.detach(), "edges": edges.detach(), "kl": divergence.detach()}
         if self.critic is not None:
-            seen = self.critic.distance(decoded, pixels, weight)
-            loss, parts["seen"] = loss + weights.perceptual_weight * seen, seen.detach()
+            perceptual = self.critic.distance(decoded, pixels, weight)
+            loss, parts["perceptual"] = loss + weights.perceptual_weight * perceptual, perceptual.detach()
         return {"loss": loss, **parts}
 
 

@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import nn
-from torch.utils.data import Dataset
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 from decoders.mel import BANDS, HOP, QUIET, SAMPLING_RATE, SPREAD, log_mel
@@ -27,7 +26,7 @@ from train.foundations.audio_clips import HELD_OUT_SEED, AudioPool, waveforms
 from train.foundations.autoencoders.spectral_loss import spectral_loss
 from train.foundations.autoencoders.vae import load_vae
 from train.foundations.components import weights_hash, write_component
-from train.foundations.pools import DataSettings, media_of
+from train.foundations.pools import DataSettings, EndlessDataset, media_of
 from train.settings import setting
 from train.task import Task
 from train.worlds import open_world
@@ -107,17 +106,16 @@ class VocoderTask(Task):
         return (log_mel(self.model.vocoder(given)) - mel).abs().mean().item()
 
 
-class SegmentPool(Dataset):
+class SegmentPool(EndlessDataset):
     """Item i is the log-mel (T, M) and the waveform (N,) of a segment: of four drawn, the loudest."""
 
-    def __init__(self, pool: AudioPool, vae: AutoencoderKL | None, settings: VocoderSettings, length: int = 1_000_000):
-        self.settings, self.length = settings, length
+    length = 1_000_000
+
+    def __init__(self, pool: AudioPool, vae: AutoencoderKL | None, settings: VocoderSettings) -> None:
+        self.settings = settings
 
         depends_on = [pool.content] if vae is None else [pool.content, weights_hash(vae)]
         self.rows = pool.cached("segments", lambda: _rows(pool, vae), *depends_on)
-
-    def __len__(self) -> int:
-        return self.length
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         rng = np.random.default_rng((self.settings.seed, index))

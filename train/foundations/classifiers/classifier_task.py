@@ -9,8 +9,8 @@ from typing import ClassVar
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import Dataset
 
+from train.foundations.pools import EndlessDataset
 from train.task import Task
 
 #: A medium, the class of each of its labels, and the number of the item.
@@ -36,14 +36,11 @@ class ClassifierTask(Task):
         return {"inputs": self.inputs(media, generator), "labels": torch.stack(labels)}
 
 
-class LabelledPool(Dataset):
-    """``media`` with ``labels`` (count, labels), used again and again: row ``index % count``, ``length`` items."""
+class LabelledPool(EndlessDataset):
+    """``media`` with ``labels`` (count, labels), used again and again: row ``index % count``."""
 
-    def __init__(self, media: np.ndarray, labels: torch.Tensor, length: int) -> None:
-        self.media, self.labels, self.length = media, labels, length
-
-    def __len__(self) -> int:
-        return self.length
+    def __init__(self, media: np.ndarray, labels: torch.Tensor) -> None:
+        self.media, self.labels = media, labels
 
     def __getitem__(self, index: int) -> Item:
         row = index % len(self.media)

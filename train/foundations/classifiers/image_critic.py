@@ -114,7 +114,7 @@ class CriticImages(LabelledPool):
     """As drawn where the item's number of rounds and row are even together, else degraded."""
 
     def __init__(self, drawn: np.ndarray, degraded: np.ndarray, classes: torch.Tensor) -> None:
-        super().__init__(drawn, classes, 1 << 20)
+        super().__init__(drawn, classes)
         self.degraded = degraded
 
     def __getitem__(self, index: int) -> Item:

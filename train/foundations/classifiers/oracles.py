@@ -63,7 +63,9 @@ class OracleTask(ClassifierTask):
             chosen.pool,
             lambda: (self.form(toybox.render(scene, modality)) for scene in drawn),
         )
-        return LabelledPool(renders, torch.tensor([label(scene, modality) for scene in drawn]), ROUNDS * len(drawn))
+        pool = LabelledPool(renders, torch.tensor([label(scene, modality) for scene in drawn]))
+        pool.length = ROUNDS * len(drawn)
+        return pool
 
     def form(self, render: np.ndarray) -> np.ndarray:
         """What the pool stores of a render."""

@@ -29,27 +29,23 @@ from train.foundations.language.caption_encoders import load_clap
 from train.settings import setting
 
 
-@dataclass(frozen=True)
-class AudioDiffusionSettings(DiffusionSettings):
-    """Settings of :class:`AudioDiffusionTask`."""
-
-    seed: int = setting(13, low=0, help="of the stream of clips, and of their captions")
-    condition_noise: float = setting(0.02, low=0, help="deviation of the noise on each value of the unit condition")
-    channels: tuple[int, ...] = setting((64, 96, 112), low=1, help="width of each level of the UNet")
-    attention: tuple[bool, ...] = setting((False, False, False), help="levels with self-attention; the middle has it")
-    layers: int = setting(1, low=1, help="residual blocks of a level")
-    cache_dir: str = setting(".cache/audio", alias="cache")
-
-    def __post_init__(self) -> None:
-        if len(self.attention) != len(self.channels):
-            raise ValueError(f"attention must have one value for each of channels, not {list(self.attention)}")
-
-
 class AudioDiffusionTask(DiffusionTask):
     """Trains an AudioLDM-shaped UNet; exports ``audio_decoder``, with the VAE and the vocoder that are there."""
 
-    Settings = AudioDiffusionSettings
-    settings: AudioDiffusionSettings
+    @dataclass(frozen=True)
+    class Settings(DiffusionSettings):
+        seed: int = setting(13, low=0, help="of the stream of clips, and of their captions")
+        condition_noise: float = setting(0.02, low=0, help="deviation of the noise on each value of the unit condition")
+        channels: tuple[int, ...] = setting((64, 96, 112), low=1, help="width of each level of the UNet")
+        attention: tuple[bool, ...] = setting((False, False, False), help="which levels attend; the middle always does")
+        layers: int = setting(1, low=1, help="residual blocks of a level")
+        cache_dir: str = setting(".cache/audio", alias="cache")
+
+        def __post_init__(self) -> None:
+            if len(self.attention) != len(self.channels):
+                raise ValueError(f"attention must have one value for each of channels, not {list(self.attention)}")
+
+    settings: Settings
     modality: ClassVar[str] = "audio"
     pipeline_class = AudioLDMPipeline
     pool_class = AudioPool

@@ -23,7 +23,7 @@ from data.atomic import atomic_folder
 from decoders.diffusion import flow_loss
 from train.foundations.autoencoders.vae import load_vae
 from train.foundations.components import half_copy
-from train.foundations.pools import HELD_OUT_SEED, DataSettings, Pool, media_of
+from train.foundations.pools import HELD_OUT_SEED, DataSettings, EndlessDataset, Pool, media_of
 from train.settings import setting
 from train.task import Task
 from train.worlds import MediaStream, open_world
@@ -39,8 +39,8 @@ class DiffusionSettings(DataSettings):
     empty_share: float = setting(0.1, low=0, high=1, help="captions that are empty, for classifier-free guidance")
     full_share: float = setting(0.0, low=0, high=1, help="captions that name everything")
     pair_share: float = setting(0.0, low=0, high=1, help="captions that name thing and colour")
-    alone_share: float = setting(0.0, low=0, high=1, help="captions that name the thing; those that remain name each")
-    attribute_share: float = setting(0.6, low=0, high=1, help="other attribute with this chance")
+    alone_share: float = setting(0.0, low=0, high=1, help="captions that name the thing alone")
+    attribute_share: float = setting(0.6, low=0, high=1, help="chance of each attribute in the other captions")
     condition_noise: float = setting(0.1, low=0, help="deviation of the noise on conditions: projections are not exact")
     cache_dir: str = ".cache/pools"
     shift: float = setting(1.0, above=0, help="> 1: more training at high noise, where captions matter most")
@@ -55,8 +55,7 @@ class DiffusionTask(Task):
     pipeline_class: ClassVar[Any]
     pool_class: ClassVar[type[Pool]] = Pool
     held_out_seed: ClassVar[int] = HELD_OUT_SEED
-    #: Items of an epoch; the order of training depends on it.
-    epoch_length: ClassVar[int] = 1 << 20
+    epoch_length: ClassVar[int] = EndlessDataset.length
     #: Greatest size of a file of weights that is exported; None = as diffusers has it.
     max_shard_size: ClassVar[str | None] = None
 
@@ -70,7 +69,8 @@ class DiffusionTask(Task):
         latents = self.pool.latents(self.vae)
         self.model: nn.Module = self.build_flow(latents, text_encoder)
         weights = self.cell_weights(latents)
-        self.captioned = CaptionedLatents(latents, weights, self.pool.stream, chosen, self.epoch_length)
+        self.captioned = CaptionedLatents(latents, weights, self.pool.stream, chosen)
+        self.captioned.length = self.epoch_length
         self.dataset: Dataset = self.captioned
 
     def _pool(self, seed: int, most: int, held_out: bool = False) -> Pool:
@@ -137,22 +137,13 @@ class DiffusionTask(Task):
         return figures
 
 
-class CaptionedLatents(Dataset):
+class CaptionedLatents(EndlessDataset):
     """Latents of pool row ``index % rows``, the weights of their cells, and a caption drawn from ``index``."""
 
     def __init__(
-        self,
-        latents: torch.Tensor,
-        weights: torch.Tensor,
-        stream: MediaStream,
-        settings: DiffusionSettings,
-        length: int,
+        self, latents: torch.Tensor, weights: torch.Tensor, stream: MediaStream, settings: DiffusionSettings
     ) -> None:
-        self.latents, self.weights, self.stream = latents, weights, stream
-        self.settings, self.length = settings, length
-
-    def __len__(self) -> int:
-        return self.length
+        self.latents, self.weights, self.stream, self.settings = latents, weights, stream, settings
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor, str]:
         row = index % len(self.latents)

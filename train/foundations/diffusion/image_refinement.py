@@ -16,19 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import nn
-from torch.utils.data import Dataset
 
 from decoders.base import image_tensor
 from decoders.diffusion import TRAIN_TIMESTEPS
 from decoders.image_critic import ImageCritic, load_critic
 from train.foundations.autoencoders.vae import decode
 from train.foundations.components import channels_last
-from train.foundations.diffusion.captioned_flow import CaptionedFlow, CaptionedLatents
+from train.foundations.diffusion.captioned_flow import CaptionedFlow
 from train.foundations.diffusion.image_diffusion import ImageDiffusionSettings, ImageDiffusionTask
+from train.foundations.pools import WithArrays
 from train.settings import setting
 
 
@@ -52,7 +51,8 @@ class ImageRefinementTask(ImageDiffusionTask):
         super().__init__(settings, model_dir)
         self.model = RefinedFlow(self.flow, self.vae, load_critic(self.model_dir), self.settings)
         size = self.vae.config["sample_size"]
-        self.dataset = WithImages(self.captioned, self.pool.pixels(size), self.pool.masks(size))
+        # Items: latents, weight, caption, image (H, W, 3) uint8, and how much of each pixel things cover, 255 = all.
+        self.dataset = WithArrays(self.captioned, self.pool.pixels(size), self.pool.masks(size))
 
     @property
     def flow(self) -> CaptionedFlow:
@@ -65,23 +65,6 @@ class ImageRefinementTask(ImageDiffusionTask):
             "pixels": image_tensor([item[3] for item in decoded]),
             "mask": torch.stack([torch.from_numpy(item[4])[None] / 255 for item in decoded]),
         }
-
-
-class WithImages(Dataset):
-    """Items of :class:`CaptionedLatents`, each with its image (H, W, 3) and how much of each pixel things cover.
-
-    ``images`` and ``masks`` are uint8, in the order of the latents.
-    """
-
-    def __init__(self, captioned: CaptionedLatents, images: np.ndarray, masks: np.ndarray) -> None:
-        self.captioned, self.images, self.masks = captioned, images, masks
-
-    def __len__(self) -> int:
-        return len(self.captioned)
-
-    def __getitem__(self, index: int) -> tuple:
-        row = index % len(self.images)
-        return *self.captioned[index], self.images[row], self.masks[row]
 
 
 class RefinedFlow(nn.Module):
@@ -110,8 +93,9 @@ class RefinedFlow(nn.Module):
         flow = self.flow(latents, weight, input_ids=input_ids)["loss"]
         estimate = self.estimate(latents[: len(pixels)], input_ids[: len(pixels)])
         pixel_weight = 1 + self.settings.thing_weight * mask
-        seen = self.critic.distance(self.decoded(estimate), pixels, pixel_weight / pixel_weight.mean())
-        return {"loss": flow + self.settings.looks_weight * seen, "flow": flow.detach(), "seen": seen.detach()}
+        perceptual = self.critic.distance(self.decoded(estimate), pixels, pixel_weight / pixel_weight.mean())
+        loss = flow + self.settings.looks_weight * perceptual
+        return {"loss": loss, "flow": flow.detach(), "perceptual": perceptual.detach()}
 
     def estimate(self, latents: torch.Tensor, input_ids: torch.Tensor) -> torch.Tensor:
         """Clean latents (R, C, h, w) as the UNet estimates them from noisy ones and their captions."""

@@ -24,23 +24,21 @@ from train.foundations.diffusion.image_diffusion import FrameDiffusionSettings, 
 from train.settings import setting
 
 
-@dataclass(frozen=True)
-class VideoDiffusionSettings(FrameDiffusionSettings):
-    """Settings of :class:`VideoDiffusionTask`."""
-
-    start: str = setting("", help="folder in the model folder of a video UNet; none = the image UNet extended in time")
-    held_out: int = setting(32, low=2, help="videos that evaluate() uses")
-    motion_heads: int = setting(4, low=1)
-    full_share: float = setting(0.4, low=0, high=1, help="captions that name everything")
-    pair_share: float = setting(0.05, low=0, high=1, help="captions that name thing and colour")
-    attribute_share: float = setting(0.7, low=0, high=1, help="chance of an attribute in the other captions")
-
-
 class VideoDiffusionTask(FrameDiffusionTask):
     """Trains a UNetMotionModel; exports ``video_decoder``."""
 
-    Settings = VideoDiffusionSettings
-    settings: VideoDiffusionSettings
+    @dataclass(frozen=True)
+    class Settings(FrameDiffusionSettings):
+        start: str = setting(
+            "", help="folder in the model folder of a video UNet; none = the image UNet extended in time"
+        )
+        held_out: int = setting(32, low=2, help="videos that evaluate() uses")
+        motion_heads: int = setting(4, low=1)
+        full_share: float = setting(0.4, low=0, high=1, help="captions that name everything")
+        pair_share: float = setting(0.05, low=0, high=1, help="captions that name thing and colour")
+        attribute_share: float = setting(0.7, low=0, high=1, help="chance of an attribute in the other captions")
+
+    settings: Settings
     modality: ClassVar[str] = "video"
     pipeline_class = AnimateDiffPipeline
     max_shard_size = "15MB"  # what a repository takes without complaint

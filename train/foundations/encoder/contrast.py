@@ -24,7 +24,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.utils.data import Dataset
 
 from encoders import MediaEncoder
 from encoders.text_tokenizer import train_tokenizer
@@ -37,6 +36,7 @@ from train.foundations.encoder.media_pools import ABSENT, decode_attributes, enc
 from train.foundations.encoder.phrases import ContrastPhrases, ManifestPhrases, recolour
 from train.foundations.encoder.settings import COUNTS, ContrastSettings, small_config
 from train.foundations.encoder.toybox_phrases import ToyboxPhrases
+from train.foundations.pools import EndlessDataset
 from train.settings import RecipeError
 from train.task import Task
 from train.worlds import ManifestWorld, open_world
@@ -44,7 +44,7 @@ from train.worlds import ManifestWorld, open_world
 TRAIN_SEED = 31
 
 
-class ContrastData(Dataset):
+class ContrastData(EndlessDataset):
     """Item i: a medium of a pool, and a phrase about it. ``shares`` are the modalities' shares of the items.
 
     A share ``settings.rough`` of the images are those of ``degraded`` instead, in the same order.
@@ -57,13 +57,9 @@ class ContrastData(Dataset):
         words: ContrastPhrases,
         settings: ContrastSettings,
         degraded: np.ndarray | None = None,
-        length: int = 1 << 20,
     ) -> None:
         self.pools, self.shares, self.words, self.settings = pools, shares, words, settings
-        self.degraded, self.length = degraded, length
-
-    def __len__(self) -> int:
-        return self.length
+        self.degraded = degraded
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         rng = np.random.default_rng((TRAIN_SEED, index))

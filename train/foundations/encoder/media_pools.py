@@ -35,7 +35,11 @@ def decode_attributes(codes: np.ndarray, known: Attributes) -> dict[str, Any]:
 
 
 class ContrastStream(Protocol):
-    """Media to train an encoder on, as files or renderers give them, with codes of what each one shows."""
+    """Media to train an encoder on, with codes of what each one shows.
+
+    ``key`` names the pool that is made of them; ``raw`` is a medium as files or renderers give it; ``codes`` are int64
+    (count, A).
+    """
 
     @property
     def modality(self) -> str: ...
@@ -44,17 +48,11 @@ class ContrastStream(Protocol):
     def count(self) -> int: ...
 
     @property
-    def key(self) -> str:
-        """Names the stream's pool."""
-        ...
+    def key(self) -> str: ...
 
-    def raw(self, index: int) -> np.ndarray:
-        """Medium ``index``."""
-        ...
+    def raw(self, index: int) -> np.ndarray: ...
 
-    def codes(self) -> np.ndarray:
-        """int64 (count, A): what each medium shows."""
-        ...
+    def codes(self) -> np.ndarray: ...
 
 
 def pool(stream: ContrastStream, encoder: MediaEncoder, cache_dir: str) -> tuple[np.ndarray, np.ndarray]:

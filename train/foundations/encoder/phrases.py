@@ -20,8 +20,14 @@ UNKNOWN = "unknown"
 
 
 class ContrastPhrases(Protocol):
-    """The phrases of a world. ``attributes`` have phrases, and may be none; ``matched_attributes`` are those by which a
-    text fits a medium or does not; ``languages``: each with its share."""
+    """The phrases of a world, and its media.
+
+    * ``attributes`` have phrases, and may be none; a text fits a medium by its ``matched_attributes``;
+    * ``languages``: each with its share;
+    * ``texts``: what the tokenizer is trained on; ``phrases``: one for each value of each attribute;
+    * ``describe``: a text about medium ``row`` of the training media, which shows ``shown``, and what the text names;
+    * ``training``: at most ``count`` media; ``tests``: media that training never sees, by the name of their figures.
+    """
 
     @property
     def attributes(self) -> Attributes: ...
@@ -32,27 +38,17 @@ class ContrastPhrases(Protocol):
     @property
     def languages(self) -> Mapping[str, float]: ...
 
-    def texts(self) -> Iterator[str]:
-        """What the tokenizer is trained on."""
-        ...
+    def texts(self) -> Iterator[str]: ...
 
-    def phrases(self, language: str) -> list[str]:
-        """One phrase for each value of each attribute."""
-        ...
+    def phrases(self, language: str) -> list[str]: ...
 
     def describe(
         self, modality: str, row: int, shown: dict[str, Any], rng: np.random.Generator
-    ) -> tuple[str, dict[str, Any]]:
-        """A text about medium ``row`` of the training stream, which shows ``shown``; and the attributes it names."""
-        ...
+    ) -> tuple[str, dict[str, Any]]: ...
 
-    def training(self, modality: str, count: int) -> ContrastStream:
-        """At most ``count`` media to train on."""
-        ...
+    def training(self, modality: str, count: int) -> ContrastStream: ...
 
-    def tests(self, modality: str, count: int) -> Mapping[str, ContrastStream]:
-        """Media that training never sees, by the name of their figures."""
-        ...
+    def tests(self, modality: str, count: int) -> Mapping[str, ContrastStream]: ...
 
 
 class ManifestPhrases:

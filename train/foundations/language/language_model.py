@@ -31,28 +31,24 @@ from train.worlds import ToyboxWorld, World, open_world
 SPECIAL = ("<|pad|>", "<|end|>", "<|user|>", "<|assistant|>")
 
 
-@dataclass(frozen=True)
-class LanguageModelSettings(DataSettings):
-    """Settings of :class:`LanguageModelTask`."""
-
-    seed: int = setting(11, low=0, help="of the dialogues")
-    dialogues: int = setting(40_000, low=1, help="at most")
-    vocabulary: int = setting(1500, low=len(SPECIAL) + 256, help="tokens")
-    vocabulary_texts: int = setting(4000, low=1, help="conversations that the tokenizer is trained on")
-    hidden_size: int = setting(192, low=2)
-    layers: int = setting(6, low=1)
-    heads: int = setting(6, low=1)
-    intermediate_size: int = setting(512, low=1)
-    positions: int = setting(1024, low=1, help="greatest length of a row, in tokens")
-    tokens_per_bin: int = setting(2048, low=1, help="of a batch, padding included")
-    user_weight: float = setting(0.2, low=0, help="of user tokens in the loss; assistant tokens count 1")
-
-
 class LanguageModelTask(Task):
     """Trains tokenizer and language model; exports ``tokenizer/`` and ``language_model/``."""
 
-    Settings = LanguageModelSettings
-    settings: LanguageModelSettings
+    @dataclass(frozen=True)
+    class Settings(DataSettings):
+        seed: int = setting(11, low=0, help="of the dialogues")
+        dialogues: int = setting(40_000, low=1, help="at most")
+        vocabulary: int = setting(1500, low=len(SPECIAL) + 256, help="tokens")
+        vocabulary_texts: int = setting(4000, low=1, help="conversations that the tokenizer is trained on")
+        hidden_size: int = setting(192, low=2)
+        layers: int = setting(6, low=1)
+        heads: int = setting(6, low=1)
+        intermediate_size: int = setting(512, low=1)
+        positions: int = setting(1024, low=1, help="greatest length of a row, in tokens")
+        tokens_per_bin: int = setting(2048, low=1, help="of a batch, padding included")
+        user_weight: float = setting(0.2, low=0, help="of user tokens in the loss; assistant tokens count 1")
+
+    settings: Settings
     model: TextModel
 
     def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:

@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.utils.data import Dataset
 from transformers import ClapTextModelWithProjection, CLIPTextModel
 
 from decoders.diffusion import caption_ids
@@ -29,7 +28,7 @@ from train.foundations.language.caption_encoders import (
     build_clip,
     build_clip_tokenizer,
 )
-from train.foundations.pools import HELD_OUT_SEED, DataSettings
+from train.foundations.pools import HELD_OUT_SEED, DataSettings, EndlessDataset
 from train.settings import setting
 from train.task import Task
 from train.worlds import World, open_world
@@ -99,14 +98,11 @@ class TextEncodersTask(Task):
         return {name: float(hits.all(-1).float().mean()) for name, hits in right.items()}
 
 
-class RandomCaptions(Dataset):
+class RandomCaptions(EndlessDataset):
     """Item i: a caption of the world and, for everything that captions say, the class of what this one says."""
 
-    def __init__(self, world: World, seed: int, keep: float, length: int = 1 << 20) -> None:
-        self.world, self.seed, self.keep, self.length = world, seed, keep, length
-
-    def __len__(self) -> int:
-        return self.length
+    def __init__(self, world: World, seed: int, keep: float) -> None:
+        self.world, self.seed, self.keep = world, seed, keep
 
     def __getitem__(self, index: int) -> tuple[str, list[int]]:
         caption, said = self.world.random_caption(self.seed, index, self.keep)
