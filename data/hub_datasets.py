@@ -55,7 +55,7 @@ class DatasetRecords:
             else:
                 dataset = datasets.load_dataset(path, split=split, streaming=True)
         except (OSError, ValueError) as error:
-            raise FormatError(f"{path} holds no data set of split {split!r}: {error}") from error
+            raise FormatError(f"{path} holds no dataset of split {split!r}: {error}") from error
         for column in (options.get("columns") or {}).values():
             feature = (dataset.features or {}).get(column)
             if isinstance(feature, datasets.Image | datasets.Audio | datasets.Video):

@@ -4,7 +4,8 @@ A reader is ``records(source: Path, *, media: Path | None = None, **options) -> 
 the file as it was published, or a folder of such files; ``media`` is the folder of the media files (default: the folder
 of the source). Media paths in its records are relative to ``media``; whether the files exist is checked by
 data.importing. A record that cannot be read is a :class:`data.records.ParsedRecord` with a ``problem``, so that one bad
-line hides no other; a source that cannot be read at all is a data.manifest.FormatError.
+line hides no other; a source that cannot be read at all is a data.manifest.FormatError. A reader of JSON objects is a
+function that makes a record of one of them, decorated with data.formats.sources.json_reader.
 """
 
 from __future__ import annotations

@@ -12,14 +12,12 @@ kind with ``video`` or ``audio`` are read as well.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
-from data.formats.sources import json_entries, text_of
+from data.formats.sources import json_reader, text_of
 from data.manifest import BadRecord, Record, shown
-from data.records import ParsedRecord, parse_records
 
 #: The media of published conversations.
 MEDIA = ("image", "video", "audio")
@@ -33,22 +31,22 @@ PLACEHOLDER = re.compile(r"<(image|video|audio)>(?:([^<]*)</\1>)?", re.IGNORECAS
 Part = dict[str, Any]
 
 
-def llava_records(source: Path, *, media: Path | None = None) -> Iterator[ParsedRecord]:
+@json_reader
+def llava_records(entry: dict[str, Any]) -> Record:
     """One record a conversation; ``meta`` holds its ``id``."""
-    return parse_records(json_entries(source), _llava)
+    media = {name: [medium(name, path) for path in _as_list(entry.get(name))] for name in MEDIA}
+    return conversation(entry, turns_of(entry), media)
 
 
-def sharegpt_records(source: Path, *, media: Path | None = None) -> Iterator[ParsedRecord]:
+@json_reader
+def sharegpt_records(entry: dict[str, Any]) -> Record:
     """One record a conversation; what looks like a placeholder in it is text like any other."""
-    return parse_records(json_entries(source), lambda entry: conversation(entry, turns_of(entry), None))
+    return conversation(entry, turns_of(entry), None)
 
 
-def alpaca_records(source: Path, *, media: Path | None = None) -> Iterator[ParsedRecord]:
+@json_reader
+def alpaca_records(entry: dict[str, Any]) -> Record:
     """One question and one reply a record; ``meta`` holds the ``file`` that the question is about, if there is one."""
-    return parse_records(json_entries(source), _alpaca)
-
-
-def _alpaca(entry: dict[str, Any]) -> Record:
     given = text_of(entry, "input", empty=True)
     question = text_of(entry, "instruction") + (f"\n\n{given}" if given else "")
     messages = [
@@ -56,11 +54,6 @@ def _alpaca(entry: dict[str, Any]) -> Record:
         {"role": "assistant", "content": _text(text_of(entry, "output"))},
     ]
     return {"messages": messages, "meta": {"file": entry["file"]} if entry.get("file") else {}}
-
-
-def _llava(entry: dict[str, Any]) -> Record:
-    media = {name: [medium(name, path) for path in _as_list(entry.get(name))] for name in MEDIA}
-    return conversation(entry, turns_of(entry), media)
 
 
 def medium(modality: str, path: Any, caption: str | None = None) -> Part:

@@ -11,42 +11,23 @@ Caption embeddings that a record names are not read: ``nextgpt-lite embed`` make
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from data.formats.conversations import MEDIA, PLACEHOLDER, conversation, medium, turns_of
-from data.formats.sources import json_entries, text_of
+from data.formats.sources import json_reader, text_of
 from data.manifest import BadRecord, Record, shown
-from data.records import ParsedRecord, parse_records
 
 
-def encoding_records(source: Path, *, media: Path | None = None) -> Iterator[ParsedRecord]:
+@json_reader
+def encoding_records(entry: dict[str, Any]) -> Record:
     """Encoding-side alignment, and instructions on media: X + T -> T."""
-    return parse_records(json_entries(source), _encoding)
-
-
-def decoding_records(source: Path, *, media: Path | None = None) -> Iterator[ParsedRecord]:
-    """Decoding-side alignment: T -> X."""
-    return parse_records(json_entries(source), _decoding)
-
-
-def t2m_records(source: Path, *, media: Path | None = None) -> Iterator[ParsedRecord]:
-    """Text to text and media (T2M): media of the assistant that have a caption and no file."""
-    return parse_records(json_entries(source), _t2m)
-
-
-def mosit_records(source: Path, *, media: Path | None = None) -> Iterator[ParsedRecord]:
-    """Modality-switching dialogues (MosIT): media of the user are kept as well as those of the assistant."""
-    return parse_records(json_entries(source), _mosit)
-
-
-def _encoding(entry: dict[str, Any]) -> Record:
     media = {m: [medium(m, entry[f"input_{m}"])] for m in MEDIA if entry.get(f"input_{m}")}
     return conversation(entry, turns_of(entry), media)
 
 
-def _decoding(entry: dict[str, Any]) -> Record:
+@json_reader
+def decoding_records(entry: dict[str, Any]) -> Record:
+    """Decoding-side alignment: T -> X."""
     media = {
         m: [medium(m, entry[f"output_{m}"], _caption(entry.get(f"{m}_captions"), f"{m}_captions"))]
         for m in MEDIA
@@ -57,7 +38,9 @@ def _decoding(entry: dict[str, Any]) -> Record:
     return conversation(entry, turns_of(entry), media)
 
 
-def _t2m(entry: dict[str, Any]) -> Record:
+@json_reader
+def t2m_records(entry: dict[str, Any]) -> Record:
+    """Text to text and media (T2M): media of the assistant that have a caption and no file."""
     turns, media = turns_of(entry), {m: [] for m in MEDIA}
     for turn in turns:
         modality = turn.get("output_modality", "text")
@@ -71,7 +54,9 @@ def _t2m(entry: dict[str, Any]) -> Record:
     return conversation(entry, turns, media)
 
 
-def _mosit(entry: dict[str, Any]) -> Record:
+@json_reader
+def mosit_records(entry: dict[str, Any]) -> Record:
+    """Modality-switching dialogues (MosIT): media of the user are kept as well as those of the assistant."""
     media = {modality: [_listed(item, modality) for item in _list(entry, modality)] for modality in MEDIA}
     turns = turns_of(entry, "conversation" if "conversation" in entry else "conversations")
     record = conversation(entry, turns, media)

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from data.manifest import BadRecord, FormatError, shown, unreadable
+from data.manifest import BadRecord, FormatError, Record, shown, unreadable
+from data.records import ParsedRecord, parse_records
 
 JSON_SUFFIXES = (".json", ".jsonl")
+
+
+def json_reader(parse: Callable[[dict[str, Any]], Record]) -> Callable[..., Iterator[ParsedRecord]]:
+    """Decorator: the function that makes a record of one JSON object becomes the reader of a format."""
+
+    def records(source: Path, *, media: Path | None = None) -> Iterator[ParsedRecord]:
+        return parse_records(json_entries(source), parse)
+
+    records.__doc__ = parse.__doc__
+    return records
 
 
 def json_entries(source: Path) -> Iterator[tuple[str, Any]]:

@@ -6,11 +6,13 @@ import multiprocessing
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from data.media.decoding import environment
 from data.media.decoding_pool import DecodingPool, decode_in_pool
 from data.media.loading import UPLOAD_LIMITS, MediaError, load_medium
 from tests.data.media.hostile_files import INTACT, MAKERS, hostile_files, intact_file
@@ -102,3 +104,8 @@ def test_each_process_has_a_pool_of_its_own(tmp_path):
     forked.start()
     forked.join(60)
     assert expected == 480 and forked.exitcode == 0 and read_in_pool(path) == expected
+
+
+def test_a_decoding_process_finds_this_package():
+    root = Path(environment()["PYTHONPATH"].split(os.pathsep)[0])
+    assert (root / "data/media/decoding.py").is_file()
