@@ -12,7 +12,7 @@ import sys
 COMMANDS = {
     "chat": ("nextgpt_lite.commands.chat", "talk to a model, with media in and out"),
     "demo": ("demo.commands.demo", "open the chat in a browser"),
-    "serve": ("demo.commands.serve", "serve a model to other programs, as OpenAI's clients speak to one"),
+    "serve": ("demo.commands.serve", "serve an OpenAI-compatible API"),
     "train": ("train.command", "run a training recipe"),
     "evaluate": ("evaluation.command", "measure a model"),
     "merge": ("nextgpt_lite.commands.merge", "merge an adapter into its language model, positions included"),
@@ -33,7 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (module, description) in COMMANDS.items():
-        subparser = subparsers.add_parser(name, help=description, description=description.capitalize() + ".")
+        subparser = subparsers.add_parser(
+            name, help=description, description=description[0].upper() + description[1:] + "."
+        )
         if arguments and arguments[0] == name:
             importlib.import_module(module).add_arguments(subparser)
     parsed = parser.parse_args(arguments)
