@@ -33,9 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (module, description) in COMMANDS.items():
-        subparser = subparsers.add_parser(
-            name, help=description, description=description[0].upper() + description[1:] + "."
-        )
+        sentence = f"{description[0].upper()}{description[1:]}."
+        subparser = subparsers.add_parser(name, help=description, description=sentence)
         if arguments and arguments[0] == name:
             importlib.import_module(module).add_arguments(subparser)
     parsed = parser.parse_args(arguments)

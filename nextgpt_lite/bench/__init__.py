@@ -10,5 +10,5 @@ BENCHMARKS = {
         "stages 1 and 2 from precomputed embeddings against from files: samples a second",
     ),
     "cache": ("nextgpt_lite.bench.cache", "the visual cache, exact and compressed: recall, time, bytes"),
-    "serve": ("demo.commands.bench", "the engine: tokens a second alone and in a batch, time to the first token, cancelling"),
+    "serve": ("demo.commands.bench", "the engine: tokens a second alone and in a batch, first token, cancelling"),
 }
