@@ -64,7 +64,7 @@ def check_new_folder(folder: Path) -> None:
 
 def replace_folder(new: Path, folder: Path) -> None:
     """Rename ``new`` to ``folder``. What stood there is removed afterwards, and put back when the renaming fails."""
-    if not folder.exists():
+    if not folder.is_dir():
         os.replace(new, folder)
         return
     old = _beside(folder, "removing")
@@ -75,7 +75,10 @@ def replace_folder(new: Path, folder: Path) -> None:
     except OSError:
         os.replace(old, folder)
         raise
-    shutil.rmtree(old)
+    if old.is_symlink():
+        old.unlink()
+    else:
+        shutil.rmtree(old)
 
 
 def write_text(path: str | Path, text: str) -> None:

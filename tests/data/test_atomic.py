@@ -57,6 +57,22 @@ def test_the_old_folder_comes_back_when_the_renaming_fails(tmp_path, monkeypatch
     assert (tmp_path / "out" / "old.txt").read_text() == "old"
 
 
+def test_a_link_to_a_folder_is_replaced_and_its_target_stays(tmp_path):
+    write_text(tmp_path / "target" / "old.txt", "old")
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    with atomic_folder(tmp_path / "link") as temporary:
+        (temporary / "new.txt").write_text("new")
+    assert (tmp_path / "link" / "new.txt").is_file() and not (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target" / "old.txt").is_file() and len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_file_is_not_replaced_by_a_folder(tmp_path):
+    write_text(tmp_path / "out", "a file")
+    with pytest.raises(NotADirectoryError), atomic_folder(tmp_path / "out"):
+        pass
+    assert (tmp_path / "out").read_text() == "a file" and len(list(tmp_path.iterdir())) == 1
+
+
 def test_hashes(tmp_path):
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "c.bin").write_bytes(b"x" * 3_000_000)
