@@ -20,7 +20,6 @@ from data.toybox.language.parsing import attribute_words, parse_reply
 from data.toybox.out_of_distribution.stream import out_of_distribution_kind, out_of_distribution_medium
 from data.toybox.records import write_toybox
 from data.toybox.rendering import RENDERERS, render, render_medium, thing_mask
-from data.toybox.source_hash import source_hash
 from data.toybox.world import (
     BACKGROUNDS,
     CARRIES,
@@ -34,6 +33,7 @@ from data.toybox.world import (
     Scene,
     random_scene,
     sample,
+    source_hash,
     visible,
 )
 

@@ -64,21 +64,18 @@ def _record(seed: int, index: int, modalities: Sequence[str], folder: Path, size
 
 def _shown(scene: Scene, modality: str, path: str) -> list[dict[str, Any]]:
     """The user shows the medium and the assistant says what it is."""
-    description = phrase(visible(scene, modality), modality)
-    question = {"type": "text", "text": "What is this?"}
-    answer = {"type": "text", "text": f"This is {description}."}
-    return [
-        {"role": "user", "content": [{"type": modality, "path": path}, question]},
-        {"role": "assistant", "content": [answer]},
-    ]
+    description = f"This is {phrase(visible(scene, modality), modality)}."
+    question = [{"type": modality, "path": path}, {"type": "text", "text": "What is this?"}]
+    return _exchange(question, [{"type": "text", "text": description}])
 
 
 def _asked(scene: Scene, modality: str, path: str) -> list[dict[str, Any]]:
     """The user asks for the medium and the assistant gives it, with the caption that its decoder understands."""
     attributes = visible(scene, modality)
-    request = {"type": "text", "text": _REQUESTS[modality].format(phrase(attributes, modality))}
+    request = _REQUESTS[modality].format(phrase(attributes, modality))
     medium = {"type": modality, "path": path, "caption": tag_caption(attributes)}
-    return [
-        {"role": "user", "content": [request]},
-        {"role": "assistant", "content": [{"type": "text", "text": "Here you are."}, medium]},
-    ]
+    return _exchange([{"type": "text", "text": request}], [{"type": "text", "text": "Here you are."}, medium])
+
+
+def _exchange(user: list[dict[str, str]], assistant: list[dict[str, str]]) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]

@@ -1,12 +1,15 @@
 """What exists in Toybox: its things, their attributes, and the deterministic stream of scenes.
 
-A :class:`Scene` is ground truth. The same scene can be drawn, filmed, sounded or turned into points; each
-medium carries the part of it that :func:`visible` returns.
+A :class:`Scene` is ground truth. The same scene can be rendered as any medium; each carries the part of
+it that :func:`visible` returns.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 
@@ -115,6 +118,13 @@ def random_scene(rng: np.random.Generator, pairs: str = "train") -> Scene:
     )
 
 
+@cache
+def source_hash() -> str:
+    """sha256 of the code and the tables that make the world: what is kept of its media is made anew when it changes."""
+    files = sorted(path for path in Path(__file__).parent.rglob("*") if path.suffix in (".py", ".yaml"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+
+
 def _thing_and_colour(rng: np.random.Generator, pairs: str) -> tuple[str, str]:
     if pairs == "held_out":
         ordered = sorted(HELD_OUT_PAIRS)
@@ -126,5 +136,5 @@ def _thing_and_colour(rng: np.random.Generator, pairs: str) -> tuple[str, str]:
 
 
 def _consistent(scene: Scene) -> Scene:
-    """Several things stand small and in a row across the centre: the picture has no room for more."""
+    """Several things stand small and in a row across the centre: the image has no room for more."""
     return replace(scene, size="small", place="centre") if scene.count > 1 else scene

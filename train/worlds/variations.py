@@ -14,15 +14,15 @@ PACE, LEAD = 0.12, 4800  # share of the speed; samples of silence before the sou
 
 
 def varied(modality: str, medium: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A changed copy: pictures turned, grown and shifted, sounds faster or slower and later; the rest as they are."""
+    """A changed copy: images turned, grown and shifted, audio faster or slower and later; the rest as they are."""
     if modality == "image":
         return moved(medium, rng)
     return repaced(medium, rng) if modality == "audio" else medium
 
 
-def moved(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def moved(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """uint8 (S, S, 3), turned, grown and shifted a little; what comes in at the edge has the colour of the border."""
-    size = len(picture)
+    size = len(pixels)
     angle, scale = math.radians(rng.uniform(-TURN, TURN)), 1 + rng.uniform(-GROWTH, GROWTH)
     cosine, sine = math.cos(angle) / scale, math.sin(angle) / scale
     middle, (right, down) = size / 2, rng.uniform(-SHIFT, SHIFT, 2) * size
@@ -30,9 +30,9 @@ def moved(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         cosine, sine, middle - cosine * (middle + right) - sine * (middle + down),
         -sine, cosine, middle + sine * (middle + right) - cosine * (middle + down),
     )  # fmt: skip
-    border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     fill = tuple(int(value) for value in np.median(border, axis=0))
-    image = Image.fromarray(picture)
+    image = Image.fromarray(pixels)
     return np.array(  # a copy: torch refuses what Pillow lets nobody write to
         image.transform((size, size), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=fill)
     )

@@ -73,6 +73,6 @@ def multi(speaker: Speaker) -> Dialogue:
 
 
 def carried(stated: dict, modality: str) -> dict:
-    """The part of ``stated`` that a new medium can carry. A picture shows one thing unless several are stated."""
+    """The part of ``stated`` that a new medium can carry. An image shows one thing unless several are stated."""
     known = {"count": 1} | stated if modality == "image" else stated
     return {name: known[name] for name in CARRIES[modality] if name in known}

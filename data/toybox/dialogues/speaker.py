@@ -106,7 +106,7 @@ class Speaker:
 
     def table(self, path: str) -> Any:
         """What the language's file holds under ``path``, such as "assistant.decline"."""
-        found: Any = load_table(Path(__file__).parent, self.language)
+        found: Any = load_table(Path(__file__).with_name(f"{self.language}.yaml"))
         for key in path.split("."):
             found = found[key]
         return found

@@ -75,8 +75,10 @@ def dialogue(
     """
     rng = np.random.default_rng((seed, index, 0xD1A1))
     kind = _kind(rng, kind, source, target)
-    language = _language(rng, language)
-    return _KINDS[kind][0](Speaker(rng, language, pairs, source, target))
+    drawn = "en" if rng.random() < 0.7 else "zh"
+    if language not in (None, *LANGUAGES):
+        raise ValueError(f"unknown language {language!r}: expected one of {', '.join(LANGUAGES)}")
+    return _KINDS[kind][0](Speaker(rng, language or drawn, pairs, source, target))
 
 
 def _kind(rng: np.random.Generator, kind: str | None, source: str | None, target: str | None) -> str:
@@ -97,10 +99,3 @@ def _kind(rng: np.random.Generator, kind: str | None, source: str | None, target
 def _fits(kind: str, source: str | None, target: str | None) -> bool:
     _, _, sources, targets = _KINDS[kind]
     return source in {None, *sources} and target in {None, *targets}
-
-
-def _language(rng: np.random.Generator, language: str | None) -> str:
-    drawn = "en" if rng.random() < 0.7 else "zh"
-    if language is not None and language not in LANGUAGES:
-        raise ValueError(f"unknown language {language!r}: expected one of {', '.join(LANGUAGES)}")
-    return language or drawn

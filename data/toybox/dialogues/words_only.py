@@ -24,18 +24,19 @@ def _riddle(speaker: Speaker) -> Dialogue:
 
 
 def _sound(speaker: Speaker) -> Dialogue:
-    thing = speaker.pick(THINGS)
-    name = speaker.a(thing)
-    speaker.user("sound", x=name)
-    speaker.reply(speaker.say("sounds", x=upper_first(name), does=speaker.table(f"facts.{thing}.does")))
-    return speaker.done("text_to_text", {"thing": thing})
+    return _fact(speaker, "sound")
 
 
 def _kind(speaker: Speaker) -> Dialogue:
+    return _fact(speaker, "kind")
+
+
+def _fact(speaker: Speaker, topic: str) -> Dialogue:
+    """How a thing sounds, or what kind of thing it is."""
     thing = speaker.pick(THINGS)
     name = speaker.a(thing)
-    speaker.user("kind", x=name)
-    speaker.reply(speaker.say("kind", x=upper_first(name), kind=speaker.table(f"facts.{thing}.kind")))
+    speaker.user(topic, x=name)
+    speaker.reply(speaker.say(topic, x=upper_first(name), fact=speaker.table(f"facts.{thing}.{topic}")))
     return speaker.done("text_to_text", {"thing": thing})
 
 

@@ -1,4 +1,4 @@
-"""The sixteen things as layers of polygons: one small function a thing (creatures in draw_creatures).
+"""The things as layers of polygons: one small function a thing (creatures: :mod:`data.toybox.drawing.creatures`).
 
 A thing faces right, fills the unit square and has a silhouette of its own. Its body is in the scene's colour
 ("body", with a darker "shade" and a lighter "light"); dark, white and cream are the only fixed accents.

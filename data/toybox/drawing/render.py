@@ -1,4 +1,4 @@
-"""Pictures and films of scenes: where a thing stands, how it moves, and its drawing on a background.
+"""Images and videos of scenes: where a thing stands, how it moves, and its drawing on a background.
 
 Lengths are fractions of the frame, whose centre is (0.5, 0.5); y points down.
 """
@@ -21,12 +21,9 @@ COLOUR_VALUES: dict[str, tuple[int, int, int]] = {
     "blue": (36, 98, 230), "purple": (128, 52, 190), "pink": (255, 132, 192), "brown": (134, 82, 44),
 }  # fmt: skip
 FIXED_INKS = {
-    "dark": (36, 30, 42),
-    "white": (252, 252, 252),
-    "cream": (255, 241, 208),
-    "wood": (104, 72, 50),
+    "dark": (36, 30, 42), "white": (252, 252, 252), "cream": (255, 241, 208), "wood": (104, 72, 50),
     "metal": (112, 116, 128),
-}
+}  # fmt: skip
 
 #: Half the extent of a thing, and how far from the centre the outer places are.
 HALF_EXTENT = {"small": 19 / 128, "medium": 28 / 128, "large": 40 / 128}
@@ -64,29 +61,29 @@ class _Details:
 
 
 def render_image(scene: Scene, size: int = 128) -> np.ndarray:
-    """The picture of ``scene``: uint8 (size, size, 3), RGB."""
+    """The image of ``scene``: uint8 (size, size, 3), RGB."""
     details, rng = _details(scene)
-    picture = paint_background(scene.background, rng, SUPERSAMPLING * size)
-    _paint(picture, scene, details, _row(scene, details))
-    return _finish(picture, details)
+    image = paint_background(scene.background, rng, SUPERSAMPLING * size)
+    _draw_layers(image, scene.thing, _row(scene, details), _inks(scene.colour, details))
+    return _finish(image, details)
 
 
 def render_video(scene: Scene, frames: int = 8, size: int = 128) -> np.ndarray:
-    """The film of ``scene``, one medium-sized thing in motion: uint8 (frames, size, size, 3), RGB."""
+    """The video of ``scene``, one medium-sized thing in motion: uint8 (frames, size, size, 3), RGB."""
     if frames < 2:
         raise ValueError(f"frames is {frames}: motion needs at least 2")
     details, rng = _details(scene)
-    background = paint_background(scene.background, rng, SUPERSAMPLING * size)
+    background, inks = paint_background(scene.background, rng, SUPERSAMPLING * size), _inks(scene.colour, details)
     clip = []
     for frame in range(frames):
-        picture = background.copy()
-        _paint(picture, scene, details, [_moved(scene.motion, details, frame / (frames - 1))])
-        clip.append(_finish(picture, details))
+        image = background.copy()
+        _draw_layers(image, scene.thing, [_moved(scene.motion, details, frame / (frames - 1))], inks)
+        clip.append(_finish(image, details))
     return np.stack(clip)
 
 
 def thing_mask(scene: Scene, size: int = 128, frame: int | None = None, frames: int = 8) -> np.ndarray:
-    """How much of each pixel things cover, in the picture or in a frame of the film: float32 (size, size) in [0, 1]."""
+    """How much of each pixel things cover, in the image or in a frame of the video: float32 (size, size) in [0, 1]."""
     details, _ = _details(scene)
     poses = _row(scene, details) if frame is None else [_moved(scene.motion, details, frame / (frames - 1))]
     mask = Image.new("L", (SUPERSAMPLING * size, SUPERSAMPLING * size))
@@ -113,7 +110,7 @@ def _details(scene: Scene) -> tuple[_Details, np.random.Generator]:
 
 
 def _row(scene: Scene, details: _Details) -> list[Pose]:
-    """The poses of all copies in a picture."""
+    """The poses of all copies in an image."""
     places, shrink = ROWS[scene.count]
     half = HALF_EXTENT[scene.size] * details.scale * shrink
     if scene.count > 1:
@@ -163,18 +160,14 @@ def _outline_of(thing: str) -> tuple[np.ndarray, list[tuple[int, int, str]]]:
     return points, [(end - len(layer.points), end, layer.ink) for end, layer in zip(ends, layers, strict=True)]
 
 
-def _paint(picture: Image.Image, scene: Scene, details: _Details, poses: list[Pose]) -> None:
-    _draw_layers(picture, scene.thing, poses, _inks(scene.colour, details))
-
-
-def _draw_layers(picture: Image.Image, thing: str, poses: list[Pose], inks: dict) -> None:
+def _draw_layers(image: Image.Image, thing: str, poses: list[Pose], inks: dict) -> None:
     points, layers = _outline_of(thing)
-    draw = ImageDraw.Draw(picture)
+    draw = ImageDraw.Draw(image)
     for pose in poses:
         angle = np.deg2rad(pose.angle)
         turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
         mirror = (-1.0, 1.0) if pose.mirrored else (1.0, 1.0)
-        corners = ((points * mirror) @ turn * pose.half + (pose.x, pose.y)) * picture.width  # (N, 2)
+        corners = ((points * mirror) @ turn * pose.half + (pose.x, pose.y)) * image.width  # (N, 2)
         flat = corners.ravel().tolist()
         for start, end, ink in layers:
             draw.polygon(flat[2 * start : 2 * end], fill=inks[ink])
@@ -187,6 +180,6 @@ def _inks(colour: str, details: _Details) -> dict[str, tuple[int, int, int]]:
     return FIXED_INKS | {n: (int(i[0]), int(i[1]), int(i[2])) for n, i in zip(_SHADES, shades, strict=True)}
 
 
-def _finish(picture: Image.Image, details: _Details) -> np.ndarray:
+def _finish(image: Image.Image, details: _Details) -> np.ndarray:
     table = np.clip(np.rint(np.arange(256) * details.brightness), 0, 255).astype(int).tolist() * 3
-    return np.array(picture.reduce(SUPERSAMPLING).point(table))
+    return np.array(image.reduce(SUPERSAMPLING).point(table))

@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
-from data.toybox.language.words import noun, words
-from data.toybox.world import VALUES
+from data.toybox.language.words import load_table, noun, words
 
-_TAG_FORMS: dict[str, Callable[[str], str]] = {
-    "place": lambda place: place.replace(" ", "-"),
-    "pitch": lambda pitch: f"{pitch}-pitch",
-    "pace": lambda pace: f"{pace}-pace",
-}
-_TAGS_OF_THEIR_OWN = {
-    "count": {1: "one", 2: "two", 3: "three"},
-    "motion": {
-        "left": "moving-left", "right": "moving-right", "up": "moving-up", "down": "moving-down",
-        "spin": "spinning", "grow": "growing", "bounce": "bouncing",
-    },
-    "repeats": {1: "once", 2: "twice", 3: "three-times"},
-}  # fmt: skip
 #: attribute -> value -> the one word that stands for it in a tag caption.
-TAGS: dict[str, dict[str | int, str]] = {
-    name: {value: _TAG_FORMS.get(name, str)(value) for value in values} | _TAGS_OF_THEIR_OWN.get(name, {})
-    for name, values in VALUES.items()
-}
+TAGS: dict[str, dict[str | int, str]] = load_table(Path(__file__).with_name("tags.yaml"))
 #: Every word that a tag caption may hold, in the order of the tags.
 TAG_WORDS = tuple(tag for values in TAGS.values() for tag in values.values())
 _TAG_MEANING = {tag: (name, value) for name, values in TAGS.items() for value, tag in values.items()}

@@ -82,10 +82,10 @@ def _surfaces() -> dict[str, tuple[str, str | int]]:
         meaning.update({forms[0] + measure: ("count", value) for measure in chinese["measure_words"].values()})
     for place in PLACES:
         meaning.setdefault(place, ("place", place))
-    meaning.update({"center": ("place", "centre"), "middle": ("place", "centre"), "中等大小": ("size", "medium")})
     meaning.update({name: ("background", name) for name in BACKGROUNDS})
-    meaning.update({f"moves {way}": ("motion", way) for way in ("left", "right", "up", "down")})
-    meaning.update({"spins": ("motion", "spin"), "grows": ("motion", "grow"), "bounces": ("motion", "bounce")})
+    for table in (english, chinese):
+        for name, forms in table["understood"].items():
+            meaning.update({form: (name, value) for form, value in forms.items()})
     return meaning
 
 

@@ -14,17 +14,17 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @cache
-def load_table(folder: Path, language: str) -> dict[str, Any]:
-    """The table of a language in ``folder``, read once; it must not be changed. ValueError for another language."""
-    if language not in LANGUAGES:
-        raise ValueError(f"unknown language {language!r}: expected one of {', '.join(LANGUAGES)}")
-    return yaml.load((folder / f"{language}.yaml").read_text(encoding="utf-8"), _LOADER)
+def load_table(path: Path) -> dict[str, Any]:
+    """The table in a YAML file, read once; it must not be changed."""
+    return yaml.load(path.read_text(encoding="utf-8"), _LOADER)
 
 
 def words(language: str) -> dict[str, Any]:
-    """``nouns``, ``heard_nouns`` (where a sound goes by another name), ``measure_words`` of things, and ``attributes``:
-    attribute -> value -> its words, the canonical one first."""
-    return load_table(Path(__file__).parent, language)
+    """The words of a language: ``nouns``, ``heard_nouns`` (where a sound goes by another name), ``measure_words`` of
+    things, and ``attributes``: attribute -> value -> its words, the canonical one first. ValueError for no language."""
+    if language not in LANGUAGES:
+        raise ValueError(f"unknown language {language!r}: expected one of {', '.join(LANGUAGES)}")
+    return load_table(Path(__file__).with_name(f"{language}.yaml"))
 
 
 def noun(thing: str, modality: str | None = None, language: str = "en", count: int = 1) -> str:

@@ -126,20 +126,10 @@ def clicks(rng: np.random.Generator) -> np.ndarray:
     return _peaked(total)
 
 
-def voice(rng: np.random.Generator) -> np.ndarray:
-    """Somebody talking."""
-    return speech(rng, SAMPLES)
-
-
-def crowd(rng: np.random.Generator) -> np.ndarray:
-    """Many people talking."""
-    return babble(rng, SAMPLES)
-
-
 def mixture(rng: np.random.Generator) -> np.ndarray:
-    """Two kinds at once: talk over music, music over noise."""
+    """Two kinds at once: speech over music, music over noise."""
     first, second = rng.choice((0, 1, 2, 3), 2, replace=False)
-    makers = (voice, music, noise, chirps)
+    makers = (speech, music, noise, chirps)
     return _peaked(makers[first](rng) + np.float32(rng.uniform(0.1, 1)) * makers[second](rng))
 
 
@@ -162,7 +152,7 @@ def recorded(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 KINDS = {
-    "voice": (voice, 0.27), "music": (music, 0.19), "noise": (noise, 0.12), "crowd": (crowd, 0.05),
+    "voice": (speech, 0.27), "music": (music, 0.19), "noise": (noise, 0.12), "crowd": (babble, 0.05),
     "hum": (hum, 0.05), "tones": (tones, 0.06), "chirps": (chirps, 0.06), "bursts": (bursts, 0.08),
     "clicks": (clicks, 0.04), "mixture": (mixture, 0.06), "silence": (silence, 0.02),
 }  # fmt: skip

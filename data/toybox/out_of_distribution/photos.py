@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 
 def photo(rng: np.random.Generator, size: int = 128) -> np.ndarray:
-    """A picture like a photograph: a backdrop, one to six lit blobs with textures, twigs; uint8 (size, size, 3)."""
+    """An image like a photograph: a backdrop, one to six lit blobs with textures, twigs; uint8 (size, size, 3)."""
     scene = _backdrop(rng, size)
     if rng.random() < 0.5:
         scene = blurred(scene, rng.uniform(0.8, 4))
@@ -58,8 +58,8 @@ def compressed(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def blurred(scene: np.ndarray, radius: float) -> np.ndarray:
     """``scene`` (size, size, 3) blurred by a Gaussian of ``radius`` pixels."""
-    picture = Image.fromarray((np.clip(scene, 0, 1) * 255).astype(np.uint8))
-    return np.asarray(picture.filter(ImageFilter.GaussianBlur(radius)), np.float32) / 255
+    image = Image.fromarray((np.clip(scene, 0, 1) * 255).astype(np.uint8))
+    return np.asarray(image.filter(ImageFilter.GaussianBlur(radius)), np.float32) / 255
 
 
 def fractal(rng: np.random.Generator, size: int, slope: float, stretch: float = 1.0, turn: float = 0.0) -> np.ndarray:
@@ -161,13 +161,11 @@ def _with_subject(scene: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return scene
 
 
-def _with_object(
-    scene: np.ndarray, rng: np.random.Generator, middle: np.ndarray, reach: float | np.float32
-) -> np.ndarray:
+def _with_object(scene: np.ndarray, rng: np.random.Generator, middle: np.ndarray, extent: float) -> np.ndarray:
     """``scene`` with one solid in it: a wavy blob or a polygon, textured and lit from one side."""
     size = scene.shape[0]
     y, x = _grid(size)
-    reach = np.float32(reach)  # float32 throughout: the double would make every array double
+    reach = np.float32(extent)  # float32 throughout: the double would make every array double
     turn, narrow = rng.uniform(0, np.pi), rng.uniform(0.35, 1.0)
     dx, dy = x - np.float32(middle[0]), y - np.float32(middle[1])
     along, across = dx * np.cos(turn) + dy * np.sin(turn), (dy * np.cos(turn) - dx * np.sin(turn)) / narrow
@@ -190,14 +188,14 @@ def _with_object(
 
 def _with_twigs(scene: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """``scene`` behind thin crooked lines: branches, wires, grass."""
-    picture = Image.fromarray((np.clip(scene, 0, 1) * 255).astype(np.uint8))
-    draw = ImageDraw.Draw(picture)
+    image = Image.fromarray((np.clip(scene, 0, 1) * 255).astype(np.uint8))
+    draw = ImageDraw.Draw(image)
     ink = tuple(int(value) for value in rng.integers(0, 110, 3))
     for _ in range(int(rng.integers(3, 25))):
         steps = rng.normal(0, 0.05, (8, 2)) + rng.normal(0, 0.08, 2)
         path = (rng.uniform(0, 1, 2) + np.cumsum(steps, 0)) * scene.shape[0]
         draw.line([tuple(point) for point in path], fill=ink, width=int(rng.integers(1, 4)))
-    return np.asarray(picture, np.float32) / 255
+    return np.asarray(image, np.float32) / 255
 
 
 @lru_cache(maxsize=4)
@@ -210,6 +208,6 @@ def _grid(size: int) -> tuple[np.ndarray, np.ndarray]:
 
 @lru_cache(maxsize=4)
 def _frequencies(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cycles a picture downwards and to the right, for :func:`numpy.fft.irfft2`; each (size, size // 2 + 1)."""
+    """Cycles a image downwards and to the right, for :func:`numpy.fft.irfft2`; each (size, size // 2 + 1)."""
     down, right = np.meshgrid(np.fft.fftfreq(size, 1 / size), np.arange(size // 2 + 1), indexing="ij")
     return down.astype(np.float32), right.astype(np.float32)

@@ -22,7 +22,7 @@ _VOWELS = np.array(
 _SPEAKERS = {"man": ((80, 155), 1.0), "woman": ((160, 260), 1.16), "child": ((240, 400), 1.32)}
 
 
-def speech(rng: np.random.Generator, samples: int) -> np.ndarray:
+def speech(rng: np.random.Generator, samples: int = 2 * RATE) -> np.ndarray:
     """One voice talking, (samples,) float32 with its peak at 1."""
     frames = samples // HOP + WINDOW // HOP + 1
     pitch, mouth, voiced, hissed, hiss_centre = _script(rng, frames)
@@ -37,7 +37,7 @@ def speech(rng: np.random.Generator, samples: int) -> np.ndarray:
     return (wave / (np.abs(wave).max() + 1e-9)).astype(np.float32)
 
 
-def babble(rng: np.random.Generator, samples: int) -> np.ndarray:
+def babble(rng: np.random.Generator, samples: int = 2 * RATE) -> np.ndarray:
     """A crowd: three voices, each heard several times over at other moments; peak 1."""
     total = np.zeros(samples, np.float32)
     for _ in range(3):

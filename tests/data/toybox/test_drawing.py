@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from data.toybox import render
-from data.toybox.gallery import contact_sheet
 from data.toybox.drawing.render import COLOUR_VALUES, render_image, render_video
+from data.toybox.gallery import contact_sheet
 from data.toybox.world import BACKGROUNDS, COLOURS, MOTIONS, PLACES, SIZES, THINGS, sample
 
 SIZE = 128
