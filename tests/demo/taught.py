@@ -1,4 +1,4 @@
-"""A tiny model that has been taught four sentences, so that its replies are known: the tests of the page talk to it."""
+"""A tiny model that has been taught four sentences, so that its replies are known: for the tests of page and server."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -204,7 +205,16 @@ def test_a_reload_loses_nothing_and_export_holds_all(page, tmp_path):
     expect(page.locator("#chat .bot.message").last).to_contain_text(SEEN)
 
 
-def test_a_message_is_edited_and_asked_again(page, tmp_path):
+@contextmanager
+def paused(pool) -> Iterator[None]:
+    """The engine does nothing meanwhile, so that the page shows that a reply is being generated."""
+    go_on = threading.Event()
+    pool.engine().call(lambda model: go_on.wait(PATIENCE / 1000))
+    yield
+    go_on.set()
+
+
+def test_a_message_is_edited_and_asked_again(page, pool, tmp_path):
     send(page, "tell me", picture_file(tmp_path))
     replied(page)
     page.locator("#chat [aria-label='Edit'], #chat [title='Edit']").first.click()
@@ -213,7 +223,9 @@ def test_a_message_is_edited_and_asked_again(page, tmp_path):
     expect(page.locator("#chat .bot.message").last).to_contain_text(SEEN)
     expect(page.locator("#chat .user.message img")).to_have_count(1)
     replied(page)
-    page.locator("#chat [aria-label='Retry'], #chat [title='Retry']").first.click()
+    with paused(pool):
+        page.locator("#chat [aria-label='Retry'], #chat [title='Retry']").first.click()
+        expect(page.locator("#box .stop-button")).to_have_count(1)
     expect(replied(page)).to_contain_text(SEEN)
     page.locator("#chat [aria-label='Undo'], #chat [title='Undo']").first.click()
     expect(page.locator("#box textarea")).to_have_value("what is this?")

@@ -24,7 +24,7 @@ def exported(pool, visitor, tmp_path):
     return visitor
 
 
-def test_the_folder_can_be_taken_up_by_the_command_line(exported, tmp_path):
+def test_the_folder_is_read_by_the_command_line(exported, tmp_path):
     from demo.page.export import write_folder
 
     with zipfile.ZipFile(write_folder(exported)) as archive:

@@ -1,4 +1,4 @@
-"""Words, examples, drawings: what the page is made of."""
+"""Texts, examples and previews of the page."""
 
 import re
 from dataclasses import replace
@@ -117,12 +117,12 @@ def test_a_model_is_described_by_its_weights(pool, tiny_folder, taught):
     parameters, size = weigh(tiny_folder)
     assert parameters > sum(value.numel() for value in taught.core.language_model.parameters())
     assert size == sum(file.stat().st_size for file in tiny_folder.rglob("*.safetensors"))
-    told = pool.describe(pool.first)
-    assert told.startswith(f"{tiny_folder.name} · ") and "cpu" in told and "in memory" in told
+    description = pool.describe(pool.first)
+    assert description.startswith(f"{tiny_folder.name} · ") and "cpu" in description and "in memory" in description
     assert models_in(tiny_folder.parent) == [str(tiny_folder)]
 
 
-def test_models_of_one_name_are_told_apart(cache, tiny_folder, tiny_copy, monkeypatch):
+def test_models_of_one_name_have_different_names(cache, tiny_folder, tiny_copy, monkeypatch):
     from demo.engine import model_pool as module
 
     monkeypatch.setattr(module.ModelPool, "_start", lambda self, name: None)  # what is loaded does not matter here
