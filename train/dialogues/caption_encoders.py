@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,33 +16,34 @@ from decoders.audio import encode_pooled
 from decoders.diffusion import encode_text
 
 
-class ClipCaptions:
-    """Conditions of the image and video decoders: all hidden states of a CLIPTextModel."""
+@dataclass(frozen=True)
+class CaptionEncoder:
+    """A decoder's text encoder; ``encode`` makes conditions (B, L, C) of captions, ``condition_shape`` is (L, C)."""
 
-    def __init__(self, folder: Path) -> None:
-        self.encoder = CLIPTextModel.from_pretrained(folder / "clip", dtype=torch.float32).eval()
-        self.tokenizer = CLIPTokenizer.from_pretrained(folder / "clip_tokenizer")
-        config = self.encoder.config
-        self.condition_shape = (config.max_position_embeddings, config.hidden_size)
+    encoder: Any
+    tokenizer: Any
+    encode: Callable[[Any, Any, Sequence[str]], torch.Tensor]
+    condition_shape: tuple[int, int]
 
     @torch.no_grad()
     def encode_caption(self, captions: Sequence[str]) -> torch.Tensor:
         """Conditions (B, L, C) of captions."""
-        return encode_text(self.tokenizer, self.encoder, captions)
+        return self.encode(self.tokenizer, self.encoder, captions)
 
 
-class ClapCaptions:
-    """Conditions of the audio decoder: the pooled unit embedding of a CLAP text tower."""
+def _clip(folder: Path) -> CaptionEncoder:
+    """That of the image and video decoders: all hidden states."""
+    encoder = CLIPTextModel.from_pretrained(folder / "clip", dtype=torch.float32).eval()
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "clip_tokenizer")
+    shape = (encoder.config.max_position_embeddings, encoder.config.hidden_size)
+    return CaptionEncoder(encoder, tokenizer, encode_text, shape)
 
-    def __init__(self, folder: Path) -> None:
-        self.encoder = ClapTextModelWithProjection.from_pretrained(folder / "clap", dtype=torch.float32).eval()
-        self.tokenizer = RobertaTokenizer.from_pretrained(folder / "clap_tokenizer")
-        self.condition_shape = (1, self.encoder.config.projection_dim)
 
-    @torch.no_grad()
-    def encode_caption(self, captions: Sequence[str]) -> torch.Tensor:
-        """Conditions (B, 1, C) of captions."""
-        return encode_pooled(self.tokenizer, self.encoder, captions)
+def _clap(folder: Path) -> CaptionEncoder:
+    """That of the audio decoder: the pooled embedding, of unit length."""
+    encoder = ClapTextModelWithProjection.from_pretrained(folder / "clap", dtype=torch.float32).eval()
+    tokenizer = RobertaTokenizer.from_pretrained(folder / "clap_tokenizer")
+    return CaptionEncoder(encoder, tokenizer, encode_pooled, (1, encoder.config.projection_dim))
 
 
 def caption_encoders(model_dir: Path, modalities: Iterable[str] | None = None) -> dict[str, Any]:
@@ -49,8 +51,8 @@ def caption_encoders(model_dir: Path, modalities: Iterable[str] | None = None) -
     folder = model_dir / "text_encoders"
     if not folder.is_dir():
         return whole_decoders(model_dir, modalities)
-    clip = ClipCaptions(folder)
-    found = {"image": clip, "video": clip, "audio": ClapCaptions(folder)}
+    clip = _clip(folder)
+    found = {"image": clip, "video": clip, "audio": _clap(folder)}
     return {modality: found[modality] for modality in (found if modalities is None else modalities)}
 
 

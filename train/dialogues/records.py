@@ -180,9 +180,9 @@ def manifest_conversations(source: Source, held_out: bool, seed: int) -> Iterato
     else:
         found = _scan(source.path)
         kept = _held_out(len(found), HELD_OUT_SHARE if own is None else own, seed)
-        found = [located for number, located in enumerate(found) if (number in kept) == held_out]
-    for located in found:
-        yield conversation_of(located, source)
+        found = [parsed for number, parsed in enumerate(found) if (number in kept) == held_out]
+    for parsed in found:
+        yield conversation_of(parsed, source)
 
 
 def open_stream(source: Source, seed: int) -> RecordStream:
@@ -214,13 +214,13 @@ def _held_out(count: int, share: float, seed: int) -> set[int]:
     return set(np.random.default_rng((seed, count)).permutation(count)[:wanted].tolist())
 
 
-def conversation_of(located: ParsedRecord, source: Source) -> Conversation | ParsedRecord:
-    """A record of a manifest or of a stream as a conversation; what holds no record stays as it is."""
-    if located.record is None:
-        return located
+def conversation_of(parsed: Conversation | ParsedRecord, source: Source) -> Conversation | ParsedRecord:
+    """A record of a manifest or of a stream as a conversation; one that is none, or is one already, stays as it is."""
+    if isinstance(parsed, Conversation) or parsed.record is None:
+        return parsed
     root = str(Path(source.path).parent) if source.path else ""
-    messages = _with_references(located.record, root, source.embeddings)
-    return Conversation(messages, source.label, located.where, source.label, source.instruction)
+    messages = _with_references(parsed.record, root, source.embeddings)
+    return Conversation(messages, source.label, parsed.where, source.label, source.instruction)
 
 
 def _with_references(record: Record, root: str, embedded: str) -> list[dict[str, Any]]:

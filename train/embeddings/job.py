@@ -20,7 +20,7 @@ import torch
 from tqdm import tqdm
 
 import encoders
-from data.atomic import hash_file
+from data.atomic import check_new_folder, hash_file
 from data.manifest import media_parts
 from data.media.loading import MediaError
 from data.modalities import MODALITIES
@@ -70,7 +70,7 @@ class Shard:
 def embed_manifest(manifest: Path, out: Path, job: EmbeddingJob, processes: int = 1) -> dict[str, Any]:
     """Fill the folder ``out``; returns how many media and captions there are and which could not be read.
 
-    Raises StoreError where ``out`` holds anything but an unfinished or finished run of the same job and data.
+    Raises ValueError where ``out`` holds anything but an unfinished or finished run of the same job and data.
     """
     media, captions, bad = contents(manifest, job.captions)
     shards = plan(out, media, captions, job.per_shard)
@@ -126,8 +126,7 @@ def open_folder(out: Path, index: dict[str, Any]) -> None:
             if found.get(name) != value:
                 raise StoreError(f"{out} holds embeddings of another {name}: give a new folder")
         return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise StoreError(f"{out} holds something already: give a new folder")
+    check_new_folder(out)
     out.mkdir(parents=True, exist_ok=True)
     write_index(out, index)
 

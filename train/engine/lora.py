@@ -14,6 +14,9 @@ from torch import nn
 
 from train.settings import RecipeError
 
+#: Layers that LoRA lies on: of the attention, or all linear ones.
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+LINEAR = (*ATTENTION, "gate_proj", "up_proj", "down_proj")
 #: Name -> whether there is LoRA, whether the base is held in 4 bits.
 TUNINGS = {"lora": (True, False), "qlora": (True, True), "full": (False, False)}
 

@@ -28,6 +28,7 @@ from data.texts import hashes, read_texts
 from data.toybox import dialogue, text_only
 from nextgpt_lite.long_context.adapter import save_adapter
 from nextgpt_lite.quantised import load_quantised
+from train.engine.lora import ATTENTION
 from train.passkeys.model import TextsAndPasskeys
 from train.passkeys.rows import PasskeyRows, RandomRows, SpreadPieces, WithPasskeys, joined
 from train.settings import RecipeError, setting
@@ -53,12 +54,7 @@ class ContextExtensionTask(Task):
         group: int | float = setting(0.25, above=0, help="length of its groups: tokens, or a share of the row")
         quantised: bool = setting(False, help="QLoRA: the base in 4 bits")
         lora: dict[str, Any] = setting(
-            {
-                "r": 8,
-                "lora_alpha": 16,
-                "lora_dropout": 0.0,
-                "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj"],
-            },
+            {"r": 8, "lora_alpha": 16, "lora_dropout": 0.0, "target_modules": list(ATTENTION)},
             help="of peft.LoraConfig",
         )
         held_out: int = setting(4, low=0, help="rows of evaluate()")

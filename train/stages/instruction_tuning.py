@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from nextgpt_lite.checkpoint import add_lora, load_core, save_language_model
 from nextgpt_lite.model import AnyToAnyCore
-from train.engine.lora import TUNINGS, lora_settings
+from train.engine.lora import LINEAR, TUNINGS, lora_settings
 from train.settings import RecipeError, setting
 from train.stages.dialogue_task import DialogueTask
 
@@ -28,12 +28,7 @@ class InstructionTuningTask(DialogueTask):
             "lora", choices=TUNINGS, help="lora, qlora (the base in 4 bits) or full (no LoRA, the base itself)"
         )
         lora: dict[str, Any] = setting(
-            {
-                "r": 32,
-                "lora_dropout": 0.0,
-                "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
-            },
-            help="of peft.LoraConfig",
+            {"r": 32, "lora_dropout": 0.0, "target_modules": list(LINEAR)}, help="of peft.LoraConfig"
         )
 
     settings: Settings

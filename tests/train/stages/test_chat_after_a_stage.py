@@ -30,6 +30,7 @@ def test_a_model_can_be_talked_to_after_any_stage(base, tmp_path, capsys):
                 [{"role": "user", "content": [medium("image")]}], max_new_tokens=3
             )
             assert isinstance(reply.text, str)
+    capsys.readouterr()
     assert main(["chat", "hello", "--model", str(tmp_path / "encoding_alignment"), "--json"]) == 0
     assert "text" in json.loads(capsys.readouterr().out)
 
