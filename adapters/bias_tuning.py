@@ -1,6 +1,6 @@
 """Bias tuning of LLaMA-Adapter V2 (2304.15010, Sec. 4.1): a bias and a scale on every linear, unfrozen norms.
 
-Three forms, told by where the scale is:
+Three forms, by where the scale is:
 
 - "output": y = s * (W x + b), Eq. 1 of the paper;
 - "input": y = W (s * x) + b, the released chat model of 65B;

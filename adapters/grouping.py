@@ -4,7 +4,7 @@ A stage appends learned group tokens to its segments, lets all attend to each ot
 group token that it resembles most: the segments of the next stage are the groups. Module names are those under which
 NExT-GPT publishes its weights.
 
-Letters: B batch, N segments (first the patches), G group tokens, S groups of a stage, W width.
+Shapes: B batch, N segments (first the patches), G group tokens, S groups of a stage, W width.
 A mask (B, N) is true where there is a segment and false where there is padding.
 """
 

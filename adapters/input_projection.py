@@ -1,6 +1,6 @@
 """Input projections: a medium's unit embedding -> input embeddings of its placeholders (NExT-GPT, Sec. 3; LLaVA).
 
-Letters: B batch, M media, E embedding width, n placeholders of a medium, D model width.
+Shapes: B batch, M media, E embedding width, n placeholders of a medium, D model width.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Input projections on patch tokens: every patch of a medium speaks, not their pooled embedding.
+"""Input projections on patch tokens: every patch of a medium becomes a token, instead of their pooled embedding.
 
 ``linear`` and ``mlp`` are NExT-GPT's (2309.05519, Sec. 3) and LLaVA's projectors: one placeholder a patch. ``group``
 is NExT-GPT's grouping: the patches become a few concept tokens. Names of the parameters are the published ones.
 
-Letters: B media, n patches, C their width, D model width. A mask (B, n) is true where there is a patch.
+Shapes: B media, n patches, C their width, D model width. A mask (B, n) is true where there is a patch.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 faiss does the work. Both kinds cut the space into cells (IVF) and search the nearest of them. ``ivf_sq8`` keeps one
 byte a coordinate; ``ivf_rabitq`` keeps one bit (2405.12497), so that its best candidates must be compared again by
-the prototypes themselves. Letters: N prototypes, E their width, B queries, k neighbours.
+the prototypes themselves. Shapes: N prototypes, E their width, B queries, k neighbours.
 """
 
 from __future__ import annotations

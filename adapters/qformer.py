@@ -3,7 +3,7 @@
 BERT's layers (post-norm, LayerNorm epsilon 1e-12, GELU) without words and positions, as in BLIP-2 (2301.12597,
 Sec. 3.1), which is where NExT-GPT takes it from. Module names are those of the published weights.
 
-Letters: B spans, n signal tokens, D model width, L x C the decoder's condition, W width of the Q-Former.
+Shapes: B spans, n signal tokens, D model width, L x C the decoder's condition, W width of the Q-Former.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The visual cache: training-free retrieval at inference (2309.03905, Sec. 3.2.3), exact or compressed.
 
-Letters: N prototypes, E their width, B queries, k neighbours.
+Shapes: N prototypes, E their width, B queries, k neighbours.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The visual path of LLaMA-Adapter V2: tokens of a CLIP vision tower -> prompts (2304.15010, Sec. 4.3).
 
-Letters: B pictures, N tokens of the tower (class token first), C their width, E inner width, K queries, D model width.
+Shapes: B images, N tokens of the tower (class token first), C their width, E inner width, K queries, D model width.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class VisualPrompts(nn.Module):
     Args:
         feature_width: C.
         width: D.
-        tokens: K, the prompts that a picture gives (20 in the paper's early fusion, 10 as released).
+        tokens: K, the prompts that an image gives (20 in the paper's early fusion, 10 as released).
         inner_width: E.
         blocks, heads: of the transformer; its feed-forward is 4 E wide, its norms have eps 1e-5.
     """

@@ -1,7 +1,7 @@
 """The registry of media: what an image, a video, audio and a point cloud are, in one dict that every room asks.
 
 A new medium is one entry in :data:`MODALITIES`, an encoder tower that reads it (:mod:`encoders`), and, where a reply
-may hold it, a decoder (:mod:`decoders`). docs/new_medium.md goes through the steps.
+may hold it, a decoder (:mod:`decoders`). docs/how_to/add_a_medium.md goes through the steps.
 """
 
 from __future__ import annotations

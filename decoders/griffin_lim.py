@@ -1,6 +1,6 @@
 """Waveforms from log-mels without a trained vocoder: fast Griffin-Lim (Perraudin, Balazs and Sondergaard, 2013).
 
-Letters: B sounds, N samples, T mel frames, M mel bands, F frequencies.
+Shapes: B waveforms, N samples, T mel frames, M mel bands, F frequencies.
 """
 
 from __future__ import annotations

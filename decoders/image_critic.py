@@ -1,10 +1,10 @@
-"""The critic of pictures: a small network that reads attributes of pictures, clean or rough.
+"""The critic of images: a small network that reads attributes of images, clean or degraded.
 
 Pixels hardly tell a blurred bird from a blurred frog; features that were trained to tell things apart do. Training
-compares pictures by its features (train.foundations), and a reply its candidates by what it reads in them
+compares images by its features (train.foundations), and a reply its candidates by what it reads in them
 (nextgpt_lite.candidates): a verifier trained apart that chooses among samples, as in 2110.14168, Sec. 4.
 
-Shapes: B pictures, C channels, H x W pixels, A attributes.
+Shapes: B images, C channels, H x W pixels, A attributes.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from torch import nn
 from decoders.base import image_tensor
 
 FOLDER = "image_critic"
-UNKNOWN = -100  # the class of an attribute that a picture is not known to have; cross-entropy passes it over
+UNKNOWN = -100  # the class of an attribute that an image is not known to have; cross-entropy ignores it
 #: Attribute -> value -> what people call it, in any language.
 Names = Mapping[str, Mapping[Any, Sequence[str]]]
 
 
 class ImageCritic(nn.Module):
-    """Convolutions at 1, 1/2, 1/4 and 1/8 of the picture's side, and a score for each value of each attribute.
+    """Convolutions at 1, 1/2, 1/4 and 1/8 of the image's side, and a score for each value of each attribute.
 
     ``names`` are what words call the values; one that they leave out goes by its own name.
     """
@@ -83,7 +83,7 @@ class ImageCritic(nn.Module):
         """Numbers of the values that ``shown`` names, UNKNOWN for the others."""
         return [values.index(shown[name]) if name in shown else UNKNOWN for name, values in self.attributes.items()]
 
-    def misread(self, pixels: torch.Tensor, classes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def classification_loss(self, pixels: torch.Tensor, classes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean cross-entropy of what is known, and the shares read rightly (A,): ``classes`` (B, A)."""
         losses, right = [], []
         for scores, wanted in zip(self.scores(pixels).values(), classes.T, strict=True):
@@ -104,17 +104,17 @@ class ImageCritic(nn.Module):
     def fit(self, media: Sequence[np.ndarray], words: str) -> torch.Tensor:
         """Log-probability (N,), in nats, that media show all that ``words`` name: zeros where these name nothing.
 
-        ``media`` are N pictures uint8 (H, W, 3), or N films uint8 (F, H, W, 3), whose frames count equally.
+        ``media`` are N images uint8 (H, W, 3), or N videos uint8 (F, H, W, 3), whose frames count equally.
         """
         named = self.named(words)
         if not named:
             return torch.zeros(len(media))
-        films = [medium if medium.ndim == 4 else medium[None] for medium in media]
+        videos = [medium if medium.ndim == 4 else medium[None] for medium in media]
         device = next(self.parameters()).device
-        pixels = image_tensor(np.concatenate(films)).to(device)
+        pixels = image_tensor(np.concatenate(videos)).to(device)
         read = self.scores(F.interpolate(pixels, (self.size, self.size), mode="area"))
-        told = [F.log_softmax(read[name].float(), dim=1)[:, number] for name, number in named.items()]
-        return torch.stack(told).sum(dim=0).reshape(len(films), -1).mean(dim=1).cpu()
+        scores = [F.log_softmax(read[name].float(), dim=1)[:, number] for name, number in named.items()]
+        return torch.stack(scores).sum(dim=0).reshape(len(videos), -1).mean(dim=1).cpu()
 
     @cached_property
     def _meanings(self) -> dict[str, tuple[str, int]]:
@@ -184,5 +184,5 @@ def load_critic(model_dir: Path) -> ImageCritic:
     """The trained critic of the model folder, frozen. ValueError where there is none."""
     folder = Path(model_dir) / FOLDER
     if not (folder / "config.json").is_file():
-        raise ValueError(f"no critic of pictures in {folder}: train the recipe image_critic first")
+        raise ValueError(f"no critic of images in {folder}: train the recipe image_critic first")
     return ImageCritic.from_pretrained(folder)

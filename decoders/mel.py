@@ -1,6 +1,6 @@
-"""The log-mel spectrogram that AudioLDM's autoencoder and vocoder speak.
+"""The log-mel spectrogram that AudioLDM's autoencoder and vocoder use.
 
-Letters: B sounds, N samples, T = N / 160 frames, M = 64 mel bands.
+Shapes: B waveforms, N samples, T = N / 160 frames, M = 64 mel bands.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ BANDS = 64
 MAX_FREQUENCY = 8000.0
 #: Smallest band value before the logarithm: digital silence is log(1e-5) = -11.5.
 FLOOR = 1e-5
-#: Middle and spread of the log-mels of sounds with a quiet background: they bring them to about unit size.
+#: Middle and spread of the log-mels of audio with a quiet background: they bring them to about unit size.
 MIDDLE, SPREAD = -5.0, 3.0
 #: Log-mel of a quiet room.
 QUIET = -7.0
@@ -35,7 +35,8 @@ def log_mel(waveform: torch.Tensor) -> torch.Tensor:
     """Log-mel spectrogram (B, T, M) of float waveforms (B, N) at 16 kHz in [-1, 1].
 
     Magnitudes (not powers) of a 1024-point STFT with hop 160, reflected at both ends so that N / 160 frames come
-    out, in 64 Slaney bands from 0 to 8 kHz, natural logarithm. Raises ValueError for a wrong shape or a short sound.
+    out, in 64 Slaney bands from 0 to 8 kHz, natural logarithm. Raises ValueError for a wrong shape, and for
+    audio shorter than a window.
     """
     if waveform.ndim != 2 or waveform.shape[1] < WINDOW:
         raise ValueError(f"waveform of shape {tuple(waveform.shape)}: expected (B, N) with N >= {WINDOW}")

@@ -122,7 +122,7 @@ class Trunk(nn.Module):
 
 
 class RepeatFrames(nn.Module):
-    """A still picture becomes a clip: (B, C, H, W) -> (B, C, frames, H, W). Clips pass unchanged."""
+    """A still image becomes a clip: (B, C, H, W) -> (B, C, frames, H, W). Clips pass unchanged."""
 
     def __init__(self, frames: int):
         super().__init__()
@@ -133,7 +133,7 @@ class RepeatFrames(nn.Module):
 
 
 class PatchStem(nn.Module):
-    """A convolution that cuts a picture, clip or spectrogram into patch tokens: -> (B, patches, D)."""
+    """A convolution that cuts an image, clip or spectrogram into patch tokens: -> (B, patches, D)."""
 
     def __init__(
         self, channels: int, size: tuple[int, ...], width: int, kernel: tuple[int, ...], stride: tuple[int, ...]
@@ -165,7 +165,7 @@ def grid_waves(rows: int, columns: int, width: int) -> torch.Tensor:
 
 
 class PositionEmbedding(nn.Module):
-    """One vector for the class token and one a patch; interpolated bicubically for other picture sizes."""
+    """One vector for the class token and one a patch; interpolated bicubically for other image sizes."""
 
     def __init__(self, width: int, grid: tuple[int, ...]):
         super().__init__()
@@ -182,14 +182,14 @@ class PositionEmbedding(nn.Module):
             raise ValueError(f"a patch grid of {grid} does not fit positions for {self.grid}: pass clips one by one")
         rows, columns = self.grid[-2:]
         patches = self.pos_embed[:, 1:].unflatten(1, (rows, columns)).permute(0, 3, 1, 2)  # (1, D, rows, columns)
-        # The published form resizes by factor, not to a size; a hair more, lest rounding loses the last row.
+        # The published form resizes by factor, not to a size; slightly more, so that rounding keeps the last row.
         scale = tuple(new / old * (1 + 1e-12) for new, old in zip(grid[-2:], (rows, columns), strict=True))
         patches = F.interpolate(_single(patches), scale_factor=scale, mode="bicubic").to(self.pos_embed.dtype)
         return torch.cat([self.pos_embed[:, :1], patches.flatten(2).transpose(1, 2)], dim=1)
 
 
 class PatchTokens(nn.Module):
-    """Pictures, clips, spectrograms, depth and heat maps to tokens: class token + patches + positions."""
+    """Images, clips, spectrograms, depth and heat maps to tokens: class token + patches + positions."""
 
     def __init__(self, channels: int, size: tuple[int, ...], width: int, kernel, stride, stem_name: str):
         super().__init__()

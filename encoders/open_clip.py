@@ -6,7 +6,6 @@ imported by ``encoders`` itself: open_clip takes seconds to import, and only V2 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,7 @@ from torch.nn import functional
 from data.atomic import atomic_file, hash_file, write_json
 from data.strict import read_settings, setting
 from encoders.base import CONFIG_FILE, WEIGHTS_FILE, Batch, Encoder, read_config, stacked
+from encoders.imagebind_checkpoint import check_state
 from encoders.preprocess_image import ImageSettings, as_rgb, preprocess_image
 
 CHANNELS = ("rgb", "bgr")
@@ -32,7 +32,7 @@ class OpenClipConfig:
     """Sizes of the tower; the defaults are CLIP ViT-L/14, which V2 uses.
 
     ``channels`` "bgr" hands over images with red and blue exchanged: V2's released weights were trained on
-    images that OpenCV had read and nobody had turned. Weights trained here want "rgb".
+    images as OpenCV reads them, blue first. Weights trained here want "rgb".
     """
 
     size: int = setting(224, low=1)
@@ -119,17 +119,10 @@ class OpenClipVision(Encoder):
         """The class tokens of images as float32 unit vectors (B, output width)."""
         return functional.normalize(self(stacked(batch))[:, 0].float(), dim=-1)
 
-    def load(self, state: Mapping[str, torch.Tensor]) -> None:
+    def load(self, state: dict[str, torch.Tensor]) -> None:
         """Weights with the names of CLIP's ``visual``. ValueError names what is missing, unknown or misshapen."""
         own = self.visual.state_dict()
-        for name in own.keys() - state.keys():
-            raise ValueError(f"the weights of CLIP lack {name!r}")
-        for name, value in state.items():
-            if name not in own:
-                raise ValueError(f"the weights of CLIP have the unknown key {name!r}")
-            if value.shape != own[name].shape:
-                expected = tuple(own[name].shape)
-                raise ValueError(f"the weights of CLIP: {name!r} has shape {tuple(value.shape)}, expected {expected}")
+        check_state(state, own, "the weights of CLIP")
         self.visual.load_state_dict({name: value.to(own[name].dtype) for name, value in state.items()})
 
     def save_pretrained(self, folder: str | Path) -> None:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from data.strict import setting
+from encoders.imagebind_blocks import FeedForward
 
 
 @dataclass(frozen=True)
@@ -114,18 +115,6 @@ class PointAttention(nn.Module):
         return self.proj(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))
 
 
-class PointFeedForward(nn.Module):
-    """Two linear layers with an exact GELU between them."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.fc1 = nn.Linear(width, 4 * width)
-        self.fc2 = nn.Linear(4 * width, width)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
-
-
 class PointBlock(nn.Module):
     """A pre-norm transformer block."""
 
@@ -134,7 +123,7 @@ class PointBlock(nn.Module):
         self.norm1 = nn.LayerNorm(width)
         self.attn = PointAttention(width, heads)
         self.norm2 = nn.LayerNorm(width)
-        self.mlp = PointFeedForward(width)
+        self.mlp = FeedForward(width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x + self.attn(self.norm1(x))

@@ -1,4 +1,4 @@
-"""Sound for the audio tower: resampling, clips, Kaldi's log-mel filter bank. All of it in plain torch."""
+"""Audio for the audio tower: resampling, clips, Kaldi's log-mel filter bank. All of it in plain torch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOG_FLOOR = torch.finfo(torch.float32).eps
 
 @dataclass(frozen=True)
 class AudioSettings:
-    """The defaults are ImageBind's. ``clips`` of ``clip_seconds`` are taken evenly from a longer sound."""
+    """The defaults are ImageBind's. ``clips`` of ``clip_seconds`` are taken evenly from a longer recording."""
 
     rate: int = setting(16000, low=1)
     mels: int = setting(128, low=1)
@@ -74,17 +74,17 @@ def filter_bank(wave: torch.Tensor, rate: int, mels: int) -> torch.Tensor:
     return (power @ mel_filters(mels, transform // 2 + 1, rate).T).clamp_min(LOG_FLOOR).log()
 
 
-def as_wave(sound: np.ndarray | torch.Tensor) -> torch.Tensor:
-    """float (N,), (N, channels) or (channels, N) -> float32 (channels, N). ValueError: empty, not finite, no sound."""
-    wave = torch.as_tensor(np.asarray(sound))
+def as_wave(audio: np.ndarray | torch.Tensor) -> torch.Tensor:
+    """float (N,), (N, channels) or (channels, N) -> float32 (channels, N). ValueError: empty, not finite, no audio."""
+    wave = torch.as_tensor(np.asarray(audio))
     if not wave.is_floating_point():
-        raise ValueError(f"a sound of type {wave.dtype}: expected floating point samples in [-1, 1]")
+        raise ValueError(f"audio of type {wave.dtype}: expected floating point samples in [-1, 1]")
     if wave.ndim == 1:
         wave = wave[None]
     if wave.ndim != 2 or wave.numel() == 0:
-        raise ValueError(f"a sound of shape {tuple(wave.shape)}: expected (N,), (channels, N) or (N, channels)")
+        raise ValueError(f"audio of shape {tuple(wave.shape)}: expected (N,), (channels, N) or (N, channels)")
     if not wave.isfinite().all():
-        raise ValueError("a sound with samples that are not finite numbers")
+        raise ValueError("audio with samples that are not finite numbers")
     return (wave.T if wave.shape[0] > wave.shape[1] else wave).float()
 
 
@@ -96,15 +96,15 @@ def spectrogram(clip: torch.Tensor, settings: AudioSettings) -> torch.Tensor:
 
 
 def preprocess_audio(
-    sound: np.ndarray | torch.Tensor, rate: int, settings: AudioSettings, *, always_all_clips=False, leak_means=False
+    audio: np.ndarray | torch.Tensor, rate: int, settings: AudioSettings, *, always_all_clips=False, leak_means=False
 ) -> torch.Tensor:
-    """A sound of any length and rate -> (clips, 1, mels, frames); one clip suffices for a sound no longer than a clip.
+    """Audio of any length and rate -> (clips, 1, mels, frames); one clip suffices for audio no longer than a clip.
 
     ``always_all_clips`` repeats that clip as ImageBind does (the average is the same). ``leak_means`` reproduces
     a fault of the published loader: it subtracts the mean of each clip in place, so that overlapping clips
-    change each other. Raises ValueError on an empty sound or a senseless rate.
+    change each other. Raises ValueError on empty audio or a rate that is not positive.
     """
-    wave = resample(as_wave(sound), rate, settings.rate).clone()
+    wave = resample(as_wave(audio), rate, settings.rate).clone()
     duration = Fraction(wave.shape[1], settings.rate)
     short = duration <= Fraction(settings.clip_seconds) and not always_all_clips
     clips = []

@@ -1,4 +1,4 @@
-"""Depth maps for the depth tower: metres to disparity, then as a grey picture.
+"""Depth maps for the depth tower: metres to disparity, then as a grey image.
 
 ImageBind follows Omnivore (2201.08377, appendix): depth is seen as the disparity that a stereo camera would measure,
 so that near things differ more than far ones. The published code has no loader for depth.
@@ -17,7 +17,7 @@ from encoders.preprocess_image import resize_and_crop
 
 @dataclass(frozen=True)
 class DepthSettings:
-    """The defaults are those of SUN RGB-D's Kinect pictures, with which the released tower was trained.
+    """The defaults are those of SUN RGB-D's Kinect images, with which the released tower was trained.
 
     ``baseline`` in metres: 0.075 for Kinect 1 and 2, 0.095 for RealSense and Xtion. ``focal_length`` in pixels of
     the map before it is resized. ``nearest`` and ``farthest`` clamp the depth, in metres; ``largest_disparity``, in

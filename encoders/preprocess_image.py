@@ -1,4 +1,4 @@
-"""Pictures for the vision tower: short side to size (bicubic), centre crop, CLIP's mean and deviation."""
+"""Images for the vision tower: short side to size (bicubic), centre crop, CLIP's mean and deviation."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ CLIP_DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 
 @dataclass(frozen=True)
 class ImageSettings:
-    """``size`` is the side of the square picture that the tower sees, in pixels."""
+    """``size`` is the side of the square image that the tower sees, in pixels."""
 
     size: int = setting(224, low=1)
     mean: tuple[float, ...] = CLIP_MEAN
     deviation: tuple[float, ...] = CLIP_DEVIATION
 
 
-def as_rgb(picture: np.ndarray) -> np.ndarray:
+def as_rgb(image: np.ndarray) -> np.ndarray:
     """uint8 (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) -> (H, W, 3); transparency is laid over white."""
-    picture = np.asarray(picture)
-    if picture.dtype != np.uint8:
-        raise ValueError(f"a picture of type {picture.dtype}: expected uint8")
-    if picture.ndim == 2:
-        picture = picture[..., None]
-    if picture.ndim != 3 or picture.shape[2] not in (1, 3, 4) or 0 in picture.shape:
-        raise ValueError(f"a picture of shape {picture.shape}: expected (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)")
-    if picture.shape[2] == 4:
-        alpha = picture[..., 3:].astype(np.float32) / 255
-        picture = np.rint(picture[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
-    return np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else picture
+    image = np.asarray(image)
+    if image.dtype != np.uint8:
+        raise ValueError(f"an image of type {image.dtype}: expected uint8")
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or 0 in image.shape:
+        raise ValueError(f"an image of shape {image.shape}: expected (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)")
+    if image.shape[2] == 4:
+        alpha = image[..., 3:].astype(np.float32) / 255
+        image = np.rint(image[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
 
 
 def short_side(height: int, width: int, size: int) -> tuple[int, int]:
@@ -45,13 +45,13 @@ def short_side(height: int, width: int, size: int) -> tuple[int, int]:
     return max(size, int(size * height / width)), size
 
 
-def resize_and_crop(picture: np.ndarray, size: int) -> np.ndarray:
+def resize_and_crop(image: np.ndarray, size: int) -> np.ndarray:
     """uint8 (H, W, 3) -> (size, size, 3): bicubic on the short side, then the centre."""
-    image = Image.fromarray(picture)
-    height, width = short_side(picture.shape[0], picture.shape[1], size)
-    image = image.resize((width, height), Image.Resampling.BICUBIC)
+    resized = Image.fromarray(image)
+    height, width = short_side(image.shape[0], image.shape[1], size)
+    resized = resized.resize((width, height), Image.Resampling.BICUBIC)
     top, left = round((height - size) / 2), round((width - size) / 2)
-    return np.asarray(image.crop((left, top, left + size, top + size)))
+    return np.asarray(resized.crop((left, top, left + size, top + size)))
 
 
 def normalise(pixels: torch.Tensor, settings: ImageSettings) -> torch.Tensor:
@@ -60,7 +60,7 @@ def normalise(pixels: torch.Tensor, settings: ImageSettings) -> torch.Tensor:
     return (pixels - mean) / torch.tensor(settings.deviation).view(3, 1, 1)
 
 
-def preprocess_image(picture: np.ndarray, settings: ImageSettings) -> torch.Tensor:
-    """A picture of any size, uint8 (H, W[, 1 | 3 | 4]) -> float32 (3, size, size). ValueError: not such a picture."""
-    pixels = resize_and_crop(as_rgb(picture), settings.size)
+def preprocess_image(image: np.ndarray, settings: ImageSettings) -> torch.Tensor:
+    """An image of any size, uint8 (H, W[, 1 | 3 | 4]) -> float32 (3, size, size). ValueError: not such an image."""
+    pixels = resize_and_crop(as_rgb(image), settings.size)
     return normalise(torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 255, settings)

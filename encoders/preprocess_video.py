@@ -20,7 +20,7 @@ from encoders.preprocess_image import ImageSettings, as_rgb, normalise, preproce
 class VideoSettings:
     """The defaults are ImageBind's. ``clip_seconds`` 0 cuts a video of any length into ``clips`` equal parts.
 
-    ``crops`` is 3 (both ends and the middle of the longer side, bilinear) or 1 (as pictures are treated).
+    ``crops`` is 3 (both ends and the middle of the longer side, bilinear) or 1 (as images are treated).
     """
 
     clips: int = setting(5, low=1)
@@ -56,7 +56,7 @@ def three_crops(frames: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def _short_side_of_frames(height: int, width: int, size: int) -> tuple[int, int]:
-    """As ``short_side`` for pictures; the published video loader divides first, which may round to a pixel less."""
+    """As ``short_side`` for images; the published video loader divides first, which may round to a pixel less."""
     if width < height:
         return math.floor(height / width * size), size
     return size, math.floor(width / height * size)

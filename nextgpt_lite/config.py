@@ -57,10 +57,10 @@ class CoreConfig(PretrainedConfig):
         signal_tokens: output modality -> number of signal tokens (NExT-GPT: 4, 24, 8).
         embedding_width: width of the encoder's unit embeddings and patch tokens.
         encoder_identity: hash of the encoder's weights, checked at loading.
-        image_size: side in pixels at which the encoder sees pictures and films; 0 = its own.
+        image_size: side in pixels at which the encoder sees images and videos; 0 = its own.
         input_features: what comes in of a medium: "pooled", one unit embedding, or "patches", its patch tokens.
         input_projection: name in adapters.INPUT_PROJECTIONS, or in adapters.PATCH_PROJECTIONS for patches, or ""
-            where media speak through gated prompts alone.
+            where media enter through gated prompts alone.
         input_projection_settings: its settings besides the widths.
         input_tokens: placeholders of a medium, a number for all or one a modality.
         bind: settings of adapters.BindNetwork besides its widths.

@@ -74,7 +74,7 @@ def test_what_a_caption_leaves_out_is_not_asked_of_a_picture():
     pixels = torch.rand(2, 3, 32, 32)
     known = torch.tensor([critic.classes({"thing": "drum"})] * 2)
     assert known.tolist() == [[1, UNKNOWN]] * 2
-    loss, right = critic.misread(pixels, known)
+    loss, right = critic.classification_loss(pixels, known)
     loss.backward()
     assert critic.heads["thing"].weight.grad.abs().sum() > 0 and not critic.heads["colour"].weight.grad.any()
     assert right[1].isnan()

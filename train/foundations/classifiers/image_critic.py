@@ -50,8 +50,7 @@ class ImageCriticTask(ClassifierTask):
     part = "critic"
     model: CriticTraining
 
-    def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
-        super().__init__(settings, model_dir)
+    def build(self) -> None:
         chosen = self.settings
         world = open_world(chosen.data)
         stream = media_of(world, "image", chosen.seed)
@@ -90,7 +89,7 @@ class ImageCriticTask(ClassifierTask):
         """Share of each attribute that is read correctly, of unseen images as drawn and degraded."""
         figures, critic = {}, self.model.critic
         for name, images in (("drawn", self.held_out.media), ("rough", self.held_out.degraded)):
-            _, right = critic.misread(image_tensor(images), self.held_out.labels)
+            _, right = critic.classification_loss(image_tensor(images), self.held_out.labels)
             figures |= {f"{name}_{each}": float(share) for each, share in zip(critic.attributes, right, strict=True)}
         return figures
 
@@ -105,7 +104,7 @@ class CriticTraining(nn.Module):
         self.critic = channels_last(critic)
 
     def forward(self, inputs: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
-        loss, right = self.critic.misread(inputs, labels)
+        loss, right = self.critic.classification_loss(inputs, labels)
         names = (f"{name}_right" for name in self.critic.attributes)
         return {"loss": loss, **dict(zip(names, right, strict=True))}
 
