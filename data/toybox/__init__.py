@@ -12,22 +12,20 @@ This module is the world's whole interface; nothing outside imports what lies be
 
 from __future__ import annotations
 
-from data.toybox.dialogues.speaker import Dialogue, MediaPart, Turn
-from data.toybox.dialogues.stream import KINDS, MODES, dialogue
+from data.toybox.dialogues.speaker import Dialogue, MediaPart
+from data.toybox.dialogues.stream import KINDS, dialogue
 from data.toybox.dialogues.variants import mismatched_media, text_only, vocabulary_corpus
 from data.toybox.language.grammar import TAG_WORDS, parse_tags, phrase, tag_caption
 from data.toybox.language.parsing import attribute_words, parse_reply
-from data.toybox.out_of_distribution.stream import out_of_distribution_kind, out_of_distribution_medium
+from data.toybox.out_of_distribution.stream import out_of_distribution_medium
 from data.toybox.records import write_toybox
-from data.toybox.rendering import RENDERERS, render, render_medium, thing_mask
+from data.toybox.rendering import render, render_medium, thing_mask
 from data.toybox.world import (
     BACKGROUNDS,
     CARRIES,
     COLOURS,
     HELD_OUT_PAIRS,
     MODALITIES,
-    PLACES,
-    SIZES,
     THINGS,
     VALUES,
     Scene,
@@ -38,9 +36,8 @@ from data.toybox.world import (
 )
 
 __all__ = [
-    "BACKGROUNDS", "CARRIES", "COLOURS", "HELD_OUT_PAIRS", "KINDS", "MODALITIES", "MODES", "PLACES", "RENDERERS",
-    "SIZES", "TAG_WORDS", "THINGS", "VALUES", "Dialogue", "MediaPart", "Scene", "Turn", "attribute_words", "dialogue",
-    "mismatched_media", "out_of_distribution_kind", "out_of_distribution_medium", "parse_reply", "parse_tags", "phrase",
-    "random_scene", "render", "render_medium", "sample", "source_hash", "tag_caption", "text_only", "thing_mask",
-    "visible", "vocabulary_corpus", "write_toybox",
+    "BACKGROUNDS", "CARRIES", "COLOURS", "HELD_OUT_PAIRS", "KINDS", "MODALITIES", "TAG_WORDS", "THINGS", "VALUES",
+    "Dialogue", "MediaPart", "Scene", "attribute_words", "dialogue", "mismatched_media", "out_of_distribution_medium",
+    "parse_reply", "parse_tags", "phrase", "random_scene", "render", "render_medium", "sample", "source_hash",
+    "tag_caption", "text_only", "thing_mask", "visible", "vocabulary_corpus", "write_toybox",
 ]  # fmt: skip
