@@ -37,7 +37,8 @@ CONFIGURED = {
     "input_projection_settings": PATCH_PROJECTIONS["group"],
     "output_projection_settings": OUTPUT_PROJECTIONS["transformer"],
 }
-MAX_FILES = 5
+#: Files in which the formulas of a paper are. NExT-GPT's span the core, both projections and the decoders' loss.
+MAX_FILES = dict.fromkeys(PAGES, 3) | {"nextgpt": 4, "llava_scaling": 4}
 
 
 def page(name: str) -> str:
@@ -97,7 +98,7 @@ def test_every_link_lands_on_a_defined_name(name):
 def test_the_formulas_of_a_paper_are_in_a_few_files(name):
     formulas = section(page(name), "Formulas")
     files = {path for path, _ in links(formulas) if path.startswith("../../")}
-    assert 1 <= len(files) <= MAX_FILES, sorted(files)
+    assert 1 <= len(files) <= MAX_FILES[name], sorted(files)
 
 
 @pytest.mark.parametrize("name", PAGES)
