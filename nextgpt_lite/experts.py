@@ -1,4 +1,4 @@
-"""Experts: what other models say of a medium, put into the text of the prompt (LLaMA-Adapter V2, 2304.15010, Sec. 3.4).
+"""Experts: what other models say of a medium, put into the text of the prompt (LLaMA-Adapter V2, 2304.15010, Sec. 4.4).
 
 An expert adds words, nothing else: no weights of ours know of it, it works at inference only, and it can be left out
 at any time. A conversation keeps what an expert said of a medium, so that later turns do not ask again.

@@ -1,4 +1,4 @@
-"""``nextgpt-lite cache``: the images of a manifest as prototypes of the visual cache (2309.03905, Sec. 3.4)."""
+"""``nextgpt-lite cache``: the images of a manifest as prototypes of the visual cache (2309.03905, Sec. 3.2.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several media as one (2309.03905, Sec. 3.3): embedding arithmetic in a conversation, and pictures of mixtures.
+"""Several media as one (2309.03905, Fig. 7): embedding arithmetic in a conversation, and pictures of mixtures.
 
 Letters: E embedding width, B pictures.
 """
