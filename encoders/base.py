@@ -82,7 +82,7 @@ class Encoder(nn.Module, ABC):
     def check_modality(self, modality: str) -> None:
         """Raise ValueError for a medium that this encoder does not read."""
         if modality not in self.modalities:
-            raise ValueError(f"unknown modality {modality!r}: expected one of {', '.join(self.modalities)}")
+            raise ValueError(f"this encoder reads {', '.join(self.modalities)}, not {modality}")
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:

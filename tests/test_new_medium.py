@@ -201,5 +201,5 @@ def test_it_chats_with_depth_in_and_depth_out(trained, tmp_path):
 def test_a_medium_that_the_model_does_not_read_is_refused_in_a_sentence(trained):
     model = AnyToAny.from_pretrained(trained, device="cpu")
     image = {"type": "image", "array": np.zeros((8, 8, 3), np.uint8)}
-    with pytest.raises(ValueError, match="the image cannot be read: unknown modality 'image': expected one of depth"):
+    with pytest.raises(ValueError, match="the image cannot be read: this encoder reads depth, not image"):
         model.chat([{"role": "user", "content": [image]}])

@@ -160,9 +160,9 @@ def test_a_folder_says_which_encoder_it_is(encoder, tmp_path):
 
 
 def test_bad_media_are_named(encoder):
-    with pytest.raises(ValueError, match="'smell'"):
+    with pytest.raises(ValueError, match="not smell"):
         encoder.preprocess("smell", np.zeros(3))
-    with pytest.raises(ValueError, match="'text'"):
+    with pytest.raises(ValueError, match="not text"):
         encoder.embed("text", torch.zeros(1, 3))
     with pytest.raises(ValueError, match=r"\(5, 2\)"):
         preprocess_points(np.zeros((5, 2)), 16)
@@ -199,7 +199,7 @@ def test_depth_heat_and_motion_become_unit_vectors(sensors):
             unit = sensors.embed(modality, [sensors.preprocess(modality, array, rate)] * 2)
         assert unit.shape == (2, 16)
         torch.testing.assert_close(unit.norm(dim=-1), torch.ones(2))
-    with pytest.raises(ValueError, match="unknown modality 'points': expected one of depth, thermal, imu"):
+    with pytest.raises(ValueError, match="this encoder reads depth, thermal, imu, not points"):
         sensors.preprocess("points", np.zeros((4, 3)))
 
 
