@@ -57,7 +57,7 @@ def test_the_recipe_is_readable_and_trains_all_of_the_oracle(modality, tmp_path)
     assert trained == {id(p) for p in task.model.parameters()}
 
 
-def test_damage_keeps_the_picture_recognisable():
+def test_damage_keeps_the_image_recognisable():
     pixels = (
         torch.from_numpy(np.stack([toybox.render(scene, "image") for scene in scenes(3, 8)])).movedim(-1, 1).float()
     )
@@ -68,7 +68,7 @@ def test_damage_keeps_the_picture_recognisable():
     assert 2 < (damaged - pixels).abs().mean() < 40
 
 
-def test_the_frames_of_a_film_share_their_shift_and_colours():
+def test_the_frames_of_a_video_share_their_shift_and_colours():
     frames = torch.full((8, 3, 64, 64), 100.0)
     damaged = damage_pixels(frames, torch.Generator().manual_seed(1), 1).mean((2, 3))
     assert (damaged - damaged.mean(0)).abs().max() < 2
@@ -88,7 +88,7 @@ def test_a_delay_moves_in_time_and_fills_with_silence():
     assert delayed(mel, -2)[0].tolist() == [2, 3, 4, 5, -4, -4]
 
 
-def test_sounds_keep_their_shape_through_mel_and_damage():
+def test_audio_keeps_its_shape_through_mel_and_damage():
     wave = torch.from_numpy(toybox.render(toybox.sample(3, 0, "all"), "audio"))[None]
     rebuilt = through_mel(wave)
     assert rebuilt.shape == wave.shape
