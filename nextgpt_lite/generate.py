@@ -57,8 +57,8 @@ class Row:
     """A reply that is being generated.
 
     ``ids`` are its tokens so far without the end token, ``states`` (D,) the hidden states of those that the model has
-    read. When it is ``finished``: ``reply_ids`` with whole signal spans, the ``conditions`` (L, C) of these spans in
-    order with the modality of each, and how many signal tokens had to be ``repaired``.
+    read. When it is ``finished``: ``reply_ids`` with whole signal spans, the modality of each span in order with its
+    ``conditions`` (L, C), None without an output projection, and how many signal tokens had to be ``repaired``.
     """
 
     prepared: Prepared
@@ -68,7 +68,7 @@ class Row:
     states: list[torch.Tensor] = field(default_factory=list)
     finished: bool = False
     reply_ids: list[int] = field(default_factory=list)
-    conditions: list[tuple[str, torch.Tensor]] = field(default_factory=list)
+    conditions: list[tuple[str, torch.Tensor | None]] = field(default_factory=list)
     repaired: int = 0
 
     def choose(self, logits: torch.Tensor, best: int) -> int:
@@ -204,8 +204,12 @@ class TextBatch:
             return
         states = self._states(row)  # (1, T, D)
         reply = torch.tensor([row.reply_ids[: states.shape[1]]], device=states.device)
-        made = {modality: list(self.core.conditions(reply, states, modality)) for modality in dict.fromkeys(modalities)}
-        row.conditions = [(modality, made[modality].pop(0)) for modality in modalities]
+        made = {
+            modality: list(self.core.conditions(reply, states, modality))
+            for modality in dict.fromkeys(modalities)
+            if modality in self.core.output_projections
+        }
+        row.conditions = [(m, made[m].pop(0) if m in made else None) for m in modalities]
 
     def _states(self, row: Row) -> torch.Tensor:
         """Hidden states (1, T, D) of a completed reply to its last signal token; tokens that were not generated but

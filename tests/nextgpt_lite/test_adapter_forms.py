@@ -155,5 +155,5 @@ def test_media_of_another_shape_are_refused(base):
         core(torch.arange(3)[None], **batch_media([torch.full((1, 4, FEATURES), torch.inf)]))
     with pytest.raises(ValueError, match=r"media of shape \(4, 5\): this model's encoder gives \(-1, 6\)"):
         core(torch.arange(3)[None], media_embeddings=torch.zeros(1, 1, 4, 5))
-    with pytest.raises(ValueError, match="unknown reach 'some': expected placeholders or row"):
+    with pytest.raises(ValueError, match="reach must be one of placeholders, row, not 'some'"):
         make_core(base, "paper", reach="some")

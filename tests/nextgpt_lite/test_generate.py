@@ -109,7 +109,7 @@ def test_disallowed_tokens_do_not_begin_a_reply(tiny_model):
     assert run(batch, {0: [(prepared, Sampling(3, disallowed_first=disallowed))]})[0][0] != first
 
 
-@pytest.mark.parametrize("cut", [0, 3], ids=["whole", "repaired"])
+@pytest.mark.parametrize("cut", [0, 2], ids=["whole", "repaired"])
 def test_conditions_equal_those_of_a_second_pass(tiny_model, cut):
     """States kept while tokens were generated, those of repaired spans too, equal a teacher-forced pass."""
     talks = [user(medium("image"), "Draw it, and let me hear it."), user("Make a film of two bells.")]
@@ -122,18 +122,3 @@ def test_conditions_equal_those_of_a_second_pass(tiny_model, cut):
         forced = forced_conditions(tiny_model.core, row.prepared.ids, row.prepared.media, row.reply_ids)
         for modality, condition in row.conditions:
             torch.testing.assert_close(condition, forced[modality].pop(0), atol=1e-4, rtol=1e-4)
-
-
-@pytest.mark.parametrize("form", ["paper", "multimodal_7b"])
-def test_a_required_medium_is_asked_for_whatever_was_generated(base, form):
-    core = make_core(base, form)
-    modality = next(iter(core.output_projections), None)
-    if modality is None:
-        pytest.skip("this form has no output projection")
-    torch.manual_seed(4)
-    media = [torch.randn(4, FEATURES)]
-    request = Prepared(torch.randint(2, BASE, (7,)).tolist(), media), Sampling(5, required_modality=modality)
-    [row] = generate(core, -1, [request])
-    assert row.reply_ids[-len(core.table.spans[modality]) :] == list(core.table.spans[modality])
-    forced = forced_conditions(core, row.prepared.ids, media, row.reply_ids)[modality][-1]
-    torch.testing.assert_close(row.conditions[-1][1], forced, atol=1e-4, rtol=1e-4)

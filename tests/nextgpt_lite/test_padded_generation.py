@@ -3,9 +3,11 @@
 import pytest
 import torch
 
+from nextgpt_lite.generate import Prepared, Sampling, generate
 from nextgpt_lite.media_slots import batch_media
 from tests.nextgpt_lite.test_model import BASE
 from tests.nextgpt_lite.test_paper_forms import FORMS, base, make
+from tests.teacher_forced import forced_conditions
 
 __all__ = ["base"]  # the fixture
 COUNTS, LENGTHS, STEPS = (2, 0, 1), (13, 6, 9), 4
@@ -95,3 +97,18 @@ def test_generated_rows_of_a_batch_equal_those_of_each_row_alone(core, rows):
         given = {"input_ids": torch.tensor([row]), "attention_mask": torch.ones(1, len(row), dtype=torch.long)}
         one = core.generate(**given, **batch_media([media[i]]), **settings)[0, -STEPS:]
         assert together[i].tolist() == one.tolist()
+
+
+def test_a_required_medium_is_asked_for_whatever_was_generated(core, rows):
+    """Its span was never generated: the states of its tokens are read behind each row's own keys and values."""
+    if not core.output_projections:
+        pytest.skip("this form has no output projection")
+    modality = next(iter(core.output_projections))
+    ids, media, _ = rows
+    counts = zip(ids, media, (5, 2, 1), strict=True)
+    requests = [(Prepared(row, own), Sampling(count, required_modality=modality)) for row, own, count in counts]
+    for row in generate(core, -1, requests):
+        made = [condition for name, condition in row.conditions if name == modality and condition is not None]
+        forced = forced_conditions(core, row.prepared.ids, row.prepared.media, row.reply_ids)[modality]
+        assert made
+        torch.testing.assert_close(torch.stack(made), torch.stack(forced), atol=1e-4, rtol=1e-4)
