@@ -28,7 +28,7 @@ class Task(ABC):
     """One thing that can be trained.
 
     Subclasses set ``model`` (``forward(**batch)`` returns ``{"loss": scalar, part: scalar, ...}``) and
-    ``dataset`` in ``__init__``: map-style, item ``i`` depends on the task's seed and ``i`` only; or iterable, see
+    ``dataset`` in :meth:`build`: map-style, item ``i`` depends on the task's seed and ``i`` only; or iterable, see
     :class:`train.engine.streams.ResumableStream`.
     """
 
@@ -43,6 +43,11 @@ class Task(ABC):
     def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
         self.settings = read_settings(self.Settings, settings, f"task {type(self).__name__}")
         self.model_dir = Path(model_dir)
+        self.build()
+
+    def build(self) -> None:
+        """Set ``model``, ``dataset`` and whatever else the task has, from ``settings`` and ``model_dir``."""
+        return
 
     @abstractmethod
     def parts(self) -> dict[str, list[nn.Parameter]]:

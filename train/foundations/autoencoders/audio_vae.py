@@ -12,7 +12,6 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -50,8 +49,7 @@ class AudioVaeTask(Task):
     settings: Settings
     model: MelAutoencoder
 
-    def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
-        super().__init__(settings, model_dir)
+    def build(self) -> None:
         chosen = self.settings
         vae = build_audio_vae(chosen.channels, chosen.latent_channels, chosen.groups)
         self.model = MelAutoencoder(vae, chosen.divergence_weight)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -57,8 +56,8 @@ class ImageSharpeningTask(ImageVaeTask):
     Settings = ImageSharpeningSettings
     settings: ImageSharpeningSettings
 
-    def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
-        super().__init__(settings, model_dir)
+    def build(self) -> None:
+        super().build()
         chosen = self.settings
         pool = Pool(media_of(self.world, "image", chosen.seed), chosen.redrawn, chosen.cache_dir)
         pixels, masks = pool.pixels(chosen.image_size), pool.masks(chosen.image_size)

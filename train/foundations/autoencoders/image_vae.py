@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -68,8 +67,7 @@ class ImageVaeTask(Task):
     settings: ImageVaeSettings
     model: VaeObjective
 
-    def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
-        super().__init__(settings, model_dir)
+    def build(self) -> None:
         chosen = self.settings
         if chosen.start:
             vae = AutoencoderKL.from_pretrained(self.model_dir / chosen.start, dtype=torch.float32)

@@ -13,7 +13,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -42,7 +41,7 @@ class VocoderSettings(DataSettings):
 
     seed: int = setting(12, low=0, help="of the stream of clips")
     pool: int = setting(2048, low=1, help="clips, each used many times; at most")
-    frames: int = setting(50, low=1, help="mel frames of a segment, 10 ms each")
+    frames: int = setting(50, low=1, high=200, help="mel frames of a segment, 10 ms each")
     decoded_share: float = setting(0.4, low=0, high=1, help="segments whose mel the VAE has encoded and decoded")
     channels: int = setting(192, low=1, help="before the first upsampling; each halves it")
     # A slow first stage sees far: the residual blocks reach a quarter of a second to either side there, enough to know
@@ -69,8 +68,7 @@ class VocoderTask(Task):
     settings: VocoderSettings
     model: SpectralVocoder
 
-    def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
-        super().__init__(settings, model_dir)
+    def build(self) -> None:
         chosen = self.settings
         self.model = SpectralVocoder(build_vocoder(chosen))
         self.vae = load_vae(self.model_dir, "audio") if chosen.decoded_share > 0 else None

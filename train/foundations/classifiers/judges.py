@@ -43,8 +43,7 @@ class JudgeTask(ClassifierTask):
     modality: ClassVar[str]
     model: JudgeNetwork
 
-    def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
-        super().__init__(settings, model_dir)
+    def build(self) -> None:
         chosen = self.settings
         world = open_world(chosen.data)
         if not isinstance(world, ManifestWorld):

@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -47,8 +47,7 @@ class OracleTask(ClassifierTask):
     modality: ClassVar[str]
     model: OracleNetwork
 
-    def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
-        super().__init__(settings, model_dir)
+    def build(self) -> None:
         self.model = OracleNetwork(self.modality, self.settings.width)
         self.dataset = self._pool()
 

@@ -59,8 +59,7 @@ class DiffusionTask(Task):
     #: Greatest size of a file of weights that is exported; None = as diffusers has it.
     max_shard_size: ClassVar[str | None] = None
 
-    def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
-        super().__init__(settings, model_dir)
+    def build(self) -> None:
         chosen = self.settings
         self.vae = load_vae(self.model_dir, "audio" if self.modality == "audio" else "image")
         self.world = open_world(chosen.data)

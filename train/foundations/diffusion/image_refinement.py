@@ -13,8 +13,6 @@ Shapes: R images that are decoded, C latent channels, h x w latent pixels, H x W
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -47,8 +45,8 @@ class ImageRefinementTask(ImageDiffusionTask):
     Settings = ImageRefinementSettings
     settings: ImageRefinementSettings
 
-    def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
-        super().__init__(settings, model_dir)
+    def build(self) -> None:
+        super().build()
         self.model = RefinedFlow(self.flow, self.vae, load_critic(self.model_dir), self.settings)
         size = self.vae.config["sample_size"]
         # Items: latents, weight, caption, image (H, W, 3) uint8, and how much of each pixel things cover, 255 = all.

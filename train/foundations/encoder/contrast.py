@@ -165,8 +165,7 @@ class ContrastTask(Task):
     settings: ContrastSettings
     model: ContrastModel
 
-    def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
-        super().__init__(settings, model_dir)
+    def build(self) -> None:
         chosen = self.settings
         self.words = self._words()
         streams = {modality: self.words.training(modality, getattr(chosen, name)) for modality, name in COUNTS.items()}

@@ -51,8 +51,7 @@ class LanguageModelTask(Task):
     settings: Settings
     model: TextModel
 
-    def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
-        super().__init__(settings, model_dir)
+    def build(self) -> None:
         chosen = self.settings
         self.world = open_world(chosen.data)
         self.tokenizer = train_tokenizer(chosen.vocabulary, chosen.vocabulary_texts, self.world)

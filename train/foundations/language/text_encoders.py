@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -53,8 +52,7 @@ class TextEncodersTask(Task):
     settings: Settings
     model: CaptionReader
 
-    def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
-        super().__init__(settings, model_dir)
+    def build(self) -> None:
         chosen = self.settings
         self.world = open_world(chosen.data)
         words = self.world.caption_words

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -52,8 +52,7 @@ class TextLanguageModelTask(Task):
     settings: Settings
     model: TextsAndPasskeys
 
-    def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
-        super().__init__(settings, model_dir)
+    def build(self) -> None:
         chosen = self.settings
         if not chosen.texts:
             raise TextsError("texts names no folder: give task_settings.texts=FOLDER")
