@@ -1,11 +1,12 @@
 """A new medium, depth maps in and out, is one entry of the registry of media, one encoder tower and one decoder class.
 
-What a product file would hold is registered here through the same public dicts; the rest is the product as it stands:
-files are read, both alignment stages train on a manifest of them, and the model chats with them.
+What product files would hold is the code of docs/how_to/add_a_medium.md; the rest is the product as it stands: files
+are read, both alignment stages train on a manifest of them, and the model chats with them.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,9 +19,8 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from data.manifest import write_manifest
 from data.media.loading import Medium, load_medium
 from data.media.saving import save_medium
-from data.modalities import MODALITIES, Modality
-from data.previews import map_preview
-from decoders import DECODERS, ImageDecoder
+from data.modalities import MODALITIES
+from decoders import DECODERS
 from decoders.diffusion import flow_scheduler
 from encoders import ImageBindConfig, MediaEncoder, MediaEncoderConfig, TowerConfig
 from encoders.preprocess_depth import DepthSettings
@@ -34,59 +34,22 @@ from train.foundations.autoencoders.image_vae import ImageVaeSettings, build_ima
 from train.foundations.language.language_model import small_llama, train_tokenizer
 from train.run import run_recipe
 
-SIDE, FAR = 16, 8.0  # pixels of a side, metres
-
-# -- what product files would hold -------------------------------------------------------------------------------------
-
-
-def depth_of(array: np.ndarray) -> np.ndarray | None:
-    """Metres, float (H, W): at least as wide as no point cloud is."""
-    return array.astype(np.float32) if array.ndim == 2 and array.shape[1] >= 8 and array.dtype.kind == "f" else None
-
-
-DEPTH = Modality(  # data/modalities.py
-    "depth", "(H, W) in metres", "float32", ".npy", (".npy",), "application/octet-stream",
-    {"en": "depth map", "zh": "深度图"}, map_preview, from_array=depth_of,
-)  # fmt: skip
-# encoders/preprocessors.py has an entry "depth" already, for ImageBind's depth tower, which the encoder below has.
-
-
-class DepthPipeline(StableDiffusionPipeline):
-    """Named apart, so that its folders say what they are."""
-
-
-class DepthDecoder(ImageDecoder):  # decoders/depth.py
-    """Depth maps as grey images of the autoencoder: black is 0 m, white FAR."""
-
-    modality = "depth"
-    pipeline_class = DepthPipeline
-    default_steps = 2
-
-    def to_media(self, made: np.ndarray) -> np.ndarray:
-        return (made.mean(axis=-1) * FAR).astype(np.float32)
-
-    def resize(self, medium: np.ndarray, rate: float | None) -> np.ndarray:
-        grey = np.repeat((medium / FAR * 255).clip(0, 255).astype(np.uint8)[..., None], 3, axis=-1)
-        return super().resize(grey, rate)[..., 0] / np.float32(255) * np.float32(FAR)
-
-    def encode_media(self, media: Sequence[np.ndarray]) -> torch.Tensor:
-        return super().encode_media(
-            [np.repeat((each / FAR * 255).astype(np.uint8)[..., None], 3, -1) for each in media]
-        )
-
-
-# ----------------------------------------------------------------------------------------------------------------------
+SIDE, FAR = 16, 8.0  # pixels of a side; metres, as the page has it
+PAGE = Path(__file__).parents[1] / "docs/how_to/add_a_medium.md"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def registered() -> Iterator[None]:
-    MODALITIES["depth"], DECODERS["DepthPipeline"] = DEPTH, DepthDecoder
-    yield
+def registered() -> Iterator[dict]:
+    """The names that the page defines: a registry entry and a decoder, which product files would hold."""
+    names: dict = {"__name__": PAGE.stem}
+    for block in re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE):
+        exec(compile(block, PAGE.name, "exec"), names)
+    yield names
     del MODALITIES["depth"], DECODERS["DepthPipeline"]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
+def folder(registered, tmp_path_factory) -> Path:
     """A model folder of the real classes with a depth tower and a depth decoder, and nothing of any other medium."""
     path = tmp_path_factory.mktemp("depth") / "model"
     torch.manual_seed(0)
@@ -102,11 +65,11 @@ def folder(tmp_path_factory) -> Path:
     }
     config = MediaEncoderConfig(ImageBindConfig(24, towers), {"depth": DepthSettings(size=SIDE)})
     MediaEncoder(config, words).save_pretrained(path / "encoder")
-    save_depth_decoder(path / "depth_decoder")
+    save_depth_decoder(path / "depth_decoder", registered["DepthPipeline"])
     return path
 
 
-def save_depth_decoder(path: Path) -> None:
+def save_depth_decoder(path: Path, pipeline_class: type[StableDiffusionPipeline]) -> None:
     tokenizer = caption_tokenizer()
     text = CLIPTextConfig(
         vocab_size=len(tokenizer), hidden_size=CONDITION_WIDTH, intermediate_size=32, num_hidden_layers=1,
@@ -118,7 +81,7 @@ def save_depth_decoder(path: Path) -> None:
         cross_attention_dim=CONDITION_WIDTH, attention_head_dim=2, norm_num_groups=8,
     )  # fmt: skip
     vae = build_image_vae(ImageVaeSettings(block_out_channels=(8,) * 4, latent_channels=4, image_size=SIDE))
-    DepthPipeline(
+    pipeline_class(
         vae=vae, text_encoder=CLIPTextModel(text), tokenizer=tokenizer, unet=unet, scheduler=flow_scheduler(),
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     ).save_pretrained(path)  # fmt: skip

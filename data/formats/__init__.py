@@ -30,6 +30,7 @@ FORMATS = {
     "webvid": "data.formats.captions:webvid_records",
     "audiocaps": "data.formats.captions:audiocaps_records",
     "labelled": "data.formats.labelled:records",
+    "pairs": "data.formats.captions:pair_records",
 }
 
 

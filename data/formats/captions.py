@@ -1,5 +1,6 @@
-"""Captioned media as conversations, in the direction that a stage needs, and four published datasets of them.
+"""Captioned media as conversations, in the direction that a stage needs: one's own pairs, and four published datasets.
 
+    pairs                a table file,caption of any media
     COCO (1504.00325)    {"images": [{"id", "file_name"}], "annotations": [{"image_id", "id", "caption"}]}
     CC3M                 a table of caption and URL without a header; images as img2dataset writes them
     WebVid (2104.00650)  a table videoid,contentUrl,duration,page_dir,name
@@ -21,6 +22,7 @@ import yaml
 
 from data.formats.sources import json_object, table_rows, text_of
 from data.manifest import BadRecord, Record, shown
+from data.modalities import modality_of_name
 from data.records import ParsedRecord, parse_records
 
 #: What captions are for: the assistant describes a medium (X -> T), or makes the medium of a caption (T -> X).
@@ -58,6 +60,21 @@ def captioned(modality: str, path: str, caption: str, task: str, meta: dict) -> 
         reply = [_text(answers[number // 7 % len(answers)]), {**part, "caption": caption}]
     messages = [{"role": "user", "content": asked}, {"role": "assistant", "content": reply}]
     return {"messages": messages, "meta": meta}
+
+
+def pair_records(source: Path, *, media: Path | None = None, task: str = "tell") -> Iterator[ParsedRecord]:
+    """One record a row of a table ``file,caption``; the extension tells the medium, other columns are ``meta``."""
+    check_task(task)
+
+    def parse(row: dict[str, str]) -> Record:
+        path = text_of(row, "file")
+        modality = modality_of_name(path)
+        if modality is None:
+            raise BadRecord(f"the extension of {path!r} is of no known medium")
+        meta = {name: value for name, value in row.items() if name not in ("file", "caption")}
+        return captioned(modality, path, text_of(row, "caption"), task, meta)
+
+    return parse_records(table_rows(source, ("file", "caption")), parse)
 
 
 def coco_records(source: Path, *, media: Path | None = None, task: str = "tell") -> Iterator[ParsedRecord]:

@@ -257,3 +257,13 @@ def test_unknown_formats_are_refused_and_all_known_ones_exist():
     with pytest.raises(ValueError, match="unknown format 'lava': expected one of llava"):
         reader("lava")
     assert all(callable(reader(name)) for name in FORMATS)
+
+
+def test_pairs_of_any_media(tmp_path):
+    table = tmp_path / "pairs.csv"
+    table.write_text("file,caption,source\na.png,a red bell,mine\nb.wav,a drum,mine\nc.xyz,,mine\nd.doc,a text,mine\n")
+    image, audio, *bad = list(reader("pairs")(table))
+    assert image.record["meta"] == {"source": "mine"}
+    assert [part["type"] for part in image.record["messages"][0]["content"]] == ["image", "text"]
+    assert audio.record["messages"][0]["content"][0] == {"type": "audio", "path": "b.wav"}
+    assert [entry.problem for entry in bad] == ['"caption" is empty', "the extension of 'd.doc' is of no known medium"]

@@ -39,7 +39,7 @@ def test_an_unknown_pipeline_is_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match="_class_name must be text, the name of a pipeline class, not 3"):
         load_decoder(tmp_path)
     (tmp_path / "model_index.json").unlink()
-    with pytest.raises(ValueError, match="holds no decoder: it has no model_index.json"):
+    with pytest.raises(ValueError, match=r"holds no decoder: it has no model_index\.json"):
         load_decoder(tmp_path)
 
 
