@@ -198,8 +198,12 @@ class AnyToAny:
         text = self.decode_text(self.table.words(row.reply_ids)).strip()
         reply = Reply(text, repaired=row.repaired, dropped_turns=row.prepared.dropped_turns)
         words = [self.decode_text(ids) for ids in self.table.words_of_spans(row.reply_ids)]
-        pairs = zip(row.conditions, words, strict=True)
-        return reply, [MediaRequest(m, condition, own) for (m, condition), own in pairs if condition is not None]
+        requests = [
+            MediaRequest(modality, condition, own)
+            for (modality, condition), own in zip(row.conditions, words, strict=True)
+            if condition is not None
+        ]
+        return reply, requests
 
     def decode_text(self, ids: list[int]) -> str:
         """The words of ids, without special tokens."""

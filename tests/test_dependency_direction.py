@@ -1,6 +1,7 @@
 """Imports go one way. This table is the architecture; a new arrow in it is a decision, not a convenience."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,3 +87,44 @@ def test_the_embedded_world_is_imported_by_its_interface_alone():
                 modules = imported_modules(file.read_text(encoding="utf-8"))
                 wrong += [f"{file.relative_to(ROOT)} imports {m}" for m in modules if m.replace(".", "/") in inside]
     assert wrong == []
+
+
+def inner_imports() -> dict[str, set[str]]:
+    """Module of nextgpt_lite -> the modules of nextgpt_lite that it imports when it is itself imported."""
+    names = {
+        file.relative_to(ROOT).with_suffix("").as_posix().replace("/", "."): file
+        for file in (ROOT / "nextgpt_lite").rglob("*.py")
+        if file.name != "__init__.py"
+    }
+    found = {}
+    for name, file in names.items():
+        top = [node for node in ast.parse(file.read_text(encoding="utf-8")).body if "Import" in type(node).__name__]
+        modules = set(imported_modules(ast.unparse(ast.Module(top, []))))
+        found[name] = modules & set(names)
+    return found
+
+
+def test_no_library_imports_a_command():
+    """A command is what a user calls; what it shares with others stands outside ``commands/`` and ``*command.py``."""
+    wrong = []
+    for room in MAY_IMPORT:
+        for file in (ROOT / room).rglob("*.py"):
+            name = file.relative_to(ROOT).as_posix()
+            if "commands/" not in name and not name.endswith("command.py"):
+                modules = imported_modules(file.read_text(encoding="utf-8"))
+                wrong += [f"{name} imports {m}" for m in modules if re.search(r"\.commands(\.|$)|command$", m)]
+    assert wrong == []
+
+
+def test_nextgpt_lite_has_no_circle():
+    remaining = inner_imports()
+    while free := [name for name, imports in remaining.items() if not imports & set(remaining)]:
+        for name in free:
+            del remaining[name]
+    assert sorted(remaining) == []
+
+
+def test_the_table_is_the_documented_one():
+    section = (ROOT / "docs/architecture.md").read_text(encoding="utf-8").split("## Who imports whom")[1]
+    rows = [re.findall(r"`(\w+)`", line) for line in section.splitlines() if line.startswith("| `")]
+    assert {room: set(imports) for room, *imports in rows} == MAY_IMPORT

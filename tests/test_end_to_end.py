@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from nextgpt_lite.signal_tokens import INPUT_MODALITIES, OUTPUT_MODALITIES
 from tests.tiny_model import medium, saying
 
+INPUT_MODALITIES, OUTPUT_MODALITIES = ("image", "video", "audio", "points"), ("image", "video", "audio")
 FORMS = {
     "image": ((64, 64, 3), np.uint8, None),
     "video": ((8, 64, 64, 3), np.uint8, 4.0),
