@@ -11,7 +11,6 @@ referred to by hash, not copied: loading another base is an error.
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from adapters import bias_tuning
 from data.atomic import atomic_folder, hash_folder, write_json
 from data.modalities import MODALITIES
-from data.strict import SettingsError, nearest, read_settings, setting
+from data.strict import SettingsError, nearest, read_json, read_settings, setting
 from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.model import AnyToAnyCore
 from nextgpt_lite.quantised import load_quantised
@@ -283,12 +282,9 @@ def load_tokenizer(folder: Path, config: CoreConfig) -> PreTrainedTokenizerBase:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path} must hold a JSON object, not {values!r}")
-    return values
+        return read_json(path)
+    except SettingsError as error:
+        raise CheckpointError(str(error)) from None
 
 
 def _base_model(folder: Path) -> Any:

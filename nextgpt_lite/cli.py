@@ -10,7 +10,7 @@ import sys
 #: Subcommand -> (module with ``add_arguments(parser)``, ``run(args) -> int`` and ``ERRORS``; what it does).
 #: Modules are imported only when called: ``chat`` must not wait for what ``train`` needs.
 COMMANDS = {
-    "chat": ("nextgpt_lite.commands.chat", "talk to a model, with media in and out"),
+    "chat": ("nextgpt_lite.commands.chat", "chat with a model, with media in and out"),
     "demo": ("demo.commands.demo", "open the chat in a browser"),
     "serve": ("demo.commands.serve", "serve an OpenAI-compatible API"),
     "train": ("train.command", "run a training recipe"),

@@ -60,16 +60,16 @@ class Experts:
         parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
         if not isinstance(parts, list):
             return message  # not a message that can be read: refused with a sentence where it is encoded
-        told: list[dict[str, Any]] = []
+        result: list[dict[str, Any]] = []
         words: list[str] = []
         for part in parts:
             words += self._words(part)
             if part.get("type") == "text" and words:
                 part, words = {**part, "text": "\n".join([*words, part["text"]])}, []
-            told.append(part)
+            result.append(part)
         if words:
-            told.append({"type": "text", "text": "\n".join(words)})
-        return {**message, "content": told}
+            result.append({"type": "text", "text": "\n".join(words)})
+        return {**message, "content": result}
 
     def _words(self, part: dict[str, Any]) -> list[str]:
         said = [(expert.name, self._ask(expert, part)) for expert in self.experts if part.get("type") in expert.reads]
@@ -85,7 +85,7 @@ class Experts:
 
 
 class ImageToText:
-    """Any image-to-text model of transformers with its processor: what it writes when shown the picture."""
+    """Any image-to-text model of transformers with its processor: what it writes about an image."""
 
     name = "picture"
     reads = ("image", "video")
@@ -99,7 +99,7 @@ class ImageToText:
 
     @torch.no_grad()
     def context(self, part: dict[str, Any]) -> str:
-        inputs = self.processor(images=picture_of(part), return_tensors="pt")
+        inputs = self.processor(images=image_of(part), return_tensors="pt")
         ids = self.model.generate(
             pixel_values=inputs["pixel_values"], max_new_tokens=self.max_new_tokens, do_sample=False
         )
@@ -133,7 +133,7 @@ class Detector:
 
     @torch.no_grad()
     def context(self, part: dict[str, Any]) -> str:
-        outputs = self.model(**self.processor(images=picture_of(part), return_tensors="pt"))
+        outputs = self.model(**self.processor(images=image_of(part), return_tensors="pt"))
         [found] = self.processor.post_process_object_detection(outputs, threshold=self.threshold)
         names = Counter(self.model.config.id2label[label] for label in found["labels"].tolist())
         return ", ".join(name if count == 1 else f"{count} x {name}" for name, count in sorted(names.items()))
@@ -184,8 +184,8 @@ def load_experts(choices: Sequence[str]) -> Experts:
     return Experts(made)
 
 
-def picture_of(part: dict[str, Any]) -> Image.Image:
-    """A part's picture, or the middle frame of its video, as RGB."""
+def image_of(part: dict[str, Any]) -> Image.Image:
+    """A part's image, or the middle frame of its video, as RGB."""
     array = np.asarray(part["array"])
     return Image.fromarray(array[len(array) // 2] if part["type"] == "video" else array).convert("RGB")
 

@@ -66,7 +66,7 @@ def of_tower(config: ImageBindConfig, modality: str, rounds: int) -> dict[str, f
 
 
 def one_medium(config: ImageBindConfig, modality: str) -> torch.Tensor:
-    """Random input of one medium: a picture, a clip of sound, a text of full length, ..."""
+    """Random input of one medium: an image, an audio clip, a text of full length, ..."""
     shape = config.towers[modality].input_shape
     if modality == "text":
         return torch.randint(config.towers["text"].vocabulary, (1, *shape))

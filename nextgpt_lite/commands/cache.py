@@ -54,8 +54,8 @@ def embed_images(encoder: Encoder, manifest: Path, batch: int) -> torch.Tensor:
     parts, remaining = [], image_paths(manifest)
     with tqdm(unit="image") as progress:
         while paths := list(islice(remaining, batch)):
-            pictures = [encoder.preprocess("image", load_medium(path).array) for path in paths]
-            parts.append(encoder.embed("image", torch.stack(pictures).to(encoder.device)).half().cpu())
+            images = [encoder.preprocess("image", load_medium(path).array) for path in paths]
+            parts.append(encoder.embed("image", torch.stack(images).to(encoder.device)).half().cpu())
             progress.update(len(paths))
     if not parts:
         raise ValueError(f"{manifest} holds no image: a visual cache is made of images")

@@ -1,4 +1,4 @@
-"""Handing a model over: its parts as plain folders that others read without this project.
+"""Export: a model's parts as plain folders of Transformers and Diffusers, readable without this project.
 
     language_model/    a causal language model of transformers with its tokenizer, LoRA merged, biases folded
     image_decoder/ ... pipelines of diffusers
@@ -29,7 +29,7 @@ from nextgpt_lite.long_context.merge import PROMPT_PROJECTIONS, merge_lora
 from nextgpt_lite.model import AnyToAnyCore
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-#: Components that are handed over as they are.
+#: Components that are copied as they are.
 COPIED = ("encoder", "vision_tower", "core", "image_decoder", "video_decoder", "audio_decoder", "image_critic", "cache")
 
 

@@ -24,7 +24,7 @@ LOADING = {
 
 @dataclass
 class Exported:
-    """What was handed over: components, where LoRA was merged, what the reader must know."""
+    """What was exported: components, where LoRA was merged, what the reader must know."""
 
     name: str
     hash: str
@@ -129,5 +129,5 @@ def _scores(results: dict[str, Any] | None) -> str:
         return ""
     numbers = {key: value for key, value in results["metrics"].items() if isinstance(value, int | float)}
     rows = "\n".join(f"| {key} | {value:.4g} |" for key, value in numbers.items())
-    told = f"Suite `{results['suite']}`, seed {results.get('seed')}, count {results.get('count')}."
-    return f"## Scores\n\n{told}\n\n| figure | value |\n|---|---|\n{rows}\n"
+    heading = f"Suite `{results['suite']}`, seed {results.get('seed')}, count {results.get('count')}."
+    return f"## Scores\n\n{heading}\n\n| figure | value |\n|---|---|\n{rows}\n"

@@ -109,8 +109,8 @@ def explain(
     if captions is not None and len(captions) != len(modalities):
         raise ValueError(f"{len(captions)} captions for {len(modalities)} media of the reply: give one for each")
     prompt, parts, _ = model.encode_messages(messages)
-    spoken = _reply_ids(model, reply.text, modalities)
-    ids = torch.tensor([[*prompt, *spoken]], device=model.device)
+    reply_ids = _reply_ids(model, reply.text, modalities)
+    ids = torch.tensor([[*prompt, *reply_ids]], device=model.device)
     start = len(prompt)
     places, hidden, record = _observed_pass(model, ids, [model.embed(part) for part in parts])
     columns = [_positions(places, number) for number in range(len(parts))]

@@ -1,6 +1,6 @@
-"""Several media as one (2309.03905, Fig. 7): embedding arithmetic in a conversation, and pictures of mixtures.
+"""Several media as one (2309.03905, Fig. 7): embedding arithmetic in a conversation, and images of mixtures.
 
-Letters: E embedding width, B pictures.
+Shapes: E embedding width, B images.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def mixture(model: AnyToAny, parts: Sequence[Part], weights: Sequence[float] | N
     if not parts or parts[0]["type"] == "text":
         raise ValueError("a mixture begins with a medium: its placeholder stands for the whole")
     if model.core.config.reads_patches:
-        raise ValueError("a mixture is one unit embedding, and this model's core reads patches: it has no use for it")
+        raise ValueError("a mixture is one unit embedding, and this model's core reads patches")
     units = [_encode(model.encoder, part, project=False) for part in parts]
     mixed = mix(units, [1.0] * len(parts) if weights is None else weights)  # (1, E)
     return {"type": parts[0]["type"], "embedding": (mixed if model.cache is None else model.cache(mixed))[0]}
@@ -50,7 +50,7 @@ def draw(
     steps: int | None = None,
     guidance: float | None = None,
 ) -> list[np.ndarray]:
-    """Pictures, uint8 (H, W, 3), one a seed, of a mixture of media and texts: ImageBind-LLM's picture output.
+    """Images, uint8 (H, W, 3), one a seed, of a mixture of media and texts: ImageBind-LLM's image output.
 
     Raises ValueError where the decoder was not trained on embeddings of the encoder's width.
     """

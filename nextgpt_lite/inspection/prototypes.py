@@ -1,4 +1,4 @@
-"""Pictures of the visual cache's prototypes. A cache holds embeddings only; those of Toybox are rendered again."""
+"""Images of the visual cache's prototypes. A cache holds embeddings only; those of Toybox are rendered again."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _TOYBOX = "toybox/"
 
 
 def toybox_source(seed: int) -> str:
-    """What a cache notes as its ``source`` when prototype i is the picture of ``sample(seed, i)``."""
+    """What a cache notes as its ``source`` when prototype i is the image of ``sample(seed, i)``."""
     return f"{_TOYBOX}{seed}"
 
 
 def pictures(cache: VisualCache, indices: Sequence[int], size: int = 96) -> list[np.ndarray] | None:
-    """Pictures (size, size, 3) uint8 of prototypes; None where the cache does not say what they are of."""
+    """Images (size, size, 3) uint8 of prototypes; None where the cache does not say what they are of."""
     seed = _seed(cache)
     return None if seed is None else [render(sample(seed, index), "image", size) for index in indices]
 

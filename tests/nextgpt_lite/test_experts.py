@@ -12,8 +12,8 @@ from nextgpt_lite.experts import (
     Experts,
     SearchExpert,
     TextReader,
+    image_of,
     load_experts,
-    picture_of,
 )
 from tests.tiny_model import medium, saying
 
@@ -198,7 +198,7 @@ def test_choices_of_the_command_line(notes, tmp_path):
         load_experts([f"search={tmp_path / 'empty'}"])
 
 
-def test_the_picture_of_a_part():
+def test_the_image_of_a_part():
     frames = np.stack([np.full((4, 4, 3), i, np.uint8) for i in range(5)])
-    assert np.asarray(picture_of({"type": "video", "array": frames}))[0, 0].tolist() == [2, 2, 2]
-    assert picture_of({"type": "image", "array": np.zeros((4, 6), np.uint8)}).mode == "RGB"
+    assert np.asarray(image_of({"type": "video", "array": frames}))[0, 0].tolist() == [2, 2, 2]
+    assert image_of({"type": "image", "array": np.zeros((4, 6), np.uint8)}).mode == "RGB"
