@@ -7,17 +7,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from diffusers import (
-    AnimateDiffPipeline,
-    AudioLDMPipeline,
-    MotionAdapter,
-    StableDiffusionPipeline,
-    UNet2DConditionModel,
-    UNetMotionModel,
-)
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.models.unets.unet_motion_model import MotionAdapter, UNetMotionModel
+from diffusers.pipelines.animatediff.pipeline_animatediff import AnimateDiffPipeline
+from diffusers.pipelines.deprecated.audioldm.pipeline_audioldm import AudioLDMPipeline
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from transformers import AutoConfig, CLIPTextConfig, CLIPTextModel, CLIPTokenizer, LlamaForCausalLM
 
 from adapters.visual_cache import VisualCache
@@ -34,8 +32,8 @@ from train.foundations.autoencoders.audio_vae import build_audio_vae
 from train.foundations.autoencoders.image_vae import ImageVaeSettings, build_image_vae
 from train.foundations.autoencoders.vocoder import VocoderSettings, build_vocoder
 from train.foundations.diffusion.audio_diffusion import build_audio_unet
-from train.foundations.language.caption_encoders import build_clap, build_clap_tokenizer
 from train.foundations.language.language_model import small_llama, train_tokenizer
+from train.foundations.language.text_encoders import build_clap, build_clap_tokenizer
 
 CONDITION_LENGTH, CONDITION_WIDTH = 6, 16
 #: The core's own settings, as the stages take them.
@@ -143,20 +141,26 @@ def save_decoders(folder: Path) -> None:
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
         cross_attention_dim=CONDITION_WIDTH, attention_head_dim=2, norm_num_groups=8,
     )  # fmt: skip
-    shared = {"vae": vae, "text_encoder": text_encoder, "tokenizer": tokenizer, "scheduler": flow_scheduler()}
-    unsafe = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+    shared: dict[str, Any] = {
+        "vae": vae,
+        "text_encoder": text_encoder,
+        "tokenizer": tokenizer,
+        "scheduler": flow_scheduler(),
+    }
+    unsafe: dict[str, Any] = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     StableDiffusionPipeline(unet=unet, **shared, **unsafe).save_pretrained(folder / "image_decoder")
     motion = MotionAdapter(
         block_out_channels=(16, 16), motion_layers_per_block=1, motion_mid_block_layers_per_block=1,
         motion_num_attention_heads=2, motion_norm_num_groups=8, motion_max_seq_length=8,
     )  # fmt: skip
-    video = UNetMotionModel.from_unet2d(unet, motion)
-    AnimateDiffPipeline(unet=video, motion_adapter=None, **shared).save_pretrained(folder / "video_decoder")
+    video: dict[str, Any] = {"unet": UNetMotionModel.from_unet2d(unet, motion), "motion_adapter": None}
+    AnimateDiffPipeline(**video, **shared).save_pretrained(folder / "video_decoder")
     save_audio_decoder(folder / "audio_decoder")
 
 
 def save_audio_decoder(folder: Path) -> None:
     tokenizer = build_clap_tokenizer(TAG_WORDS)
+    scheduler: Any = flow_scheduler()
     with deprecation_note_hidden():
         AudioLDMPipeline(
             vae=build_audio_vae((8, 8, 8, 8), latent_channels=4, groups=4),
@@ -165,7 +169,7 @@ def save_audio_decoder(folder: Path) -> None:
             unet=build_audio_unet(
                 torch.zeros(4, 25, 8), [16, 16], [False, False], layers=1, condition_width=CONDITION_WIDTH
             ),
-            scheduler=flow_scheduler(),
+            scheduler=scheduler,
             vocoder=build_vocoder(VOCODER),
         ).save_pretrained(folder)
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, StableUnCLIPImg2ImgPipeline, UNet2DConditionModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.pipelines.stable_diffusion.pipeline_stable_unclip_img2img import StableUnCLIPImg2ImgPipeline
 from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from data.toybox import TAG_WORDS
 from train.foundations.autoencoders.image_vae import ImageVaeSettings, build_image_vae
-from train.foundations.language.caption_encoders import build_clip, build_clip_tokenizer
+from train.foundations.language.text_encoders import build_clip, build_clip_tokenizer
 
 WIDTH = 32
 VAE = {
@@ -18,7 +23,7 @@ VAE = {
 }  # fmt: skip
 
 
-def build_unclip(embedding: int, prediction: str = "v_prediction") -> StableUnCLIPImg2ImgPipeline:
+def build_unclip(embedding: int, prediction: Any = "v_prediction") -> StableUnCLIPImg2ImgPipeline:
     """Pictures of 32 x 32 pixels from embeddings of width ``embedding``."""
     torch.manual_seed(0)
     tokenizer = build_clip_tokenizer(8, TAG_WORDS)
@@ -32,11 +37,13 @@ def build_unclip(embedding: int, prediction: str = "v_prediction") -> StableUnCL
         cross_attention_dim=WIDTH, attention_head_dim=2, norm_num_groups=4, class_embed_type="projection",
         projection_class_embeddings_input_dim=2 * embedding,
     )  # fmt: skip
+    noising: Any = DDPMScheduler(beta_schedule="squaredcos_cap_v2")
+    scheduler: Any = DDIMScheduler(prediction_type=prediction, steps_offset=1, clip_sample=False)
     return StableUnCLIPImg2ImgPipeline(
         feature_extractor=CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}),
         image_encoder=CLIPVisionModelWithProjection(vision),
         image_normalizer=StableUnCLIPImageNormalizer(embedding),
-        image_noising_scheduler=DDPMScheduler(beta_schedule="squaredcos_cap_v2"),
+        image_noising_scheduler=noising,
         tokenizer=tokenizer, text_encoder=build_clip(tokenizer, WIDTH, 1), unet=unet,
         scheduler=DDIMScheduler(prediction_type=prediction, steps_offset=1, clip_sample=False),
         vae=build_image_vae(ImageVaeSettings(**VAE)),

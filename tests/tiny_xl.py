@@ -10,7 +10,7 @@ from data.toybox import TAG_WORDS
 from decoders.diffusion import flow_scheduler
 from tests.tiny_unclip import VAE
 from train.foundations.autoencoders.image_vae import ImageVaeSettings, build_image_vae
-from train.foundations.language.caption_encoders import build_clip_tokenizer
+from train.foundations.language.text_encoders import build_clip_tokenizer
 
 LENGTH, WIDTH, POOLED = 8, 16, 12
 

@@ -14,7 +14,7 @@ from decoders.diffusion import flow_scheduler
 from train.foundations.autoencoders.audio_vae import build_audio_vae
 from train.foundations.autoencoders.vocoder import VocoderSettings, build_vocoder
 from train.foundations.diffusion.audio_diffusion import build_audio_unet
-from train.foundations.language.caption_encoders import build_clap, build_clap_tokenizer
+from train.foundations.language.text_encoders import build_clap, build_clap_tokenizer
 
 WIDTH = 32
 VOCODER = VocoderSettings(

@@ -9,7 +9,7 @@ from data.toybox import TAG_WORDS
 from decoders.diffusion import TRAIN_TIMESTEPS, flow_loss, flow_scheduler, noise_levels
 from decoders.image import ImageDecoder
 from train.foundations.autoencoders.image_vae import ImageVaeSettings, build_image_vae
-from train.foundations.language.caption_encoders import build_clip, build_clip_tokenizer
+from train.foundations.language.text_encoders import build_clip, build_clip_tokenizer
 
 LENGTH, WIDTH = 8, 32
 VAE = {

@@ -10,7 +10,7 @@ from decoders.diffusion import flow_scheduler
 from decoders.video import VideoDecoder
 from train.foundations.autoencoders.image_vae import ImageVaeSettings, build_image_vae
 from train.foundations.diffusion.video_diffusion import extend_in_time
-from train.foundations.language.caption_encoders import build_clip, build_clip_tokenizer
+from train.foundations.language.text_encoders import build_clip, build_clip_tokenizer
 
 LENGTH, WIDTH, FRAMES = 8, 32, 4
 VAE = {

@@ -11,7 +11,6 @@ from data.media.loading import Medium
 from data.media.saving import save_medium
 from nextgpt_lite.cli import main
 from tests.digits import WORDS, picture, tone, write_digits
-from train.foundations.audio_clips import waveforms
 from train.foundations.autoencoders.audio_vae import AudioVaeTask
 from train.foundations.autoencoders.image_vae import ImageVaeTask
 from train.foundations.classifiers.image_critic import ImageCriticTask
@@ -19,9 +18,10 @@ from train.foundations.classifiers.judges import AudioJudgeTask, ImageJudgeTask
 from train.foundations.encoder.contrast import ContrastTask
 from train.foundations.language.language_model import LanguageModelTask
 from train.foundations.language.text_encoders import TextEncodersTask
+from train.foundations.pools import waveforms
 from train.recipe import RecipeError
 from train.worlds import ManifestWorld, ToyboxWorld, open_world
-from train.worlds.variations import in_a_room, varied
+from train.worlds.media_files import in_a_room, varied
 
 ENCODER = {
     "shared_width": 16, "image_size": 32, "vision_width": 16, "vision_depth": 1, "audio_width": 16, "audio_depth": 1,

@@ -1,6 +1,8 @@
 """Pools: the first media of a stream and what is made of them, computed once and kept on disk.
 
 Item ``i`` of a pool belongs to item ``i`` of its stream, so captions need not be stored: the stream knows them.
+Shapes: C latent channels, F frames, h x w latent pixels; of audio B clips, N = 32,000 samples, T = 200 mel frames and
+M = 64 mel bands.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -15,14 +18,21 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch.utils.data import Dataset
 
+from decoders.audio import encode_mel
 from decoders.image import encode_images
+from decoders.mel import log_mel
 from train.embeddings.array_files import cached
 from train.foundations.components import weights_hash
 from train.settings import RecipeError, setting
 from train.worlds import MediaStream, World
+from train.worlds.media_files import RATE, SECONDS, in_a_room
 
 #: Training pools draw from the first stream, figures from the second.
 TRAIN_SEED, HELD_OUT_SEED = 1001, 2002
+#: Stream of the clips that the figures of audio are of.
+AUDIO_HELD_OUT_SEED = 992
+#: Silence before a clip that is shorter than two seconds, in samples.
+LEAD = 1600
 BATCH = 32
 
 
@@ -126,6 +136,37 @@ class Pool:
             batches = [media] if self.stream.modality == "image" else media
             encoded = [encode_images(vae, batch).half().cpu().numpy() for batch in batches]
             yield from encoded[0] if self.stream.modality == "image" else encoded
+
+
+@dataclass(frozen=True)
+class AudioPool(Pool):
+    """The first clips of a stream of audio, two seconds each."""
+
+    @cached_property
+    def content(self) -> str:
+        """Changes with the clips."""
+        return content_hash([waveforms(self.stream, range(min(BATCH, len(self.stream)))).numpy()])
+
+    def waves(self) -> Iterator[torch.Tensor]:
+        """All clips, up to ``BATCH`` of them (B, N) at a time."""
+        return (waveforms(self.stream, rows) for rows in self.batches())
+
+    def latents(self, vae: AutoencoderKL) -> torch.Tensor:
+        """Scaled latents (count, C, T / 8, M / 8) in half precision."""
+        made = (item for waves in self.waves() for item in encode_mel(vae, log_mel(waves)).half().numpy())
+        return torch.from_numpy(self.cached("audio-latents", lambda: made, self.content, weights_hash(vae)))
+
+
+def waveforms(stream: MediaStream, indices: Iterable[int]) -> torch.Tensor:
+    """Clips (B, N) of a stream, float32 in [-1, 1]; a short one is padded with the noise of a quiet room."""
+    return torch.from_numpy(np.stack([_two_seconds(stream, index) for index in indices]))
+
+
+def _two_seconds(stream: MediaStream, index: int) -> np.ndarray:
+    wave, length = stream.medium(index), int(RATE * SECONDS)
+    if len(wave) == length:
+        return wave
+    return in_a_room(wave, length, min(LEAD, length - len(wave)), np.random.default_rng((stream.seed, index)))
 
 
 def content_hash(arrays: Iterable[np.ndarray]) -> str:

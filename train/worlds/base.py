@@ -79,7 +79,7 @@ class World(Protocol):
         """
         ...
 
-    def random_caption(self, seed: int, index: int, keep: float, held_out: bool = False) -> tuple[str, dict[str, Any]]:
+    def random_caption(self, seed: int, index: int, keep: float) -> tuple[str, dict[str, Any]]:
         """A caption and what can be read back from it. Where captions are made from attributes, they are random and
         each but the first is named with chance ``keep``."""
         ...

@@ -21,8 +21,7 @@ from data.manifest import Record, read_manifest
 from data.modalities import MODALITIES
 from train.recipe import RecipeError
 from train.worlds.base import Keep
-from train.worlds.media_files import decode_files, files_hash, to_float
-from train.worlds.variations import varied
+from train.worlds.media_files import decode_files, files_hash, to_float, varied
 
 HELD_OUT_SHARE = 0.05
 #: The most words that are one token each to the decoders' text encoders, and how many of a caption are read back.
@@ -113,7 +112,7 @@ class ManifestWorld:
         items = [item for item in self.items[modality] if (item.path.name in names) == held_out]
         return ManifestStream(modality, items, seed, variations)
 
-    def random_caption(self, seed: int, index: int, keep: float, held_out: bool = False) -> tuple[str, dict[str, Any]]:
+    def random_caption(self, seed: int, index: int, keep: float) -> tuple[str, dict[str, Any]]:
         rng = np.random.default_rng((seed, index))
         caption = self.captions[int(rng.integers(len(self.captions)))]
         read = {f"word {i}": word for i, word in enumerate(words(caption)[:MAX_READ], start=1)}

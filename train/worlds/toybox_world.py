@@ -54,7 +54,7 @@ class ToyboxWorld:
     def stream(self, modality: str, seed: int, held_out: bool = False, variations: int = 1) -> ToyboxStream:
         return ToyboxStream(modality, seed)
 
-    def random_caption(self, seed: int, index: int, keep: float, held_out: bool = False) -> tuple[str, dict[str, Any]]:
+    def random_caption(self, seed: int, index: int, keep: float) -> tuple[str, dict[str, Any]]:
         rng = np.random.default_rng((seed, index))
         values = toybox.VALUES.items()
         named = {n: v[rng.integers(len(v))] for n, v in values if n == "thing" or rng.random() < keep}

@@ -10,12 +10,11 @@ from safetensors.torch import load_file
 
 from data.toybox import TAG_WORDS
 from decoders.audio import AudioDecoder
-from train.foundations.audio_clips import MelStream
-from train.foundations.autoencoders.audio_vae import AudioVaeTask
+from train.foundations.autoencoders.audio_vae import AudioVaeTask, MelStream
 from train.foundations.autoencoders.vocoder import VocoderTask
 from train.foundations.diffusion.audio_diffusion import AudioDiffusionTask
 from train.foundations.diffusion.captioned_flow import random_caption
-from train.foundations.language.caption_encoders import build_clap, build_clap_tokenizer
+from train.foundations.language.text_encoders import build_clap, build_clap_tokenizer
 from train.worlds import ToyboxWorld
 
 VAE = {"channels": [8, 8, 8, 8], "latent_channels": 4, "groups": 4, "held_out": 3}

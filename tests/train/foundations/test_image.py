@@ -16,7 +16,7 @@ from train.foundations.autoencoders.vae import standardise_latents
 from train.foundations.diffusion.captioned_flow import random_caption
 from train.foundations.diffusion.image_diffusion import ImageDiffusionSettings, ImageDiffusionTask
 from train.foundations.diffusion.video_diffusion import VideoDiffusionTask
-from train.foundations.language.caption_encoders import build_clip, build_clip_tokenizer
+from train.foundations.language.text_encoders import build_clip, build_clip_tokenizer
 from train.foundations.pools import covered_cells
 from train.worlds import ToyboxWorld
 

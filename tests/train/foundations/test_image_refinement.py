@@ -15,7 +15,7 @@ from train.foundations.autoencoders.image_vae import ImageVaeTask
 from train.foundations.classifiers.image_critic import ImageCriticTask
 from train.foundations.diffusion.image_diffusion import ImageDiffusionTask, load_unet
 from train.foundations.diffusion.image_refinement import ImageRefinementTask
-from train.foundations.language.caption_encoders import load_clip
+from train.foundations.language.text_encoders import load_clip
 
 UNET = {"pool": 12, "held_out": 4, "block_out_channels": (16, 16), "norm_num_groups": 4, "attention_heads": 2}
 

@@ -17,8 +17,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import nn
 
-from decoders.mel import MIDDLE, QUIET, SPREAD
-from train.foundations.audio_clips import HELD_OUT_SEED, MelStream
+from decoders.mel import MIDDLE, QUIET, SPREAD, log_mel
 from train.foundations.autoencoders.vae import (
     build_vae,
     decode,
@@ -28,10 +27,10 @@ from train.foundations.autoencoders.vae import (
     standardise_latents,
 )
 from train.foundations.components import write_component
-from train.foundations.pools import DataSettings, media_of
+from train.foundations.pools import AUDIO_HELD_OUT_SEED, DataSettings, EndlessDataset, media_of, waveforms
 from train.settings import setting
 from train.task import Task
-from train.worlds import open_world
+from train.worlds import MediaStream, open_world
 
 
 class AudioVaeTask(Task):
@@ -74,12 +73,24 @@ class AudioVaeTask(Task):
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
         """On unseen clips: mean absolute error of the log-mel (natural-log units), whole and where it is loud."""
-        mels = self._first(MelStream(media_of(self.world, "audio", HELD_OUT_SEED, held_out=True)))
+        mels = self._first(MelStream(media_of(self.world, "audio", AUDIO_HELD_OUT_SEED, held_out=True)))
         error = (self.model.vae(mels).sample - mels).abs()
         return {"mel_error": error.mean().item(), "mel_error_loud": error[mels > -4].mean().item()}
 
     def _first(self, mels: MelStream) -> torch.Tensor:
         return self.collate([mels[index] for index in range(self.settings.held_out)])["mel"]
+
+
+class MelStream(EndlessDataset):
+    """Item i is the log-mel (T, M) of clip i of a stream, round after round: nothing is kept."""
+
+    length = 1_000_000
+
+    def __init__(self, stream: MediaStream) -> None:
+        self.stream = stream
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return log_mel(waveforms(self.stream, [index % len(self.stream)]))[0]
 
 
 class MelAutoencoder(nn.Module):
@@ -95,15 +106,11 @@ class MelAutoencoder(nn.Module):
         """Loss of log-mels (B, 1, T, M)."""
         latents = posterior(self.vae, mel)
         decoded = decode(self.vae, latents.sample())
-        error = ((decoded.float() - mel).abs() * loudness(mel)).mean() / SPREAD
+        loudness = (mel - QUIET).clamp(1, 10)  # 1 in a quiet room
+        error = ((decoded.float() - mel).abs() * loudness).mean() / SPREAD
         divergence = kl_divergence(latents)
         loss = error + self.divergence_weight * divergence
         return {"loss": loss, "error": error.detach(), "divergence": divergence.detach()}
-
-
-def loudness(mel: torch.Tensor) -> torch.Tensor:
-    """Weight of each value of log-mels: 1 in a quiet room, up to 10 for what is louder."""
-    return (mel - QUIET).clamp(1, 10)
 
 
 @torch.no_grad()

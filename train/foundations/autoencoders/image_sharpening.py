@@ -28,7 +28,7 @@ from train.engine.precision import full_precision_attention
 from train.foundations.autoencoders.image_vae import ImageVaeSettings, ImageVaeTask
 from train.foundations.components import channels_last, weights_hash
 from train.foundations.diffusion.image_diffusion import load_unet
-from train.foundations.language.caption_encoders import load_clip
+from train.foundations.language.text_encoders import load_clip
 from train.foundations.pools import Pool, WithArrays, media_of
 from train.settings import setting
 

@@ -18,21 +18,24 @@ import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import nn
+from torch.nn import functional
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 from decoders.mel import BANDS, HOP, QUIET, SAMPLING_RATE, SPREAD, log_mel
-from train.foundations.audio_clips import HELD_OUT_SEED, AudioPool, waveforms
-from train.foundations.autoencoders.spectral_loss import spectral_loss
 from train.foundations.autoencoders.vae import load_vae
 from train.foundations.components import weights_hash, write_component
-from train.foundations.pools import DataSettings, EndlessDataset, media_of
+from train.foundations.pools import AUDIO_HELD_OUT_SEED, AudioPool, DataSettings, EndlessDataset, media_of, waveforms
 from train.settings import setting
 from train.task import Task
 from train.worlds import open_world
 
 FULL_SCALE = 32767  # of the pool's 16-bit samples
-#: What is kept of a clip: field -> type.
-ROW = {"waveform": np.int16, "mel": np.float16, "decoded": np.float16}
+#: What is kept of a clip of two seconds: its samples, its mel, and that mel decoded by the VAE.
+ROW = np.dtype([("waveform", "<i2", 32_000), ("mel", "<f2", (200, BANDS)), ("decoded", "<f2", (200, BANDS))])
+#: Window lengths of the multi-resolution STFT; hops are a quarter of them.
+WINDOWS = (2048, 1024, 512, 256, 128)
+#: Least magnitude.
+FLOOR = 1e-4
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ class VocoderTask(Task):
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
         """On unseen clips: mean absolute log-mel error of the copy, from true mels and from the VAE's."""
-        stream = media_of(self.world, "audio", HELD_OUT_SEED, held_out=True)
+        stream = media_of(self.world, "audio", AUDIO_HELD_OUT_SEED, held_out=True)
         mel = log_mel(waveforms(stream, range(min(self.settings.held_out, len(stream)))))
         figures = {"mel_error": self._copy_error(mel, mel)}
         if self.vae is not None:
@@ -111,33 +114,28 @@ class SegmentPool(EndlessDataset):
 
     def __init__(self, pool: AudioPool, vae: AutoencoderKL | None, settings: VocoderSettings) -> None:
         self.settings = settings
-
         depends_on = [pool.content] if vae is None else [pool.content, weights_hash(vae)]
         self.rows = pool.cached("segments", lambda: _rows(pool, vae), *depends_on)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         rng = np.random.default_rng((self.settings.seed, index))
-        row = {name: torch.from_numpy(self.rows[name][index % len(self.rows)]) for name in ROW}
-        mel, frames = row["mel"], self.settings.frames
+        row, frames = self.rows[index % len(self.rows)], self.settings.frames
+        mel = torch.from_numpy(row["mel"])
         starts = rng.integers(len(mel) - frames + 1, size=4)
         start = max(starts, key=lambda start: float(mel[start : start + frames].float().mean()))
         if rng.random() < self.settings.decoded_share:
-            mel = row["decoded"]
-        wave = row["waveform"][start * HOP : (start + frames) * HOP]
+            mel = torch.from_numpy(row["decoded"])
+        wave = torch.from_numpy(row["waveform"][start * HOP : (start + frames) * HOP])
         return mel[start : start + frames].float(), wave.float() / FULL_SCALE
 
 
 def _rows(pool: AudioPool, vae: AutoencoderKL | None) -> Iterator[np.ndarray]:
-    """A record of each clip: its samples, its mel, and that mel decoded by the VAE (the same where there is none)."""
+    """A record of each clip; without a VAE ``decoded`` is the mel itself."""
     for waves in pool.waves():
-        mels = log_mel(waves)
-        decoded = mels if vae is None else through_vae(vae, mels)
-        samples = (waves * FULL_SCALE).round().short()
-        fields = {"waveform": samples, "mel": mels.half(), "decoded": decoded.half()}
-        kind = np.dtype([(name, ROW[name], tuple(values.shape[1:])) for name, values in fields.items()])
-        records = np.empty(len(waves), kind)
-        for name, values in fields.items():
-            records[name] = values.numpy()
+        mels, records = log_mel(waves), np.empty(len(waves), ROW)
+        records["waveform"] = (waves * FULL_SCALE).round().short().numpy()
+        records["mel"] = mels.half().numpy()
+        records["decoded"] = (mels if vae is None else through_vae(vae, mels)).half().numpy()
         yield from (records[row, ...] for row in range(len(records)))
 
 
@@ -182,3 +180,29 @@ def build_vocoder(settings: VocoderSettings) -> SpeechT5HifiGan:
 def through_vae(vae: AutoencoderKL, mel: torch.Tensor) -> torch.Tensor:
     """Log-mels (B, T, M) encoded and decoded again."""
     return vae(mel.unsqueeze(1)).sample.squeeze(1)
+
+
+def spectral_loss(copied: torch.Tensor, waveform: torch.Tensor) -> dict[str, torch.Tensor]:
+    """{"loss", "magnitude", "logarithm", "mel"} of waveforms (B, N), float32.
+
+    ``magnitude`` is the relative error of the STFT magnitudes (spectral convergence), ``logarithm`` the mean
+    difference of their logarithms, both averaged over the resolutions; ``mel`` is that of the log-mels.
+    """
+    magnitude = logarithm = torch.zeros(())
+    for window in WINDOWS:
+        copy, original = magnitudes(copied, window), magnitudes(waveform, window)  # (B, frequencies, frames)
+        distance = (copy - original).square().sum((1, 2)).add(1e-9).sqrt()
+        magnitude = magnitude + (distance / (original.square().sum((1, 2)).sqrt() + 0.1)).mean() / len(WINDOWS)
+        logarithm = logarithm + (copy.log() - original.log()).abs().mean() / len(WINDOWS)
+    mel = (log_mel(copied) - log_mel(waveform)).abs().mean()
+    loss = magnitude + logarithm + mel
+    return {"loss": loss, "magnitude": magnitude.detach(), "logarithm": logarithm.detach(), "mel": mel.detach()}
+
+
+def magnitudes(waveform: torch.Tensor, window: int) -> torch.Tensor:
+    """STFT magnitudes (B, frequencies, frames) of waveforms (B, N), scaled to amplitudes and kept above FLOOR."""
+    taper = torch.hann_window(window, device=waveform.device)
+    padded = functional.pad(waveform, (window // 2, window // 2), mode="reflect")
+    spectrum = torch.stft(padded, window, window // 4, window=taper, center=False, return_complex=True)
+    power = torch.view_as_real(spectrum).square().sum(-1) / (window / 4) ** 2
+    return power.add(FLOOR**2).sqrt()

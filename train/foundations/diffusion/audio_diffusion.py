@@ -22,10 +22,10 @@ from transformers import SpeechT5HifiGan
 
 from decoders.audio import deprecation_note_hidden
 from decoders.diffusion import flow_scheduler
-from train.foundations.audio_clips import HELD_OUT_SEED, AudioPool
 from train.foundations.components import half_copy
 from train.foundations.diffusion.captioned_flow import CaptionedFlow, DiffusionSettings, DiffusionTask, build_unet
-from train.foundations.language.caption_encoders import load_clap
+from train.foundations.language.text_encoders import load_clap
+from train.foundations.pools import AUDIO_HELD_OUT_SEED, AudioPool
 from train.settings import setting
 
 
@@ -49,7 +49,7 @@ class AudioDiffusionTask(DiffusionTask):
     modality: ClassVar[str] = "audio"
     pipeline_class = AudioLDMPipeline
     pool_class = AudioPool
-    held_out_seed = HELD_OUT_SEED
+    held_out_seed = AUDIO_HELD_OUT_SEED
     epoch_length = 1_000_000
 
     def load_text_encoder(self) -> tuple[Any, Any]:

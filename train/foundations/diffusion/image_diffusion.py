@@ -19,7 +19,7 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import Stabl
 from decoders.diffusion import caption_ids, flow_scheduler
 from train.foundations.components import channels_last, load_component
 from train.foundations.diffusion.captioned_flow import CaptionedFlow, DiffusionSettings, DiffusionTask, build_unet
-from train.foundations.language.caption_encoders import load_clip
+from train.foundations.language.text_encoders import load_clip
 from train.foundations.pools import TRAIN_SEED
 from train.settings import setting
 

@@ -33,9 +33,8 @@ from train.foundations.classifiers.image_critic import degrade
 from train.foundations.components import frozen, weights_hash
 from train.foundations.encoder.linear_probe import probe_encoder
 from train.foundations.encoder.media_pools import ABSENT, decode_attributes, encode_attributes, from_storage, pool
-from train.foundations.encoder.phrases import ContrastPhrases, ManifestPhrases, recolour
+from train.foundations.encoder.phrases import ContrastPhrases, ManifestPhrases, ToyboxPhrases, recolour
 from train.foundations.encoder.settings import COUNTS, ContrastSettings, small_config
-from train.foundations.encoder.toybox_phrases import ToyboxPhrases
 from train.foundations.pools import EndlessDataset
 from train.settings import RecipeError
 from train.task import Task

@@ -5,8 +5,9 @@ Shapes: B media, A attributes, S clips, H x W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,25 +35,22 @@ def decode_attributes(codes: np.ndarray, known: Attributes) -> dict[str, Any]:
     return {name: values[code] for (name, values), code in pairs if code != ABSENT}
 
 
-class ContrastStream(Protocol):
-    """Media to train an encoder on, with codes of what each one shows.
+@dataclass(frozen=True)
+class ContrastStream:
+    """``count`` media to train an encoder on. ``key`` names the pool that is made of them."""
 
-    ``key`` names the pool that is made of them; ``raw`` is a medium as files or renderers give it; ``codes`` are int64
-    (count, A).
-    """
+    modality: str
+    count: int
+    key: str
+    attributes: Attributes
+    #: A medium as files or renderers give it, by its index.
+    raw: Callable[[int], np.ndarray]
+    #: The attributes that it shows.
+    shown: Callable[[int], Mapping[str, Any]]
 
-    @property
-    def modality(self) -> str: ...
-
-    @property
-    def count(self) -> int: ...
-
-    @property
-    def key(self) -> str: ...
-
-    def raw(self, index: int) -> np.ndarray: ...
-
-    def codes(self) -> np.ndarray: ...
+    def codes(self) -> np.ndarray:
+        """What each medium shows: int64 (count, A)."""
+        return np.stack([encode_attributes(self.shown(index), self.attributes) for index in range(self.count)])
 
 
 def pool(stream: ContrastStream, encoder: MediaEncoder, cache_dir: str) -> tuple[np.ndarray, np.ndarray]:

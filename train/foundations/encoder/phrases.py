@@ -1,54 +1,39 @@
-"""What the encoder's text tower reads: the captions and attributes of a world, Toybox's or a manifest's."""
+"""What the encoder's text tower reads: the captions and attributes of a world, Toybox's or a manifest's.
+
+Both classes have the same members:
+
+* ``attributes`` have phrases, and may be none; a text fits a medium by its ``matched_attributes``;
+* ``languages``: each with its share;
+* ``texts``: what the tokenizer is trained on; ``phrases``: one for each value of each attribute;
+* ``describe``: a text about medium ``row`` of the training media, which shows ``shown``, and what the text names;
+* ``training``: at most ``count`` media; ``tests``: media that training never sees, by the name of their figures.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from train.foundations.encoder.media_pools import Attributes, ContrastStream, encode_attributes
+from data import toybox
+from train.foundations.encoder.media_pools import Attributes, ContrastStream
 from train.worlds import ManifestWorld
 from train.worlds.manifest_world import ManifestStream
 
-#: Seed of media that no training uses.
-PROBE_SEED = 977
+#: Seed of media that no training uses, and of the texts that the tokenizer is trained on.
+PROBE_SEED, TOKENIZER_SEED = 977, 32
 #: Stands among attributes for the caption itself, where a manifest knows no attributes.
 CAPTION = "caption"
 #: Value of the first attribute where a medium is out of distribution.
 UNKNOWN = "unknown"
-
-
-class ContrastPhrases(Protocol):
-    """The phrases of a world, and its media.
-
-    * ``attributes`` have phrases, and may be none; a text fits a medium by its ``matched_attributes``;
-    * ``languages``: each with its share;
-    * ``texts``: what the tokenizer is trained on; ``phrases``: one for each value of each attribute;
-    * ``describe``: a text about medium ``row`` of the training media, which shows ``shown``, and what the text names;
-    * ``training``: at most ``count`` media; ``tests``: media that training never sees, by the name of their figures.
-    """
-
-    @property
-    def attributes(self) -> Attributes: ...
-
-    @property
-    def matched_attributes(self) -> Attributes: ...
-
-    @property
-    def languages(self) -> Mapping[str, float]: ...
-
-    def texts(self) -> Iterator[str]: ...
-
-    def phrases(self, language: str) -> list[str]: ...
-
-    def describe(
-        self, modality: str, row: int, shown: dict[str, Any], rng: np.random.Generator
-    ) -> tuple[str, dict[str, Any]]: ...
-
-    def training(self, modality: str, count: int) -> ContrastStream: ...
-
-    def tests(self, modality: str, count: int) -> Mapping[str, ContrastStream]: ...
+UNKNOWN_PHRASES = {
+    "en": ("something unknown", "something I do not know", "an unknown thing"),
+    "zh": ("我不认识的东西", "未知的东西", "不认识的东西"),
+}
+#: Attribute of Toybox -> values. The last "thing" is everything that the world does not hold.
+ATTRIBUTES: dict[str, tuple] = toybox.VALUES | {"thing": (*toybox.THINGS, UNKNOWN)}
+CHINESE_SHARE = 0.25
 
 
 class ManifestPhrases:
@@ -81,33 +66,106 @@ class ManifestPhrases:
             self._streams[modality] = self.manifest.stream(modality, self.seed, variations=self.variations)
         return self._streams[modality]
 
-    def training(self, modality: str, count: int) -> ManifestMedia:
-        return ManifestMedia(self._training(modality), count, self.matched_attributes, self.size)
+    def training(self, modality: str, count: int) -> ContrastStream:
+        return self._media(self._training(modality), count)
 
-    def tests(self, modality: str, count: int) -> dict[str, ManifestMedia]:
-        stream = self.manifest.stream(modality, PROBE_SEED, held_out=True)
-        return {modality: ManifestMedia(stream, count, self.matched_attributes, self.size)}
+    def tests(self, modality: str, count: int) -> dict[str, ContrastStream]:
+        return {modality: self._media(self.manifest.stream(modality, PROBE_SEED, held_out=True), count)}
+
+    def _media(self, stream: ManifestStream, most: int) -> ContrastStream:
+        count = min(most, len(stream))
+        key = f"{stream.modality}-{stream.seed}-{stream.variations}-{count}-{stream.key}"
+
+        def raw(index: int) -> np.ndarray:
+            return stream.medium(index, self.size)
+
+        def shown(index: int) -> Mapping[str, Any]:
+            return stream.attributes(index) if self.attributes else {CAPTION: stream.caption(index)}
+
+        return ContrastStream(stream.modality, count, key, self.matched_attributes, raw, shown)
 
 
-class ManifestMedia:
-    """At most ``most`` media of a manifest; their codes are of ``attributes``."""
+class ToyboxPhrases:
+    """Phrases of scenes in two languages; every ``outsider_every``-th medium is out of distribution."""
 
-    def __init__(self, stream: ManifestStream, most: int, attributes: Attributes, size: int) -> None:
-        self.stream, self.attributes, self.size = stream, attributes, size
-        self.modality, self.count = stream.modality, min(most, len(stream))
+    attributes = matched_attributes = ATTRIBUTES
+    languages = {"en": 1 - CHINESE_SHARE, "zh": CHINESE_SHARE}
 
-    @property
-    def key(self) -> str:
-        return f"{self.modality}-{self.stream.seed}-{self.stream.variations}-{self.count}-{self.stream.key}"
+    def __init__(self, seed: int, outsider_every: int) -> None:
+        self.seed, self.outsider_every = seed, outsider_every
 
-    def raw(self, index: int) -> np.ndarray:
-        return self.stream.medium(index, self.size)
+    def texts(self, count: int = 12_000) -> Iterator[str]:
+        """Phrases of random scenes in both languages."""
+        for index in range(count):
+            rng = np.random.default_rng((TOKENIZER_SEED, index))
+            modality = toybox.MODALITIES[index % len(toybox.MODALITIES)]
+            attributes = toybox.visible(toybox.random_scene(rng), modality)
+            yield caption(partial_attributes(attributes, rng), modality, "zh" if index % 3 == 0 else "en", rng)
+        for phrases in UNKNOWN_PHRASES.values():
+            yield from phrases
 
-    def codes(self) -> np.ndarray:
-        return np.stack([encode_attributes(self._shown(index), self.attributes) for index in range(self.count)])
+    def phrases(self, language: str) -> list[str]:
+        return [
+            UNKNOWN_PHRASES[language][0] if value == UNKNOWN else toybox.phrase({name: value}, None, language)
+            for name, values in ATTRIBUTES.items()
+            for value in values
+        ]
 
-    def _shown(self, index: int) -> Mapping[str, Any]:
-        return {CAPTION: self.stream.caption(index)} if CAPTION in self.attributes else self.stream.attributes(index)
+    def describe(
+        self, modality: str, row: int, shown: dict[str, Any], rng: np.random.Generator
+    ) -> tuple[str, dict[str, Any]]:
+        named = partial_attributes(shown, rng)
+        language = "zh" if rng.random() < CHINESE_SHARE else "en"
+        return caption(named, modality, language, rng), named
+
+    def training(self, modality: str, count: int) -> ContrastStream:
+        return toybox_media(modality, self.seed, count, "train", self.outsider_every)
+
+    def tests(self, modality: str, count: int) -> dict[str, ContrastStream]:
+        return {
+            modality: toybox_media(modality, PROBE_SEED, count, "all"),
+            f"{modality}.held_out_pairs": toybox_media(modality, PROBE_SEED, count // 2, "held_out"),
+            f"{modality}.outsiders": toybox_media(modality, PROBE_SEED, count // 2, "all", outsider_every=1),
+        }
+
+
+ContrastPhrases = ToyboxPhrases | ManifestPhrases
+
+
+def toybox_media(modality: str, seed: int, count: int, pairs: str = "train", outsider_every: int = 0) -> ContrastStream:
+    """Media of the scenes of ``pairs`` from ``seed``; every ``outsider_every``-th is out of distribution (0 = none)."""
+
+    def is_outside(index: int) -> bool:
+        return outsider_every > 0 and index % outsider_every == outsider_every - 1
+
+    def raw(index: int) -> np.ndarray:
+        if is_outside(index):
+            return toybox.out_of_distribution_medium(modality, seed, index)
+        return toybox.render(toybox.sample(seed, index, pairs), modality)
+
+    def shown(index: int) -> Mapping[str, Any]:
+        if is_outside(index):
+            return {"thing": UNKNOWN}
+        return toybox.visible(toybox.sample(seed, index, pairs), modality)
+
+    key = f"{modality}-{seed}-{pairs}-{outsider_every}-{count}"
+    return ContrastStream(modality, count, key, ATTRIBUTES, raw, shown)
+
+
+def partial_attributes(attributes: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    """All attributes in half of the cases, else a random part; how many there are is always said."""
+    if rng.random() < 0.5:
+        return attributes
+    kept = {name: value for name, value in attributes.items() if rng.random() < 0.5 or name == "count"}
+    return kept if set(kept) - {"count"} else attributes
+
+
+def caption(attributes: dict[str, Any], modality: str, language: str, rng: np.random.Generator) -> str:
+    """A paraphrase that names exactly ``attributes``."""
+    if attributes["thing" if "thing" in attributes else next(iter(attributes))] == UNKNOWN:
+        phrases = UNKNOWN_PHRASES[language]
+        return phrases[int(rng.integers(len(phrases)))]
+    return toybox.phrase(attributes, modality, language, rng)
 
 
 def recolour(medium: np.ndarray, shown: dict[str, Any], rng: np.random.Generator) -> tuple[np.ndarray, dict[str, Any]]:
