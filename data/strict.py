@@ -16,11 +16,13 @@ from __future__ import annotations
 import copy
 import dataclasses
 import difflib
+import json
 import math
 import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, cast
 
 T = TypeVar("T")
@@ -96,6 +98,17 @@ def read_settings(cls: type[T], mapping: Mapping[str, Any], where: str) -> T:
         return cls(**values)
     except ValueError as error:
         raise SettingsError(f"{where}: {error}") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. SettingsError where it cannot be read or is no object."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}") from error
+    if not isinstance(values, dict):
+        raise SettingsError(f"{path} must hold a JSON object, not {values!r}")
+    return values
 
 
 def nearest(key: str, known: Iterable[str]) -> str:

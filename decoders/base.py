@@ -5,7 +5,6 @@ Shapes: B batch, L condition tokens, D width of a condition token.
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import numpy as np
 import torch
 
 from data.modalities import MODALITIES
-from data.strict import SettingsError, read_settings, setting
+from data.strict import read_json, read_settings, setting
 
 INDEX, SETTINGS = "model_index.json", "decoder.json"
 #: Called after every sampling step with (steps done, steps in all). It may raise: the sampling then ends at once.
@@ -120,7 +119,9 @@ def class_name(folder: str | Path) -> str:
     Raises ValueError where that file is missing or says nothing.
     """
     path = Path(folder) / INDEX
-    name = _read_json(path, f"{folder} holds no decoder: it has no {INDEX}").get("_class_name")
+    if not path.is_file():
+        raise ValueError(f"{folder} holds no decoder: it has no {INDEX}")
+    name = read_json(path).get("_class_name")
     if not isinstance(name, str):
         raise ValueError(f"{path}: _class_name must be text, the name of a pipeline class, not {name!r}")
     return name
@@ -131,19 +132,7 @@ def read_decoder_settings(folder: str | Path) -> DecoderSettings:
     path = Path(folder) / SETTINGS
     if not path.is_file():
         return DecoderSettings()
-    return read_settings(DecoderSettings, _read_json(path, ""), str(path))
-
-
-def _read_json(path: Path, missing: str) -> dict:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(missing) from None
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"{path} is not readable JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise SettingsError(f"{path} must hold a JSON object, not {values!r}")
-    return values
+    return read_settings(DecoderSettings, read_json(path), str(path))
 
 
 def image_tensor(images: Sequence[np.ndarray] | np.ndarray) -> torch.Tensor:

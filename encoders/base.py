@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Self
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from data.strict import SettingsError
+from data.strict import read_json
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 #: Preprocessed media: stacked, or a list where their shapes differ.
@@ -90,13 +89,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     path = Path(folder) / CONFIG_FILE
     if not path.is_file():
         raise ValueError(f"no encoder in {folder}: {CONFIG_FILE} is missing")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"{path} is not readable JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise SettingsError(f"{path} must hold a JSON object, not {values!r}")
-    return values
+    return read_json(path)
 
 
 def stacked(batch: Batch) -> torch.Tensor:

@@ -45,6 +45,6 @@ def build_unclip(embedding: int, prediction: Any = "v_prediction") -> StableUnCL
         image_normalizer=StableUnCLIPImageNormalizer(embedding),
         image_noising_scheduler=noising,
         tokenizer=tokenizer, text_encoder=build_clip(tokenizer, WIDTH, 1), unet=unet,
-        scheduler=DDIMScheduler(prediction_type=prediction, steps_offset=1, clip_sample=False),
+        scheduler=scheduler,
         vae=build_image_vae(ImageVaeSettings(**VAE)),
     )  # fmt: skip
