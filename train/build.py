@@ -23,6 +23,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -121,19 +122,13 @@ def read_build(path: Path, folder: Path, model: Path, data: Path | None = None) 
             if earlier not in build.runs:
                 found = nearest(earlier, build.runs)
                 raise RecipeError(f"{path}: run {name} is after {earlier!r}, which is no run{found}")
-    _check_order(path, build.runs)
+    try:
+        TopologicalSorter({name: run.after for name, run in build.runs.items()}).prepare()
+    except CycleError as error:
+        raise RecipeError(f"{path}: these runs wait for each other: {', '.join(sorted(set(error.args[1])))}") from error
     for name in build.runs:
         build.recipe(name)
     return build
-
-
-def _check_order(path: Path, runs: dict[str, Run]) -> None:
-    done: set[str] = set()
-    while len(done) < len(runs):
-        ready = [name for name, run in runs.items() if name not in done and done.issuperset(run.after)]
-        if not ready:
-            raise RecipeError(f"{path}: these runs wait for each other: {', '.join(sorted(set(runs) - done))}")
-        done.update(ready)
 
 
 def train_all(build: Build, names: list[str], jobs: int) -> list[str]:

@@ -36,6 +36,8 @@ class Task(ABC):
     Settings: type = NoSettings
     #: Folder of the core in the model folder, for a task that trains one.
     output: ClassVar[str | None] = None
+    #: Name of the one part of a task that trains all of its model at one rate.
+    part: ClassVar[str] = "model"
     settings: Any  # an instance of Settings; tasks declare its own type
     model: nn.Module
     dataset: Dataset
@@ -49,9 +51,9 @@ class Task(ABC):
         """Set ``model``, ``dataset`` and whatever else the task has, from ``settings`` and ``model_dir``."""
         return
 
-    @abstractmethod
     def parts(self) -> dict[str, list[nn.Parameter]]:
-        """Named groups of parameters; a recipe gives each a learning rate (0 = frozen)."""
+        """Named groups of parameters; a recipe gives each a learning rate (0 = frozen). By default all as ``part``."""
+        return {self.part: list(self.model.parameters())}
 
     def trainable_parts(self, batch: dict[str, torch.Tensor]) -> tuple[str, ...] | None:
         """The parts that this batch may change; None = all. The others keep their values, without weight decay too."""

@@ -10,12 +10,11 @@ import torch
 from decoders.image import encode_images
 from decoders.image_critic import UNKNOWN, ImageCritic, load_critic
 from tests.train.foundations.test_image import VAE, with_vae_and_text_encoder
-from train.foundations.autoencoders.image_sharpening import ImageSharpeningTask, Redrawing
+from train.foundations.autoencoders.image_sharpening import ImageSharpeningTask
 from train.foundations.autoencoders.image_vae import ImageVaeTask
 from train.foundations.classifiers.image_critic import ImageCriticTask
-from train.foundations.diffusion.image_diffusion import ImageDiffusionTask, load_unet
+from train.foundations.diffusion.image_diffusion import ImageDiffusionTask
 from train.foundations.diffusion.image_refinement import ImageRefinementTask
-from train.foundations.language.text_encoders import load_clip
 
 UNET = {"pool": 12, "held_out": 4, "block_out_channels": (16, 16), "norm_num_groups": 4, "attention_heads": 2}
 
@@ -153,12 +152,10 @@ def test_a_picture_that_is_hardly_noised_is_redrawn_as_it_was(model_dir):
 def test_redrawing_follows_the_caption_and_the_noise_level(model_dir):
     task = sharpening(model_dir)
     pictures = np.stack([task.dataset[row][2] for row in range(2)])
-    unet, (tokenizer, text_encoder) = load_unet(model_dir / "image_decoder/unet"), load_clip(model_dir)
 
     def redrawn(captions, level):
-        levels = {"least_level": level, "most_level": level, "guidance": 8.0}
-        redraw = Redrawing(task.model.vae, unet, tokenizer, text_encoder, replace(task.settings, **levels))
-        return redraw.redraw(pictures, captions, torch.Generator().manual_seed(0))
+        task.settings = replace(task.settings, least_level=level, most_level=level, guidance=8.0)
+        return task.redraw(pictures, captions, torch.Generator().manual_seed(0))
 
     bells, drums = redrawn(["bell red"] * 2, 0.6), redrawn(["drum blue"] * 2, 0.6)
     assert not torch.equal(bells, drums)

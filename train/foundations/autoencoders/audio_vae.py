@@ -47,6 +47,7 @@ class AudioVaeTask(Task):
 
     settings: Settings
     model: MelAutoencoder
+    part = "vae"
 
     def build(self) -> None:
         chosen = self.settings
@@ -55,9 +56,6 @@ class AudioVaeTask(Task):
         self.world = open_world(chosen.data)
         self.mels = MelStream(media_of(self.world, "audio", chosen.seed))
         self.dataset = self.mels
-
-    def parts(self) -> dict[str, list[nn.Parameter]]:
-        return {"vae": list(self.model.parameters())}
 
     def collate(self, items: list[torch.Tensor]) -> dict[str, torch.Tensor]:
         """{"mel": (B, 1, T, M)}."""

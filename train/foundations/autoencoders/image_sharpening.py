@@ -15,12 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from torch import nn
 
 from decoders.diffusion import TRAIN_TIMESTEPS, caption_ids
 from decoders.image import encode_images
@@ -58,65 +55,44 @@ class ImageSharpeningTask(ImageVaeTask):
 
     def build(self) -> None:
         super().build()
-        chosen = self.settings
+        chosen, size = self.settings, self.settings.image_size
+        self.unet = channels_last(load_unet(self.model_dir / chosen.unet)).eval()
+        self.tokenizer, self.text_encoder = load_clip(self.model_dir)
         pool = Pool(media_of(self.world, "image", chosen.seed), chosen.redrawn, chosen.cache_dir)
-        pixels, masks = pool.pixels(chosen.image_size), pool.masks(chosen.image_size)
-        # Items: image, mask; another image, its mask (uint8, 255 = all) and its redrawn latents.
-        self.dataset = WithArrays(self.images, pixels, masks, self._redrawn(pool))
-
-    def _redrawn(self, pool: Pool) -> np.ndarray:
-        """Latents (count, C, h, w) in half precision of the pool's images, redrawn."""
-        chosen, vae = self.settings, self.model.vae
-        unet = channels_last(load_unet(self.model_dir / chosen.unet)).eval()
-        redraw = Redrawing(vae, unet, *load_clip(self.model_dir), chosen)
         how = (chosen.least_level, chosen.most_level, chosen.solver_steps, chosen.guidance)
-        return pool.cached("redrawn", lambda: redraw(pool), *how, weights_hash(vae), weights_hash(unet))
+        hashes = weights_hash(self.model.vae), weights_hash(self.unet)
+        redrawn = pool.cached("redrawn", lambda: self._redrawn(pool), *how, *hashes)
+        # Items: image, mask; another image, its mask (uint8, 255 = all) and its redrawn latents.
+        self.dataset = WithArrays(self.images, pool.pixels(size), pool.masks(size), redrawn)
+
+    def _redrawn(self, pool: Pool) -> Iterator[np.ndarray]:
+        """Latents (C, h, w) in half precision of the pool's images, redrawn one after another."""
+        stream, generator = pool.stream, torch.Generator().manual_seed(pool.stream.seed)
+        for rows in pool.batches(BATCH):
+            images = np.stack([stream.medium(row, self.settings.image_size) for row in rows])
+            yield from self.redraw(images, [stream.caption(row) for row in rows], generator).half().numpy()
+
+    @torch.no_grad()
+    def redraw(self, images: np.ndarray, captions: list[str], generator: torch.Generator) -> torch.Tensor:
+        """Latents (B, C, h, w) float32 of uint8 images (B, H, W, 3): noise is added to them, each to a level of its
+        own, and the UNet removes it by the captions."""
+        chosen, count = self.settings, len(images)
+        with torch.autocast("cpu", dtype=torch.bfloat16), full_precision_attention():
+            latents = encode_images(self.model.vae, images).float()
+            condition = self.text_encoder(caption_ids(self.tokenizer, [""] * count + captions))[0]  # (2B, L, D)
+            range_of_levels = chosen.most_level - chosen.least_level
+            level = chosen.least_level + range_of_levels * torch.rand((count, 1, 1, 1), generator=generator)
+            latents = (1 - level) * latents + level * torch.randn(latents.shape, generator=generator)
+            step = level / chosen.solver_steps
+            for number in range(chosen.solver_steps):
+                times = ((level - number * step).flatten() * TRAIN_TIMESTEPS).repeat(2)
+                both = self.unet(latents.repeat(2, 1, 1, 1), times, encoder_hidden_states=condition).sample.float()
+                without, captioned = both.chunk(2)
+                latents = latents - step * (without + chosen.guidance * (captioned - without))
+        return latents
 
     def collate(self, items: list[tuple]) -> dict[str, torch.Tensor]:
         """The batch of :class:`ImageVaeTask`, redrawn images first, and their latents as ``given``."""
         redrawn = [(pixels, (mask / 255).astype(np.float32)) for _, _, pixels, mask, _ in items]
         batch = super().collate(redrawn + [item[:2] for item in items])
         return batch | {"given": torch.from_numpy(np.stack([latents for *_, latents in items])).float()}
-
-
-@dataclass(frozen=True)
-class Redrawing:
-    """Adds noise to images' latents and removes it by their captions, with ``settings`` as in the task's."""
-
-    vae: AutoencoderKL
-    unet: nn.Module
-    tokenizer: Any
-    text_encoder: nn.Module
-    settings: ImageSharpeningSettings
-
-    def __call__(self, pool: Pool) -> Iterator[np.ndarray]:
-        """Latents (C, h, w) of the images of a pool, one after another."""
-        stream, size = pool.stream, self.settings.image_size
-        generator = torch.Generator().manual_seed(stream.seed)
-        for rows in pool.batches(BATCH):
-            captions = [stream.caption(row) for row in rows]
-            latents = self.redraw(np.stack([stream.medium(row, size) for row in rows]), captions, generator)
-            yield from latents.half().numpy()
-
-    @torch.no_grad()
-    def redraw(self, images: np.ndarray, captions: list[str], generator: torch.Generator) -> torch.Tensor:
-        """Latents (B, C, h, w) float32 of uint8 images (B, H, W, 3): each from a noise level of its own."""
-        chosen, shape = self.settings, (len(images), 1, 1, 1)
-        with torch.autocast("cpu", dtype=torch.bfloat16), full_precision_attention():
-            latents = encode_images(self.vae, images).float()
-            condition = self.text_encoder(caption_ids(self.tokenizer, [""] * len(captions) + captions))[0]
-            level = chosen.least_level + (chosen.most_level - chosen.least_level) * torch.rand(
-                shape, generator=generator
-            )
-            latents = (1 - level) * latents + level * torch.randn(latents.shape, generator=generator)
-            step = level / chosen.solver_steps
-            for number in range(chosen.solver_steps):
-                velocity = self._velocity(latents, (level - number * step).flatten(), condition)
-                latents = latents - step * velocity
-        return latents
-
-    def _velocity(self, noisy: torch.Tensor, level: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
-        """Guided velocity: conditions (2B, L, D) are the empty ones, then those of the captions."""
-        both, steps = torch.cat((noisy, noisy)), torch.cat((level, level)) * TRAIN_TIMESTEPS
-        without, captioned = self.unet(both, steps, encoder_hidden_states=condition).sample.float().chunk(2)
-        return without + self.settings.guidance * (captioned - without)

@@ -8,7 +8,6 @@ Shapes: B segments, N samples, T = N / 160 mel frames, M mel bands.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 from decoders.mel import BANDS, HOP, QUIET, SAMPLING_RATE, SPREAD, log_mel
 from train.foundations.autoencoders.vae import load_vae
-from train.foundations.components import weights_hash, write_component
+from train.foundations.components import half_copy, weights_hash, write_component
 from train.foundations.pools import AUDIO_HELD_OUT_SEED, AudioPool, DataSettings, EndlessDataset, media_of, waveforms
 from train.settings import setting
 from train.task import Task
@@ -70,6 +69,7 @@ class VocoderTask(Task):
     Settings = VocoderSettings
     settings: VocoderSettings
     model: SpectralVocoder
+    part = "vocoder"
 
     def build(self) -> None:
         chosen = self.settings
@@ -79,9 +79,6 @@ class VocoderTask(Task):
         pool = AudioPool(media_of(self.world, "audio", chosen.seed), chosen.pool, chosen.cache)
         self.dataset = SegmentPool(pool, self.vae, chosen)
 
-    def parts(self) -> dict[str, list[nn.Parameter]]:
-        return {"vocoder": list(self.model.parameters())}
-
     def collate(self, items: list[tuple[torch.Tensor, torch.Tensor]]) -> dict[str, torch.Tensor]:
         """{"mel": (B, T, M), "waveform": (B, N)}."""
         mels, waves = zip(*items, strict=True)
@@ -89,7 +86,7 @@ class VocoderTask(Task):
 
     def export(self, model_dir: Path) -> None:
         """``audio_decoder/vocoder``, fp16."""
-        vocoder = copy.deepcopy(self.model.vocoder).half()
+        vocoder = half_copy(self.model.vocoder)
         vocoder.config.griffin_lim_rounds = self.settings.griffin_lim_rounds
         write_component(vocoder, Path(model_dir) / "audio_decoder" / "vocoder")
 

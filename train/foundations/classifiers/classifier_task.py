@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import nn
 
 from train.foundations.pools import EndlessDataset
 from train.task import Task
@@ -20,14 +18,9 @@ Item = tuple[np.ndarray, torch.Tensor, int]
 class ClassifierTask(Task):
     """An item is (medium, labels, number); the model's ``forward(inputs, labels)`` gives the loss."""
 
-    part: ClassVar[str]
-
     @abstractmethod
     def inputs(self, media: Sequence[np.ndarray], generator: torch.Generator) -> torch.Tensor:
         """Network inputs (B, ...) of media, degraded at random."""
-
-    def parts(self) -> dict[str, list[nn.Parameter]]:
-        return {self.part: list(self.model.parameters())}
 
     def collate(self, items: list[Item]) -> dict[str, torch.Tensor]:
         """{"inputs": (B, ...), "labels": (B, labels)}; what is random depends on the items' numbers only."""

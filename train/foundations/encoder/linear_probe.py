@@ -54,25 +54,19 @@ def probe_encoder(
     encoder.eval()
     figures = {}
     for modality, (stored, codes) in pools.items():
-        embedded = embed_stored(encoder, modality, stored[:FIT_COUNT])
-        probes = _probes(embedded, torch.from_numpy(codes[:FIT_COUNT]), words.attributes)
+        embedded, codes = embed_stored(encoder, modality, stored[:FIT_COUNT]), torch.from_numpy(codes[:FIT_COUNT])
+        probes = {}
+        for column, values in enumerate(words.attributes.values()):
+            shown = codes[:, column] >= 0
+            if shown.any():
+                probes[column] = fit_probe(embedded[shown], codes[shown, column], len(values))
         for name, stream in words.tests(modality, count).items():
             test, test_codes = pool(stream, encoder, cache_dir)
-            scores = _score(
-                probes, embed_stored(encoder, modality, test), torch.from_numpy(test_codes), words.attributes
-            )
+            embedded = embed_stored(encoder, modality, test)
+            scores = _score(probes, embedded, torch.from_numpy(test_codes), words.attributes)
             figures |= {f"{name}.{figure}": round(value, 4) for figure, value in scores.items()}
     encoder.train(was_training)
     return figures
-
-
-def _probes(embedded: torch.Tensor, codes: torch.Tensor, attributes: Attributes) -> dict[int, torch.nn.Linear]:
-    probes = {}
-    for column, values in enumerate(attributes.values()):
-        shown = codes[:, column] >= 0
-        if shown.any():
-            probes[column] = fit_probe(embedded[shown], codes[shown, column], len(values))
-    return probes
 
 
 @torch.no_grad()

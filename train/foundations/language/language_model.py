@@ -50,6 +50,7 @@ class LanguageModelTask(Task):
 
     settings: Settings
     model: TextModel
+    part = "language_model"
 
     def build(self) -> None:
         chosen = self.settings
@@ -59,9 +60,6 @@ class LanguageModelTask(Task):
         self.dataset: Dataset = BinnedRows(rows, chosen.tokens_per_bin, chosen.seed, length=lambda row: len(row[0]))
         sizes = (chosen.hidden_size, chosen.layers, chosen.heads, chosen.intermediate_size, chosen.positions)
         self.model = TextModel(small_llama(len(self.tokenizer), *sizes))
-
-    def parts(self) -> dict[str, list[nn.Parameter]]:
-        return {"language_model": list(self.model.parameters())}
 
     def collate(self, items: list[list[tuple[list[int], list[float]]]]) -> dict[str, torch.Tensor]:
         """Right-padded {"input_ids", "weights": (B, T)}."""

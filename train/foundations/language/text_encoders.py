@@ -63,6 +63,7 @@ class TextEncodersTask(Task):
 
     settings: Settings
     model: CaptionReader
+    part = "text_encoders"
 
     def build(self) -> None:
         chosen = self.settings
@@ -74,9 +75,6 @@ class TextEncodersTask(Task):
         clap = build_clap(len(self.clap_tokenizer), chosen.width, chosen.layers)
         self.model = CaptionReader(clip, clap, chosen.width, self.world.readings)
         self.dataset = RandomCaptions(self.world, chosen.seed, chosen.keep)
-
-    def parts(self) -> dict[str, list[nn.Parameter]]:
-        return {"text_encoders": list(self.model.parameters())}
 
     def collate(self, items: list[tuple[str, list[int]]]) -> dict[str, torch.Tensor]:
         """{"clip_ids", "clap_ids", "clap_mask": (B, L), "labels": (B, attributes)}."""

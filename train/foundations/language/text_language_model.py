@@ -14,7 +14,6 @@ from typing import cast
 
 import numpy as np
 import torch
-from torch import nn
 from torch.utils.data import Dataset
 from transformers import LlamaForCausalLM
 
@@ -51,6 +50,7 @@ class TextLanguageModelTask(Task):
 
     settings: Settings
     model: TextsAndPasskeys
+    part = "language_model"
 
     def build(self) -> None:
         chosen = self.settings
@@ -70,9 +70,6 @@ class TextLanguageModelTask(Task):
     def language_model(self) -> LlamaForCausalLM:
         """That of ``model``, for which a sharded run puts a whole one at its end."""
         return cast(LlamaForCausalLM, self.model.language_model)
-
-    def parts(self) -> dict[str, list[nn.Parameter]]:
-        return {"language_model": list(self.model.parameters())}
 
     def collate(self, items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
         return joined(items)
