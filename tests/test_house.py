@@ -3,6 +3,7 @@
 import re
 import subprocess
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -27,8 +28,9 @@ def test_house_files_exist(name):
     assert (ROOT / name).stat().st_size > 100
 
 
-def test_continuous_integration_runs_the_test_command_of_the_readme():
+def test_continuous_integration_lints_and_runs_the_test_command_of_the_readme():
     script = (ROOT / ".ci/run").read_text()
+    assert re.search(r"^make lint$", script, flags=re.MULTILINE)
     assert re.search(r"^make test$", README, flags=re.MULTILINE)
     assert re.search(r"^make test$", script, flags=re.MULTILINE)
     subprocess.run(["bash", "-n", ROOT / ".ci/run"], check=True)
@@ -51,15 +53,32 @@ def test_make_refuses_an_old_python_in_a_sentence(tmp_path):
     assert not (tmp_path / ".venv").exists()
 
 
-def test_readme_map_names_files_that_exist():
+def test_readme_map_is_complete():
+    """Every first-level file and folder of every room is named once, and nothing that does not exist."""
     block = README.split("## File map")[1].split("```")[1]
-    room, missing = "", []
+    room, named = "", []
     for line in filter(None, block.splitlines()):
         name = line.split()[0]
         room = name if not line.startswith(" ") else room
-        path = ROOT / (name if name == room else room + name)
-        missing += [] if path.exists() else [str(path.relative_to(ROOT))]
-    assert missing == []
+        named.append(name if name == room else room + name)
+    found = [f"{room}/" for room in (*ROOMS, "tests", "docs")]
+    for room in ROOMS:
+        for path in (ROOT / room).iterdir():
+            if path.suffix == ".py" and path.name != "__init__.py":
+                found.append(f"{room}/{path.name}")
+            elif path.is_dir() and path.name != "__pycache__":
+                found.append(f"{room}/{path.name}/")
+    assert sorted(named) == sorted(found)
+
+
+def test_folders_and_files_stay_small():
+    """At most 20 files in a folder and 350 lines in a file of code."""
+    found = [path for top in (*ROOMS, "tests", "docs") for path in (ROOT / top).rglob("*")]
+    files = [path for path in found if path.is_file() and "__pycache__" not in path.parts]
+    folders = Counter(file.parent for file in files)
+    assert [str(folder) for folder, count in folders.items() if count > 20] == []
+    code = [file for file in files if file.suffix == ".py"]
+    assert [str(file) for file in code if len(file.read_text("utf-8").splitlines()) > 350] == []
 
 
 def test_no_path_of_a_machine():
