@@ -27,7 +27,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-from train.recipe import RECIPES, Recipe, read_recipe, read_yaml, recipe_from_mapping, shipped_recipe
+from train.recipe import RECIPES, Recipe, read_recipe, read_yaml, shipped_recipe
 from train.settings import RecipeError, nearest, read_settings, setting
 
 
@@ -99,7 +99,7 @@ class Build:
         record = self.folder / name / "run.json"
         if not record.is_file():
             return False
-        recorded = recipe_from_mapping(json.loads(record.read_text())["recipe"], str(record))
+        recorded = read_settings(Recipe, json.loads(record.read_text())["recipe"], str(record))
         return recorded == self.recipe(name)
 
     def start(self, name: str) -> subprocess.Popen:
@@ -179,17 +179,6 @@ def train_chosen(build: Build, only: list[str] | None, jobs: int) -> None:
     print(f"trained in {(time.monotonic() - started) / 60:.1f} min, {jobs} at a time", flush=True)
 
 
-def assemble(build: Build, name: str, target: Path | None) -> None:
-    """Make a model of what the runs have made: where it is, or in the place of ``target``."""
-    from train.assemble import finish, install  # torch takes seconds to import
-
-    cache = None if build.file.cache is None else (build.file.cache.prototypes, build.file.cache.blend)
-    if target is None:
-        finish(build.model, name, cache, build.file.candidates)
-    else:
-        install(build.model, target, cache, build.file.candidates)
-
-
 def main(arguments: list[str] | None = None, prog: str = "train.build") -> int:
     parser = argparse.ArgumentParser(prog=f"python -m {prog}", description="Train a model, recipe by recipe.")
     parser.add_argument("build", type=Path, help="a build file, e.g. train/builds/digits.yaml")
@@ -210,6 +199,8 @@ def main(arguments: list[str] | None = None, prog: str = "train.build") -> int:
         if not args.times and not args.assemble:
             train_chosen(build, args.only, args.jobs)
         if not args.times and not args.only:
+            from train.assemble import assemble  # torch takes seconds to import
+
             assemble(build, args.build.stem, args.install)
         if args.times or not args.only:
             print_times(build)

@@ -20,7 +20,7 @@ import numpy as np
 from data.manifest import Record, read_manifest
 from data.modalities import MODALITIES
 from train.recipe import RecipeError
-from train.worlds.base import Keep
+from train.worlds.base import Keep, MediaStream, World
 from train.worlds.media_files import decode_files, files_hash, to_float, varied
 
 HELD_OUT_SHARE = 0.05
@@ -38,7 +38,7 @@ class Item:
     attributes: dict[str, str] = field(default_factory=dict)
 
 
-class ManifestStream:
+class ManifestStream(MediaStream):
     """The items of one modality, shuffled; then varied copies of them, round after round."""
 
     def __init__(self, modality: str, items: list[Item], seed: int, variations: int = 1) -> None:
@@ -81,7 +81,7 @@ class ManifestStream:
         return self.item(index).caption
 
 
-class ManifestWorld:
+class ManifestWorld(World):
     """All records of some manifests. FormatError where one cannot be read, RecipeError where nothing is in them."""
 
     def __init__(self, paths: list[Path]) -> None:
@@ -99,7 +99,7 @@ class ManifestWorld:
         counts = Counter(word for caption in self.captions for word in words(caption))
         self.caption_words = tuple(sorted(word for word, _ in counts.most_common(MAX_WORDS)))
         self.readings = _readings(self.captions, frozenset(self.caption_words))
-        self.names: dict[str, dict[Any, tuple[str, ...]]] = {}  # values are words already
+        self.names = {}  # values are words already
         held_out = held_out_of(map(str, range(len(self.records))))
         self._split = {
             held: [record for i, record in enumerate(self.records) if (str(i) in held_out) == held]

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from data import toybox
-from train.worlds.base import ENDLESS, Keep
+from train.worlds.base import ENDLESS, Keep, MediaStream, World
 
 
 @dataclass(frozen=True)
-class ToyboxStream:
+class ToyboxStream(MediaStream):
     """Item i shows ``sample(seed, i)``."""
 
     modality: str
@@ -44,11 +44,11 @@ class ToyboxStream:
         return toybox.tag_caption(attributes if keep is None else keep(attributes))
 
 
-class ToyboxWorld:
+class ToyboxWorld(World):
     """The embedded world. What is held out is a matter of seeds: streams of different seeds share no scene."""
 
-    caption_words: tuple[str, ...] = toybox.TAG_WORDS
-    readings: dict[str, tuple] = toybox.VALUES
+    caption_words = toybox.TAG_WORDS
+    readings = toybox.VALUES
     names = toybox.attribute_words()
 
     def stream(self, modality: str, seed: int, held_out: bool = False, variations: int = 1) -> ToyboxStream:

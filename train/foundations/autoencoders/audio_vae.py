@@ -1,7 +1,5 @@
 """The VAE of the audio decoder: log-mel (1, 200, 64) to latents (8, 25, 8) and back.
 
-    nextgpt-lite train train/recipes/foundations/audio_vae.yaml
-
 It works on raw log-mels, because AudioLDMPipeline hands what it decodes straight to the vocoder; its first and last
 convolutions start out scaled so that the layers between them see values of about unit size.
 Shapes: B clips, T mel frames, M mel bands, C latent channels.

@@ -1,7 +1,5 @@
 """Sharpens the image VAE's decoder on what the UNet makes of images.
 
-    nextgpt-lite train train/recipes/foundations/image_sharpening.yaml
-
 A decoder that was trained on latents of images, with or without added noise, meets others when it is used: those that
 the UNet has sampled, with the UNet's own errors. Here the UNet redraws images, as SDEdit does (2108.01073): noise is
 added to an image's latents, so little that the things stay where and what they are, and the UNet removes it again

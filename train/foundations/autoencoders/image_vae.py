@@ -1,7 +1,5 @@
 """The image VAE: 64 x 64 pixels to 8 x 8 latents of 16 channels, for the image and the video decoder.
 
-    nextgpt-lite train train/recipes/foundations/image_vae.yaml
-
 Shapes: B images, H x W pixels, C latent channels, h x w latent pixels.
 """
 

@@ -1,7 +1,5 @@
 """The vocoder of the audio decoder: log-mels to waveforms, a small SpeechT5HifiGan.
 
-    nextgpt-lite train train/recipes/foundations/vocoder.yaml
-
 It learns from short segments, a share of them decoded by the VAE as they will be when the decoder is used.
 Shapes: B segments, N samples, T = N / 160 mel frames, M mel bands.
 """

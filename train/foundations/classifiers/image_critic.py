@@ -1,7 +1,5 @@
 """Trains the image critic (decoders.image_critic): to read attributes of images, clean and degraded.
 
-    nextgpt-lite train train/recipes/foundations/image_critic.yaml
-
 With its features the image VAE compares its reconstructions (a perceptual loss: 1801.03924) and the image decoder its
 estimates (2401.00110); by its predictions a reply chooses among candidates. No evaluation uses it, and it shares
 neither code nor weights with the oracles.

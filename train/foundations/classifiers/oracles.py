@@ -1,7 +1,5 @@
 """Training of the oracles that score generated media: real renders, degraded as a decoder would degrade them.
 
-    nextgpt-lite train train/recipes/judges/oracle_image.yaml
-
 Renders are made once and kept in ``.cache``; each is used many times, each time damaged differently. Scenes hold every
 thing-colour pair, the held-out ones as well: an oracle that had never seen a pair could not say whether the model got
 it right.
@@ -48,13 +46,10 @@ class OracleTask(ClassifierTask):
     model: OracleNetwork
 
     def build(self) -> None:
-        self.model = OracleNetwork(self.modality, self.settings.width)
-        self.dataset = self._pool()
-
-    def _pool(self) -> LabelledPool:
-        """The renders. Their file's name holds a hash of the first of them: a changed renderer makes another."""
         chosen, modality = self.settings, self.modality
+        self.model = OracleNetwork(modality, chosen.width)
         drawn = scenes(chosen.seed, chosen.pool)
+        # The file's name holds a hash of the first renders: a changed renderer makes another.
         content = content_hash(toybox.render(scene, modality) for scene in drawn[:32])
         renders = cached(
             chosen.cache,
@@ -62,9 +57,8 @@ class OracleTask(ClassifierTask):
             chosen.pool,
             lambda: (self.form(toybox.render(scene, modality)) for scene in drawn),
         )
-        pool = LabelledPool(renders, torch.tensor([label(scene, modality) for scene in drawn]))
-        pool.length = ROUNDS * len(drawn)
-        return pool
+        self.dataset = LabelledPool(renders, torch.tensor([label(scene, modality) for scene in drawn]))
+        self.dataset.length = ROUNDS * len(drawn)
 
     def form(self, render: np.ndarray) -> np.ndarray:
         """What the pool stores of a render."""

@@ -1,7 +1,5 @@
 """The audio decoder's diffusion: captions to mel latents, conditioned by a small CLAP text encoder.
 
-    nextgpt-lite train train/recipes/foundations/audio_diffusion.yaml
-
 The text encoder stays as ``text_encoders`` trained it. What is exported completes the folder that diffusers'
 ``AudioLDMPipeline.from_pretrained`` reads.
 Shapes: B clips, C latent channels, T and M latent frames and bands, L tokens, D width of the condition.

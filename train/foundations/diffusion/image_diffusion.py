@@ -1,7 +1,5 @@
 """The image decoder: a Stable-Diffusion-shaped pipeline trained by flow matching on latents of the image VAE.
 
-    nextgpt-lite train train/recipes/foundations/image_diffusion.yaml
-
 Shapes: B images, C latent channels, h x w latent pixels, L condition tokens, D their width.
 """
 

@@ -1,7 +1,5 @@
 """Refines the image decoder with the critic's perceptual loss.
 
-    nextgpt-lite train train/recipes/foundations/image_refinement.yaml
-
 Flow matching weighs every latent value alike, and a thing that covers a few cells little, although it is decided from
 half of the noise on whether it becomes a bird or a blur. So the network's estimate of the clean latents is decoded
 there, and its features are compared with those of the image itself (a perceptual loss for diffusion: 2401.00110, with a
@@ -91,7 +89,8 @@ class RefinedFlow(nn.Module):
         flow = self.flow(latents, weight, input_ids=input_ids)["loss"]
         estimate = self.estimate(latents[: len(pixels)], input_ids[: len(pixels)])
         pixel_weight = 1 + self.settings.thing_weight * mask
-        perceptual = self.critic.distance(self.decoded(estimate), pixels, pixel_weight / pixel_weight.mean())
+        decoded = decode(self.vae, estimate / self.vae.config["scaling_factor"])
+        perceptual = self.critic.distance(decoded, pixels, pixel_weight / pixel_weight.mean())
         loss = flow + self.settings.looks_weight * perceptual
         return {"loss": loss, "flow": flow.detach(), "perceptual": perceptual.detach()}
 
@@ -101,7 +100,3 @@ class RefinedFlow(nn.Module):
         levels = self.settings.looks_from * torch.rand(len(latents), 1, 1, 1, device=latents.device)
         noisy = (1 - levels) * latents + levels * torch.randn_like(latents)
         return noisy - levels * self.flow.velocity(noisy, levels.flatten() * TRAIN_TIMESTEPS, condition)
-
-    def decoded(self, latents: torch.Tensor) -> torch.Tensor:
-        """Images (R, 3, H, W) of scaled latents."""
-        return decode(self.vae, latents / self.vae.config["scaling_factor"])

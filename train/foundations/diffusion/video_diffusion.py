@@ -1,7 +1,5 @@
 """The video decoder: the trained image UNet extended in time, an AnimateDiff-shaped pipeline.
 
-    nextgpt-lite train train/recipes/foundations/video_diffusion.yaml
-
 Frames are latents of the image VAE, captions are read by the image decoder's text encoder. The whole UNet goes on
 training: motion modules alone would have to correct what the image UNet makes of a single frame.
 Shapes: B videos, F frames, C latent channels, h x w latent pixels, L condition tokens, D their width.

@@ -1,7 +1,5 @@
 """A byte-level tokenizer and a small Llama, trained on the text of conversations alone.
 
-    nextgpt-lite train train/recipes/foundations/language_model.yaml
-
 Media are read as bracketed words here; the stages later put gated prompts in their place.
 """
 

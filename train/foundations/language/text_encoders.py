@@ -1,7 +1,5 @@
 """The decoders' text encoders (CLIP for images and videos, CLAP for audio), trained to represent what a caption says.
 
-    nextgpt-lite train train/recipes/foundations/text_encoders.yaml
-
 They are frozen afterwards: the diffusion foundations learn to read them, and the output projections to imitate them,
 independently of each other. What a caption says is predicted from their states by linear heads that are thrown away,
 one for each attribute (of a manifest's captions, for each word), each with a class for "not named".

@@ -62,7 +62,9 @@ class TextLanguageModelTask(Task):
         self.writer = PasskeyWriter(self._encode)
         ids = torch.cat([self._row(text) for text in self.trained_on])
         texts = RandomRows(ids, chosen.length, chosen.rows, chosen.items, chosen.seed)
-        self.dataset: Dataset = WithPasskeys(texts, self._passkeys())
+        short, tokens = chosen.passkey_short, chosen.passkey_tokens
+        passkeys = PasskeyRows(self.writer, chosen.seed, tokens, chosen.length, short_share=short) if tokens else None
+        self.dataset: Dataset = WithPasskeys(texts, passkeys)
         sizes = (chosen.hidden_size, chosen.layers, chosen.heads, chosen.intermediate_size, chosen.length)
         self.model = TextsAndPasskeys(small_llama(len(self.tokenizer), *sizes))
 
@@ -93,13 +95,6 @@ class TextLanguageModelTask(Task):
             documents = [self.writer.document(length, draw_key(rng, True), rng.random()) for _ in range(count)]
             figures["passkeys"] = sum(tells_passkey(model, document) for document in documents) / count
         return figures
-
-    def _passkeys(self) -> PasskeyRows | None:
-        chosen = self.settings
-        if not chosen.passkey_tokens:
-            return None
-        short = chosen.passkey_short
-        return PasskeyRows(self.writer, chosen.seed, chosen.passkey_tokens, chosen.length, short_share=short)
 
     def _encode(self, text: str) -> list[int]:
         return self.tokenizer(text)["input_ids"]
