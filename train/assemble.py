@@ -18,7 +18,7 @@ CACHE_SEED = 41
 
 
 def assemble(build: Build, name: str, target: Path | None) -> None:
-    """Make a model ``name`` of what the runs have made: where it is, or a copy in the place of ``target``, atomically."""
+    """Make the model of what the runs have made: where it is, or as a copy in the place of ``target``, atomically."""
     if target is None:
         finish(build.model, name, build.file)
         return

@@ -93,7 +93,8 @@ class ManifestWorld(World):
         pairs = sorted({pair for item in items for pair in item.attributes.items()})
         #: Every attribute of any item and its values, in order.
         self.attributes = {name: tuple(value for key, value in pairs if key == name) for name, _ in pairs}
-        made = {part["caption"] for record in self.records for part in _media_of(record, "assistant")}
+        replies = [m["content"] for record in self.records for m in record["messages"] if m["role"] == "assistant"]
+        made = {part["caption"] for content in replies for part in content if part["type"] != "text"}
         #: All captions that a decoder is given, each once, in order.
         self.captions = sorted(made or {item.caption for item in items})
         counts = Counter(word for caption in self.captions for word in words(caption))
@@ -173,12 +174,6 @@ def _answer(messages: list[dict[str, Any]], number: int) -> str:
         return ""
     reply = messages[number + 1]["content"]
     return "" if any(part["type"] != "text" for part in reply) else " ".join(part["text"] for part in reply).strip()
-
-
-def _media_of(record: Record, role: str) -> Iterator[dict[str, Any]]:
-    for message in record["messages"]:
-        if message["role"] == role:
-            yield from (part for part in message["content"] if part["type"] != "text")
 
 
 def in_words(record: Record) -> list[dict[str, str]]:

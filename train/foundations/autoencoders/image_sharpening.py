@@ -30,26 +30,22 @@ from train.settings import setting
 BATCH = 64
 
 
-@dataclass(frozen=True)
-class ImageSharpeningSettings(ImageVaeSettings):
-    """Settings of :class:`ImageSharpeningTask`."""
-
-    start: str = setting("image_decoder/vae", help="folder in the model folder of the VAE to sharpen")
-    standardise: bool = False
-    unet: str = setting("image_decoder/unet", help="folder in the model folder of the UNet that redraws")
-    redrawn: int = setting(16384, low=1, help="images that it redraws, once; at most")
-    least_level: float = setting(0.2, above=0, high=1, help="least noise level that is added")
-    most_level: float = setting(0.65, above=0, high=1, help="greatest one: beyond, images become others")
-    solver_steps: int = setting(5, low=1)
-    guidance: float = setting(2.0, low=0, help="of classifier-free guidance")
-    cache_dir: str = ".cache/pools"
-
-
 class ImageSharpeningTask(ImageVaeTask):
     """A batch has redrawn images and as many others, whose latents get noise as in ``image_vae``."""
 
-    Settings = ImageSharpeningSettings
-    settings: ImageSharpeningSettings
+    @dataclass(frozen=True)
+    class Settings(ImageVaeSettings):
+        start: str = setting("image_decoder/vae", help="folder in the model folder of the VAE to sharpen")
+        standardise: bool = False
+        unet: str = setting("image_decoder/unet", help="folder in the model folder of the UNet that redraws")
+        redrawn: int = setting(16384, low=1, help="images that it redraws, once; at most")
+        least_level: float = setting(0.2, above=0, high=1, help="least noise level that is added")
+        most_level: float = setting(0.65, above=0, high=1, help="greatest one: beyond, images become others")
+        solver_steps: int = setting(5, low=1)
+        guidance: float = setting(2.0, low=0, help="of classifier-free guidance")
+        cache_dir: str = ".cache/pools"
+
+    settings: Settings
 
     def build(self) -> None:
         super().build()

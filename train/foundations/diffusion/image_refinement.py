@@ -27,21 +27,17 @@ from train.foundations.pools import WithArrays
 from train.settings import setting
 
 
-@dataclass(frozen=True)
-class ImageRefinementSettings(ImageDiffusionSettings):
-    """Settings of :class:`ImageRefinementTask`."""
-
-    start: str = setting("image_decoder/unet", help="folder in the model folder of the UNet to refine")
-    looks: int = setting(16, low=1, help="images of a batch that are decoded and compared")
-    looks_weight: float = setting(1.0, low=0, help="of the perceptual loss")
-    looks_from: float = setting(0.75, above=0, high=1, help="greatest noise level of it: beyond, a blur is right")
-
-
 class ImageRefinementTask(ImageDiffusionTask):
     """Goes on with a trained UNet."""
 
-    Settings = ImageRefinementSettings
-    settings: ImageRefinementSettings
+    @dataclass(frozen=True)
+    class Settings(ImageDiffusionSettings):
+        start: str = setting("image_decoder/unet", help="folder in the model folder of the UNet to refine")
+        looks: int = setting(16, low=1, help="images of a batch that are decoded and compared")
+        looks_weight: float = setting(1.0, low=0, help="of the perceptual loss")
+        looks_from: float = setting(0.75, above=0, high=1, help="greatest noise level of it: beyond, a blur is right")
+
+    settings: Settings
 
     def build(self) -> None:
         super().build()
@@ -71,7 +67,7 @@ class RefinedFlow(nn.Module):
     critic: ImageCritic
 
     def __init__(
-        self, flow: CaptionedFlow, vae: AutoencoderKL, critic: ImageCritic, settings: ImageRefinementSettings
+        self, flow: CaptionedFlow, vae: AutoencoderKL, critic: ImageCritic, settings: ImageRefinementTask.Settings
     ) -> None:
         super().__init__()
         self.flow, self.vae, self.critic = flow, channels_last(vae), critic
