@@ -77,13 +77,12 @@ class AudioVaeTask(Task):
         return self.collate([mels[index] for index in range(self.settings.held_out)])["mel"]
 
 
+@dataclass(eq=False)
 class MelStream(EndlessDataset):
     """Item i is the log-mel (T, M) of clip i of a stream, round after round: nothing is kept."""
 
     length = 1_000_000
-
-    def __init__(self, stream: MediaStream) -> None:
-        self.stream = stream
+    stream: MediaStream
 
     def __getitem__(self, index: int) -> torch.Tensor:
         return log_mel(waveforms(self.stream, [index % len(self.stream)]))[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -29,11 +30,12 @@ class ClassifierTask(Task):
         return {"inputs": self.inputs(media, generator), "labels": torch.stack(labels)}
 
 
+@dataclass(eq=False)
 class LabelledPool(EndlessDataset):
     """``media`` with ``labels`` (count, labels), used again and again: row ``index % count``."""
 
-    def __init__(self, media: np.ndarray, labels: torch.Tensor) -> None:
-        self.media, self.labels = media, labels
+    media: np.ndarray
+    labels: torch.Tensor
 
     def __getitem__(self, index: int) -> Item:
         row = index % len(self.media)

@@ -72,7 +72,7 @@ class ImageCriticTask(ClassifierTask):
             weights_hash(self.vae),
         )
         classes = [self.model.critic.classes(stream.attributes(index)) for index in range(pool.count)]
-        return CriticImages(drawn, degraded, torch.tensor(classes))
+        return CriticImages(drawn, torch.tensor(classes), degraded)
 
     def inputs(self, media: Sequence[np.ndarray], generator: torch.Generator) -> torch.Tensor:
         """(B, 3, H, W) in [-1, 1] with some noise."""
@@ -107,12 +107,11 @@ class CriticTraining(nn.Module):
         return {"loss": loss, **dict(zip(names, right, strict=True))}
 
 
+@dataclass(eq=False)
 class CriticImages(LabelledPool):
-    """As drawn where the item's number of rounds and row are even together, else degraded."""
+    """``media`` as drawn where the item's number of rounds and row are even together, else ``degraded``."""
 
-    def __init__(self, drawn: np.ndarray, degraded: np.ndarray, classes: torch.Tensor) -> None:
-        super().__init__(drawn, classes)
-        self.degraded = degraded
+    degraded: np.ndarray
 
     def __getitem__(self, index: int) -> Item:
         rounds, row = divmod(index, len(self.media))

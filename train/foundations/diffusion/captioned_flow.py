@@ -136,13 +136,14 @@ class DiffusionTask(Task):
         return figures
 
 
+@dataclass(eq=False)
 class CaptionedLatents(EndlessDataset):
     """Latents of pool row ``index % rows``, the weights of their cells, and a caption drawn from ``index``."""
 
-    def __init__(
-        self, latents: torch.Tensor, weights: torch.Tensor, stream: MediaStream, settings: DiffusionSettings
-    ) -> None:
-        self.latents, self.weights, self.stream, self.settings = latents, weights, stream, settings
+    latents: torch.Tensor
+    weights: torch.Tensor
+    stream: MediaStream
+    settings: DiffusionSettings
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor, str]:
         row = index % len(self.latents)

@@ -88,22 +88,18 @@ class ContrastSettings(DataSettings):
             raise ValueError("keep_weight must be 0 where start names no encoder: there is none to keep to")
 
 
+@dataclass(eq=False)
 class ContrastData(EndlessDataset):
     """Item i: a medium of a pool, and a phrase about it. ``shares`` are the modalities' shares of the items.
 
     A share ``settings.rough`` of the images are those of ``degraded`` instead, in the same order.
     """
 
-    def __init__(
-        self,
-        pools: dict[str, tuple[np.ndarray, np.ndarray]],
-        shares: dict[str, float],
-        words: ContrastPhrases,
-        settings: ContrastSettings,
-        degraded: np.ndarray | None = None,
-    ) -> None:
-        self.pools, self.shares, self.words, self.settings = pools, shares, words, settings
-        self.degraded = degraded
+    pools: dict[str, tuple[np.ndarray, np.ndarray]]
+    shares: dict[str, float]
+    words: ContrastPhrases
+    settings: ContrastSettings
+    degraded: np.ndarray | None = None
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         rng = np.random.default_rng((TRAIN_SEED, index))
@@ -211,7 +207,11 @@ class ContrastTask(Task):
 
     def build(self) -> None:
         chosen = self.settings
-        self.words = self._words()
+        world = open_world(chosen.data)
+        if isinstance(world, ManifestWorld):
+            self.words: ContrastPhrases = ManifestPhrases(world, TRAIN_SEED, chosen.variations, chosen.image_size)
+        else:
+            self.words = ToyboxPhrases(TRAIN_SEED, chosen.outsider_every)
         streams = {modality: self.words.training(modality, getattr(chosen, name)) for modality, name in COUNTS.items()}
         streams = {modality: stream for modality, stream in streams.items() if stream.count}
         if not streams:
@@ -235,12 +235,6 @@ class ContrastTask(Task):
         made = degrade(vae, images.transpose(0, 2, 3, 1), chosen.latent_noise)
         channels_first = (image.transpose(2, 0, 1) for image in made)
         return cached(chosen.cache, f"degraded-{depends_on}", len(images), lambda: channels_first)
-
-    def _words(self) -> ContrastPhrases:
-        chosen, world = self.settings, open_world(self.settings.data)
-        if isinstance(world, ManifestWorld):
-            return ManifestPhrases(world, TRAIN_SEED, chosen.variations, chosen.image_size)
-        return ToyboxPhrases(TRAIN_SEED, chosen.outsider_every)
 
     def _start(self, with_points: bool) -> MediaEncoder:
         if self.settings.start:
