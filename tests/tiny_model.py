@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from diffusers.models.unets.unet_motion_model import MotionAdapter, UNetMotionMo
 from diffusers.pipelines.animatediff.pipeline_animatediff import AnimateDiffPipeline
 from diffusers.pipelines.deprecated.audioldm.pipeline_audioldm import AudioLDMPipeline
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers
 from transformers import AutoConfig, CLIPTextConfig, CLIPTextModel, CLIPTokenizer, LlamaForCausalLM
 
 from adapters.visual_cache import VisualCache
@@ -153,14 +154,17 @@ def save_decoders(folder: Path) -> None:
         block_out_channels=(16, 16), motion_layers_per_block=1, motion_mid_block_layers_per_block=1,
         motion_num_attention_heads=2, motion_norm_num_groups=8, motion_max_seq_length=8,
     )  # fmt: skip
-    video: dict[str, Any] = {"unet": UNetMotionModel.from_unet2d(unet, motion), "motion_adapter": None}
-    AnimateDiffPipeline(**video, **shared).save_pretrained(folder / "video_decoder")
+    video = UNetMotionModel.from_unet2d(unet, motion)
+    assert isinstance(video, UNetMotionModel)  # a pair only where loading details are asked for
+    no_adapter = cast(MotionAdapter, None)  # its annotation is wrong: the network has the motion modules already
+    AnimateDiffPipeline(unet=video, motion_adapter=no_adapter, **shared).save_pretrained(folder / "video_decoder")
     save_audio_decoder(folder / "audio_decoder")
 
 
 def save_audio_decoder(folder: Path) -> None:
     tokenizer = build_clap_tokenizer(TAG_WORDS)
-    scheduler: Any = flow_scheduler()
+    # diffusers annotates schedulers by an enum of their names; what its pipelines take is a scheduler itself.
+    scheduler = cast(KarrasDiffusionSchedulers, flow_scheduler())
     with deprecation_note_hidden():
         AudioLDMPipeline(
             vae=build_audio_vae((8, 8, 8, 8), latent_channels=4, groups=4),

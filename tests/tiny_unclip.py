@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal, cast
 
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -10,6 +10,7 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_unclip_img2img import 
 from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers
 from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from data.toybox import TAG_WORDS
@@ -23,7 +24,9 @@ VAE = {
 }  # fmt: skip
 
 
-def build_unclip(embedding: int, prediction: Any = "v_prediction") -> StableUnCLIPImg2ImgPipeline:
+def build_unclip(
+    embedding: int, prediction: Literal["epsilon", "v_prediction"] = "v_prediction"
+) -> StableUnCLIPImg2ImgPipeline:
     """Pictures of 32 x 32 pixels from embeddings of width ``embedding``."""
     torch.manual_seed(0)
     tokenizer = build_clip_tokenizer(8, TAG_WORDS)
@@ -37,14 +40,15 @@ def build_unclip(embedding: int, prediction: Any = "v_prediction") -> StableUnCL
         cross_attention_dim=WIDTH, attention_head_dim=2, norm_num_groups=4, class_embed_type="projection",
         projection_class_embeddings_input_dim=2 * embedding,
     )  # fmt: skip
-    noising: Any = DDPMScheduler(beta_schedule="squaredcos_cap_v2")
-    scheduler: Any = DDIMScheduler(prediction_type=prediction, steps_offset=1, clip_sample=False)
+    noising = DDPMScheduler(beta_schedule="squaredcos_cap_v2")
+    scheduler = DDIMScheduler(prediction_type=prediction, steps_offset=1, clip_sample=False)
+    # diffusers annotates schedulers by an enum of their names; what its pipelines take is a scheduler itself.
     return StableUnCLIPImg2ImgPipeline(
         feature_extractor=CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}),
         image_encoder=CLIPVisionModelWithProjection(vision),
         image_normalizer=StableUnCLIPImageNormalizer(embedding),
-        image_noising_scheduler=noising,
+        image_noising_scheduler=cast(KarrasDiffusionSchedulers, noising),
         tokenizer=tokenizer, text_encoder=build_clip(tokenizer, WIDTH, 1), unet=unet,
-        scheduler=scheduler,
+        scheduler=cast(KarrasDiffusionSchedulers, scheduler),
         vae=build_image_vae(ImageVaeSettings(**VAE)),
     )  # fmt: skip

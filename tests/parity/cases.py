@@ -1,7 +1,8 @@
 """Golden cases: what a reference implementation gave for recorded weights and inputs, and how ours is held against it.
 
 A case is a json (system, configuration, meaning of its tensors) with a safetensors file beside it. Cases lie in
-``tests/golden/<system>/`` or a folder in it, or in the folder of the same layout that the environment variable ``NEXTGPT_GOLDEN`` names.
+``tests/golden/<system>/`` or a folder in it, or in the folder of the same layout that the environment variable
+``NEXTGPT_GOLDEN`` names.
 """
 
 from __future__ import annotations
@@ -89,6 +90,12 @@ def helper(case: Case) -> str | None:
         return "errors"
     shapes = case.record.get("shapes") or case.tensors
     return "weights" if shapes and all(key.startswith("weights/") for key in shapes) else None
+
+
+def gradient_of(tensor: torch.Tensor) -> torch.Tensor:
+    """The gradient that a backward pass left; AssertionError where it left none."""
+    assert tensor.grad is not None, f"no gradient for a tensor of shape {tuple(tensor.shape)}"
+    return tensor.grad
 
 
 def faults(comparisons: list[Comparison]) -> list[str]:

@@ -15,7 +15,7 @@ from adapters import BindNetwork, GatedPrompts, PromptBatch, VisualCache, image_
 from adapters import attention as gated_attention
 from adapters.bind_network import PUBLISHED, own_name
 from encoders.points import PointConfig, PointEncoder, group_points
-from tests.parity.cases import Case, Comparison
+from tests.parity.cases import Case, Comparison, gradient_of
 
 OUTPUT, GRADIENT, STATED = 1e-5, 1e-4, 2e-5
 EMBEDDINGS = {"Image": "emb_vision", "Audio": "emb_audio", "Text": "emb_text", "Point": "emb_point"}
@@ -52,7 +52,9 @@ def bridge(case: Case) -> Iterator[Comparison]:
 
 def visual(case: Case, network: BindNetwork, key: str) -> torch.Tensor:
     """(B, 1, D) of ``visual_{image|audio|...|mix}_{nocache|cache<i>}``."""
-    what, how = re.fullmatch(r"visual_(\w+)_(nocache|cache\d+)", key).groups()
+    found = re.fullmatch(r"visual_(\w+)_(nocache|cache\d+)", key)
+    assert found is not None, key
+    what, how = found.groups()
     weights = case.config["mix"] if what == "mix" else {what.capitalize(): 1}
     mixed = mix([case.tensors[f"inputs/{EMBEDDINGS[name]}"] for name in weights], list(weights.values()))
     if how != "nocache":
@@ -190,14 +192,15 @@ def gradients(case: Case, assembled: Assembled) -> Iterator[Comparison]:
     first = case.config["n_layers"] - case.config["query_layer"]
     for name, expected in case.group("grads/").items():
         if name == "prefix_query.weight":
-            found = prompts.layer_query.grad.view(expected.shape)
+            found = gradient_of(prompts.layer_query).view(expected.shape)
         elif name.endswith("attention.gate"):
             index = int(name.split(".")[2]) - first
-            found = prompts.media_gate.grad[index].view(expected.shape) if index >= 0 else torch.zeros_like(expected)
+            gates = gradient_of(prompts.media_gate)
+            found = gates[index].view(expected.shape) if index >= 0 else torch.zeros_like(expected)
         elif name.startswith(PUBLISHED):
-            found = assembled.network.get_parameter(own_name(name)).grad
+            found = gradient_of(assembled.network.get_parameter(own_name(name)))
         else:
-            found, expected = parts[ours(name)].grad, turned(name, expected, assembled.heads)
+            found, expected = gradient_of(parts[ours(name)]), turned(name, expected, assembled.heads)
         yield Comparison(f"gradient of {name}", found, expected, GRADIENT)
 
 
@@ -212,6 +215,7 @@ def replies(case: Case, assembled: Assembled) -> Iterator[Comparison]:
     """Greedy ids of each row alone. Lengths stand in the words of the json."""
     words = case.record["keys"]["outputs/generate_greedy_row{i}"]
     found = re.search(r"tokens\[i,:(\d+)\], at most (\d+) ids, cut before eos \((\d+)\)", words)
+    assert found is not None, words
     given, most, end = (int(number) for number in found.groups())
     weights = case.config["mix"]
     for key, expected in case.group("outputs/generate_greedy_row").items():
@@ -231,14 +235,15 @@ def point_encoder(case: Case) -> Iterator[Comparison]:
     """Groups, features and embedding of Point-BERT with the sampling start that the case gives."""
     weights, config = case.weights(), case.config
     projection, head = weights["pc_projection"], weights["head.2.weight"]
+    first, second, third = (
+        len(weights[f"enc.encoder.{name}.weight"]) for name in ("first_conv.0", "first_conv.3", "second_conv.0")
+    )
     model = PointEncoder(
         PointConfig(
             width=config["trans_dim"], depth=config["depth"], heads=config["num_heads"], groups=config["num_group"],
             group_size=config["group_size"], patch_output=config["encoder_dims"],
-            patch_widths=tuple(len(weights[f"enc.encoder.{n}.weight"])
-                               for n in ("first_conv.0", "first_conv.3", "second_conv.0")),
-            position_width=len(weights["enc.pos_embed.0.weight"]), projection_width=projection.shape[1],
-            shared_width=len(head),
+            patch_widths=(first, second, third), position_width=len(weights["enc.pos_embed.0.weight"]),
+            projection_width=projection.shape[1], shared_width=len(head),
         )
     ).eval()  # fmt: skip
     model.load_state_dict(weights)

@@ -1,7 +1,7 @@
 """Cases of LLaMA-Adapter V1 and V2, run through the core; ImageBind-LLM and Point-BERT have a module of their own.
 
-The reference's state dict is translated by nextgpt_lite.released_weights.meta_llama, as a released checkpoint would be, and so are its
-gradients: a gradient's rows change places as those of its parameter do.
+The reference's state dict is translated by nextgpt_lite.released_weights.meta_llama, as a released checkpoint would
+be, and so are its gradients: a gradient's rows change places as those of its parameter do.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.model import AnyToAnyCore, PromptStore
 from nextgpt_lite.released_weights.meta_llama import clip_weights, load, translate
 from tests.parity import imagebind_llm
-from tests.parity.cases import Case, Comparison
+from tests.parity.cases import Case, Comparison, gradient_of
 
 OUTPUT, GRADIENT = 1e-5, 1e-4
 LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -47,6 +47,7 @@ def v1(case: Case) -> Iterable[Comparison]:
     outputs = case.group("outputs/")
     yield from trained(case, core, outputs)
     prompts = core.gated_prompts
+    assert prompts.static_gate_scale is not None  # the configuration asks for it
     gates = prompts.static_gate.detach().clone()
     with torch.no_grad():
         prompts.static_gate.zero_()
@@ -198,7 +199,7 @@ def trained(case: Case, core: AnyToAnyCore, outputs, **media: torch.Tensor) -> I
     loss.backward()
     own = dict(core.named_parameters())
     for name, gradient in translated_names(case, case.group("grads/")).items():
-        yield Comparison(f"gradient of {name}", own[name].grad, gradient, GRADIENT)
+        yield Comparison(f"gradient of {name}", gradient_of(own[name]), gradient, GRADIENT)
 
 
 @contextmanager

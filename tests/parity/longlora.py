@@ -38,7 +38,7 @@ def kind(case: Case) -> str:
 def equal(case: Case) -> Iterable[Comparison]:
     """Ours equals the reference at real tokens, and so do the gradients."""
     inputs = case.group("inputs/")
-    ours = run(module(case.config, case.weights()), case.config, **inputs)
+    ours = run(module(case.config, case.weights()), case.config, inputs)
     return compared(ours, case.group("outputs/") | gradients(case), inputs["pad2d"], case.config["mode"])
 
 
@@ -46,16 +46,16 @@ def fault(case: Case) -> Iterable[Comparison]:
     """Ours equals the definition; the reference equals it with its fault, where the fault is told apart."""
     inputs, config = case.group("inputs/"), case.config
     attention, real = module(config, case.weights()), inputs["pad2d"]
-    ours = run(attention, config, **inputs)
-    yield from compared(ours, definition(attention, config, **inputs), real, config["mode"], "by definition: ")
+    ours = run(attention, config, inputs)
+    yield from compared(ours, definition(attention, config, inputs), real, config["mode"], "by definition: ")
     reference = case.group("outputs/") | gradients(case)
     if config["mode"] == "split":
         return
     if bool(real.all()) and config["group"] % 2:
-        theirs = definition(attention, config, **inputs, misplaced=1)
+        theirs = definition(attention, config, inputs, misplaced=1)
         yield from compared(theirs, reference, real, "wrap", "rolled back too little: ")
     elif bool(real[:, : config["group"]].all()) and config["group"] % 2 == 0:  # its mask is that of the first group
-        theirs = run(attention, config, **inputs, unmasked=True)
+        theirs = run(attention, config, inputs, unmasked=True)
         yield from compared(theirs, reference, real, "wrap", "padding seen: ")
 
 
@@ -64,7 +64,7 @@ def handled(case: Case) -> Iterable[Comparison]:
     for name, entry in case.record["cases"].items():
         config = entry["config"]
         attention, inputs = module(config), random_inputs(config, entry["pad"])
-        ours, expected = run(attention, config, **inputs), definition(attention, config, **inputs)
+        ours, expected = run(attention, config, inputs), definition(attention, config, inputs)
         yield from compared(ours, expected, inputs["pad2d"], config["mode"], f"{name}: ")
 
 
@@ -91,9 +91,11 @@ def module(config: dict, weights: dict[str, torch.Tensor] | None = None) -> Llam
     return attention
 
 
-def run(attention, config, x, pad2d, upstream, unmasked: bool = False) -> dict[str, torch.Tensor]:
+def run(
+    attention: LlamaAttention, config: dict, inputs: dict[str, torch.Tensor], unmasked: bool = False
+) -> dict[str, torch.Tensor]:
     """``y`` and the gradients of the case's loss, through the registered function."""
-    x = x.clone().requires_grad_()
+    x, pad2d, upstream = inputs["x"].clone().requires_grad_(), inputs["pad2d"], inputs["upstream"]
     positions = LlamaRotaryEmbedding(attention.config)(x, torch.arange(x.shape[1])[None])
     shifted = ShiftedAttention(config["mode"], config["group"]).batch(x.shape[1], None if unmasked else pad2d)
     y, _ = attention(x, position_embeddings=positions, attention_mask=None, shifted_attention=shifted)
@@ -130,12 +132,14 @@ def visible(length: int, group: int, form: str, shift: int) -> torch.Tensor:
     return (block[:, None] == block) & (place <= place[:, None])
 
 
-def definition(attention, config, x, pad2d, upstream, misplaced: int = 0) -> dict[str, torch.Tensor]:
+def definition(
+    attention: LlamaAttention, config: dict, inputs: dict[str, torch.Tensor], misplaced: int = 0
+) -> dict[str, torch.Tensor]:
     """``y`` and gradients by an explicit mask, each row alone and without its padding.
 
     ``misplaced``: the fault of rolling by that much more than half a group, and back by half a group.
     """
-    x = x.clone().requires_grad_()
+    x, pad2d, upstream = inputs["x"].clone().requires_grad_(), inputs["pad2d"], inputs["upstream"]
     rows = []
     for row, real in zip(x, pad2d.bool(), strict=True):
         y = torch.zeros_like(row)

@@ -15,7 +15,7 @@ from adapters import GroupProjection, PatchLinear, PatchMlp, QFormerProjection, 
 from adapters.output_projection import LEGACY_NAMES, from_legacy_names
 from decoders.mel import log_mel
 from encoders.imagebind import ImageBind, ImageBindConfig, TowerConfig
-from tests.parity.cases import Case, Comparison, load_file
+from tests.parity.cases import Case, Comparison, gradient_of, load_file
 from tests.parity.nextgpt_formula import by_formula
 from tests.parity.nextgpt_model import generation, legacy_losses, losses
 from tests.parity.nextgpt_prompts import prompts
@@ -120,10 +120,9 @@ def compared(case: Case, module: nn.Module, inputs: list[str]) -> Iterator[Compa
     if not references:
         return
     (output * given["upstream"]).sum().backward()
-    found = {name: tensor.grad for name, tensor in tensors.items()}
-    found |= {published: p.grad for name, p in module.named_parameters() for published in names_of(name)}
+    found = tensors | {published: p for name, p in module.named_parameters() for published in names_of(name)}
     for name, reference in references.items():
-        yield Comparison(f"gradient of {name}", found[name], reference, GRADIENT)
+        yield Comparison(f"gradient of {name}", gradient_of(found[name]), reference, GRADIENT)
 
 
 def stated_difference(case: Case) -> float:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import zlib
+from typing import TypeVar
 
 import torch
 from torch import nn
+
+ModuleType = TypeVar("ModuleType", bound=nn.Module)
 
 
 def by_formula(key: str, shape: tuple[int, ...]) -> torch.Tensor:
@@ -21,7 +24,7 @@ def noise(seed: int, *shape: int) -> torch.Tensor:
 
 
 @torch.no_grad()
-def fill(module: nn.Module, prefix: str = "", renamed: dict[str, str] | None = None) -> nn.Module:
+def fill(module: ModuleType, prefix: str = "", renamed: dict[str, str] | None = None) -> ModuleType:
     """Give every parameter the weight of its published name: ``prefix`` and its own, whose start may be ``renamed``."""
     for name, parameter in module.named_parameters():
         start = next((new for new in renamed or {} if name.startswith(new)), "")

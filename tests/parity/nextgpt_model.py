@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from torch import nn
@@ -35,7 +35,7 @@ LEGACY_EPSILON = 1e-6
 class Reference:
     """Our core with the weights of the reference's, whose signal ids stand in the middle of its vocabulary."""
 
-    def __init__(self, sizes: dict, ids: dict[str, tuple[int, int]], projections: dict[str, nn.Module]) -> None:
+    def __init__(self, sizes: dict, ids: dict[str, tuple[int, int]], projections: Mapping[str, nn.Module]) -> None:
         """``ids``: first and last signal of each modality in the reference. ``projections`` by modality."""
         counts = {modality: last - first + 1 for modality, (first, last) in ids.items()}
         signals = [i for first, last in ids.values() for i in range(first, last + 1)]
@@ -204,5 +204,6 @@ def stepwise(core: AnyToAnyCore, ids: torch.Tensor) -> torch.Tensor:
     return torch.cat(states, dim=1)
 
 
-def condition_shape(projection: TransformerProjection) -> tuple[int, int]:
+def condition_shape(projection: nn.Module) -> tuple[int, int]:
+    assert isinstance(projection, TransformerProjection), type(projection)
     return projection.query_embs.shape[1], projection.out_fc.out_features

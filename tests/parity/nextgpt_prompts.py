@@ -109,5 +109,5 @@ def legacy_prompts(vocab: dict[str, int], outputs: dict[str, torch.Tensor]) -> I
         yield equal(f"{key}.labels", labels[-len(kept) :], in_our_ids(theirs, table, vocab))
 
 
-def equal(name: str, ours: list[int], reference: list[int]) -> Comparison:
+def equal(name: str, ours: list[int] | list[list[int]], reference: list[int] | list[list[int]]) -> Comparison:
     return Comparison(name, torch.tensor(ours), torch.tensor(reference), 0)

@@ -104,10 +104,10 @@ def fill_disk_by_limit(step):
     """No file of this process may grow beyond a kilobyte from the second checkpoint on."""
     save = TaskTrainer._save_checkpoint
 
-    def limited(trainer, *args):
-        if trainer.state.global_step >= step:
+    def limited(self, model, trial):
+        if self.state.global_step >= step:
             resource.setrlimit(resource.RLIMIT_FSIZE, (1024, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-        save(trainer, *args)
+        save(self, model, trial)
 
     TaskTrainer._save_checkpoint = limited
 

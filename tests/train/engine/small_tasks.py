@@ -33,6 +33,8 @@ class Regression(nn.Module):
 class TurnsTask(Task):
     """Samples of two kinds, each of which moves one of two parts."""
 
+    model: Regression
+
     def __init__(self, settings, model_dir):
         super().__init__(settings, model_dir)
         self.model = Regression()
@@ -48,7 +50,7 @@ class TurnsTask(Task):
     def sample_groups(self):
         return self.kinds.tolist()
 
-    def trainable_parts(self, batch):
+    def trainable_parts(self, batch) -> tuple[str, ...] | None:
         return ("second",) if bool(batch["second"].all()) else ("first",)
 
     def collate(self, items):

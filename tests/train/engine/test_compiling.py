@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tests.train.short_recipes import stage
-from train.engine.compiling import compiled_blocks, has_compiler
+from train.engine.speed import compiled_blocks, has_compiler
 from train.recipe import RecipeError
 from train.run import run_recipe
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from train.engine.precision import FEW_SCORES, full_precision_attention
+from train.engine.speed import FEW_SCORES, full_precision_attention
 
 fused = F.scaled_dot_product_attention
 

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from tests.train.engine.small_tasks import Lines, ResumableLines
-from train.engine.streams import STATES_KEPT, ResumableStream
+from train.engine.sampling import STATES_KEPT, ResumableStream
 
 
 @pytest.fixture
