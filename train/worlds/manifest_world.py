@@ -46,7 +46,7 @@ class ManifestStream(MediaStream):
         self.modality, self.seed, self.variations = modality, seed, variations
         self.items = [items[i] for i in order]
         self._rows = {path: row for row, path in enumerate(sorted({item.path for item in items}))}
-        self._decoded: dict[int, np.ndarray] = {}  # the files in the image size that was last asked for
+        self._decoded: dict[int, np.ndarray] = {}  # the files in the image size of the last call
 
     def __len__(self) -> int:
         return len(self.items) * self.variations

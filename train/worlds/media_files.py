@@ -41,7 +41,7 @@ PACE, LEAD = 0.12, 4800  # share of the speed; samples of silence before the sou
 
 def decode_files(modality: str, files: Sequence[Path], size: int) -> np.ndarray:
     """Media of ``files``, one a row: image uint8 (N, S, S, 3), video uint8 (N, F, S, S, 3), audio int16 (N, T),
-    points float32 (N, P, 3). Decoded once, then read from CACHE. RecipeError for a file that is not taken in.
+    points float32 (N, P, 3). Decoded once, then read from CACHE. RecipeError for a file that cannot be read.
     """
     forms: dict[str, Callable[[Medium], np.ndarray]] = {
         "image": lambda medium: resize_image(medium.array, size),
@@ -114,7 +114,7 @@ def moved(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     fill = tuple(int(value) for value in np.median(border, axis=0))
     image = Image.fromarray(pixels)
-    return np.array(  # a copy: torch refuses what Pillow lets nobody write to
+    return np.array(  # a copy: Pillow's own array is read-only, which torch refuses
         image.transform((size, size), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=fill)
     )
 
@@ -132,6 +132,6 @@ def repaced(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def in_a_room(wave: np.ndarray, length: int, lead: int, rng: np.random.Generator) -> np.ndarray:
     """float32 (length,): the sound from sample ``lead`` on, over the noise of a quiet room; cut at the end."""
     room = (ROOM_NOISE * rng.standard_normal(length)).astype(np.float32)
-    heard = wave[: length - lead]
-    room[lead : lead + len(heard)] += heard
+    kept = wave[: length - lead]
+    room[lead : lead + len(kept)] += kept
     return room

@@ -19,7 +19,7 @@ import torch
 
 from decoders.diffusion import TRAIN_TIMESTEPS, caption_ids
 from decoders.image import encode_images
-from train.engine.precision import full_precision_attention
+from train.engine.speed import full_precision_attention
 from train.foundations.autoencoders.image_vae import ImageVaeSettings, ImageVaeTask
 from train.foundations.components import channels_last, weights_hash
 from train.foundations.diffusion.image_diffusion import load_unet

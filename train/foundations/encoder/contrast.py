@@ -160,8 +160,8 @@ class ContrastModel(nn.Module):
         loss = self.settings.contrast_weight * contrast
         if self.kept is not None:
             with torch.no_grad():
-                wanted = torch.cat([self.kept.embed(name, media[f"undisturbed_{name}"]) for name in units])
-            away = (1 - (embedded * wanted).sum(dim=-1)).mean()
+                target = torch.cat([self.kept.embed(name, media[f"undisturbed_{name}"]) for name in units])
+            away = (1 - (embedded * target).sum(dim=-1)).mean()
             loss, parts["away"] = loss + self.settings.keep_weight * away, away.detach()
         if not self.attributes:
             return {"loss": loss, **parts}

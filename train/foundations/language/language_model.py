@@ -14,7 +14,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import nn
 from torch.utils.data import Dataset
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from nextgpt_lite.conversation import CHAT_TEMPLATE
 from nextgpt_lite.model import language_loss
@@ -115,7 +115,7 @@ class TextModel(nn.Module):
         return {"loss": loss, "assistant_loss": losses[assistant].mean().detach()}
 
 
-def export_language_model(tokenizer: PreTrainedTokenizerFast, model: LlamaForCausalLM, model_dir: Path) -> None:
+def export_language_model(tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel, model_dir: Path) -> None:
     """Write ``tokenizer/`` and, in half precision, ``language_model/``. ``model`` is left with the rounded weights."""
     write_component(tokenizer, Path(model_dir) / "tokenizer")
     write_component(model.half(), Path(model_dir) / "language_model")

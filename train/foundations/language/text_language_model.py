@@ -10,20 +10,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
-from transformers import LlamaForCausalLM
 
 from data.passkey import PasskeyWriter, draw_key
 from data.texts import Text, TextsError, read_texts, split_texts, write_split
 from nextgpt_lite.long_context.reading import tells_passkey
 from nextgpt_lite.model import language_loss
 from train.foundations.language.language_model import SPECIAL, byte_level_bpe, export_language_model, small_llama
-from train.passkeys.model import TextsAndPasskeys
-from train.passkeys.rows import PasskeyRows, RandomRows, WithPasskeys, joined
+from train.passkeys import PasskeyRows, RandomRows, TextsAndPasskeys, WithPasskeys, joined
 from train.settings import setting
 from train.task import Task
 
@@ -68,17 +65,12 @@ class TextLanguageModelTask(Task):
         sizes = (chosen.hidden_size, chosen.layers, chosen.heads, chosen.intermediate_size, chosen.length)
         self.model = TextsAndPasskeys(small_llama(len(self.tokenizer), *sizes))
 
-    @property
-    def language_model(self) -> LlamaForCausalLM:
-        """That of ``model``, for which a sharded run puts a whole one at its end."""
-        return cast(LlamaForCausalLM, self.model.language_model)
-
     def collate(self, items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
         return joined(items)
 
     def export(self, model_dir: Path) -> None:
         model_dir = Path(model_dir)
-        export_language_model(self.tokenizer, self.language_model, model_dir)
+        export_language_model(self.tokenizer, self.model.language_model, model_dir)
         write_split(self.trained_on, self.held_out, model_dir)
 
     @torch.no_grad()
@@ -87,7 +79,7 @@ class TextLanguageModelTask(Task):
         ids = torch.cat([self._row(text) for text in self.held_out])
         length, count = self.settings.length, self.settings.scored_rows
         rows = RandomRows(ids, min(length, len(ids)), count, 1, self.settings.seed)[0]
-        model = self.language_model.eval()
+        model = self.model.language_model.eval()
         losses = [float(language_loss(model(row[None]).logits, row[None])) for row in rows]
         figures = {"perplexity": float(torch.tensor(losses).mean().exp())}
         if self.settings.passkey_tokens:
