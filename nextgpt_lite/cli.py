@@ -7,7 +7,8 @@ import importlib
 import os
 import sys
 
-#: Subcommand -> (module with ``add_arguments(parser)``, ``run(args) -> int`` and ``ERRORS``; what it does).
+#: Subcommand -> (module with ``add_arguments(parser)`` and ``run(args) -> int``; what it does). A module may name in
+#: ``ERRORS`` which errors say in one sentence what was wrong, where these are not ValueError and OSError.
 #: Modules are imported only when called: ``chat`` must not wait for what ``train`` needs.
 COMMANDS = {
     "chat": ("nextgpt_lite.commands.chat", "chat with a model, with media in and out"),
@@ -41,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     command = importlib.import_module(COMMANDS[parsed.command][0])
     try:
         return command.run(parsed)
-    except command.ERRORS as error:
+    except getattr(command, "ERRORS", (ValueError, OSError)) as error:
         print(f"nextgpt-lite {parsed.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -71,33 +71,30 @@ def prompted_core(text_config: LlamaConfig) -> AnyToAnyCore:
     return core
 
 
-@torch.no_grad()
 def decode_plain(core: AnyToAnyCore, tokens: int) -> float:
     """Seconds that the language model needs for ``tokens`` tokens with its own attention, prompt not counted."""
     model = core.language_model
     registered = model.config._attn_implementation
     model.set_attn_implementation("sdpa")
-    ids = torch.arange(PROMPT)[None]
-    output = model(ids, use_cache=True, logits_to_keep=1)
-    started = time.perf_counter()
-    for _ in range(tokens):
-        token = output.logits[:, -1:].argmax(-1)
-        output = model(token, past_key_values=output.past_key_values, use_cache=True, logits_to_keep=1)
-    seconds = time.perf_counter() - started
+    seconds = _decode(model, tokens, core.table.first)
     model.set_attn_implementation(registered)
     return seconds
 
 
-@torch.no_grad()
 def decode_prompted(core: AnyToAnyCore, tokens: int) -> float:
     """As :func:`decode_plain`, by the core with its gated prompts."""
-    ids, media = torch.arange(PROMPT)[None], torch.ones(1, 1, core.config.embedding_width)
-    more = {"media_embeddings": media, "media_mask": torch.ones(1, 1, dtype=torch.bool)}
-    more |= {"use_cache": True, "logits_to_keep": 1, "prompt_store": PromptStore()}
-    output = core(ids, **more)
-    first = core.table.first
+    media, mask = torch.ones(1, 1, core.config.embedding_width), torch.ones(1, 1, dtype=torch.bool)
+    inputs = {"media_embeddings": media, "media_mask": mask, "prompt_store": PromptStore()}
+    return _decode(core, tokens, core.table.first, **inputs)
+
+
+@torch.no_grad()
+def _decode(model: Any, tokens: int, vocabulary: int, **inputs: Any) -> float:
+    """Seconds for ``tokens`` greedy tokens below ``vocabulary``."""
+    output = model(torch.arange(PROMPT)[None], use_cache=True, logits_to_keep=1, **inputs)
     started = time.perf_counter()
     for _ in range(tokens):
-        token = output.logits[:, -1:, :first].argmax(-1)
-        output = core(token, past_key_values=output.past_key_values, **more)
+        inputs |= {"past_key_values": output.past_key_values}
+        token = output.logits[:, -1:, :vocabulary].argmax(-1)
+        output = model(token, use_cache=True, logits_to_keep=1, **inputs)
     return time.perf_counter() - started

@@ -3,7 +3,7 @@
     nextgpt-lite bench cache
 
 Prototypes are synthetic: clusters whose members differ along a few directions and a little along all, as image
-embeddings do. Truth is a float32 search over the vectors as they were drawn. Letters: N prototypes, E width.
+embeddings do. Truth is a float32 search over the vectors as they were drawn. Shapes: N prototypes, E width.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ def run(rows: int = 300_000, width: int = 1024, queries: int = 64, neighbours: i
     world = SyntheticWorld(rows, width)
     prototypes = torch.empty(rows, width, dtype=torch.float16)
     asked = world.draw(queries, seed=-1)
-    best = torch.full((queries, 0), 0.0)
-    truth = torch.zeros(queries, 0, dtype=torch.long)
+    similarities = torch.empty(queries, rows)
     for start in range(0, rows, BLOCK):
         block = world.draw(min(BLOCK, rows - start), seed=start)
         prototypes[start : start + len(block)] = block.half()
-        best, truth = nearer(best, truth, asked @ block.T, start, neighbours)
+        similarities[:, start : start + len(block)] = asked @ block.T
+    truth = similarities.topk(min(neighbours, rows), dim=1).indices
     results = {kind: of_kind(kind, prototypes, asked, truth) for kind in KINDS}
     return {"rows": rows, "width": width, "neighbours": neighbours, "threads": torch.get_num_threads(), **results}
 
@@ -55,14 +55,6 @@ class SyntheticWorld:
         along = torch.randn(count, DIRECTIONS, generator=generator) @ self.directions / DIRECTIONS**0.5
         around = torch.randn(count, self.width, generator=generator) / self.width**0.5
         return F.normalize(chosen + 0.7 * along + 0.3 * around, dim=-1)
-
-
-def nearer(best, truth, similarities, start: int, neighbours: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The nearest so far and those of one block more: similarities and indices (queries, <= neighbours)."""
-    indices = torch.arange(start, start + similarities.shape[1]).expand_as(similarities)
-    both, names = torch.cat([best, similarities], dim=1), torch.cat([truth, indices], dim=1)
-    best, places = both.topk(min(neighbours, both.shape[1]), dim=1)
-    return best, names.gather(1, places)
 
 
 def of_kind(kind: str, prototypes: torch.Tensor, asked: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:

@@ -7,13 +7,13 @@ Twice as fast is to be expected where the CPU multiplies bf16 itself (avx512_bf1
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from encoders.imagebind import ImageBind, ImageBindConfig
+from nextgpt_lite.bench.measure import fastest
 
 MODALITIES = ("vision", "audio", "text")
 EXPECTED_SPEEDUP, EXPECTED_COSINE = 1.9, 0.9995
@@ -45,24 +45,16 @@ def of_tower(config: ImageBindConfig, modality: str, rounds: int) -> dict[str, f
     exact, light = ImageBind(alone).eval(), ImageBind(alone).eval()
     light.load_state_dict(exact.state_dict())
     light.to_bfloat16(torch.bfloat16)
+    models = {"fp32": exact, "bf16": light}
     x = one_medium(alone, modality)
-    outputs, seconds = {}, {"fp32": float("inf"), "bf16": float("inf")}
-    for model_round in range(rounds + 1):  # the first is not timed: kernels and memory are set up in it
-        for name, model in (("fp32", exact), ("bf16", light)):
-            started = time.perf_counter()
-            outputs[name] = model.unit(modality, x)
-            if model_round:
-                seconds[name] = min(seconds[name], time.perf_counter() - started)
-    bytes_held = {name: sum(p.numel() * p.element_size() for p in m.parameters()) for name, m in
-                  (("fp32", exact), ("bf16", light))}  # fmt: skip
-    return {
-        "fp32_milliseconds": 1000 * seconds["fp32"],
-        "bf16_milliseconds": 1000 * seconds["bf16"],
-        "speedup": seconds["fp32"] / seconds["bf16"],
-        "fp32_mib": bytes_held["fp32"] / 2**20,
-        "bf16_mib": bytes_held["bf16"] / 2**20,
-        "cosine": float(torch.cosine_similarity(outputs["fp32"], outputs["bf16"]).min()),
-    }
+    outputs = [model.unit(modality, x) for model in models.values()]  # also the first call of each
+    works = {name: lambda model=model: model.unit(modality, x) for name, model in models.items()}
+    seconds = fastest(works, rounds)
+    figures = {f"{name}_milliseconds": 1000 * seconds[name] for name in models}
+    for name, model in models.items():
+        figures[f"{name}_mib"] = sum(p.numel() * p.element_size() for p in model.parameters()) / 2**20
+    figures["speedup"] = seconds["fp32"] / seconds["bf16"]
+    return figures | {"cosine": float(torch.cosine_similarity(*outputs).min())}
 
 
 def one_medium(config: ImageBindConfig, modality: str) -> torch.Tensor:

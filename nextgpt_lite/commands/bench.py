@@ -11,8 +11,6 @@ from typing import Any
 
 from nextgpt_lite.bench import BENCHMARKS
 
-ERRORS = (ValueError,)
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     known = "; ".join(f"{name}: {description}" for name, (_, description) in BENCHMARKS.items())

@@ -17,8 +17,6 @@ from data.media.loading import load_medium
 from encoders import Encoder, load_encoder
 from nextgpt_lite import checkpoint
 
-ERRORS = (ValueError, OSError)
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("manifest", type=Path, metavar="MANIFEST.jsonl", help="conversations whose images are taken")

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from data.media.loading import MediaError, load_medium
 from nextgpt_lite.conversation import ConversationError
-from nextgpt_lite.conversation_media import CHAT_ERRORS, media_part, read_conversation, write_reply_media
+from nextgpt_lite.conversation_media import media_part, read_conversation, write_reply_media
 
 if TYPE_CHECKING:
     from nextgpt_lite import AnyToAny
     from nextgpt_lite.experts import Experts
-
-ERRORS = CHAT_ERRORS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

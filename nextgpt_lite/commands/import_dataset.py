@@ -15,7 +15,6 @@ from data.formats import FORMATS, reader
 from data.importing import import_records
 from data.records import POLICIES, BadRecords, ParsedRecord
 
-ERRORS = (ValueError, OSError)
 NAMED = 20
 
 

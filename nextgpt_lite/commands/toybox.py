@@ -7,8 +7,6 @@ from pathlib import Path
 
 from data.toybox import MODALITIES, write_toybox
 
-ERRORS = (ValueError, OSError)
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write; it must be new or empty")
