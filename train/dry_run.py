@@ -20,8 +20,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from transformers import TrainerCallback
 from transformers.trainer_utils import SaveStrategy
 
-from train.engine.precision import full_precision_attention
 from train.engine.progress import ThroughputBar
+from train.engine.speed import full_precision_attention
 from train.engine.trainer import TaskTrainer
 from train.recipe import Recipe
 from train.settings import setting_lines
@@ -105,10 +105,10 @@ def _needs(trainer: _MeasuringTrainer, recipe: Recipe) -> list[str]:
     with full_precision_attention():
         trainer.train()
     kept = trainer.saved.most + (_estimated_activations(trainer) if recipe.gradient_checkpointing else 0)
-    seconds = trainer.clock.seconds[1:]
-    step = recipe.gradient_accumulation_steps * sum(seconds) / len(seconds)
+    ends = trainer.clock.ends
+    step = recipe.gradient_accumulation_steps * (ends[-1] - ends[0]) / TIMED
     device = "the GPU" if torch.cuda.is_available() else f"{recipe.threads} CPU thread(s)"
-    time_line = f"  time: {_clock(step * recipe.steps)} ({step:.3g} s a step, from {len(seconds)} batches on {device})"
+    time_line = f"  time: {_clock(step * recipe.steps)} ({step:.3g} s a step, from {TIMED} batches on {device})"
     return [*_memory(sizes | {"activations (measured)": kept}), time_line]
 
 
@@ -127,21 +127,15 @@ def free_bytes() -> int:
 
 
 class _StepClock(TrainerCallback):
-    """Seconds from the end of a step to that of the next, data included."""
+    """When each step ended: from one to the next passes the time of a step, data included."""
 
     def __init__(self) -> None:
-        self.seconds: list[float] = []
-        self.ended = 0.0
-
-    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
-        self.ended = time.monotonic()
+        self.ends: list[float] = []
 
     def on_step_end(self, *args: Any, **kwargs: Any) -> None:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        now = time.monotonic()
-        self.seconds.append(now - self.ended)
-        self.ended = now
+        self.ends.append(time.monotonic())
 
 
 class _SavedTensors:

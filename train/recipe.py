@@ -9,19 +9,8 @@ from typing import Any, Literal
 
 import yaml
 
-from train.settings import RecipeError, nearest, read_settings, setting
+from train.settings import RecipeError, read_settings, setting
 
-__all__ = [
-    "RECIPES",
-    "NonFiniteLossError",
-    "Recipe",
-    "RecipeError",
-    "nearest",
-    "read_recipe",
-    "read_yaml",
-    "recipe_from_mapping",
-    "shipped_recipe",
-]
 #: Folder of the recipes that come with the project.
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -38,24 +27,16 @@ class Recipe:
     steps: int = setting(low=1, help="optimiser steps")
     batch_size: int = setting(low=1, help="samples a step and process")
     learning_rates: dict[str, float] = setting(low=0, help="peak learning rate of each part; 0 freezes the part")
-    model: str = setting(
-        "runs/nano", help="folder of the model being built: components are read from it and exported to it"
-    )
+    model: str = setting("runs/nano", help="folder of the model: components are read from it and exported to it")
     task_settings: dict[str, Any] = setting({}, help="the task's own settings")
     schedule: str = setting("cosine", choices=("cosine", "linear", "constant_with_warmup"), help="of learning rates")
     warmup: float = setting(0.05, low=0, high=1, help="share of the steps that warm up")
     weight_decay: float = setting(0.01, low=0, help="of AdamW, on matrices only")
     betas: tuple[float, float] = setting((0.9, 0.99), low=0, below=1, help="of AdamW")
     max_grad_norm: float = setting(1.0, low=0, help="gradients are scaled down to this norm; 0 = never")
-    lora_b_ratio: float = setting(
-        1.0, above=0, help="LoRA+: learning rate of LoRA's B matrices over that of its A matrices; the paper's is 16"
-    )
-    gradient_accumulation_steps: int = setting(
-        1, low=1, alias="accumulate", help="batches of a process that make a step"
-    )
-    gradient_checkpointing: bool = setting(
-        False, help="compute activations again in the backward pass instead of keeping them"
-    )
+    lora_b_ratio: float = setting(1.0, above=0, help="LoRA+: rate of the B matrices over that of A; the paper's is 16")
+    gradient_accumulation_steps: int = setting(1, low=1, alias="accumulate", help="batches a step and process")
+    gradient_checkpointing: bool = setting(False, help="recompute activations in the backward pass")
     bf16: bool = setting(True, help="autocast to bfloat16")
     ema: float = setting(0.0, low=0, below=1, help="decay of the exported running average of the weights; 0 = none")
     seed: int = setting(0, low=0)
@@ -63,9 +44,7 @@ class Recipe:
     log_every: int = setting(20, low=1, help="steps")
     threads: int = setting(1, low=1, help="CPU threads")
     tracker: str = setting("tensorboard", choices=("tensorboard", "wandb", "none"))
-    torch_compile: bool | Literal["auto"] = setting(
-        False, help="compile the model's blocks: slow to start, then faster; auto: where there is a compiler"
-    )
+    torch_compile: bool | Literal["auto"] = setting(False, help="compile the blocks; auto: where there is a compiler")
 
     def __post_init__(self) -> None:
         if self.tracker == "wandb" and importlib.util.find_spec("wandb") is None:
@@ -80,7 +59,7 @@ def read_recipe(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
     values = read_yaml(path, "recipe")
     for override in overrides:
         _apply_override(values, override)
-    return recipe_from_mapping(values, str(path))
+    return read_settings(Recipe, values, str(path))
 
 
 def read_yaml(path: Path, kind: str) -> dict[str, Any]:
@@ -99,11 +78,6 @@ def read_yaml(path: Path, kind: str) -> dict[str, Any]:
 def shipped_recipe(name: str) -> Path | None:
     """The file of a recipe that comes with the project, by its name alone; None where there is none."""
     return next(iter(sorted(RECIPES.rglob(f"{name}.yaml"))), None)
-
-
-def recipe_from_mapping(values: dict[str, Any], origin: str = "recipe") -> Recipe:
-    """Check the keys, types and ranges of ``values`` and build the recipe; errors begin with ``origin``."""
-    return read_settings(Recipe, values, origin)
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:

@@ -11,10 +11,9 @@ import torch
 from data.atomic import write_json
 from nextgpt_lite.checkpoint import RUN_RECORD, update_manifest
 from train.engine.checkpoints import check_recipe, checkpoints, clear_leftovers, disk_errors, remove
-from train.engine.compiling import compiled_blocks
-from train.engine.precision import full_precision_attention
-from train.engine.processes import join_processes, leave_processes, main_process_first
+from train.engine.processes import join_processes, leave_processes
 from train.engine.progress import peak_memory_gib
+from train.engine.speed import compiled_blocks, full_precision_attention
 from train.engine.trainer import TaskTrainer
 from train.recipe import Recipe
 from train.task import build_task
@@ -36,17 +35,20 @@ def run_recipe(recipe: Recipe, run_dir: str | Path, resume: bool = False) -> dic
     run_dir = Path(run_dir)
     torch.set_num_threads(recipe.threads)
     started = time.monotonic()
-    processes = join_processes()
+    state = join_processes()
     found = checkpoints(run_dir)[-1:] if resume else []
     for checkpoint in found:
-        check_recipe(checkpoint, recipe, processes.num_processes)
-    with main_process_first():
+        check_recipe(checkpoint, recipe, state.num_processes)
+    with state.main_process_first():
         torch.manual_seed(recipe.seed)
         task = build_task(recipe)
     trainer = TaskTrainer(task, recipe, run_dir)  # refuses bad parts before anything is written
-    with main_process_first() as main, disk_errors("the folder of the run", run_dir):
-        if main:
-            _prepare(run_dir, resume)
+    with state.main_process_first(), disk_errors("the folder of the run", run_dir):
+        if state.is_main_process:  # remove unfinished writes and, for a new run, the checkpoints of an old one
+            run_dir.mkdir(parents=True, exist_ok=True)
+            clear_leftovers(run_dir)
+            for old in () if resume else checkpoints(run_dir):
+                remove(old)
         task.begin(run_dir, resume)
     with full_precision_attention(), compiled_blocks(task.model, recipe.torch_compile):
         trainer.train(resume_from_checkpoint=str(found[0]) if found else None)
@@ -58,18 +60,16 @@ def run_recipe(recipe: Recipe, run_dir: str | Path, resume: bool = False) -> dic
         with suppress(FileNotFoundError):  # a run beside this one is replacing its component, and updates it then
             update_manifest(Path(recipe.model), task.output)
     figures = task.evaluate()
+    record = {
+        "recipe": recipe.__dict__,
+        "seconds": round(time.monotonic() - started, 1),
+        "threads": recipe.threads,
+        "peak_memory_gib": peak_memory_gib(),
+        "figures": {name: round(float(value), 5) for name, value in figures.items()},
+    }
     with disk_errors(RUN_RECORD, run_dir):
-        _write_run_record(run_dir, recipe, time.monotonic() - started, figures)
+        write_json(run_dir / "run.json", record)
     return figures
-
-
-def _prepare(run_dir: Path, resume: bool) -> None:
-    """Remove unfinished writes from the folder of the run and, for a new run, the checkpoints of an old one."""
-    run_dir.mkdir(parents=True, exist_ok=True)
-    clear_leftovers(run_dir)
-    if not resume:
-        for old in checkpoints(run_dir):
-            remove(old)
 
 
 def _gather_on_main_process(trainer: TaskTrainer) -> bool:
@@ -89,14 +89,3 @@ def _gather_on_main_process(trainer: TaskTrainer) -> bool:
             parameters[name].copy_(value)
     task.model.cpu().eval()  # where the batches of evaluate() are
     return True
-
-
-def _write_run_record(run_dir: Path, recipe: Recipe, seconds: float, figures: dict[str, float]) -> None:
-    record = {
-        "recipe": recipe.__dict__,
-        "seconds": round(seconds, 1),
-        "threads": recipe.threads,
-        "peak_memory_gib": peak_memory_gib(),
-        "figures": {name: round(float(value), 5) for name, value in figures.items()},
-    }
-    write_json(run_dir / "run.json", record)

@@ -29,7 +29,7 @@ class Task(ABC):
 
     Subclasses set ``model`` (``forward(**batch)`` returns ``{"loss": scalar, part: scalar, ...}``) and
     ``dataset`` in :meth:`build`: map-style, item ``i`` depends on the task's seed and ``i`` only; or iterable, see
-    :class:`train.engine.streams.ResumableStream`.
+    :class:`train.engine.sampling.ResumableStream`.
     """
 
     #: The frozen dataclass of the keys that ``task_settings`` of a recipe may have; see :mod:`train.settings`.
@@ -111,8 +111,8 @@ def build_task(recipe: Recipe) -> Task:
 @contextmanager
 def train_only(task: Task, names: tuple[str, ...] | None) -> Iterator[None]:
     """Inside, gradients reach the named parts only. A parameter without a gradient is left alone by the optimiser."""
-    others = [] if names is None else [p for part, ps in task.parts().items() if part not in names for p in ps]
-    others = [parameter for parameter in others if parameter.requires_grad]
+    parts = {} if names is None else task.parts()
+    others = [p for part, own in parts.items() if part not in (names or ()) for p in own if p.requires_grad]
     for parameter in others:
         parameter.requires_grad_(False)
     try:
@@ -141,18 +141,11 @@ def trainable_groups(task: Task, recipe: Recipe) -> list[dict[str, Any]]:
         rate = recipe.learning_rates[name]
         for parameter in parameters:
             parameter.requires_grad_(rate > 0)
-        if rate > 0:
-            groups += _with_and_without_decay(name, parameters, rate, recipe.weight_decay)
+        matrices = [p for p in parameters if p.ndim >= 2 and rate > 0]
+        vectors = [p for p in parameters if p.ndim < 2 and rate > 0]
+        for group, decay, suffix in ((matrices, recipe.weight_decay, ""), (vectors, 0.0, ".vectors")):
+            if group:
+                groups.append({"params": group, "lr": rate, "weight_decay": decay, "name": f"{name}{suffix}"})
     if not groups:
         raise RecipeError("learning_rates: every part is frozen, so nothing would be trained")
     return groups
-
-
-def _with_and_without_decay(name: str, parameters: list, rate: float, decay: float) -> list[dict[str, Any]]:
-    matrices = [p for p in parameters if p.ndim >= 2]
-    vectors = [p for p in parameters if p.ndim < 2]
-    return [
-        {"params": group, "lr": rate, "weight_decay": weight, "name": f"{name}{suffix}"}
-        for group, weight, suffix in ((matrices, decay, ""), (vectors, 0.0, ".vectors"))
-        if group
-    ]

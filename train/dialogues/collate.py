@@ -7,26 +7,18 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 
 from nextgpt_lite.media_slots import batch_media
-from train.dialogues.embed import MediaEmbeddings
 from train.dialogues.encode import Row
-from train.dialogues.targets import CaptionConditions, TargetLatents
+from train.dialogues.loader import DialogueLoader
 
 
 class Collator:
-    """Makes batches of rows; media and targets that are not known yet are computed here.
+    """Makes batches of rows; media and targets that the loader does not know yet are computed here.
 
     ``words`` numbers the words of captions ({}: no labels of words), ``counts`` are the signal tokens of each modality.
     """
 
-    def __init__(
-        self,
-        embeddings: MediaEmbeddings,
-        conditions: CaptionConditions,
-        latents: TargetLatents,
-        words: Mapping[str, int],
-        counts: Mapping[str, int],
-    ) -> None:
-        self.embeddings, self.conditions, self.latents = embeddings, conditions, latents
+    def __init__(self, loader: DialogueLoader, words: Mapping[str, int], counts: Mapping[str, int]) -> None:
+        self.embeddings, self.conditions, self.latents = loader.embeddings, loader.conditions, loader.latents
         self.words, self.counts = words, counts
 
     def __call__(self, rows: Sequence[Row], pack: bool = False) -> dict[str, torch.Tensor]:

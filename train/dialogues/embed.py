@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby, islice
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, groupby, islice, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -15,11 +16,13 @@ from tqdm import tqdm
 
 from data.atomic import atomic_file
 from data.media.loading import MediaError
-from train.dialogues.media import AT_START, IN_STEPS, MediaFile, Medium, embedded, fingerprint, read_medium
+from data.toybox import MediaPart
+from train.dialogues.media import AT_START, MediaFile, Medium, embedded, fingerprint, read_medium
 from train.embeddings.store import EmbeddingStore
 
 CACHE = Path(".cache")
 EMBEDDING_BATCH = 64
+M = TypeVar("M", bound=MediaPart | MediaFile)
 
 
 class MediaEmbeddings:
@@ -39,8 +42,10 @@ class MediaEmbeddings:
         media = list(dict.fromkeys(media))
         known, broken = embed_media(self.encoder, [m for m in media if embedded(m) == AT_START], self.features)
         self._known |= known
-        return broken | {medium: problem for medium in media if (problem := self._problem(medium))}
+        stored = [(medium, store) for medium in media if (store := self.stores.get(embedded(medium)))]
+        return broken | {medium: problem for medium, store in stored if (problem := store.problem(medium))}
 
+    @torch.no_grad()
     def __getitem__(self, medium: Medium) -> torch.Tensor:
         if medium in self._known:
             return self._known[medium]
@@ -49,33 +54,13 @@ class MediaEmbeddings:
                 raise MediaError(problem)
             return store.medium(medium)
         if medium not in self._of_batch:
-            self._of_batch[medium] = embed_one(self.encoder, medium, self.features)
+            tensor = preprocess_medium(self.encoder, medium)  # alone: it must not depend on the rest of a batch
+            self._of_batch[medium] = encode_media(self.encoder, medium.modality, [tensor], self.features)[0].cpu()
         return self._of_batch[medium]
 
     def forget(self) -> None:
         """Drop what was computed for the batch before."""
         self._of_batch.clear()
-
-    def _problem(self, medium: Medium) -> str:
-        store = self.stores.get(embedded(medium))
-        return store.problem(medium) if store else ""
-
-
-def open_stores(folders: Iterable[str], encoder: Any, features: str) -> dict[str, EmbeddingStore]:
-    """The folders of embeddings by name. ValueError for embeddings of another encoder."""
-    stores = {folder: EmbeddingStore(Path(folder)) for folder in sorted(set(folders) - {AT_START, IN_STEPS})}
-    for store in stores.values():
-        store.check_encoder(encoder, features)
-    return stores
-
-
-@torch.no_grad()
-def embed_one(encoder: Any, medium: Medium, features: str) -> torch.Tensor:
-    """Embedding (E,) or patch tokens (P, E) of one medium, alone: it must not depend on the rest of a batch.
-
-    Raises data.media.loading.MediaError for a file that cannot be read.
-    """
-    return encode_media(encoder, medium.modality, [preprocess_medium(encoder, medium)], features)[0].cpu()
 
 
 def preprocess_medium(encoder: Any, medium: Medium) -> torch.Tensor:
@@ -90,21 +75,14 @@ def preprocess_medium(encoder: Any, medium: Medium) -> torch.Tensor:
 
 def encode_media(encoder: Any, modality: str, tensors: list[torch.Tensor], features: str) -> Sequence[torch.Tensor]:
     """Embeddings (B, E), or patch tokens (P, E) each, of preprocessed media of one modality."""
-    tensors = [tensor.to(device_of(encoder)) for tensor in tensors]
+    device = next(encoder.parameters()).device
+    tensors = [tensor.to(device) for tensor in tensors]
     return (encoder.patches if features == "patches" else encoder.embed)(modality, tensors)
 
 
 def own_device() -> torch.device:
     """The GPU of this process, where there is one."""
     return torch.device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu")
-
-
-def device_of(encoder: Any) -> torch.device:
-    return next(encoder.parameters()).device
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Many at once, with a cache
 
 
 @torch.no_grad()
@@ -120,17 +98,9 @@ def embed_media(
     path = CACHE / f"embeddings-{hashlib.sha256(key.encode()).hexdigest()[:24]}.safetensors"
     found = {media[int(number)]: row for number, row in load_file(path).items()} if path.is_file() else {}
     missing = [medium for medium in media if medium not in found]
-    broken: dict[Medium, str] = {}
-    for batch in tqdm(list(_batches(missing)), desc="embedding media", unit="batch", disable=not missing):
-        tensors = {}
-        for medium in batch:
-            try:
-                tensors[medium] = preprocess_medium(encoder, medium)
-            except MediaError as error:
-                broken[medium] = str(error)
-        if tensors:
-            rows = encode_media(encoder, batch[0].modality, list(tensors.values()), features)
-            found |= {medium: row.cpu() for medium, row in zip(tensors, rows, strict=True)}
+    with tqdm(total=len(missing), desc="embedding media", unit="medium", disable=not missing) as bar:
+        made, broken = read_and_embed(encoder, missing, features, EMBEDDING_BATCH, bar)
+    found |= made
     if len(broken) < len(missing):
         with atomic_file(path) as aside:
             numbered = {str(n): found[medium].contiguous() for n, medium in enumerate(media) if medium in found}
@@ -138,8 +108,49 @@ def embed_media(
     return found, broken
 
 
-def _batches(media: Sequence[Medium]) -> Iterator[list[Medium]]:
-    """Media of one modality, at most EMBEDDING_BATCH at a time."""
+def read_and_embed(
+    encoder: Any, media: Sequence[M], features: str, size: int, bar: tqdm | None = None
+) -> tuple[dict[M, torch.Tensor], dict[M, str]]:
+    """Embeddings (E,) of media, or their patch tokens (P, E), on the CPU; and why others cannot be read."""
+
+    def encode(modality: str, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        return [row.cpu() for row in encode_media(encoder, modality, tensors, features)]
+
+    return read_and_encode(media, lambda medium: preprocess_medium(encoder, medium), encode, size, bar)
+
+
+def read_and_encode(
+    media: Sequence[M],
+    read: Callable[[M], Any],
+    encode: Callable[[str, list[Any]], Any],
+    size: int,
+    bar: tqdm | None = None,
+) -> tuple[dict[M, torch.Tensor], dict[M, str]]:
+    """What ``encode`` makes of what ``read`` gives for media, at most ``size`` of one modality at once; and for those
+    whose reading raises MediaError why."""
+    made: dict[M, torch.Tensor] = {}
+    broken: dict[M, str] = {}
+
+    def attempt(medium: M) -> Any:
+        try:
+            return read(medium)
+        except MediaError as error:
+            broken[medium] = str(error)
+
+    with ThreadPoolExecutor(2) as readers:  # the next batch is read while one is encoded
+        reading = ((batch, readers.map(attempt, batch)) for batch in _batches(media, size))
+        for (batch, values), _ in pairwise(chain(reading, [([], iter(()))])):
+            found = {medium: value for medium, value in zip(batch, values, strict=True) if value is not None}
+            if found:
+                rows = encode(batch[0].modality, list(found.values()))
+                made |= dict(zip(found, rows, strict=True))
+            if bar is not None:
+                bar.update(len(batch))
+    return made, broken
+
+
+def _batches(media: Sequence[M], size: int) -> Iterator[list[M]]:
+    """Media of one modality, at most ``size`` at a time."""
     for _, group in groupby(sorted(media, key=lambda medium: medium.modality), key=lambda medium: medium.modality):
-        while batch := list(islice(group, EMBEDDING_BATCH)):
+        while batch := list(islice(group, size)):
             yield batch

@@ -5,9 +5,11 @@ Binning (:mod:`train.dialogues.bins`) and collation (:mod:`train.dialogues.colla
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,21 +20,14 @@ from data.media.loading import MediaError, check_format
 from data.mixture import ListStream, Mixture
 from data.records import POLICIES, BadRecords, ParsedRecord
 from nextgpt_lite.config import CoreConfig
+from train.dialogues import records
 from train.dialogues.bins import BinnedRows, StreamedBins
-from train.dialogues.embed import MediaEmbeddings, open_stores
+from train.dialogues.embed import MediaEmbeddings
 from train.dialogues.encode import Row, RowEncoder
 from train.dialogues.media import AT_START, IN_STEPS, MediaFile, Medium, embedded
-from train.dialogues.records import (
-    Conversation,
-    Source,
-    conversation_of,
-    manifest_conversations,
-    open_stream,
-    sources_of,
-    toybox_conversations,
-)
 from train.dialogues.targets import CaptionConditions, TargetLatents
 from train.dialogues.unreadable import UnreadableMedia
+from train.embeddings.store import EmbeddingStore
 from train.settings import RecipeError, setting
 
 EVALUATION_SEED = 700
@@ -44,19 +39,13 @@ class DataSettings:
 
     seed: int = setting(21, low=0)
     dialogues: int = setting(20_000, low=1, help="of Toybox")
-    mismatched_media: float = setting(
-        0.0, low=0, high=1, alias="misdrawn", help="share of the assistant's media in Toybox's edits that do not fit"
-    )
+    mismatched_media: float = setting(0.0, low=0, high=1, alias="misdrawn", help="share of edits that do not fit")
     held_out: int = setting(400, low=0, help="dialogues of evaluate(), of Toybox; of a manifest see its entry of data")
-    data: list[str | dict[str, Any]] | dict[str, Any] | str = setting(
-        [], help="where dialogues come from, see train.dialogues.records; none = Toybox"
-    )
+    data: list[str | dict[str, Any]] | dict[str, Any] | str = setting([], help="see train.dialogues.records")
     embeddings: str = setting(AT_START, help='when media are embedded: "start", "steps", or a folder that has them')
     bad_records: str = setting("refuse", choices=POLICIES, help="records that cannot be used: none, or up to bad_limit")
     bad_limit: float = setting(0.01, low=0, high=1, help="share of all records")
-    noise_weight: float = setting(
-        0.0, low=0, help="of the decoders' own loss; above 0 needs whole decoders, not their text encoders alone"
-    )
+    noise_weight: float = setting(0.0, low=0, help="of the decoders' own loss; above 0 needs whole decoders")
 
     def __post_init__(self) -> None:
         if self.mismatched_media and self.noise_weight:
@@ -82,22 +71,20 @@ class DialogueLoader:
         kinds: Sequence[str],
     ) -> None:
         self.settings, self.kinds = settings, kinds
-        self.sources = sources_of(settings.data, settings.embeddings)
+        self.sources = records.sources_of(settings.data, settings.embeddings)
         self.bad = BadRecords(settings.bad_records, settings.bad_limit)
         longest = context_length(config.text_config)
         self.encoder = RowEncoder(tokenizer, config.table, encoder.modalities, longest)
-        stores = open_stores((source.embeddings for source in self.sources), encoder, config.features)
+        folders = {source.embeddings for source in self.sources} - {AT_START, IN_STEPS}
+        stores = {folder: EmbeddingStore(Path(folder)) for folder in sorted(folders)}
+        for store in stores.values():
+            store.check_encoder(encoder, config.features)
         self.embeddings = MediaEmbeddings(encoder, config.features, stores)
         self.conditions = CaptionConditions(decoders, list(stores.values()))
         self.latents = TargetLatents(decoders if settings.noise_weight else {})
         later = {source.embeddings for source in self.sources} - {AT_START}
-        self.unreadable = UnreadableMedia(
-            self.bad,
-            self.embeddings,
-            self.latents,
-            self._candidates_from,
-            read_in_steps=self.streams or IN_STEPS in later or bool(later and self.latents.decoders),
-        )
+        in_steps = self.streams or IN_STEPS in later or bool(later and self.latents.decoders)
+        self.unreadable = UnreadableMedia(self.bad, self.embeddings, self.latents, self._candidates_from, in_steps)
         self._order: list[Row] = []
         self._window: StreamedBins | None = None
 
@@ -128,7 +115,7 @@ class DialogueLoader:
         streams = [self._stream(source, self.settings.seed + n) for n, source in enumerate(self.sources)]
         self._check_held_out()
         mixture = Mixture(streams, [source.weight or 1.0 for source in self.sources], self.settings.seed)
-        found = (conversation_of(one, self.sources[number]) for number, one in mixture)
+        found = (records.conversation_of(one, self.sources[number]) for number, one in mixture)
         rows = self.encoder.rows(found, self.bad, self.unreadable.check)
         self._window = StreamedBins(mixture, rows, binned, self.bad, self.settings.seed)
         return self._window
@@ -159,11 +146,9 @@ class DialogueLoader:
         """The sources, a line each."""
         if self.streams:
             return [f"{source.label}: a stream, weight {source.weight or 1.0:g}" for source in self.sources]
-        lines = []
-        for source in self.sources:
-            rows = sum(row.source == source.label for row in self._order)
-            where = "generated" if source.toybox else source.path
-            lines.append(f"{source.label}: {rows:,} dialogues ({where})")
+        counts = Counter(row.source for row in self._order)
+        where = {source.label: "generated" if source.toybox else source.path for source in self.sources}
+        lines = [f"{label}: {counts[label]:,} dialogues ({place})" for label, place in where.items()]
         return [*lines, *([f"{len(self.bad.found):,} records left out"] if self.bad.found else [])]
 
     def _candidates_from(self, row: Row) -> Iterator[Row]:
@@ -173,21 +158,21 @@ class DialogueLoader:
         start = self._place[row]
         return chain(self._order[start:], self._order[:start])
 
-    def _conversations(self, source: Source, held_out: bool) -> Iterator[Conversation | ParsedRecord]:
+    def _conversations(self, source: records.Source, held_out: bool) -> Iterator[records.Conversation | ParsedRecord]:
         chosen = self.settings
         if not source.toybox:
-            return manifest_conversations(source, held_out, chosen.seed)
+            return records.manifest_conversations(source, held_out, chosen.seed)
         seed, count, mismatched = chosen.seed, chosen.dialogues, chosen.mismatched_media
         if held_out:
             seed, count, mismatched = EVALUATION_SEED, chosen.held_out, 0.0
-        return toybox_conversations(seed, count, self.kinds, self.encoder.modalities, mismatched)
+        return records.toybox_conversations(seed, count, self.kinds, self.encoder.modalities, mismatched)
 
-    def _stream(self, source: Source, seed: int) -> Any:
+    def _stream(self, source: records.Source, seed: int) -> Any:
         if not source.is_stream:
             return ListStream(list(self._conversations(source, False)), seed)
         if source.embeddings not in (AT_START, IN_STEPS):
             raise RecipeError(f"{source.label} is a stream, and embeddings are of a manifest: expected none")
-        return open_stream(source, seed)
+        return records.open_stream(source, seed)
 
     def _check_held_out(self) -> None:
         """Count bad records among those of evaluate() too, before training."""

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data.manifest import FormatError, Record
+from data.manifest import FormatError
 from data.mixture import RecordStream
 from data.modalities import MODALITIES
 from data.records import ParsedRecord, scan_manifest
@@ -63,11 +63,7 @@ class Source:
     dataset: str = setting("", help="a Hugging Face dataset, see data.hub_datasets")
     split: str = setting("train", help="of the dataset")
     columns: dict[str, str] | None = setting(None, help="of the dataset")
-    task: str = setting(
-        "tell",
-        choices=("tell", "make"),
-        help="of archives, datasets: captions are to be told, or media made",
-    )
+    task: str = setting("tell", choices=("tell", "make"), help="of streams: whether captions or media are answers")
     weight: float | None = setting(None, above=0, help="share of the training rows; no weights = all rows once")
     name: str = setting("", help="what its figures are called; default: the manifest's folder")
     held_out: str | float | None = setting(None, low=0, below=1, help="for evaluate(): a manifest, or a share of this")
@@ -112,10 +108,6 @@ def sources_of(data: Any, embeddings: str) -> list[Source]:
     return found
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Conversations of a source
-
-
 def toybox_conversations(
     seed: int,
     count: int,
@@ -135,17 +127,14 @@ def toybox_conversations(
         kind = kinds[found % len(kinds)] if kinds else None
         rng = np.random.default_rng((seed, index, 0xE44))
         drawn = mismatched_media(dialogue(seed, index, kind=kind), mismatched_share, rng)
-        if _input_modalities(drawn) <= set(modalities):
+        # What the encoder reads: a user shows it, or the assistant sees what it made in the turn before.
+        shown = {part.modality for turn in drawn.turns[:-1] for part in turn.parts if isinstance(part, MediaPart)}
+        if shown <= set(modalities):
             found += 1
             yield Conversation(messages_of(drawn), drawn.kind, f"{TOYBOX} {seed}, dialogue {index}", TOYBOX)
         elif index > MAX_SKIPPED * (count + 1):
             known = ", ".join(modalities)
             raise RecipeError(f"too few dialogues of kind {kind or 'any'} have media that the encoder reads: {known}")
-
-
-def _input_modalities(drawn: Dialogue) -> set[str]:
-    """Modalities that the encoder reads: a user shows them, or the assistant sees what it made in the turn before."""
-    return {part.modality for turn in drawn.turns[:-1] for part in turn.parts if isinstance(part, MediaPart)}
 
 
 def messages_of(drawn: Dialogue) -> list[dict[str, Any]]:
@@ -218,21 +207,17 @@ def conversation_of(parsed: Conversation | ParsedRecord, source: Source) -> Conv
     """A record of a manifest or of a stream as a conversation; one that is none, or is one already, stays as it is."""
     if isinstance(parsed, Conversation) or parsed.record is None:
         return parsed
-    root = str(Path(source.path).parent) if source.path else ""
-    messages = _with_references(parsed.record, root, source.embeddings)
+    messages = [
+        {"role": message["role"], "content": [_reference(part, source) for part in message["content"]]}
+        for message in parsed.record["messages"]
+    ]
     return Conversation(messages, source.label, parsed.where, source.label, source.instruction)
 
 
-def _with_references(record: Record, root: str, embedded: str) -> list[dict[str, Any]]:
-    return [
-        {"role": message["role"], "content": [_reference(part, root, embedded) for part in message["content"]]}
-        for message in record["messages"]
-    ]
-
-
-def _reference(part: dict[str, Any], root: str, embedded: str) -> dict[str, Any]:
+def _reference(part: dict[str, Any], source: Source) -> dict[str, Any]:
     if part["type"] == "text":
         return part
     path, content = part.get("path", ""), part.get("content")
-    file = MediaFile(part["type"], path, part.get("caption", ""), "" if content else root, embedded, content)
+    root = str(Path(source.path).parent) if source.path and not content else ""
+    file = MediaFile(part["type"], path, part.get("caption", ""), root, source.embeddings, content)
     return {"type": part["type"], "part": file, "embedding": file if path else None}

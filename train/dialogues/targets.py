@@ -1,17 +1,63 @@
-"""Targets of decoding-side training: conditions of captions, and latents of the media that are to be generated."""
+"""Targets of decoding-side training: conditions of captions, by the decoders' text encoders, and latents of media."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import ClapTextModelWithProjection, CLIPTextModel, CLIPTokenizer, RobertaTokenizer
 
-from data.media.loading import MediaError
+from data.modalities import MODALITIES
+from decoders import load_decoder
+from decoders.audio import encode_pooled
+from decoders.base import encode_text
+from train.dialogues.embed import read_and_encode
 from train.dialogues.media import Medium, has_content, read_medium
 from train.embeddings.store import EmbeddingStore
 
 CAPTION_BATCH, MEDIA_BATCH = 256, 64
+
+
+@dataclass(frozen=True)
+class CaptionEncoder:
+    """A decoder's text encoder; ``encode`` makes conditions (B, L, C) of captions, ``condition_shape`` is (L, C)."""
+
+    encoder: Any
+    tokenizer: Any
+    encode: Callable[[Any, Any, Sequence[str]], torch.Tensor]
+    condition_shape: tuple[int, int]
+
+    @torch.no_grad()
+    def encode_caption(self, captions: Sequence[str]) -> torch.Tensor:
+        """Conditions (B, L, C) of captions."""
+        return self.encode(self.tokenizer, self.encoder, captions)
+
+
+def caption_encoders(model_dir: Path, modalities: Iterable[str] | None = None) -> dict[str, Any]:
+    """By modality (None = all) from ``text_encoders/`` while decoders are still in training, else from the decoders.
+
+    Images and videos take all hidden states of CLIP, sounds the pooled embedding of CLAP, of unit length.
+    """
+    folder = model_dir / "text_encoders"
+    if not folder.is_dir():
+        return whole_decoders(model_dir, modalities)
+    encoder = CLIPTextModel.from_pretrained(folder / "clip", dtype=torch.float32).eval()
+    shape = (encoder.config.max_position_embeddings, encoder.config.hidden_size)
+    clip = CaptionEncoder(encoder, CLIPTokenizer.from_pretrained(folder / "clip_tokenizer"), encode_text, shape)
+    encoder = ClapTextModelWithProjection.from_pretrained(folder / "clap", dtype=torch.float32).eval()
+    tokenizer, shape = RobertaTokenizer.from_pretrained(folder / "clap_tokenizer"), (1, encoder.config.projection_dim)
+    found = {"image": clip, "video": clip, "audio": CaptionEncoder(encoder, tokenizer, encode_pooled, shape)}
+    return {modality: found[modality] for modality in (found if modalities is None else modalities)}
+
+
+def whole_decoders(model_dir: Path, modalities: Iterable[str] | None = None) -> dict[str, Any]:
+    """The decoders themselves, for their noise loss; by modality, None = all. ValueError for one that is missing."""
+    there = {path.name.removesuffix("_decoder") for path in model_dir.glob("*_decoder")}
+    wanted = [modality for modality in MODALITIES if modality in there] if modalities is None else modalities
+    return {modality: load_decoder(model_dir / f"{modality}_decoder") for modality in wanted}
 
 
 class CaptionConditions:
@@ -62,18 +108,9 @@ class TargetLatents:
 
     def prepare(self, modality: str, media: Sequence[Medium]) -> dict[Medium, str]:
         """Encode media and keep the latents; returns which could not be read, and why."""
-        broken: dict[Medium, str] = {}
         new = [medium for medium in dict.fromkeys(media) if has_content(medium) and medium not in self.known[modality]]
-        for start in range(0, len(new), MEDIA_BATCH):
-            arrays = {}
-            for medium in new[start : start + MEDIA_BATCH]:
-                try:
-                    arrays[medium] = self._read(modality, medium)
-                except MediaError as error:
-                    broken[medium] = str(error)
-            if arrays:
-                latents = self._encode(modality, list(arrays.values()))
-                self.known[modality] |= dict(zip(arrays, latents, strict=True))
+        latents, broken = read_and_encode(new, lambda medium: self._read(modality, medium), self._encode, MEDIA_BATCH)
+        self.known[modality] |= latents
         return broken
 
     def batch(self, modality: str, media: Sequence[Medium]) -> dict[str, torch.Tensor]:

@@ -25,8 +25,7 @@ from train.dialogues.bins import BinnedRows
 from train.dialogues.embed import own_device
 from train.dialogues.media import IN_STEPS
 from train.embeddings.job import EmbeddingJob, embed_manifest
-from train.engine.compiling import compiled_blocks, has_compiler
-from train.engine.precision import full_precision_attention
+from train.engine.speed import compiled_blocks, full_precision_attention, has_compiler
 from train.recipe import RECIPES, Recipe, read_recipe
 from train.task import Task, build_task
 
@@ -79,7 +78,7 @@ def assemble(model: Path, out: Path) -> Path:
 
 def of_stage(stage: str, model: Path, manifest: Path, embeddings: Path, rounds: int) -> dict[str, float]:
     """One stage both ways, as it is and with its blocks compiled."""
-    rates: dict[str, float] = {}
+    rates, forms = dict[str, float](), ("", "compiled_") if has_compiler() else ("",)
     for name, source in (("from_files", IN_STEPS), ("from_embeddings", str(embeddings))):
         recipe = recipe_for(stage, model, manifest, source)
         torch.set_num_threads(recipe.threads)
@@ -89,13 +88,10 @@ def of_stage(stage: str, model: Path, manifest: Path, embeddings: Path, rounds: 
             for parameter in parameters:
                 parameter.requires_grad_(recipe.learning_rates.get(part, 0) > 0)
         times = rounds if name == "from_embeddings" else 1
-        for form in ("", "compiled_") if has_compiler() else ("",):
+        for form in forms:
             with full_precision_attention(), compiled_blocks(task.model, bool(form)):
                 rates[f"{form}{name}"] = samples_per_second(task, recipe.bf16, times)
-    for form in ("", "compiled_"):
-        if f"{form}from_files" in rates:
-            rates[f"{form}ratio"] = rates[f"{form}from_embeddings"] / rates[f"{form}from_files"]
-    return rates
+    return rates | {f"{form}ratio": rates[f"{form}from_embeddings"] / rates[f"{form}from_files"] for form in forms}
 
 
 def recipe_for(stage: str, model: Path, manifest: Path, source: str) -> Recipe:

@@ -18,9 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("manifest", type=Path, metavar="MANIFEST.jsonl", help="conversations whose media are embedded")
     parser.add_argument("--out", type=Path, required=True, help="folder to write, or to go on in")
     parser.add_argument("--model", default="nano", help="whose encoder embeds them: nano or a model folder")
-    parser.add_argument(
-        "--captions", action="store_true", help="conditions of captions too, for decoding-side alignment"
-    )
+    parser.add_argument("--captions", action="store_true", help="conditions of captions too, for decoding alignment")
     parser.add_argument("--processes", type=int, default=1, help="how many embed at a time")
     parser.add_argument("--batch", type=int, default=16, help="media encoded at once")
     parser.add_argument("--per-shard", type=int, default=512, help="samples of a shard")

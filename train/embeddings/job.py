@@ -9,10 +9,9 @@ import multiprocessing
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cache
-from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +19,15 @@ import torch
 from tqdm import tqdm
 
 import encoders
-from data.atomic import check_new_folder, hash_file
+from data.atomic import check_new_folder, hash_file, write_json
 from data.manifest import media_parts
-from data.media.loading import MediaError
 from data.modalities import MODALITIES
 from data.records import ParsedRecord, scan_manifest
 from encoders import Encoder
-from train.dialogues.embed import encode_media, preprocess_medium
+from train.dialogues.embed import read_and_embed
 from train.dialogues.media import MediaFile
-from train.dialogues.targets import CAPTION_BATCH
-from train.embeddings.store import (
-    INDEX,
-    StoreError,
-    encoder_settings,
-    read_index,
-    shard_metadata,
-    text_encoder_identity,
-    write_caption_shard,
-    write_index,
-    write_media_shard,
-)
+from train.dialogues.targets import CAPTION_BATCH, caption_encoders
+from train.embeddings import store
 
 
 @dataclass(frozen=True)
@@ -75,9 +63,9 @@ def embed_manifest(manifest: Path, out: Path, job: EmbeddingJob, processes: int 
     media, captions, bad = contents(manifest, job.captions)
     shards = plan(out, media, captions, job.per_shard)
     index = {
-        **encoder_settings(load_encoder(job), job.features),
+        **store.encoder_settings(load_encoder(job), job.features),
         "data": hash_file(manifest),
-        "captions": {m: text_encoder_identity(load_text_encoders(job.model)[m]) for m in captions},
+        "captions": {m: store.text_encoder_identity(load_text_encoders(job.model)[m]) for m in captions},
         "shards": [shard.path.name for shard in shards],
     }
     open_folder(out, index)
@@ -86,7 +74,7 @@ def embed_manifest(manifest: Path, out: Path, job: EmbeddingJob, processes: int 
     with tqdm(total=total, initial=total - sum(map(len, missing)), desc="embedding", unit="sample") as bar:
         for count in _make_shards(missing, job, processes):
             bar.update(count)
-    metadata = [shard_metadata(shard.path) for shard in shards if shard.media]
+    metadata = [store.shard_metadata(shard.path) for shard in shards if shard.media]
     broken = {name: reason for each in metadata for name, reason in each["broken"].items()}
     counts = {modality: len(texts) for modality, texts in captions.items()}
     return {"media": len(media) - len(broken), "captions": counts, "broken": broken, "bad": bad}
@@ -111,32 +99,27 @@ def contents(manifest: Path, with_captions: bool) -> tuple[list[MediaFile], dict
 def plan(out: Path, media: Sequence[MediaFile], captions: dict[str, list[str]], per_shard: int) -> list[Shard]:
     """The shards of a manifest, the same in every run."""
     shards = [Shard(out / f"media-{n:05}.safetensors", media=each) for n, each in enumerate(_chunks(media, per_shard))]
-    for modality, texts in captions.items():
-        for number, each in enumerate(_chunks(texts, per_shard)):
-            path = out / f"{modality}-captions-{number:05}.safetensors"
-            shards.append(Shard(path, modality=modality, captions=each))
-    return shards
+    return shards + [
+        Shard(out / f"{modality}-captions-{n:05}.safetensors", modality=modality, captions=each)
+        for modality, texts in captions.items()
+        for n, each in enumerate(_chunks(texts, per_shard))
+    ]
 
 
 def open_folder(out: Path, index: dict[str, Any]) -> None:
     """Begin a new folder, or go on in one with the same index."""
-    if (out / INDEX).is_file():
-        found = read_index(out)
+    if (out / store.INDEX).is_file():
+        found = store.read_index(out)
         for name, value in index.items():
             if found.get(name) != value:
-                raise StoreError(f"{out} holds embeddings of another {name}: give a new folder")
+                raise store.StoreError(f"{out} holds embeddings of another {name}: give a new folder")
         return
     check_new_folder(out)
-    out.mkdir(parents=True, exist_ok=True)
-    write_index(out, index)
+    write_json(out / store.INDEX, {"format": store.FORMAT, **index})
 
 
 def _chunks(items: Sequence[Any], length: int) -> list[tuple[Any, ...]]:
     return [tuple(items[start : start + length]) for start in range(0, len(items), length)]
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Making a shard
 
 
 @torch.no_grad()
@@ -145,42 +128,15 @@ def make_shard(shard: Shard, job: EmbeddingJob) -> int:
     if shard.captions:
         decoder = load_text_encoders(job.model)[shard.modality]
         made = [decoder.encode_caption(list(texts)).half().cpu() for texts in _chunks(shard.captions, CAPTION_BATCH)]
-        write_caption_shard(shard.path, shard.modality, shard.captions, torch.cat(made))
+        metadata = {"modality": shard.modality, "captions": list(shard.captions)}
+        store.write_shard(shard.path, {"conditions": torch.cat(made)}, metadata)
         return len(shard)
-    embeddings, broken = _embed(load_encoder(job), shard.media, job)
+    embeddings, broken = read_and_embed(load_encoder(job), shard.media, job.features, job.batch)
     kept = [medium for medium in shard.media if medium in embeddings]
     sizes = [(medium.name, os.stat(medium.path).st_size) for medium in kept]
-    write_media_shard(shard.path, sizes, [embeddings[medium] for medium in kept], broken)
+    rows = [embeddings[medium].float() for medium in kept]
+    store.write_media_shard(shard.path, sizes, rows, {medium.name: reason for medium, reason in broken.items()})
     return len(shard)
-
-
-def _embed(
-    encoder: Encoder, media: Sequence[MediaFile], job: EmbeddingJob
-) -> tuple[dict[MediaFile, torch.Tensor], dict[str, str]]:
-    """Embeddings of media, and by name why others could not be read."""
-    made: dict[MediaFile, torch.Tensor] = {}
-    broken: dict[str, str] = {}
-
-    def preprocess(medium: MediaFile) -> torch.Tensor | None:
-        try:
-            return preprocess_medium(encoder, medium)
-        except MediaError as error:
-            broken[medium.name] = str(error)
-            return None
-
-    in_order = sorted(media, key=lambda medium: medium.modality)
-    with ThreadPoolExecutor(2) as readers:  # the next media are decoded while the encoder runs
-        pairs = zip(in_order, readers.map(preprocess, in_order), strict=True)
-        read = ((medium, tensor) for medium, tensor in pairs if tensor is not None)
-        for modality, group in groupby(read, key=lambda pair: pair[0].modality):
-            while batch := list(islice(group, job.batch)):
-                rows = encode_media(encoder, modality, [tensor for _, tensor in batch], job.features)
-                made |= {medium: row.float().cpu() for (medium, _), row in zip(batch, rows, strict=True)}
-    return made, broken
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Processes
 
 
 def _make_shards(shards: list[Shard], job: EmbeddingJob, processes: int) -> Iterator[int]:
@@ -210,9 +166,5 @@ def load_encoder(job: EmbeddingJob) -> Encoder:
     return encoder.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
-@cache
-def load_text_encoders(model: Path) -> dict[str, Any]:
-    """What reads the captions of a model's decoders, once a process."""
-    from train.dialogues.caption_encoders import caption_encoders
-
-    return caption_encoders(model)
+#: What reads the captions of the decoders of a model folder, once a process.
+load_text_encoders = cache(caption_encoders)

@@ -20,7 +20,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from data.atomic import atomic_file, write_json
+from data.atomic import atomic_file
+from data.strict import read_json
 
 INDEX, FORMAT = "index.json", 1
 #: Key of a shard's metadata that holds what its rows are.
@@ -118,19 +119,12 @@ def read_index(folder: Path) -> dict[str, Any]:
     """The index of a folder. StoreError where there is none of this format."""
     path = folder / INDEX
     try:
-        index = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{folder} holds no embeddings: {path} cannot be read ({error})") from error
-    if not isinstance(index, dict) or index.get("format") != FORMAT:
-        raise StoreError(
-            f"{path} has format {index.get('format') if isinstance(index, dict) else index!r}, not {FORMAT}"
-        )
+        index = read_json(path)
+    except ValueError as error:
+        raise StoreError(f"{folder} holds no embeddings: {error}") from error
+    if index.get("format") != FORMAT:
+        raise StoreError(f"{path} has format {index.get('format')!r}, not {FORMAT}")
     return index
-
-
-def write_index(folder: Path, index: dict[str, Any]) -> None:
-    """Write the index atomically."""
-    write_json(folder / INDEX, {"format": FORMAT, **index})
 
 
 def write_media_shard(
@@ -143,15 +137,11 @@ def write_media_shard(
     elif embeddings:
         lengths = torch.tensor([0, *(len(tokens) for tokens in embeddings)])
         tensors = {"embeddings": torch.cat(list(embeddings)), "offsets": lengths.cumsum(0)}
-    _write_shard(path, tensors, {"media": list(media), "broken": broken})
+    write_shard(path, tensors, {"media": list(media), "broken": broken})
 
 
-def write_caption_shard(path: Path, modality: str, captions: Sequence[str], conditions: torch.Tensor) -> None:
-    """Conditions (n, L, C) of captions in half precision, as training uses them; atomic."""
-    _write_shard(path, {"conditions": conditions.half()}, {"modality": modality, "captions": list(captions)})
-
-
-def _write_shard(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, Any]) -> None:
+def write_shard(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, Any]) -> None:
+    """A shard and what its rows are; atomic."""
     with atomic_file(path) as temporary:
         contiguous = {name: value.contiguous() for name, value in tensors.items()}
         save_file(contiguous, temporary, {METADATA: json.dumps(metadata)})

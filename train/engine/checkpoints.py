@@ -67,9 +67,8 @@ def remove(checkpoint: Path) -> None:
 
 def clear_leftovers(run_dir: Path) -> None:
     """Remove what interrupted writes and removals left."""
-    for pattern in ("writing-*", "removing-*"):
-        for path in run_dir.glob(pattern):
-            shutil.rmtree(path)
+    for path in (*run_dir.glob("writing-*"), *run_dir.glob("removing-*")):
+        shutil.rmtree(path)
 
 
 @contextmanager
@@ -77,19 +76,14 @@ def disk_errors(what: str, folder: Path) -> Iterator[None]:
     """Within it a failed write becomes a DiskError that says ``what`` could not be written to ``folder``."""
     try:
         yield
-    except (OSError, SafetensorError) as error:
-        raise _disk_error(what, folder, error) from error
-    except RuntimeError as error:
-        if not any(sign in str(error) for sign in FAILED_WRITE):
+    except (OSError, SafetensorError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in FAILED_WRITE):
             raise
-        raise _disk_error(what, folder, error) from error
-
-
-def _disk_error(what: str, folder: Path, error: Exception) -> DiskError:
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    free = shutil.disk_usage(existing).free / 2**20
-    cause = "the disk is full" if free < 1 else str(error).splitlines()[0]
-    return DiskError(f"{what} cannot be written: {cause}; the disk of {folder} has {free:.1f} MiB free")
+        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        free = shutil.disk_usage(existing).free / 2**20
+        cause = "the disk is full" if free < 1 else str(error).splitlines()[0]
+        message = f"{what} cannot be written: {cause}; the disk of {folder} has {free:.1f} MiB free"
+        raise DiskError(message) from error
 
 
 def flush(folder: Path) -> None:
@@ -118,19 +112,14 @@ def check_recipe(folder: Path, recipe: Recipe, processes: int) -> None:
     differ. The number of steps may not: the schedule of the learning rate is laid out over it.
     """
     if not (folder / RECIPE).is_file():
-        raise RecipeError(
-            f"{folder} does not say which recipe it belongs to: it has no {RECIPE}, start without --resume"
-        )
+        raise RecipeError(f"{folder} does not say which recipe it belongs to (no {RECIPE}): start without --resume")
     stored = json.loads((folder / RECIPE).read_text(encoding="utf-8"))
     old = _comparable(stored["recipe"], stored["processes"])
     new = _comparable(json.loads(json.dumps(dataclasses.asdict(recipe))), processes)
-    wrong = [
-        f"{key} (was {old.get(key)!r}, is {new.get(key)!r})"
-        for key in sorted(old | new)
-        if old.get(key) != new.get(key)
-    ]
+    wrong = [key for key in sorted(old | new) if old.get(key) != new.get(key)]
     if wrong:
-        raise RecipeError(f"{folder} was trained by another recipe: {', '.join(wrong)}; start without --resume")
+        each = ", ".join(f"{key} (was {old.get(key)!r}, is {new.get(key)!r})" for key in wrong)
+        raise RecipeError(f"{folder} was trained by another recipe: {each}; start without --resume")
 
 
 def _comparable(values: dict[str, Any], processes: int) -> dict[str, Any]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import timedelta
 
 import torch
@@ -17,14 +16,6 @@ PATIENCE = timedelta(hours=12)
 def join_processes() -> PartialState:
     """Join the others where ``accelerate launch`` started several; alone otherwise."""
     return PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
-
-
-@contextmanager
-def main_process_first() -> Iterator[bool]:
-    """The main process runs the block while the others wait, then they do; gives whether this is the main one."""
-    state = join_processes()
-    with state.main_process_first():
-        yield state.is_main_process
 
 
 def sum_over_processes(values: list[float], device: torch.device) -> list[float]:

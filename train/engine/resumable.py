@@ -16,6 +16,7 @@ from train.engine.checkpoints import DiskError, aside_of, disk_errors, flush, pu
 from train.engine.ema import ExponentialMovingAverage
 from train.engine.loss_shares import PartMeans
 from train.engine.processes import mean_over_processes, sum_over_processes
+from train.engine.sampling import ResumableStream
 from train.engine.sharding import (
     is_sharded,
     load_whole_model_state,
@@ -23,7 +24,6 @@ from train.engine.sharding import (
     whole_model_state,
     whole_optimiser_state,
 )
-from train.engine.streams import ResumableStream
 from train.recipe import Recipe
 from train.task import Task
 
@@ -40,6 +40,7 @@ class ResumableTrainer(Trainer):
     ema: ExponentialMovingAverage | None
     stream: ResumableStream | None
     part_means: PartMeans
+    lr_scheduler: Any
     _tr_loss: torch.Tensor  # Trainer's sum of losses since the last log
     _steps_done = 0
     _unread_random_state: str | None = None
@@ -95,7 +96,7 @@ class ResumableTrainer(Trainer):
             save_file(weights, folder / MODEL)
         if sharded:
             torch.save(optimiser, folder / OPTIMISER)
-            torch.save(self._plain_schedule().state_dict(), folder / SCHEDULE)
+            torch.save(self.lr_scheduler.state_dict(), folder / SCHEDULE)
         if average:
             save_file(average, folder / AVERAGE)
         if self.stream is not None and self.stream.keeps_state:
@@ -128,7 +129,7 @@ class ResumableTrainer(Trainer):
             return
         folder = Path(checkpoint)
         load_whole_optimiser_state(self._plain_optimiser(), folder / OPTIMISER)
-        self._plain_schedule().load_state_dict(torch.load(folder / SCHEDULE, weights_only=True))
+        self.lr_scheduler.load_state_dict(torch.load(folder / SCHEDULE, weights_only=True))
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         """Trainer calls this once when it resumes, as its first step begins."""
@@ -151,6 +152,3 @@ class ResumableTrainer(Trainer):
 
     def _plain_optimiser(self) -> Any:
         return getattr(self.optimizer, "optimizer", self.optimizer)
-
-    def _plain_schedule(self) -> Any:
-        return self.lr_scheduler

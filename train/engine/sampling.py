@@ -1,12 +1,17 @@
-"""In which order samples are seen: whole optimiser steps, the same for every number of processes."""
+"""In which order samples are seen: whole optimiser steps, for every number of processes; streams again and again."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
-from torch.utils.data import Sampler
+from torch.utils.data import IterableDataset, Sampler
+
+#: States of a stream that are kept: the engine reads ahead of the step that it writes a checkpoint of.
+STATES_KEPT = 8
 
 
 class StepSampler(Sampler[int]):
@@ -33,7 +38,8 @@ class StepSampler(Sampler[int]):
         self.count, self.step, self.seed, self.epoch = count, step, seed, 0
         self.members: list[Sequence[int]] = [range(count)]
         if groups is not None and step > 1:
-            self.members = _members(groups)
+            numbers = list(dict.fromkeys(groups))
+            self.members = [[index for index, own in enumerate(groups) if own == number] for number in numbers]
 
     def __len__(self) -> int:
         return sum(max(len(own) // self.step, 1) for own in self.members) * self.step
@@ -67,9 +73,55 @@ class StepSampler(Sampler[int]):
             yield from steps[place]
 
 
-def _members(groups: Sequence[int]) -> list[Sequence[int]]:
-    """Indices of the samples of each group."""
-    members: dict[int, list[int]] = defaultdict(list)
-    for index, group in enumerate(groups):
-        members[group].append(index)
-    return list(members.values())
+class ResumableStream(IterableDataset):
+    """An iterable dataset without end, which knows its state after each optimiser step.
+
+    ``dataset`` may have ``state_dict() -> dict`` and ``load_state_dict(dict)``, as those of Hugging Face ``datasets``
+    have: its state is then stored with every checkpoint, as JSON, and nothing is read twice to resume. A state that
+    was loaded counts for the next pass only. Without these methods a resumed run reads the stream from its beginning
+    and skips. ``set_epoch(int)`` is called before each pass where it exists.
+
+    ``step`` is the number of samples of an optimiser step over all processes: each process reads the whole stream and
+    keeps its share.
+    """
+
+    def __init__(self, dataset: IterableDataset, step: int) -> None:
+        self.dataset: Any = dataset
+        self.step = step
+        self.passes = self.seen = 0
+        self.states: dict[int, dict[str, Any]] = {}
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether the dataset can say where it is."""
+        return hasattr(self.dataset, "state_dict") and hasattr(self.dataset, "load_state_dict")
+
+    def __iter__(self) -> Iterator[Any]:
+        empty = 0
+        while empty < 2:  # a pass that is resumed at its very end is empty, the next one is not
+            if hasattr(self.dataset, "set_epoch"):
+                self.dataset.set_epoch(self.passes)
+            before = self.seen
+            for sample in self.dataset:
+                self.seen += 1
+                if self.seen % self.step == 0 and self.keeps_state:
+                    self._note_state(self.seen // self.step)
+                yield sample
+            empty = empty + 1 if self.seen == before else 0
+            self.passes += 1
+        raise ValueError("the stream holds no sample: there is nothing to train on")
+
+    def _note_state(self, steps: int) -> None:
+        state = {"seen": self.seen, "passes": self.passes, "dataset": self.dataset.state_dict()}
+        self.states[steps] = json.loads(json.dumps(state))
+        self.states.pop(steps - STATES_KEPT, None)
+
+    def save(self, path: Path, steps: int) -> None:
+        """Write the state after ``steps`` optimiser steps."""
+        path.write_text(json.dumps(self.states[steps]) + "\n", encoding="utf-8")
+
+    def load(self, path: Path) -> None:
+        """Go on from a state that :meth:`save` wrote."""
+        state = json.loads(path.read_text(encoding="utf-8"))
+        self.seen, self.passes = state["seen"], state["passes"]
+        self.dataset.load_state_dict(state["dataset"])

@@ -35,13 +35,9 @@ def shard_on_cpu(accelerator: Accelerator) -> None:
         accelerator.state.distributed_type = DistributedType.FSDP
 
 
-def is_shard(tensor: torch.Tensor) -> bool:
-    return isinstance(tensor, DTensor)
-
-
 def is_sharded(model: nn.Module) -> bool:
     """Whether this process holds shards of the model's parameters."""
-    return any(map(is_shard, model.parameters()))
+    return any(isinstance(parameter, DTensor) for parameter in model.parameters())
 
 
 def local(tensor: torch.Tensor) -> torch.Tensor:
@@ -67,7 +63,7 @@ def with_all_reduced(model: nn.Module, loss: torch.Tensor) -> torch.Tensor:
     FSDP reduces the gradients that there are: processes whose batches hold other modalities would reduce other ones.
     Called after the forward pass, when what is not in a layer (the root's) is whole. Every process must call it.
     """
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad and not is_shard(parameter)]
+    trained = [p for p in model.parameters() if p.requires_grad and not isinstance(p, DTensor)]
     used = _leaves(loss)
     counts = sum_over_processes([float(id(parameter) in used) for parameter in trained], loss.device)
     for parameter, count in zip(trained, counts, strict=True):
@@ -92,12 +88,8 @@ def _leaves(loss: torch.Tensor) -> set[int]:
 def whole_model_state(model: nn.Module, keep: bool) -> dict[str, torch.Tensor]:
     """Every stored parameter and buffer, tied ones once, on the CPU; {} unless ``keep``. Every process must call it."""
     once = {name for name, _ in model.named_parameters()} | {name for name, _ in model.named_buffers()}
-    state = {}
-    for name, value in model.state_dict().items():
-        if name in once:
-            gathered = whole(value)
-            state |= {name: gathered.cpu().contiguous()} if keep else {}
-    return state
+    gathered = ((name, whole(value)) for name, value in model.state_dict().items() if name in once)
+    return {name: value.cpu().contiguous() for name, value in gathered if keep}  # each is gathered, kept or not
 
 
 @torch.no_grad()

@@ -24,9 +24,8 @@ from train.engine.loss_shares import ALL, PartMeans, shares, total_denominators
 from train.engine.processes import sum_over_processes
 from train.engine.progress import Meter, ThroughputBar, peak_memory_gib
 from train.engine.resumable import ResumableTrainer
-from train.engine.sampling import StepSampler
+from train.engine.sampling import ResumableStream, StepSampler
 from train.engine.sharding import is_requested, shard_on_cpu, with_all_reduced
-from train.engine.streams import ResumableStream
 from train.recipe import NonFiniteLossError, Recipe, RecipeError
 from train.task import Task, train_only, trainable_groups
 
@@ -40,7 +39,9 @@ class TaskTrainer(ResumableTrainer):
         self.groups = with_faster_b(trainable_groups(task, recipe), task.model, recipe.lora_b_ratio)
         arguments = _training_arguments(recipe, run_dir)
         _check_compatible(task, recipe, arguments.world_size)
-        self.stream = _stream(task, recipe, arguments.world_size)
+        self.samples_per_step = recipe.batch_size * recipe.gradient_accumulation_steps * arguments.world_size
+        streamed = isinstance(task.dataset, IterableDataset)
+        self.stream = ResumableStream(task.dataset, self.samples_per_step) if streamed else None
         # A stream that knows where it is goes on from there; of others, the batches already seen are skipped.
         arguments.ignore_data_skip = self.stream is not None and self.stream.keeps_state
         super().__init__(
@@ -71,16 +72,13 @@ class TaskTrainer(ResumableTrainer):
             self.optimizer = torch.optim.AdamW(self.groups, betas=self.recipe.betas, fused=True)
         return self.optimizer
 
-    # -- data and loss ----------------------------------------------------------------------------------------
-
     def _get_train_sampler(self, train_dataset=None) -> Sampler[int] | None:
         dataset = self.task.dataset
         if self.stream is not None or not isinstance(dataset, Sized):
             return None
-        step = self.recipe.batch_size * self.recipe.gradient_accumulation_steps * self.args.world_size
-        sampler = StepSampler(len(dataset), step, self.recipe.seed, self.task.sample_groups())
+        sampler = StepSampler(len(dataset), self.samples_per_step, self.recipe.seed, self.task.sample_groups())
         # A loader that skips batches does not set the epoch of its sampler where there are several processes.
-        sampler.set_epoch(self._steps_done // (len(sampler) // step))
+        sampler.set_epoch(self._steps_done // (len(sampler) // self.samples_per_step))
         return sampler
 
     def _get_num_items_in_batch(self, batch_samples, device):
@@ -144,10 +142,8 @@ class TaskTrainer(ResumableTrainer):
 
 def _check_compatible(task: Task, recipe: Recipe, processes: int) -> None:
     """RecipeError for what the engine cannot do with this task."""
-    batches, in_turns = (
-        recipe.gradient_accumulation_steps * processes,
-        type(task).trainable_parts is not Task.trainable_parts,
-    )
+    batches = recipe.gradient_accumulation_steps * processes
+    in_turns = type(task).trainable_parts is not Task.trainable_parts
     if in_turns and is_requested("FSDP"):
         raise RecipeError(f"task {recipe.task!r} trains parts in turns, which FSDP cannot: expected DDP")
     if batches > 1 and in_turns and task.sample_groups() is None:
@@ -158,13 +154,6 @@ def _check_compatible(task: Task, recipe: Recipe, processes: int) -> None:
         raise RecipeError(f"ema must be 0 with DeepSpeed, not {recipe.ema}: it holds the weights itself")
     if recipe.gradient_checkpointing and not hasattr(task.model, "activation_checkpointing_enable"):
         raise RecipeError(f"gradient_checkpointing must be false: task {recipe.task!r} has no layers that can be")
-
-
-def _stream(task: Task, recipe: Recipe, processes: int) -> ResumableStream | None:
-    """The task's dataset as a stream, where it is one."""
-    if not isinstance(task.dataset, IterableDataset):
-        return None
-    return ResumableStream(task.dataset, recipe.batch_size * recipe.gradient_accumulation_steps * processes)
 
 
 #: transformers has renamed the argument; both names are in the range that pyproject.toml admits.

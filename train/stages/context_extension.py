@@ -29,8 +29,7 @@ from data.toybox import dialogue, text_only
 from nextgpt_lite.long_context.adapter import save_adapter
 from nextgpt_lite.quantised import load_quantised
 from train.engine.lora import ATTENTION
-from train.passkeys.model import TextsAndPasskeys
-from train.passkeys.rows import PasskeyRows, RandomRows, SpreadPieces, WithPasskeys, joined
+from train.passkeys import PasskeyRows, RandomRows, SpreadPieces, TextsAndPasskeys, WithPasskeys, joined
 from train.settings import RecipeError, setting
 from train.task import Task
 
@@ -43,12 +42,8 @@ class ContextExtensionTask(Task):
         seed: int = setting(31, low=0)
         length: int = setting(4096, low=2, help="tokens of a row")
         rows: int = setting(1000, low=1)
-        cuts: int = setting(
-            0, low=0, help="items, each a row cut at a random place of the rows end to end; 0 = the rows themselves"
-        )
-        texts: list[str] | str = setting(
-            [], help="UTF-8 files, or a folder of them, to read end to end; none = Toybox dialogues"
-        )
+        cuts: int = setting(0, low=0, help="items cut at random places of all rows end to end; 0 = the rows themselves")
+        texts: list[str] | str = setting([], help="UTF-8 files, or a folder of them; none = Toybox dialogues")
         scaling: str = setting("linear", choices=SCALINGS, help="of the positions")
         form: str = setting("split", choices=FORMS, help="of the shifted attention")
         group: int | float = setting(0.25, above=0, help="length of its groups: tokens, or a share of the row")
@@ -62,9 +57,11 @@ class ContextExtensionTask(Task):
         passkey_shortest: int = setting(0, low=0, help="tokens of the shortest document, if longer than its text")
         passkey_longest: int = setting(2048, low=1, help="tokens, read densely, however long a group is")
         passkey_gaps: bool = setting(True, help="key and question up to `length` positions apart")
-        spread: int = setting(
-            0, low=0, help="tokens of a piece of each row that is read again, its positions spread over `length`"
-        )
+        spread: int = setting(0, low=0, help="tokens of each row read again at positions spread over `length`")
+
+        def __post_init__(self) -> None:
+            if self.spread > self.length:
+                raise RecipeError(f"spread is {self.spread}, more than the {self.length} tokens of a row")
 
     settings: Settings
     model: LongRows
@@ -78,8 +75,11 @@ class ContextExtensionTask(Task):
         self.model = LongRows(language_model, ShiftedAttention(chosen.form, chosen.group))
         rows = self._rows(chosen.rows + chosen.held_out)
         self.held_out = rows[: chosen.held_out]
-        texts = self._items(rows[chosen.held_out :])
-        self.dataset: Dataset = WithPasskeys(texts, self._passkeys(), self._pieces())
+        rows = rows[chosen.held_out :]
+        # What lies beside a row is drawn for each item, so few rows should be cut often.
+        cut = RandomRows(rows.flatten(), chosen.length, 1, chosen.cuts, chosen.seed) if chosen.cuts else None
+        pieces = SpreadPieces(chosen.seed, chosen.spread, chosen.length) if chosen.spread else None
+        self.dataset: Dataset = WithPasskeys(rows.unsqueeze(1) if cut is None else cut, self._passkeys(), pieces)
 
     @property
     def language_model(self) -> PreTrainedModel:
@@ -137,11 +137,6 @@ class ContextExtensionTask(Task):
                 return torch.tensor(ids[: count * length]).view(count, length)
         raise RecipeError(f"texts hold {len(ids)} tokens, too few for {count} rows of {length}")
 
-    def _items(self, rows: torch.Tensor) -> torch.Tensor | RandomRows:
-        """Items of one row each. What lies beside a row is drawn for each item, so few rows should be cut often."""
-        cuts = self.settings.cuts
-        return RandomRows(rows.flatten(), rows.shape[1], 1, cuts, self.settings.seed) if cuts else rows.unsqueeze(1)
-
     def _texts(self) -> Iterator[list[int]]:
         """Token ids of each text; of Toybox there is no end."""
         texts = self.settings.texts
@@ -160,20 +155,8 @@ class ContextExtensionTask(Task):
         if not chosen.passkey_tokens:
             return None
         writer = PasskeyWriter(lambda text: self.tokenizer(text, add_special_tokens=False)["input_ids"])
-        return PasskeyRows(
-            writer,
-            chosen.seed,
-            chosen.passkey_tokens,
-            chosen.passkey_longest,
-            span=chosen.length if chosen.passkey_gaps else None,
-            shortest=chosen.passkey_shortest,
-        )
-
-    def _pieces(self) -> SpreadPieces | None:
-        chosen = self.settings
-        if chosen.spread > chosen.length:
-            raise RecipeError(f"spread is {chosen.spread}, more than the {chosen.length} tokens of a row")
-        return SpreadPieces(chosen.seed, chosen.spread, chosen.length) if chosen.spread else None
+        sizes, span = (chosen.passkey_tokens, chosen.passkey_longest), chosen.length if chosen.passkey_gaps else None
+        return PasskeyRows(writer, chosen.seed, *sizes, span=span, shortest=chosen.passkey_shortest)
 
 
 class LongRows(TextsAndPasskeys):

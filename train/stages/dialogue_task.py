@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,17 +19,17 @@ from nextgpt_lite.checkpoint import CheckpointError, load_tokenizer, save_core
 from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.model import AnyToAnyCore
 from train.dialogues.bins import BinnedRows
-from train.dialogues.caption_encoders import caption_encoders, whole_decoders
 from train.dialogues.collate import Collator, caption_words
 from train.dialogues.embed import own_device
 from train.dialogues.encode import Row
 from train.dialogues.loader import DataSettings, DialogueLoader
+from train.dialogues.targets import caption_encoders, whole_decoders
 from train.settings import RecipeError, setting
-from train.stages.evaluation import evaluate_rows
 from train.stages.stage_model import StageModel
 from train.task import Task
 
 TOYBOX_KINDS = tuple(dict(KINDS))
+EVALUATION_BATCH = 25
 
 
 class DialogueTask(Task):
@@ -36,9 +37,7 @@ class DialogueTask(Task):
 
     @dataclass(frozen=True)
     class Settings(DataSettings):
-        kinds: list[str] = setting(
-            [], choices=TOYBOX_KINDS, help="of Toybox's dialogues; none = all, by their own weights"
-        )
+        kinds: list[str] = setting([], choices=TOYBOX_KINDS, help="of Toybox's dialogues; none = all, by own weights")
         tokens_per_bin: int = setting(2048, low=1, help="of a batch of rows of similar length, padding included")
         caption_weight: float = setting(2.0, low=0, help="of the distance to the captions' conditions")
         word_weight: float = setting(0.0, low=0, help="of predicting the caption's words from signal tokens; 0 = not")
@@ -63,20 +62,10 @@ class DialogueTask(Task):
         if rows is None and chosen.word_weight:
             raise RecipeError("word_weight must be 0 with streams: the words of their captions are not known before")
         words = caption_words(rows) if rows is not None and chosen.word_weight else {}
-        self.collator = Collator(
-            self.loader.embeddings, self.loader.conditions, self.loader.latents, words, core.table.counts
-        )
-        self.model = StageModel(
-            core,
-            chosen.caption_weight,
-            words=len(words),
-            word_weight=chosen.word_weight,
-            noise_weight=chosen.noise_weight,
-            decoders=self.decoders,
-        )
+        self.collator = Collator(self.loader, words, core.table.counts)
+        weights = {"caption": chosen.caption_weight, "words": chosen.word_weight, "noise": chosen.noise_weight}
+        self.model = StageModel(core, weights, len(words), self.decoders)
         self.dataset = self.stream() if rows is None else self.bins(rows)
-
-    # -- components ---------------------------------------------------------------------------------------------
 
     @abstractmethod
     def load_core(self) -> AnyToAnyCore:
@@ -107,8 +96,6 @@ class DialogueTask(Task):
         config.encoder_identity = now
         if config.image_size:
             self.encoder.set_image_size(config.image_size)
-
-    # -- data ---------------------------------------------------------------------------------------------------
 
     def kinds(self) -> list[str]:
         """Kinds of Toybox's dialogues, taken in turn; none = all, by their own weights."""
@@ -143,8 +130,6 @@ class DialogueTask(Task):
         """The bins of dialogues and their sources."""
         return [*super().describe_data(), *self.loader.describe()]
 
-    # -- the run ------------------------------------------------------------------------------------------------
-
     def parts(self) -> dict[str, list[nn.Parameter]]:
         return self.model.parts()
 
@@ -154,6 +139,35 @@ class DialogueTask(Task):
     def export(self, model_dir: Path) -> None:
         save_core(self.model.core, Path(model_dir) / self.output)
 
+    @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """Losses and right replies on dialogues that training never saw, see train.stages.evaluation."""
-        return evaluate_rows(self.model, self.loader.held_out(), self.collator, self.loader.unreadable)
+        """On dialogues that training never saw: mean losses, and the share of rows whose replies are right token by
+        token, for each kind of Toybox and for each manifest. Of several sources the loss of each is given too."""
+        sources: dict[str, list[Row]] = defaultdict(list)
+        for row in self.loader.held_out():
+            sources[row.source].append(row)
+        right: dict[str, list[bool]] = defaultdict(list)
+        losses: dict[str, list[float]] = defaultdict(list)
+        for source, rows in sources.items():
+            for start in range(0, len(rows), EVALUATION_BATCH):
+                batch = self.loader.unreadable.leave_out(rows[start : start + EVALUATION_BATCH])
+                if not batch:
+                    continue
+                found, hits = self._evaluate_batch(batch)
+                for name, value in (found | ({f"loss_{source}": found["loss"]} if len(sources) > 1 else {})).items():
+                    losses[name].append(value)
+                for row, hit in zip(batch, hits, strict=True):
+                    right[row.kind].append(hit)
+        figures = {f"right_{kind}": hits for kind, hits in sorted(right.items())}
+        figures |= {"right": [hit for hits in right.values() for hit in hits]} if right else {}
+        return {name: sum(values) / len(values) for name, values in (losses | figures).items()}
+
+    def _evaluate_batch(self, rows: list[Row]) -> tuple[dict[str, float], list[bool]]:
+        """Losses of a batch, and which of its rows' replies are right."""
+        device = next(self.model.parameters()).device
+        batch = {name: value.to(device) for name, value in self.collator(rows).items()}
+        losses = {name: float(value) for name, value in self.model(**batch).items()}
+        media = {name: batch[name] for name in ("media_embeddings", "media_mask") if name in batch}
+        logits = self.model.core(batch["input_ids"], **media).logits
+        wrong = (logits[:, :-1].argmax(-1) != batch["labels"][:, 1:]) & (batch["labels"][:, 1:] != -100)
+        return losses, (~wrong.any(1)).tolist()

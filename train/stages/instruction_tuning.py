@@ -24,9 +24,7 @@ class InstructionTuningTask(DialogueTask):
         seed: int = setting(23, low=0)
         dialogues: int = setting(40_000, low=1, help="of Toybox")
         start: str = setting("core_decoding", help="folder in the model folder of the core to go on from")
-        tuning: str = setting(
-            "lora", choices=TUNINGS, help="lora, qlora (the base in 4 bits) or full (no LoRA, the base itself)"
-        )
+        tuning: str = setting("lora", choices=TUNINGS, help="qlora: the base in 4 bits; full: no LoRA, the base itself")
         lora: dict[str, Any] = setting(
             {"r": 32, "lora_dropout": 0.0, "target_modules": list(LINEAR)}, help="of peft.LoraConfig"
         )

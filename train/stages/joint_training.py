@@ -17,30 +17,27 @@ from torch.utils.data import ConcatDataset, Dataset
 from transformers import AutoConfig
 
 from nextgpt_lite.checkpoint import add_bias_tuning, add_lora
-from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.model import AnyToAnyCore
 from train.dialogues.encode import Row
 from train.dialogues.records import TOYBOX
 from train.engine.lora import lora_settings
 from train.settings import RecipeError, setting
-from train.stages.dialogue_task import TOYBOX_KINDS, DialogueTask
-from train.stages.new_core import CoreSettings, build_core, load_encoder
+from train.stages.dialogue_task import TOYBOX_KINDS
+from train.stages.new_core import CoreSettings, NewCoreTask
 
 #: Parts that captions train, and parts that instructions train: no part is in both.
 CAPTION_PARTS = ("visual_prompts", "bind_network", "input_projection", "early_prompts", "placeholder_rows")
 INSTRUCTION_PARTS = ("late_prompts", "bias_tuning", "lora", "signal_rows")
 
 
-class JointTrainingTask(DialogueTask):
+class JointTrainingTask(NewCoreTask):
     """Builds V2's core around the base language model: media in the first layers, static prompts in all others."""
 
     @dataclass(frozen=True)
     class Settings(CoreSettings):
         seed: int = setting(24, low=0)
         kinds: list[str] = setting(["describe"], choices=TOYBOX_KINDS, help="of the captions")
-        instruction_kinds: list[str] = setting(
-            ["text_to_text", "talk"], choices=TOYBOX_KINDS, help="of the instructions"
-        )
+        instruction_kinds: list[str] = setting(["text_to_text", "talk"], choices=TOYBOX_KINDS, help="of instructions")
         early_layers: int = setting(1, help="the paper's K: they see media and have no static prompts")
         static_tokens: int = setting(10, low=0, help="static prompts of each late layer")
         prompts: dict[str, Any] = setting({"media_tokens": 1, "keys": True}, help="the gated prompts")
@@ -53,20 +50,13 @@ class JointTrainingTask(DialogueTask):
     settings: Settings
     output: ClassVar[str] = "core_joint"
 
-    def load_encoder(self) -> Any:
-        return load_encoder(self.settings, self.model_dir)
-
-    def load_core(self) -> AnyToAnyCore:
-        core = build_core(self.settings, self.model_dir, self.encoder, prompts=self._prompts())
+    def load_core(self, **changes: Any) -> AnyToAnyCore:
+        core = super().load_core(prompts=self._prompts(), **changes)
         if self.settings.bias_tuning is not None:
             add_bias_tuning(core, self.settings.bias_tuning)
         if self.settings.lora is not None:
             add_lora(core, lora_settings(self.settings.lora))
         return core
-
-    def load_decoders(self, config: CoreConfig) -> dict[str, Any]:
-        """None: captions and instructions are read, and nothing but words is written."""
-        return {}
 
     def _prompts(self) -> dict[str, Any]:
         """Media in the first layers, static prompts in the rest."""
@@ -81,9 +71,9 @@ class JointTrainingTask(DialogueTask):
         """As every stage's, prompts and rows split by the kind of data that trains them."""
         core, parts = self.model.core, super().parts()
         del parts["gated_prompts"], parts["added_rows"]
-        named = dict(core.gated_prompts.named_parameters())
-        late = [parameter for name, parameter in named.items() if name.startswith("static_")]
-        early = [parameter for name, parameter in named.items() if not name.startswith("static_")]
+        named = list(core.gated_prompts.named_parameters())
+        late = [parameter for name, parameter in named if name.startswith("static_")]
+        early = [parameter for name, parameter in named if not name.startswith("static_")]
         rows = {"placeholder_rows": [core.added_embedding], "signal_rows": [core.added_output]}
         return parts | {"early_prompts": early, "late_prompts": late} | rows
 

@@ -18,7 +18,8 @@ class StageModel(nn.Module):
     modality, and the noise loss of its decoder on the medium that is to be generated.
 
     Caption distances are divided by the mean norm of their targets, so that one weight serves all decoders.
-    ``decoders`` stay outside the module: they are frozen, and gradients pass through them.
+    ``weights`` are those of "caption", "words" and "noise". ``decoders`` stay outside the module: they are frozen, and
+    gradients pass through them.
 
     With ``words`` there is one more loss, of a head that is thrown away after training: word i of the caption is to be
     predicted from the state of signal token i. The caption distance reaches a signal token only through the whole
@@ -26,18 +27,11 @@ class StageModel(nn.Module):
     """
 
     def __init__(
-        self,
-        core: AnyToAnyCore,
-        caption_weight: float,
-        *,
-        words: int = 0,
-        word_weight: float = 0.0,
-        noise_weight: float = 0.0,
-        decoders: Mapping[str, Any] | None = None,
+        self, core: AnyToAnyCore, weights: Mapping[str, float], words: int, decoders: Mapping[str, Any]
     ) -> None:
         super().__init__()
-        self.core, self.decoders = core, dict(decoders or {})
-        self.weights = {"language": 1.0, "caption": caption_weight, "words": word_weight, "noise": noise_weight}
+        self.core, self.decoders = core, decoders
+        self.weights = {"language": 1.0, **weights}
         self.word_head = nn.Linear(core.config.text_config.hidden_size, words) if words else None
 
     def forward(

@@ -3,7 +3,7 @@
 import pytest
 
 from train.embeddings.bench import run
-from train.engine.compiling import has_compiler
+from train.engine.speed import has_compiler
 
 
 @pytest.mark.slow

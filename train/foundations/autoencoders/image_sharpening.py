@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from decoders.diffusion import TRAIN_TIMESTEPS, caption_ids
+from decoders.base import caption_ids
+from decoders.diffusion import TRAIN_TIMESTEPS
 from decoders.image import encode_images
 from train.engine.speed import full_precision_attention
 from train.foundations.autoencoders.image_vae import ImageVaeSettings, ImageVaeTask

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from data.passkey import PasskeyWriter
-from train.passkeys.rows import SHORT, PasskeyRows, RandomRows, SpreadPieces, WithPasskeys, joined
+from train.passkeys import SHORT, PasskeyRows, RandomRows, SpreadPieces, WithPasskeys, joined
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from train.passkeys.model import TextsAndPasskeys, passkey_losses, weighted_loss
+from train.passkeys import TextsAndPasskeys, passkey_losses, weighted_loss
 
 SMALL = LlamaConfig(
     vocab_size=128, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2,
