@@ -101,7 +101,7 @@ class MelAutoencoder(nn.Module):
         """Loss of log-mels (B, 1, T, M)."""
         latents = posterior(self.vae, mel)
         decoded = decode(self.vae, latents.sample())
-        loudness = (mel - QUIET).clamp(1, 10)  # 1 in a quiet room
+        loudness = (mel - QUIET).clamp(1, 10)  # weights: 1 in a quiet room, up to 10 for what is louder
         error = ((decoded.float() - mel).abs() * loudness).mean() / SPREAD
         divergence = kl_divergence(latents)
         loss = error + self.divergence_weight * divergence

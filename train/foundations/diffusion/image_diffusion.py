@@ -14,7 +14,8 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
-from decoders.diffusion import caption_ids, flow_scheduler
+from decoders.base import caption_ids
+from decoders.diffusion import flow_scheduler
 from train.foundations.components import channels_last, load_component
 from train.foundations.diffusion.captioned_flow import CaptionedFlow, DiffusionSettings, DiffusionTask, build_unet
 from train.foundations.language.text_encoders import load_clip

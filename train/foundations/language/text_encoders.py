@@ -32,7 +32,7 @@ from transformers import (
     RobertaTokenizer,
 )
 
-from decoders.diffusion import caption_ids
+from decoders.base import caption_ids
 from train.foundations.components import frozen, load_component, write_component
 from train.foundations.pools import HELD_OUT_SEED, DataSettings, EndlessDataset
 from train.settings import RecipeError, setting
