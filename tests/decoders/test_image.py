@@ -91,7 +91,7 @@ def test_wrong_conditions_are_refused(decoder, tmp_path):
         decoder.decode(torch.zeros(1, LENGTH + 1, WIDTH), seeds=[0])
     with pytest.raises(ValueError, match="2 seeds for 1 conditions"):
         decoder.decode(torch.zeros(1, LENGTH, WIDTH), seeds=[0, 1])
-    with pytest.raises(ValueError, match="holds no decoder: it has no model_index.json"):
+    with pytest.raises(ValueError, match=r"holds no decoder: it has no model_index\.json"):
         ImageDecoder.from_pretrained(tmp_path)
 
 

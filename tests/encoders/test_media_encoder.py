@@ -218,5 +218,5 @@ def test_the_released_encoder_is_configured_whole():
     with torch.device("meta"):
         encoder = MediaEncoder(config, ClipTokenizer())
     assert encoder.modalities == ("image", "video", "audio", "depth", "thermal", "imu", "points")
-    with pytest.raises(ValueError, match="unknown tokenizer .words."):
+    with pytest.raises(ValueError, match=r"unknown tokenizer .words."):
         MediaEncoderConfig.from_dict({**config.to_dict(), "tokenizer": "words"})
