@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from tqdm import tqdm
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoTokenizer, PreTrainedModel
 
 from data.atomic import hash_folder
 from data.passkey import PasskeyDocument, PasskeyWriter, draw_key
@@ -30,6 +30,7 @@ from evaluation import Settings
 from evaluation.chart import line_chart
 from evaluation.report import write_report
 from evaluation.statistics import Verdict
+from nextgpt_lite.language_models import load_language_model
 from nextgpt_lite.long_context.merge import merged_model
 from nextgpt_lite.long_context.reading import final_losses, tells_passkey
 
@@ -120,8 +121,7 @@ def documents_of(writer: PasskeyWriter, length: int, count: int, seed: int) -> l
 def models_of(folder: Path) -> Iterator[tuple[str, PreTrainedModel]]:
     """The model before and, where there is an adapter, after extension; one at a time in memory."""
     base, adapter = folder / "language_model", folder / "context_adapter"
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, local_files_only=True, use_safetensors=True)
-    yield "before", model.eval()
+    yield "before", load_language_model(base).eval()
     if adapter.is_dir():
         yield "after", merged_model(base, adapter).eval()
 

@@ -17,18 +17,18 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from safetensors.torch import save_file
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from adapters import bias_tuning
 from data.atomic import atomic_folder, hash_folder, write_json
 from data.modalities import MODALITIES
 from data.strict import SettingsError, nearest, read_json, read_settings, setting
 from nextgpt_lite.config import CoreConfig
+from nextgpt_lite.language_models import load_language_model
 from nextgpt_lite.model import AnyToAnyCore
-from nextgpt_lite.quantised import load_quantised
 from nextgpt_lite.signal_tokens import add_to_tokenizer, check_tokenizer
+from nextgpt_lite.weight_files import CheckpointError, copy_tensors, read_tensors
 
 MANIFEST = "manifest.json"
 #: What a run writes at its end into its own folder; its recipe names the folder of the model.
@@ -60,10 +60,6 @@ class Manifest:
     components: dict[str, dict[str, str]]
     candidates: dict[str, int] = setting({}, low=1, high=MAX_CANDIDATES)
     format: int = FORMAT
-
-
-class CheckpointError(ValueError):
-    """A model folder that cannot be used, with a sentence that says what is wrong and what was expected."""
 
 
 def resolve_model(name: str | Path) -> Path:
@@ -193,8 +189,7 @@ def new_core(config: CoreConfig, language_model_folder: Path, quantised: bool = 
 
     ``quantised`` holds the base in 4 bits (QLoRA).
     """
-    language_model = load_quantised(language_model_folder) if quantised else _base_model(language_model_folder)
-    core = AnyToAnyCore(config, language_model)
+    core = AnyToAnyCore(config, load_language_model(language_model_folder, quantised=quantised))
     core.initialise_added_rows()
     if config.bias_tuning is not None:
         add_bias_tuning(core, config.bias_tuning)
@@ -247,12 +242,7 @@ def load_core(folder: Path, language_model_folder: Path, quantised: bool = False
         core = new_core(config, language_model_folder, quantised)
     except (SettingsError, TypeError) as error:  # TypeError: settings that a projection or LoRA does not know
         raise CheckpointError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
-    stored = _read_safetensors(folder / "model.safetensors")
-    own = trained_state(core)
-    _check_keys(stored, own, folder)
-    with torch.no_grad():
-        for name, value in stored.items():
-            own[name].copy_(value)
+    copy_tensors(read_tensors(folder / "model.safetensors"), trained_state(core), folder)
     return core.eval()
 
 
@@ -285,31 +275,3 @@ def _read_json(path: Path) -> dict[str, Any]:
         return read_json(path)
     except SettingsError as error:
         raise CheckpointError(str(error)) from None
-
-
-def _base_model(folder: Path) -> Any:
-    return AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
-    )
-
-
-def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        with safe_open(path, "pt"):
-            pass
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
-
-
-def _check_keys(stored: dict[str, torch.Tensor], own: dict[str, torch.Tensor], folder: Path) -> None:
-    for name in own:
-        if name not in stored:
-            raise CheckpointError(f"{folder} lacks the key {name!r}")
-    for name, value in stored.items():
-        if name not in own:
-            raise CheckpointError(f"{folder} has the unknown key {name!r}")
-        if value.shape != own[name].shape:
-            raise CheckpointError(
-                f"{folder}: {name!r} has shape {tuple(value.shape)}, expected {tuple(own[name].shape)}"
-            )

@@ -1,16 +1,52 @@
-"""Which language models can stand in the middle, and what is peculiar to some of them.
+"""Which language models the core can be built on, and how they are loaded: in full, or in 4 bits.
 
 The core needs a causal LM of transformers that dispatches its attention (``AttentionInterface``) to layers with
-``k_proj`` and ``v_proj`` of their own, through which gated prompts pass. What cannot be used is refused by name:
-it would run, and answer as if there were no media.
+``k_proj`` and ``v_proj`` of their own, through which gated prompts pass. Any other model is refused by name: it would
+run, and answer as if there were no media.
 """
 
 from __future__ import annotations
 
-from transformers import PreTrainedModel
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import prepare_model_for_kbit_training
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PretrainedConfig, PreTrainedModel
 
 #: Factors on logits that the core does not know; a model that uses one is refused.
 LOGIT_FACTORS = ("logit_scale", "logits_scaling")
+#: QLoRA's settings (2305.14314): 4-bit NormalFloat, constants quantised again, bfloat16 products.
+FOUR_BITS: dict[str, Any] = {
+    "load_in_4bit": True,
+    "bnb_4bit_quant_type": "nf4",
+    "bnb_4bit_use_double_quant": True,
+    "bnb_4bit_compute_dtype": torch.bfloat16,
+}
+
+
+class QuantisationError(ValueError):
+    """A model that cannot be held in 4 bits here, with a sentence that says why."""
+
+
+def load_language_model(
+    folder: str | Path, config: PretrainedConfig | None = None, quantised: bool = False
+) -> PreTrainedModel:
+    """A causal LM in float32 from safetensors, or in 4 bits, all frozen, its norms in float32.
+
+    ``config`` takes the place of the folder's own. QuantisationError where bitsandbytes is not installed.
+    """
+    settings: dict[str, Any] = {"config": config, "local_files_only": True, "use_safetensors": True}
+    if not quantised:
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **settings)
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise QuantisationError(
+            "loading in 4 bits needs bitsandbytes, which is not installed: pip install 'nextgpt-lite[quant]'"
+        )
+    settings["quantization_config"] = BitsAndBytesConfig(**FOUR_BITS)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, **settings)
+    return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
 
 
 def check_language_model(model: PreTrainedModel) -> None:

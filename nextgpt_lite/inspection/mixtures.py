@@ -16,7 +16,7 @@ from adapters.visual_cache import VisualCache
 from encoders.media_encoder import MediaEncoder
 
 if TYPE_CHECKING:
-    from decoders.unclip import UnclipDecoder
+    from decoders.image import UnclipDecoder
     from nextgpt_lite.any_to_any import AnyToAny
 
 Part = dict[str, Any]

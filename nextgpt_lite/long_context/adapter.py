@@ -11,26 +11,21 @@ LongLoRA's published folders are the first two as ``.bin``; they say nothing of 
 from __future__ import annotations
 
 import json
-import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 from transformers import PretrainedConfig
 
 from adapters.rope_scaling import positions_of
 from data.atomic import atomic_folder, write_json
+from nextgpt_lite.weight_files import read_tensors
 
 LORA, WHOLE, POSITIONS = "adapter_model", "trainable_params", "positions.json"
 PREFIX = "base_model.model."
-
-
-class AdapterError(ValueError):
-    """An adapter that cannot be used, with a sentence that says what is wrong and what was expected."""
 
 
 def save_adapter(model: nn.Module, config: PretrainedConfig, lora: dict[str, Any], whole: list[str], folder: Path):
@@ -45,19 +40,12 @@ def save_adapter(model: nn.Module, config: PretrainedConfig, lora: dict[str, Any
         write_json(temporary / POSITIONS, positions_of(config))
 
 
-def read_tensors(folder: Path, name: str) -> dict[str, torch.Tensor] | None:
+def adapter_tensors(folder: Path, name: str) -> dict[str, torch.Tensor] | None:
     """Tensors of ``name``, in safetensors or ``.bin``, the prefix cut off; None where there is no such file."""
-    path = folder / f"{name}.safetensors"
-    try:
+    for path in (folder / f"{name}.safetensors", folder / f"{name}.bin"):
         if path.is_file():
-            tensors = load_file(path)
-        elif (path := folder / f"{name}.bin").is_file():
-            tensors = torch.load(path, map_location="cpu", weights_only=True)
-        else:
-            return None
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise AdapterError(f"{path} holds something else than tensors: {str(error).splitlines()[0]}") from error
-    return {key.removeprefix(PREFIX): value for key, value in tensors.items()}
+            return {key.removeprefix(PREFIX): value for key, value in read_tensors(path).items()}
+    return None
 
 
 def stored_positions(folder: Path) -> dict[str, Any] | None:

@@ -17,13 +17,15 @@ import torch
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from adapters.bias_tuning import fold
 from adapters.rope_scaling import scale_positions
 from data.atomic import atomic_folder
-from nextgpt_lite.long_context.adapter import LORA, WHOLE, AdapterError, read_tensors, stored_positions
+from nextgpt_lite.language_models import load_language_model
+from nextgpt_lite.long_context.adapter import LORA, WHOLE, adapter_tensors, stored_positions
 from nextgpt_lite.model import AnyToAnyCore
+from nextgpt_lite.weight_files import CheckpointError, copy_tensors
 
 #: What a language model's folder holds besides weights and configuration.
 COMPANIONS = ("token*", "special_tokens_map.json", "added_tokens.json", "chat_template*", "generation_config.json")
@@ -37,11 +39,11 @@ def merge_adapter(base: Path, adapter: Path, out: Path, length: int | None = Non
     """Merge the adapter folder into the causal LM in ``base`` and write the whole model to ``out``.
 
     The positions are the adapter's own or, where it does not store them, those of ``length`` tokens by ``scaling``.
-    Products are made in float32, weights are written in the base's type. AdapterError for keys that are missing,
+    Products are made in float32, weights are written in the base's type. CheckpointError for keys that are missing,
     unknown or wrongly shaped, for a folder ``out`` that exists, and where nothing says what the positions are.
     """
     if out.exists():
-        raise AdapterError(f"{out} exists already: give a new folder")
+        raise CheckpointError(f"{out} exists already: give a new folder")
     stored_type: Any = AutoConfig.from_pretrained(base, local_files_only=True).dtype or torch.float32
     model = merged_model(base, adapter, length, scaling).to(stored_type)
     with atomic_folder(out) as temporary:
@@ -54,11 +56,9 @@ def merge_adapter(base: Path, adapter: Path, out: Path, length: int | None = Non
 def merged_model(base: Path, adapter: Path, length: int | None = None, scaling: str = "linear") -> PreTrainedModel:
     """The causal LM in ``base`` with the adapter merged, in float32; for what is refused see :func:`merge_adapter`."""
     config = AutoConfig.from_pretrained(base, local_files_only=True)
-    whole = read_tensors(adapter, WHOLE) or {}
+    whole = adapter_tensors(adapter, WHOLE) or {}
     set_positions(config, adapter, length, scaling, required=bool(whole))
-    model = AutoModelForCausalLM.from_pretrained(
-        base, config=config, dtype=torch.float32, local_files_only=True, use_safetensors=True
-    )
+    model = load_language_model(base, config)
     load_adapter(model, adapter, whole)
     merge_lora(model)
     return model
@@ -68,44 +68,34 @@ def set_positions(config: PretrainedConfig, adapter: Path, length: int | None, s
     """Give ``config`` the positions that the adapter was trained on; said twice or not at all is an error."""
     stored = stored_positions(adapter)
     if stored is not None and length is not None:
-        raise AdapterError(f"{adapter} stores its positions: a length of {length} cannot be given as well")
+        raise CheckpointError(f"{adapter} stores its positions: a length of {length} cannot be given as well")
     if stored is not None:
         for name, value in stored.items():
             setattr(config, name, value)
     elif length is not None:
         scale_positions(config, length, scaling)
     elif required:
-        raise AdapterError(f"{adapter} does not say on what positions it was trained: give the length")
+        raise CheckpointError(f"{adapter} does not say on what positions it was trained: give the length")
 
 
 def load_adapter(model: PreTrainedModel, adapter: Path, whole: dict[str, torch.Tensor]) -> None:
     """Put an adapter folder's LoRA and whole parameters on the model, in place; keys are checked."""
     settings = adapter / "adapter_config.json"
-    lora = read_tensors(adapter, LORA)
+    lora = adapter_tensors(adapter, LORA)
     if lora is None or not settings.is_file():
-        raise AdapterError(f"{adapter} is no adapter: expected adapter_config.json and {LORA}.safetensors")
+        raise CheckpointError(f"{adapter} is no adapter: expected adapter_config.json and {LORA}.safetensors")
     saved = json.loads(settings.read_text(encoding="utf-8")).get("modules_to_save")
     config: Any = LoraConfig.from_pretrained(str(adapter))
     config.modules_to_save = None  # whole modules are copied below: nothing needs a second copy beside the first
     inject_adapter_in_model(config, model)
-    parameters = dict(model.named_parameters())
-    own = {name.replace(".default.", "."): p for name, p in parameters.items()}
-    wanted = {name for name in own if ".lora_" in name}
-    missing = sorted(wanted - lora.keys()) + [n for n in saved or () if not any(f".{n}." in f".{k}" for k in lora)]
+    own = {name.replace(".default.", "."): p for name, p in model.named_parameters()}
+    missing = sorted(name for name in own if ".lora_" in name and name not in lora)
+    missing += [n for n in saved or () if not any(f".{n}." in f".{k}" for k in lora)]
     missing += _missing_in_layers(own, lora.keys() | whole.keys())
     if missing:
-        raise AdapterError(f"{adapter} lacks the key {missing[0]!r}")
-    with torch.no_grad():
-        for name, value in (lora | whole).items():
-            target = own.get(name)
-            if target is None:
-                target = own.get(name.replace(".weight", ".base_layer.weight"))
-            if target is None:
-                raise AdapterError(f"{adapter} has the unknown key {name!r}")
-            if target.shape != value.shape:
-                expected = tuple(target.shape)
-                raise AdapterError(f"{adapter}: {name!r} has shape {tuple(value.shape)}, expected {expected}")
-            target.copy_(value)
+        raise CheckpointError(f"{adapter} lacks the key {missing[0]!r}")
+    in_lora_layers = {name.replace(".base_layer.", "."): p for name, p in own.items()}
+    copy_tensors(lora | whole, own | in_lora_layers, adapter, complete=False)
 
 
 def _missing_in_layers(own: Iterable[str], given: Set[str]) -> list[str]:
@@ -132,7 +122,7 @@ def merge_core(core: AnyToAnyCore) -> None:
     ValueError where there is nothing to merge, or where the language model has no place for a bias.
     """
     if core.config.lora is None and core.config.bias_tuning is None:
-        raise AdapterError("the core has nothing to merge: it has neither LoRA nor bias tuning")
+        raise CheckpointError("the core has nothing to merge: it has neither LoRA nor bias tuning")
     if core.config.bias_tuning is not None:
         fold(core.language_model)  # before LoRA: merged first, its product would be scaled too
         core.config.bias_tuning, core.config.text_config = None, core.language_model.config

@@ -14,14 +14,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
-from nextgpt_lite.checkpoint import CheckpointError, trained_state
+from nextgpt_lite.checkpoint import trained_state
 from nextgpt_lite.model import AnyToAnyCore
+from nextgpt_lite.weight_files import CheckpointError, copy_tensors, read_tensors
 
 Tensors = dict[str, torch.Tensor]
 
@@ -133,26 +131,15 @@ def load(core: AnyToAnyCore, translated: Tensors, base: bool = False) -> None:
     parts = ("language_model.", "gated_prompts.", "visual_prompts.")
     own = dict(core.named_parameters()) if base else trained_state(core)
     own = {name: parameter for name, parameter in own.items() if name.startswith(parts)}
-    for name in own:
-        if name not in translated:
-            raise CheckpointError(f"the checkpoint has nothing for {name!r}: was it made with other settings?")
-    with torch.no_grad():
-        for name, value in translated.items():
-            if name not in own:
-                raise CheckpointError(f"the checkpoint has {name!r}, which this core does not have")
-            if value.shape != own[name].shape:
-                expected = tuple(own[name].shape)
-                raise CheckpointError(f"the checkpoint's {name!r} has shape {tuple(value.shape)}, expected {expected}")
-            own[name].copy_(value)
+    copy_tensors(translated, own, "the checkpoint")
 
 
 def read_shards(paths: Sequence[Path | str]) -> Tensors:
     """Weights of one or several files (``consolidated.00.pth``, ...), the shards of a model put together.
 
-    A pickle is read with ``weights_only``, so that it can hold tensors and nothing that runs. A file may hold its
-    weights under "model", as V2's do. CheckpointError for a file that holds something else.
+    CheckpointError for a file that holds something else (nextgpt_lite.weight_files).
     """
-    shards = [_read(Path(path)) for path in paths]
+    shards = [read_tensors(Path(path)) for path in paths]
     joined = {}
     for name, first in shards[0].items():
         pieces = [shard[name] for shard in shards if name in shard]
@@ -161,17 +148,6 @@ def read_shards(paths: Sequence[Path | str]) -> Tensors:
         axis = _split_axis(name)
         joined[name] = first if axis is None or len(pieces) == 1 else torch.cat(pieces, dim=axis)
     return joined
-
-
-def _read(path: Path) -> Tensors:
-    try:
-        values = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, UnpicklingError, SafetensorError) as error:
-        raise CheckpointError(f"{path} cannot be read as weights: {str(error).splitlines()[0]}") from error
-    values = values.get("model", values) if isinstance(values, dict) else values
-    if not isinstance(values, dict) or not all(isinstance(value, torch.Tensor) for value in values.values()):
-        raise CheckpointError(f"{path} holds no state dict of tensors")
-    return values
 
 
 def _split_axis(name: str) -> int | None:

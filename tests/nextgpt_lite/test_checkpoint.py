@@ -143,7 +143,7 @@ def test_a_pickle_is_never_opened(tiny_copy, place):
 
 def test_weights_that_are_no_safetensors(tiny_copy):
     (tiny_copy / "core/model.safetensors").write_bytes(pickle.dumps(Trap()))
-    with pytest.raises(CheckpointError, match="not a readable safetensors file"):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors cannot be read as weights"):
         load_core(tiny_copy / "core", tiny_copy / "language_model")
 
 
@@ -206,7 +206,7 @@ def test_a_component_of_another_class_is_refused(tiny_copy):
     manifest = json.loads(path.read_text())
     assert manifest["components"]["image_decoder"]["class"] == "diffusers.StableDiffusionPipeline"
     manifest["components"]["image_decoder"]["class"] = "diffusers.StableDiffusionXLPipeline"
-    with pytest.raises(CheckpointError, match="is a diffusers.StableDiffusionPipeline, the manifest says diffusers"):
+    with pytest.raises(CheckpointError, match=r"is a diffusers\.StableDiffusionPipeline, the manifest says diffusers"):
         component(tiny_copy, manifest, "image_decoder")
 
 

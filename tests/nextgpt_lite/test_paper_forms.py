@@ -4,9 +4,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from nextgpt_lite.checkpoint import load_core, new_core, save_core, save_language_model, trained_state
+from nextgpt_lite.checkpoint import CheckpointError, load_core, new_core, save_core, save_language_model, trained_state
 from nextgpt_lite.config import CoreConfig
-from nextgpt_lite.long_context.adapter import AdapterError
 from nextgpt_lite.long_context.merge import merge_core
 from tests.nextgpt_lite.test_model import BASE, SIZES
 
@@ -130,5 +129,5 @@ def test_a_form_that_was_merged_says_the_same(name, base, tmp_path):
 
 
 def test_a_form_with_nothing_to_merge_is_refused(base):
-    with pytest.raises(AdapterError, match="nothing to merge: it has neither LoRA nor bias tuning"):
+    with pytest.raises(CheckpointError, match="nothing to merge: it has neither LoRA nor bias tuning"):
         merge_core(make("llama_adapter_v1", base))

@@ -4,11 +4,11 @@ import importlib.util
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM
 
 from nextgpt_lite.checkpoint import new_core
 from nextgpt_lite.config import CoreConfig
-from nextgpt_lite.quantised import QuantisationError, four_bits, load_quantised
+from nextgpt_lite.language_models import FOUR_BITS, QuantisationError, load_language_model
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def folder(tmp_path):
 
 
 def test_the_settings_are_the_papers():
-    settings = four_bits()
+    settings = BitsAndBytesConfig(**FOUR_BITS)
     assert settings.load_in_4bit and settings.bnb_4bit_quant_type == "nf4"
     assert settings.bnb_4bit_use_double_quant and settings.bnb_4bit_compute_dtype == torch.bfloat16
 
@@ -29,7 +29,7 @@ def test_the_settings_are_the_papers():
 @pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is not None, reason="bitsandbytes is installed")
 def test_without_bitsandbytes_it_says_what_to_install(folder):
     with pytest.raises(QuantisationError, match=r"needs bitsandbytes, .* pip install 'nextgpt-lite\[quant\]'"):
-        load_quantised(folder)
+        load_language_model(folder, quantised=True)
     with pytest.raises(QuantisationError):
         new_core(CoreConfig(), folder, quantised=True)
 
@@ -38,7 +38,7 @@ def test_without_bitsandbytes_it_says_what_to_install(folder):
     importlib.util.find_spec("bitsandbytes") is None or not torch.cuda.is_available(), reason="needs bitsandbytes, CUDA"
 )
 def test_the_base_is_held_in_four_bits(folder):
-    model = load_quantised(folder)
+    model = load_language_model(folder, quantised=True)
     projection = model.model.layers[0].self_attn.q_proj
     assert type(projection).__name__ == "Linear4bit" and projection.weight.dtype == torch.uint8
     assert not any(parameter.requires_grad for parameter in model.parameters())

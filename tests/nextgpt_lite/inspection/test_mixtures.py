@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 from adapters import mix
-from decoders.unclip import UnclipDecoder
+from decoders.image import UnclipDecoder
 from nextgpt_lite.inspection.mixtures import draw, mixture
 from tests.tiny_model import medium
 from tests.tiny_unclip import build_unclip

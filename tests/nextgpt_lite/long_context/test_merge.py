@@ -8,9 +8,8 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from nextgpt_lite.checkpoint import add_lora
+from nextgpt_lite.checkpoint import CheckpointError, add_lora
 from nextgpt_lite.config import CoreConfig
-from nextgpt_lite.long_context.adapter import AdapterError
 from nextgpt_lite.long_context.merge import merge_adapter, merge_core, merge_lora
 from nextgpt_lite.model import AnyToAnyCore
 
@@ -69,7 +68,7 @@ def test_a_folder_of_peft_merges(base, trained, tmp_path):
 
 def test_the_published_layout_merges_and_gets_its_positions(base, trained, tmp_path):
     adapter, logits = trained
-    with pytest.raises(AdapterError, match="does not say on what positions it was trained"):
+    with pytest.raises(CheckpointError, match="does not say on what positions it was trained"):
         merge_adapter(base, published(adapter), tmp_path / "out")
     merged = AutoModelForCausalLM.from_pretrained(merge_adapter(base, adapter, tmp_path / "out", length=256))
     assert merged.config.rope_parameters["factor"] == 4.0 and merged.config.rope_parameters["rope_type"] == "linear"
@@ -86,7 +85,7 @@ def test_a_pickle_is_not_executed(base, trained, tmp_path):
             return (open, (str(tmp_path / "ran"), "w"))
 
     (adapter / "trainable_params.bin").write_bytes(pickle.dumps({"x": Surprise()}, protocol=2))
-    with pytest.raises(AdapterError, match=r"trainable_params\.bin holds something else than tensors"):
+    with pytest.raises(CheckpointError, match=r"trainable_params\.bin cannot be read as weights"):
         merge_adapter(base, adapter, tmp_path / "out")
     assert not (tmp_path / "ran").exists() and not (tmp_path / "out").exists()
 
@@ -116,15 +115,15 @@ def test_keys_that_do_not_fit_are_refused_by_name(base, trained, tmp_path, chang
     tensors = load_file(path)
     change(tensors)
     save_file(tensors, path)
-    with pytest.raises(AdapterError, match=said or "lacks"):
+    with pytest.raises(CheckpointError, match=said or "lacks"):
         merge_adapter(base, trained[0], tmp_path / "out")
 
 
 def test_what_is_no_adapter_is_refused(base, trained, tmp_path):
-    with pytest.raises(AdapterError, match=r"is no adapter: expected adapter_config\.json"):
+    with pytest.raises(CheckpointError, match=r"is no adapter: expected adapter_config\.json"):
         merge_adapter(base, base, tmp_path / "out")
     (tmp_path / "out").mkdir()
-    with pytest.raises(AdapterError, match="out exists already: give a new folder"):
+    with pytest.raises(CheckpointError, match="out exists already: give a new folder"):
         merge_adapter(base, trained[0], tmp_path / "out")
 
 

@@ -108,7 +108,7 @@ def test_adapter_weights_alone_go_on_any_base():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda s: s.pop("layers.0.attention.wq_bias"), r"nothing for '.*layers\.0\.self_attn\.q_proj\.bias'"),
+        (lambda s: s.pop("layers.0.attention.wq_bias"), r"lacks the key '.*layers\.0\.self_attn\.q_proj\.bias'"),
         (lambda s: s.update({"layers.0.attention.wz.weight": torch.zeros(1)}), r"unknown key 'attention\.wz\.weight'"),
         (lambda s: s.update({"nose.weight": torch.zeros(1)}), r"unknown key 'nose\.weight'"),
         (lambda s: s.update({"norm.weight": torch.zeros(3)}), r"norm\.weight' has shape \(3,\), expected \(16,\)"),
@@ -126,7 +126,7 @@ def test_what_does_not_fit_is_named(change, said):
 def test_an_adapter_for_another_base_is_refused():
     """Silent babble on a wrong base model is what people met most."""
     state = base_weights()
-    with pytest.raises(CheckpointError, match=r"the checkpoint has .* which this core does not have"):
+    with pytest.raises(CheckpointError, match=r"the checkpoint has the unknown key .*layers\.3"):
         load(make_core(), translated({**state, "layers.3.attention.wq_bias": torch.zeros(WIDTH)}), base=True)
 
 

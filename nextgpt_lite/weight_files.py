@@ -1,0 +1,52 @@
+"""Weights in files and in models: read without running code, copied with every key checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+
+class CheckpointError(ValueError):
+    """A model folder or adapter that cannot be used, with a sentence that says what is wrong and what was expected."""
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file, or of a pickle, which is read with ``weights_only``: it cannot run code.
+
+    A pickle may hold them under "model", as those of LLaMA-Adapter V2 do. CheckpointError for any other content.
+    """
+    try:
+        values = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, ValueError, UnpicklingError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read as weights: {str(error).splitlines()[0]}") from error
+    values = values.get("model", values) if isinstance(values, dict) else values
+    if not isinstance(values, dict) or not all(isinstance(value, torch.Tensor) for value in values.values()):
+        raise CheckpointError(f"{path} holds no state dict of tensors")
+    return values
+
+
+@torch.no_grad()
+def copy_tensors(
+    given: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor], where: str | Path, complete: bool = True
+) -> None:
+    """Copy the tensors ``given`` into a model's ``own``, in place.
+
+    CheckpointError, which begins with ``where``, names a key that is unknown, wrongly shaped, or, where the tensors are
+    to be ``complete``, missing; nothing is copied then.
+    """
+    for name in own if complete else ():
+        if name not in given:
+            raise CheckpointError(f"{where} lacks the key {name!r}")
+    for name, value in given.items():
+        if name not in own:
+            raise CheckpointError(f"{where} has the unknown key {name!r}")
+        if value.shape != own[name].shape:
+            found, expected = tuple(value.shape), tuple(own[name].shape)
+            raise CheckpointError(f"{where}: {name!r} has shape {found}, expected {expected}")
+    for name, value in given.items():
+        own[name].copy_(value)
