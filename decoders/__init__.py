@@ -4,8 +4,7 @@ from pathlib import Path
 
 from decoders.audio import AudioDecoder
 from decoders.base import Decoder, class_name
-from decoders.image import ImageDecoder, XlImageDecoder
-from decoders.unclip import UnclipDecoder
+from decoders.image import ImageDecoder, UnclipDecoder, XlImageDecoder
 from decoders.video import VideoDecoder
 
 #: The registry: class of a pipeline, as ``model_index.json`` names it -> the decoder that runs it.

@@ -19,17 +19,15 @@ from diffusers.pipelines.deprecated.audioldm.pipeline_audioldm import AudioLDMPi
 from torch.nn import functional
 
 from data.resampling import resample
-from decoders.base import DecoderSettings
-from decoders.diffusion import DiffusionDecoder, to_uint8
-from decoders.griffin_lim import GriffinLimVocoder
-from decoders.mel import FLOOR, log_mel
+from decoders.base import Decoder, DecoderSettings, encode_latents, to_uint8
+from decoders.mel import FLOOR, GriffinLimVocoder, log_mel
 
 #: Log-mel of digital silence: black in a preview.
 LOG_FLOOR = math.log(FLOOR)
 
 
-class AudioDecoder(DiffusionDecoder):
-    """An AudioLDMPipeline as a :class:`~decoders.base.Decoder`.
+class AudioDecoder(Decoder):
+    """An AudioLDMPipeline.
 
     Its condition is one pooled CLAP text embedding of unit length, so L is 1. Conditions of any other length are
     brought to unit length first: what an output projection gives is close to the sphere, not on it.
@@ -86,7 +84,9 @@ class AudioDecoder(DiffusionDecoder):
     def resize(self, medium: np.ndarray, rate: float | None) -> np.ndarray:
         """float32 (N,) at ``rate`` hertz, resampled, and cut or followed by silence to the decoder's length."""
         samples = self.size * int(np.prod(self.pipeline.vocoder.config.upsample_rates))
-        return resize_audio(medium, rate, int(self.rate), samples)
+        if rate is not None and int(rate) != int(self.rate):
+            medium = resample(torch.from_numpy(medium)[None], int(rate), int(self.rate))[0].numpy()
+        return np.pad(medium[:samples], (0, max(0, samples - len(medium)))).astype(np.float32)
 
     @torch.no_grad()
     def encode_media(self, media: Sequence[np.ndarray]) -> torch.Tensor:
@@ -95,17 +95,9 @@ class AudioDecoder(DiffusionDecoder):
         return encode_mel(self.pipeline.vae, log_mel(waveform))
 
 
-def resize_audio(waveform: np.ndarray, rate: float | None, target: int, samples: int) -> np.ndarray:
-    """float32 (N,) at ``rate`` hertz -> (samples,) at ``target`` hertz."""
-    if rate is not None and int(rate) != target:
-        waveform = resample(torch.from_numpy(waveform)[None], int(rate), target)[0].numpy()
-    return np.pad(waveform[:samples], (0, max(0, samples - len(waveform)))).astype(np.float32)
-
-
 def encode_mel(vae: AutoencoderKL, mel: torch.Tensor) -> torch.Tensor:
-    """Scaled latents (B, C, T / 8, M / 8) of log-mels (B, T, M): the posterior's mean times the scaling factor."""
-    encoded: Any = vae.encode(mel.unsqueeze(1).to(vae.dtype))
-    return encoded.latent_dist.mean * vae.config["scaling_factor"]
+    """Scaled latents (B, C, T / 8, M / 8) of log-mels (B, T, M)."""
+    return encode_latents(vae, mel.unsqueeze(1))
 
 
 def encode_pooled(tokenizer: Any, text_encoder: torch.nn.Module, captions: Sequence[str]) -> torch.Tensor:

@@ -1,21 +1,26 @@
-"""What every decoder offers: a condition in, media out. See :class:`Decoder`.
+"""What every decoder is: a diffusers pipeline that turns a condition into media. See :class:`Decoder`.
 
 Shapes: B batch, L condition tokens, D width of a condition token.
 """
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.utils import logging as diffusers_logging
 
 from data.modalities import MODALITIES
 from data.strict import read_json, read_settings, setting
+from decoders.diffusion import noise_loss
 
 INDEX, SETTINGS = "model_index.json", "decoder.json"
 #: Called after every sampling step with (steps done, steps in all). It may raise: the sampling then ends at once.
@@ -40,6 +45,10 @@ class Decoder(ABC):
     The condition is what the decoder's own text encoder gives for a caption, so whatever imitates that text
     encoder can drive the decoder (NExT-GPT, 2309.05519, Sec. 3 and 4.2: decoding-side alignment).
 
+    A subclass names the class of the pipeline (UNet or transformer, VAE, scheduler, text encoder), and says with which
+    keywords conditions enter its ``__call__`` (:meth:`prompt`) and its network (:meth:`predict`), and how arrays leave
+    it.
+
     Attributes:
         modality: what it generates, a name in ``data.modalities.MODALITIES``.
         default_steps, default_guidance: how it samples where nothing else is asked for.
@@ -47,38 +56,77 @@ class Decoder(ABC):
     """
 
     modality: ClassVar[str]
+    pipeline_class: ClassVar[type[DiffusionPipeline]]
     default_steps: int = 12
     default_guidance: float = 2.5
 
-    def __init__(self, settings: DecoderSettings | None = None) -> None:
+    def __init__(self, pipeline: Any, settings: DecoderSettings | None = None) -> None:
+        """``pipeline`` is an instance of :attr:`pipeline_class`; its weights are frozen and put in evaluation mode."""
         self.settings = settings or DecoderSettings()
         self.default_steps = self.settings.steps or self.default_steps
         if self.settings.guidance is not None:
             self.default_guidance = self.settings.guidance
+        self.pipeline = pipeline
+        pipeline.set_progress_bar_config(disable=True)
+        for component in pipeline.components.values():
+            if isinstance(component, torch.nn.Module):
+                component.eval().requires_grad_(False)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, dtype: torch.dtype = torch.float32) -> Self:
+        """Load a folder that the pipeline's ``save_pretrained`` wrote; half-precision weights become ``dtype``.
+
+        Raises ValueError where the folder holds a pipeline of another class, or settings that cannot be.
+        """
+        found, expected = class_name(folder), cls.pipeline_class.__name__
+        if found != expected:
+            raise ValueError(f"{folder} holds a {found}, and {cls.__name__} runs {expected}")
+        path = Path(folder) / SETTINGS
+        settings = read_settings(DecoderSettings, read_json(path), str(path)) if path.is_file() else None
+        with loading_bar_hidden():
+            pipeline = cls.pipeline_class.from_pretrained(str(folder), dtype=dtype, local_files_only=True)
+        return cls(pipeline, settings)
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the weights to ``device``."""
+        self.pipeline.to(device)
+        return self
 
     @property
     def rate(self) -> float | None:
         return self.settings.rate or MODALITIES[self.modality].rate
 
     @property
-    @abstractmethod
+    def network(self) -> Any:
+        """The diffusion network, a UNet or a transformer."""
+        return getattr(self.pipeline, "unet", None) or self.pipeline.transformer
+
+    @property
+    def device(self) -> torch.device:
+        return self.network.device
+
+    @property
+    def size(self) -> int:
+        """Pixels on each side of an image, or mel frames of audio."""
+        size = self.network.config.sample_size
+        return (size if isinstance(size, int) else size[0]) * self.pipeline.vae_scale_factor
+
+    @property
     def condition_shape(self) -> tuple[int, int]:
         """(L, D) of one condition."""
+        config = self.pipeline.text_encoder.config
+        return config.max_position_embeddings, config.hidden_size
 
-    @classmethod
-    @abstractmethod
-    def from_pretrained(cls, folder: str | Path) -> Self:
-        """Load from a folder. Raises ValueError when the folder holds no such decoder."""
-
-    @abstractmethod
-    def to(self, device: torch.device | str) -> Self:
-        """Move the weights to ``device``."""
-
-    @abstractmethod
+    @torch.no_grad()
     def encode_caption(self, captions: Sequence[str]) -> torch.Tensor:
         """Conditions (B, L, D) of captions by the decoder's own text encoder: what output projections aim at."""
+        return encode_text(self.pipeline.tokenizer, self.pipeline.text_encoder, captions)
 
-    @abstractmethod
+    def unconditional(self) -> torch.Tensor:
+        """Condition (1, L, D) of the empty caption, for classifier-free guidance."""
+        return self.encode_caption([""])
+
+    @torch.no_grad()
     def decode(
         self,
         condition: torch.Tensor,
@@ -95,10 +143,52 @@ class Decoder(ABC):
         (N,) in [-1, 1]. ``steps`` and ``guidance`` default to the decoder's own. Raises ValueError on a wrong shape or
         seed count.
         """
+        if condition.ndim != 3 or tuple(condition.shape[1:]) != self.condition_shape:
+            length, width = self.condition_shape
+            shape = tuple(condition.shape)
+            raise ValueError(f"condition of shape {shape}: the {self.modality} decoder takes (B, {length}, {width})")
+        if len(seeds) != len(condition):
+            raise ValueError(f"{len(seeds)} seeds for {len(condition)} conditions: give one for each")
+        condition = condition.to(self.device, self.network.dtype)
+        unconditional = self.unconditional().to(condition).expand_as(condition)
+        steps = steps or self.default_steps
+        with self._called_between_blocks(on_block):
+            made = self.pipeline(
+                **self.prompt(condition, unconditional),
+                **self._progress(on_step, steps),
+                generator=[torch.Generator().manual_seed(int(seed)) for seed in seeds],
+                num_inference_steps=steps,
+                guidance_scale=self.default_guidance if guidance is None else guidance,
+                output_type="np",
+            )[0]  # images (B, H, W, 3) in [0, 1], videos (B, F, H, W, 3) in [0, 1], or audio (B, N)
+        return list(self.to_media(made))
 
+    def prompt(self, condition: torch.Tensor, unconditional: torch.Tensor) -> dict[str, Any]:
+        """Keywords of the pipeline's ``__call__`` that hold the conditions, both (B, L, D), and what it needs else."""
+        return {"prompt_embeds": condition, "negative_prompt_embeds": unconditional}
+
+    def to_media(self, made: np.ndarray) -> np.ndarray:
+        """What the pipeline gives as arrays of the modality."""
+        return to_uint8(made)
+
+    def predict(self, noisy: torch.Tensor, timestep: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        """What the network predicts for ``noisy`` latents (B, ...) at ``timestep`` (B,)."""
+        return self.network(noisy, timestep, encoder_hidden_states=condition).sample
+
+    @torch.no_grad()
     def preview(self) -> np.ndarray | None:
-        """Inside ``on_step``: an image uint8 (H, W, 3) of the first medium so far; None where it is not known."""
-        return None
+        """Inside ``on_step``: an image uint8 (H, W, 3) of the solver's present guess at the first medium.
+
+        None with solvers that keep no guess.
+        """
+        guess = (getattr(self.pipeline.scheduler, "model_outputs", None) or [None])[-1]
+        return None if guess is None else self.draw_latents(guess[:1])
+
+    def draw_latents(self, latents: torch.Tensor) -> np.ndarray:
+        """An image uint8 (H, W, 3) of scaled latents (1, ...)."""
+        vae = self.pipeline.vae
+        pixels = vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor).sample  # (1, 3, H, W) in [-1, 1]
+        return to_uint8(pixels[0].float().permute(1, 2, 0).cpu() / 2 + 0.5)
 
     @abstractmethod
     def resize(self, medium: np.ndarray, rate: float | None) -> np.ndarray:
@@ -108,9 +198,36 @@ class Decoder(ABC):
     def encode_media(self, media: Sequence[np.ndarray]) -> torch.Tensor:
         """Scaled latents (B, ...) of media in the form in which :meth:`decode` returns them."""
 
-    @abstractmethod
     def noise_loss(self, latents: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         """The decoder's own training loss, a scalar, at random noise levels; gradients reach ``condition``."""
+        return noise_loss(lambda noisy, step: self.predict(noisy, step, condition), latents, self.pipeline.scheduler)
+
+    def _progress(self, on_step: OnStep | None, steps: int) -> dict[str, Callable]:
+        """``on_step`` as the keyword by which the pipeline reports its progress; older pipelines have another."""
+        if on_step is None:
+            return {}
+        if "callback_on_step_end" not in inspect.signature(type(self.pipeline).__call__).parameters:
+            return {"callback": lambda step, _timestep, _latents: on_step(step + 1, steps)}
+
+        def callback(_pipeline: Any, step: int, _timestep: Any, tensors: dict) -> dict:
+            on_step(step + 1, steps)
+            return tensors
+
+        return {"callback_on_step_end": callback}
+
+    @contextmanager
+    def _called_between_blocks(self, on_block: OnBlock | None) -> Iterator[None]:
+        """Within it, ``on_block`` is called before each block of the diffusion network and of the VAE's decoder."""
+        hooks = []
+        if (call := on_block) is not None:
+            parts = [part for network in (self.network, self.pipeline.vae.decoder) for part in network.children()]
+            blocks = [block for part in parts if isinstance(part, torch.nn.ModuleList) for block in part]
+            hooks = [block.register_forward_pre_hook(lambda *_: call()) for block in blocks]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
 
 
 def class_name(folder: str | Path) -> str:
@@ -127,15 +244,41 @@ def class_name(folder: str | Path) -> str:
     return name
 
 
-def read_decoder_settings(folder: str | Path) -> DecoderSettings:
-    """The checked ``decoder.json`` of a folder, or the defaults where there is none. Raises ValueError."""
-    path = Path(folder) / SETTINGS
-    if not path.is_file():
-        return DecoderSettings()
-    return read_settings(DecoderSettings, read_json(path), str(path))
+@contextmanager
+def loading_bar_hidden() -> Iterator[None]:
+    """Keep diffusers' progress bar over components away: a decoder loads in less time than it takes to read."""
+    shown = diffusers_logging.is_progress_bar_enabled()
+    diffusers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            diffusers_logging.enable_progress_bar()
+
+
+def encode_text(tokenizer: Any, text_encoder: torch.nn.Module, captions: Sequence[str]) -> torch.Tensor:
+    """Hidden states (B, L, D) of captions padded to the tokenizer's full length, as Stable Diffusion takes them."""
+    return text_encoder(caption_ids(tokenizer, captions).to(next(text_encoder.parameters()).device))[0]
+
+
+def caption_ids(tokenizer: Any, captions: Sequence[str]) -> torch.Tensor:
+    """Token ids (B, L) of captions, padded and cut to the tokenizer's full length L."""
+    length = tokenizer.model_max_length
+    padded = tokenizer(list(captions), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+    return padded.input_ids
+
+
+def encode_latents(vae: Any, inputs: torch.Tensor) -> torch.Tensor:
+    """Scaled latents of a VAE's inputs (B, ...): the mean of the posterior times the VAE's scaling factor."""
+    return vae.encode(inputs.to(vae.device, vae.dtype)).latent_dist.mean * vae.config["scaling_factor"]
 
 
 def image_tensor(images: Sequence[np.ndarray] | np.ndarray) -> torch.Tensor:
     """uint8 images (H, W, 3) as (B, 3, H, W) in [-1, 1]."""
     stacked = torch.from_numpy(np.stack(list(images)))  # (B, H, W, 3)
     return stacked.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def to_uint8(pixels: torch.Tensor | np.ndarray) -> np.ndarray:
+    """Values in [0, 1] as uint8, rounded."""
+    return (np.clip(np.asarray(pixels, dtype=np.float32), 0, 1) * 255 + 0.5).astype(np.uint8)

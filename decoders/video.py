@@ -12,13 +12,12 @@ import numpy as np
 import torch
 from diffusers.pipelines.animatediff.pipeline_animatediff import AnimateDiffPipeline
 
-from decoders.base import DecoderSettings
-from decoders.diffusion import DiffusionDecoder
+from decoders.base import Decoder, DecoderSettings
 from decoders.image import encode_images, resize_image
 
 
-class VideoDecoder(DiffusionDecoder):
-    """An AnimateDiffPipeline as a :class:`~decoders.base.Decoder`; at most as long as its motion modules learnt."""
+class VideoDecoder(Decoder):
+    """An AnimateDiffPipeline; videos are at most as long as its motion modules learnt."""
 
     modality = "video"
     pipeline_class = AnimateDiffPipeline

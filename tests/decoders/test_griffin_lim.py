@@ -4,8 +4,7 @@ import numpy as np
 import torch
 
 from data.toybox import render, sample
-from decoders.griffin_lim import griffin_lim
-from decoders.mel import log_mel
+from decoders.mel import griffin_lim, log_mel
 
 
 def test_a_sound_comes_back_from_its_log_mel():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from decoders.unclip import UnclipDecoder
+from decoders.image import UnclipDecoder
 from tests.tiny_unclip import build_unclip
 
 EMBEDDING = 12

@@ -119,10 +119,8 @@ class TargetLatents:
 
         MediaError for a medium that :meth:`prepare` has not seen and that cannot be read.
         """
-        if modality not in self.decoders:
-            return {}
         present = [number for number, medium in enumerate(media) if has_content(medium)]
-        if not present:
+        if modality not in self.decoders or not present:
             return {}
         latents = {f"latents_{modality}": torch.stack([self._latents(modality, media[n]).float() for n in present])}
         return latents | ({f"latents_at_{modality}": torch.tensor(present)} if len(present) < len(media) else {})
