@@ -219,7 +219,8 @@ class Decoder(ABC):
     def _called_between_blocks(self, on_block: OnBlock | None) -> Iterator[None]:
         """Within it, ``on_block`` is called before each block of the diffusion network and of the VAE's decoder."""
         hooks = []
-        if (call := on_block) is not None:
+        if on_block is not None:
+            call: OnBlock = on_block
             parts = [part for network in (self.network, self.pipeline.vae.decoder) for part in network.children()]
             blocks = [block for part in parts if isinstance(part, torch.nn.ModuleList) for block in part]
             hooks = [block.register_forward_pre_hook(lambda *_: call()) for block in blocks]

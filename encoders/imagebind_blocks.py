@@ -7,7 +7,6 @@ Legend: B batch, L tokens, D tower width, E width of the shared space.
 from __future__ import annotations
 
 import math
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -121,35 +120,22 @@ class Trunk(nn.Module):
         return x
 
 
-class RepeatFrames(nn.Module):
-    """A still image becomes a clip: (B, C, H, W) -> (B, C, frames, H, W). Clips pass unchanged."""
-
-    def __init__(self, frames: int):
-        super().__init__()
-        self.frames = frames
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x.unsqueeze(2).expand(-1, -1, self.frames, -1, -1) if x.ndim == 4 else x
-
-
 class PatchStem(nn.Module):
     """A convolution that cuts an image, clip or spectrogram into patch tokens: -> (B, patches, D)."""
 
-    def __init__(
-        self, channels: int, size: tuple[int, ...], width: int, kernel: tuple[int, ...], stride: tuple[int, ...]
-    ):
+    def __init__(self, channels: int, size: tuple[int, ...], width: int, kernel, stride):
         super().__init__()
-        if len(kernel) == 3:
-            cube, step = cast(tuple[int, int, int], kernel), cast(tuple[int, int, int], stride)
-            convolution = nn.Conv3d(channels, width, cube, step, bias=False)
-            self.proj = nn.Sequential(RepeatFrames(size[0]), convolution)
+        self.frames = size[0]
+        if len(kernel) == 3:  # the published name is proj.1
+            self.proj = nn.Sequential(nn.Identity(), nn.Conv3d(channels, width, kernel, stride, bias=False))
         else:
-            patch, step = cast(tuple[int, int], kernel), cast(tuple[int, int], stride)
-            self.proj = nn.Conv2d(channels, width, patch, step, bias=False)
+            self.proj = nn.Conv2d(channels, width, kernel, stride, bias=False)
             self.norm_layer = nn.LayerNorm(width, eps=STEM_EPSILON)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, tuple[int, ...]]:
-        """Tokens and the grid they were cut from, e.g. (frames, rows, columns)."""
+        """Tokens and the grid they were cut from, e.g. (frames, rows, columns); a still image becomes a clip."""
+        if x.ndim == 4 and isinstance(self.proj, nn.Sequential):
+            x = x.unsqueeze(2).expand(-1, -1, self.frames, -1, -1)
         patches = self.proj(x)  # (B, D, *grid)
         tokens = patches.flatten(2).transpose(1, 2)
         return (self.norm_layer(tokens) if hasattr(self, "norm_layer") else tokens), tuple(patches.shape[2:])

@@ -19,13 +19,12 @@ from tokenizers import Tokenizer
 from data.atomic import atomic_file, hash_file, write_json
 from data.strict import SettingsError, nearest, read_settings
 from encoders.base import CONFIG_FILE, WEIGHTS_FILE, Batch, Encoder, read_config, stacked
-from encoders.clip_tokenizer import VOCABULARY, ClipTokenizer
 from encoders.imagebind import ImageBind, ImageBindConfig
 from encoders.imagebind_checkpoint import check_state, load_imagebind, load_points, read_state
 from encoders.points import PointConfig, PointEncoder
 from encoders.preprocess_image import ImageSettings
 from encoders.preprocessors import POINTS, PREPROCESSORS
-from encoders.text_tokenizer import tokenize
+from encoders.text_tokenizer import CLIP_VOCABULARY, ClipTokenizer, tokenize
 
 TOKENIZER_FILE = "tokenizer.json"
 TOKENIZERS = ("file", "clip")
@@ -115,9 +114,6 @@ class MediaEncoder(Encoder):
 
     def embed(self, modality: str, batch: Batch) -> torch.Tensor:
         """Float32 unit vectors (B, E); clips are averaged as ImageBind does, then normalised again."""
-        self.check_modality(modality)
-        if modality == POINTS:
-            return self._point_encoder()(stacked(batch)).float()
         return F.normalize(self._of_clips(modality, batch, unit=True), dim=-1)
 
     def project(self, modality: str, batch: Batch) -> torch.Tensor:
@@ -125,9 +121,6 @@ class MediaEncoder(Encoder):
 
         The length is what ImageBind-LLM's image output needs (2309.03905, Sec. 3.3.2; ``adapters.mixing``).
         """
-        self.check_modality(modality)
-        if modality == POINTS:
-            return self._point_encoder().project(stacked(batch)).float()
         return self._of_clips(modality, batch, unit=False)
 
     def patches(self, modality: str, batch: Batch) -> list[torch.Tensor]:
@@ -158,15 +151,15 @@ class MediaEncoder(Encoder):
 
     def _of_clips(self, modality: str, batch: Batch, unit: bool) -> torch.Tensor:
         """What the tower's head gives, each clip at unit length first or not, averaged over clips: float32 (B, E)."""
+        self.check_modality(modality)
+        if modality == POINTS:
+            assert self.points is not None, "check_modality lets points through only with a point encoder"
+            return self.points.project(stacked(batch)).float()
         each = PREPROCESSORS[modality]
         clips = list(batch) if each.clips else [item[None] for item in batch]
         projected = self.imagebind.project(each.tower, torch.cat(clips)).float()  # (all clips, E)
         encoded = F.normalize(projected, dim=-1) if unit else projected
         return torch.stack([part.mean(dim=0) for part in encoded.split([len(item) for item in clips])])
-
-    def _point_encoder(self) -> PointEncoder:
-        assert self.points is not None, "check_modality lets points through only with a point encoder"
-        return self.points
 
     @property
     def image_size(self) -> int:
@@ -249,6 +242,6 @@ def _tokenizer(config: MediaEncoderConfig, folder: Path) -> Tokenizer | ClipToke
     if config.tokenizer == "file":
         return Tokenizer.from_file(str(folder / TOKENIZER_FILE))
     vocabulary = config.imagebind.towers["text"].vocabulary
-    if vocabulary != VOCABULARY:
-        raise ValueError(f"a text tower of {vocabulary} tokens: the clip tokenizer has {VOCABULARY}")
+    if vocabulary != CLIP_VOCABULARY:
+        raise ValueError(f"a text tower of {vocabulary} tokens: the clip tokenizer has {CLIP_VOCABULARY}")
     return ClipTokenizer()

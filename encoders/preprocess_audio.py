@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -10,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 import torch.nn.functional as F
+from transformers.audio_utils import mel_filter_bank
 
 from data.resampling import resample
 from data.strict import setting
@@ -40,21 +42,13 @@ def clip_starts(duration: float | Fraction, clip_seconds: float | Fraction, clip
     return [last * index / max(clips - 1, 1) for index in range(clips)]
 
 
-def _mel(frequency):
-    return 1127.0 * np.log(1.0 + frequency / 700.0)
-
-
 @lru_cache(maxsize=8)
 def mel_filters(mels: int, bins: int, rate: int) -> torch.Tensor:
     """Triangles on the mel scale from 20 Hz to half the rate: (mels, bins), bins = transform size / 2 + 1."""
-    low, high = _mel(LOWEST_FREQUENCY), _mel(rate / 2)
-    edges = torch.from_numpy(low + (high - low) / (mels + 1) * np.arange(mels + 2))  # float64
-    frequencies = torch.from_numpy(_mel(rate / 2 * np.arange(bins) / (bins - 1)))
-    rising = (frequencies - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
-    falling = (edges[2:, None] - frequencies) / (edges[2:] - edges[1:-1])[:, None]
-    filters = torch.minimum(rising, falling).clamp_min(0).float()
-    filters[:, -1] = 0  # Kaldi leaves out the highest frequency
-    return filters
+    with warnings.catch_warnings(action="ignore"):  # of the lowest bands, which are empty in ImageBind's too
+        filters = mel_filter_bank(bins, mels, LOWEST_FREQUENCY, rate / 2, rate, None, "kaldi", True)
+    filters[-1] = 0  # Kaldi leaves out the highest frequency
+    return torch.from_numpy(filters.T).float()
 
 
 def filter_bank(wave: torch.Tensor, rate: int, mels: int) -> torch.Tensor:

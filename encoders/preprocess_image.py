@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from PIL import Image
+from torchvision.transforms import functional as transforms
 
 from data.strict import setting
 
@@ -38,20 +39,10 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
     return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
 
 
-def short_side(height: int, width: int, size: int) -> tuple[int, int]:
-    """Height and width after the shorter of them becomes ``size``."""
-    if height <= width:
-        return size, max(size, int(size * width / height))
-    return max(size, int(size * height / width)), size
-
-
 def resize_and_crop(image: np.ndarray, size: int) -> np.ndarray:
     """uint8 (H, W, 3) -> (size, size, 3): bicubic on the short side, then the centre."""
-    resized = Image.fromarray(image)
-    height, width = short_side(image.shape[0], image.shape[1], size)
-    resized = resized.resize((width, height), Image.Resampling.BICUBIC)
-    top, left = round((height - size) / 2), round((width - size) / 2)
-    return np.asarray(resized.crop((left, top, left + size, top + size)))
+    resized = transforms.resize(Image.fromarray(image), [size], transforms.InterpolationMode.BICUBIC)
+    return np.asarray(transforms.center_crop(resized, [size, size]))
 
 
 def normalise(pixels: torch.Tensor, settings: ImageSettings) -> torch.Tensor:

@@ -56,7 +56,7 @@ def three_crops(frames: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def _short_side_of_frames(height: int, width: int, size: int) -> tuple[int, int]:
-    """As ``short_side`` for images; the published video loader divides first, which may round to a pixel less."""
+    """As for images; the published video loader divides first, which may round to a pixel less."""
     if width < height:
         return math.floor(height / width * size), size
     return size, math.floor(width / height * size)

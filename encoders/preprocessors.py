@@ -11,11 +11,16 @@ import torch
 
 from encoders.points import PointConfig
 from encoders.preprocess_audio import AudioSettings, preprocess_audio
-from encoders.preprocess_depth import DepthSettings, preprocess_depth
 from encoders.preprocess_image import ImageSettings, preprocess_image
-from encoders.preprocess_imu import ImuSettings, preprocess_imu
-from encoders.preprocess_points import preprocess_points
-from encoders.preprocess_thermal import ThermalSettings, preprocess_thermal
+from encoders.preprocess_sensors import (
+    DepthSettings,
+    ImuSettings,
+    ThermalSettings,
+    preprocess_depth,
+    preprocess_imu,
+    preprocess_points,
+    preprocess_thermal,
+)
 from encoders.preprocess_video import VideoSettings, preprocess_video
 
 #: Modality -> its settings.

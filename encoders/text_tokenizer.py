@@ -1,4 +1,7 @@
-"""The text tower's tokenizer: byte-level BPE whose end token has the largest id, as ImageBind's text head expects."""
+"""Tokenizers of a text tower, trained here or CLIP's: byte-level BPE whose end token has the largest id.
+
+ImageBind's text head expects that.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 PADDING, START, END = "<pad>", "<start>", "<end>"
+CLIP_VOCABULARY = 49408
+#: open_clip's names of the two special tokens -> those of CLIP, which are matched inside a text as well.
+SPECIAL_NAMES = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
@@ -29,7 +35,9 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
 
 def tokenize(tokenizer: Tokenizer, texts: list[str], length: int) -> torch.Tensor:
     """Ids (B, longest), at most ``length`` wide: start, text, end, padding; a long text loses its tail, not its end."""
-    padding, start, end = (_special_id(tokenizer, name) for name in (PADDING, START, END))
+    padding, start, end = (tokenizer.token_to_id(name) for name in (PADDING, START, END))
+    if padding is None or start is None or end is None:
+        raise ValueError(f"the text tower's tokenizer lacks one of {PADDING}, {START}, {END}")
     encoded = tokenizer.encode_batch(list(texts), add_special_tokens=False)
     rows = [[start, *row.ids[: length - 2], end] for row in encoded]
     ids = torch.full((len(rows), max(map(len, rows), default=2)), padding)
@@ -38,8 +46,27 @@ def tokenize(tokenizer: Tokenizer, texts: list[str], length: int) -> torch.Tenso
     return ids
 
 
-def _special_id(tokenizer: Tokenizer, name: str) -> int:
-    number = tokenizer.token_to_id(name)
-    if number is None:
-        raise ValueError(f"the text tower's tokenizer lacks {name!r}")
-    return number
+class ClipTokenizer:
+    """CLIP's 49,408 tokens, of ImageBind's released text tower; the merges come with open_clip.
+
+    As in the released code, a text that spells ``<|endoftext|>`` gets that token, and the text head reads only what
+    stands before it.
+    """
+
+    def __init__(self) -> None:
+        import regex
+        from open_clip.tokenizer import SimpleTokenizer  # here: open_clip takes seconds to import
+
+        self._tokenizer = SimpleTokenizer()
+        pattern = self._tokenizer.pat.pattern
+        for name, published in SPECIAL_NAMES.items():
+            number = self._tokenizer.encoder.pop(name)
+            self._tokenizer.encoder[published] = number
+            self._tokenizer.decoder[number] = published
+            pattern = pattern.replace(name, regex.escape(published))
+        self._tokenizer.cache = {published: published for published in SPECIAL_NAMES.values()}
+        self._tokenizer.pat = regex.compile(pattern, regex.IGNORECASE)
+
+    def __call__(self, texts: list[str], length: int = 77) -> torch.Tensor:
+        """Ids (B, length): start, text, end, zeros; a text that is too long loses its tail, not its end."""
+        return self._tokenizer(list(texts), context_length=length)

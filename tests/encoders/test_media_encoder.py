@@ -7,14 +7,11 @@ import pytest
 import torch
 
 from encoders import ImageBindConfig, MediaEncoder, MediaEncoderConfig, PointConfig, TowerConfig, load_encoder
-from encoders.clip_tokenizer import ClipTokenizer
 from encoders.preprocess_audio import AudioSettings
-from encoders.preprocess_depth import DepthSettings
 from encoders.preprocess_image import ImageSettings
-from encoders.preprocess_points import preprocess_points
-from encoders.preprocess_thermal import ThermalSettings
+from encoders.preprocess_sensors import DepthSettings, ThermalSettings, preprocess_points
 from encoders.preprocess_video import VideoSettings
-from encoders.text_tokenizer import END, PADDING, tokenize, train_tokenizer
+from encoders.text_tokenizer import END, PADDING, ClipTokenizer, tokenize, train_tokenizer
 
 TEXTS = ["a red bell in the snow", "两个红色的铃铛", "a low fast drum, three times"] * 3
 

@@ -4,9 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from encoders.preprocess_depth import DepthSettings, disparity, preprocess_depth
-from encoders.preprocess_imu import ImuSettings, preprocess_imu
-from encoders.preprocess_thermal import ThermalSettings, preprocess_thermal
+from encoders.preprocess_sensors import (
+    DepthSettings,
+    ImuSettings,
+    ThermalSettings,
+    disparity,
+    preprocess_depth,
+    preprocess_imu,
+    preprocess_thermal,
+)
 
 
 def test_disparity_of_a_kinect():

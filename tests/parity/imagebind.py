@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 
 from data.resampling import resample
-from encoders.clip_tokenizer import VOCABULARY, ClipTokenizer
 from encoders.imagebind import MODALITIES, ImageBind, ImageBindConfig, TowerConfig
 from encoders.preprocess_audio import AudioSettings, clip_starts, preprocess_audio
 from encoders.preprocess_image import ImageSettings, normalise, preprocess_image
 from encoders.preprocess_video import three_crops
+from encoders.text_tokenizer import CLIP_VOCABULARY, ClipTokenizer
 from tests.parity.cases import GOLDEN, Case, Comparison
 
 OUTPUT, STAGE, DOUBLE = 2e-6, 2e-5, 1e-9
@@ -71,7 +71,7 @@ def configuration(values: dict, weights: dict[str, torch.Tensor]) -> ImageBindCo
     towers = {
         name: TowerConfig(
             sizes[f"{name}_embed_dim"], sizes[f"{name}_num_blocks"], sizes[f"{name}_num_heads"], *shapes[name],
-            vocabulary=VOCABULARY if name == "text" else 0, logit_scale=None if name == "vision" else 1.0,
+            vocabulary=CLIP_VOCABULARY if name == "text" else 0, logit_scale=None if name == "vision" else 1.0,
         )
         for name in present
     }  # fmt: skip
@@ -84,7 +84,7 @@ def build(case: Case) -> ImageBind:
     model = ImageBind(configuration(case.config, weights)).eval()
     if "token_embedding.rows" in weights:  # rows that are not stored are zero
         rows, ids = weights.pop("token_embedding.rows"), weights.pop("token_embedding.row_ids")
-        table = torch.zeros(VOCABULARY, rows.shape[1])
+        table = torch.zeros(CLIP_VOCABULARY, rows.shape[1])
         table[ids] = rows
         weights["modality_preprocessors.text.token_embedding.weight"] = table
         mask = "modality_preprocessors.text.mask"
