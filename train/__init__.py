@@ -21,8 +21,8 @@ TASKS = {
     "vocoder": "train.foundations.autoencoders.vocoder:VocoderTask",
     "audio_diffusion": "train.foundations.diffusion.audio_diffusion:AudioDiffusionTask",
     "context_extension": "train.stages.context_extension:ContextExtensionTask",
-    "encoding_alignment": "train.stages.alignment:EncodingAlignmentTask",
-    "decoding_alignment": "train.stages.alignment:DecodingAlignmentTask",
+    "encoding_alignment": "train.stages.three_stages:EncodingAlignmentTask",
+    "decoding_alignment": "train.stages.three_stages:DecodingAlignmentTask",
     "joint_training": "train.stages.joint_training:JointTrainingTask",
-    "instruction_tuning": "train.stages.instruction_tuning:InstructionTuningTask",
+    "instruction_tuning": "train.stages.three_stages:InstructionTuningTask",
 }

@@ -13,12 +13,8 @@ ERRORS = (RecipeError, NonFiniteLossError, DiskError)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", type=Path, help="a YAML recipe, e.g. train/recipes/foundations/encoder.yaml")
-    parser.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="key=value",
-        help="override keys of the recipe; a dotted key reaches into a mapping",
-    )
+    overrides = "override keys of the recipe; a dotted key reaches into a mapping"
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help=overrides)
     parser.add_argument("--resume", action="store_true", help="resume from the newest checkpoint of the run")
     parser.add_argument("--dry-run", action="store_true", help="report parts, data, memory and time; do not train")
     parser.add_argument("--out", type=Path, help="folder of the run (default: runs/NAME)")
@@ -34,7 +30,6 @@ def run(args: argparse.Namespace) -> int:
     from train.run import run_recipe  # the engine takes seconds to import; a bad recipe should not wait
 
     run_dir = args.out or Path("runs") / args.recipe.stem
-    figures = run_recipe(recipe, run_dir, args.resume)
-    for name, value in figures.items():
+    for name, value in run_recipe(recipe, run_dir, args.resume).items():
         print(f"{name:32} {value:.4f}")
     return 0

@@ -74,10 +74,8 @@ def _parts(task: Task, recipe: Recipe) -> list[str]:
         lines.append(f"  {name:24}{shown:>10}{len(parameters):>9}{size:>15,}{size / total:>9.2%}")
     trained = sum(parameter.numel() for parameter in task.model.parameters() if parameter.requires_grad)
     lines.append(f"  {'trained of all':24}{'':>19}{trained:>15,}{trained / total:>9.2%}")
-    targets = lora_targets(task.model)
-    if targets:
-        lines.append("  LoRA on " + ", ".join(f"{name} ({count})" for name, count in sorted(targets.items())))
-    return lines
+    targets = [f"{name} ({count})" for name, count in sorted(lora_targets(task.model).items())]
+    return [*lines, "  LoRA on " + ", ".join(targets)] if targets else lines
 
 
 def lora_targets(model: nn.Module) -> Counter[str]:
@@ -89,8 +87,7 @@ def _data(task: Task, recipe: Recipe) -> list[str]:
     """The data, the task's settings, and how often the data are seen."""
     batches = recipe.gradient_accumulation_steps
     seen = recipe.steps * recipe.batch_size * batches
-    lines = [f"  {line}" for line in task.describe_data()]
-    lines += [f"  {line}" for line in setting_lines(task.settings)]
+    lines = [f"  {line}" for line in (*task.describe_data(), *setting_lines(task.settings))]
     epochs = f", {seen / len(task.dataset):.2f} epochs" if isinstance(task.dataset, Sized) else ""
     batch = f"{recipe.batch_size}" + (f" x {batches}" if batches > 1 else "")
     return [*lines, f"  {recipe.steps:,} steps of {batch} items a process{epochs}"]
@@ -101,7 +98,7 @@ def _needs(trainer: _MeasuringTrainer, recipe: Recipe) -> list[str]:
     sizes = fixed_bytes(trainer.task.model, recipe)
     if sum(sizes.values()) - sizes["weights"] > free_bytes():  # the weights are there already
         kept = _estimated_activations(trainer)
-        return [*_memory(sizes | {"activations (estimated)": kept}), "  time: not measured, this machine is too small"]
+        return [_memory(sizes | {"activations (estimated)": kept}), "  time: not measured, this machine is too small"]
     with full_precision_attention():
         trainer.train()
     kept = trainer.saved.most + (_estimated_activations(trainer) if recipe.gradient_checkpointing else 0)
@@ -109,7 +106,7 @@ def _needs(trainer: _MeasuringTrainer, recipe: Recipe) -> list[str]:
     step = recipe.gradient_accumulation_steps * (ends[-1] - ends[0]) / TIMED
     device = "the GPU" if torch.cuda.is_available() else f"{recipe.threads} CPU thread(s)"
     time_line = f"  time: {_clock(step * recipe.steps)} ({step:.3g} s a step, from {TIMED} batches on {device})"
-    return [*_memory(sizes | {"activations (measured)": kept}), time_line]
+    return [_memory(sizes | {"activations (measured)": kept}), time_line]
 
 
 def fixed_bytes(model: nn.Module, recipe: Recipe) -> dict[str, int]:
@@ -173,9 +170,9 @@ def _estimated_activations(trainer: TaskTrainer) -> int:
     return 0
 
 
-def _memory(sizes: dict[str, int]) -> list[str]:
+def _memory(sizes: dict[str, int]) -> str:
     each = ", ".join(f"{name} {_size(size)}" for name, size in sizes.items() if size)
-    return [f"  memory: {_size(sum(sizes.values()))} a process: {each}"]
+    return f"  memory: {_size(sum(sizes.values()))} a process: {each}"
 
 
 def _size(count: int) -> str:

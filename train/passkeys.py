@@ -156,13 +156,10 @@ class RandomRows(Dataset):
 def joined(items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     """Items of :class:`WithPasskeys` as one batch: passkey documents of other lengths are padded on the right."""
     batch = {"input_ids": torch.cat([item["input_ids"] for item in items])}
-    for name in ("passkey_ids", "passkey_weights", "passkey_positions"):
+    for name in ("passkey_ids", "passkey_weights", "passkey_positions", "spread_ids", "spread_positions"):
         rows = [row for item in items if name in item for row in item[name]]
         if rows:
             batch[name] = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-    for name in ("spread_ids", "spread_positions"):
-        if name in items[0]:
-            batch[name] = torch.cat([item[name] for item in items])
     return batch
 
 

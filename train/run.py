@@ -11,7 +11,7 @@ import torch
 from data.atomic import write_json
 from nextgpt_lite.checkpoint import RUN_RECORD, update_manifest
 from train.engine.checkpoints import check_recipe, checkpoints, clear_leftovers, disk_errors, remove
-from train.engine.processes import join_processes, leave_processes
+from train.engine.processes import join_processes
 from train.engine.progress import peak_memory_gib
 from train.engine.speed import compiled_blocks, full_precision_attention
 from train.engine.trainer import TaskTrainer
@@ -77,7 +77,9 @@ def _gather_on_main_process(trainer: TaskTrainer) -> bool:
     task, main = trainer.task, trainer.args.should_save
     weights = trainer.whole_weights()
     average = trainer.ema.state() if trainer.ema is not None else {}
-    leave_processes()
+    state = join_processes()
+    state.wait_for_everyone()
+    state.destroy_process_group()  # from here on the main process works alone
     if not main:
         return False
     if weights is not None and trainer.whole_model is not None:

@@ -108,6 +108,13 @@ def build_task(recipe: Recipe) -> Task:
         raise RecipeError(f"task {recipe.task!r} cannot start from {recipe.model}: {error}") from error
 
 
+def expose_layers(model: nn.Module, language_model: nn.Module) -> None:
+    """Let the language model inside ``model`` say which layers FSDP shards one by one, and recompute activations."""
+    for name in ("_no_split_modules", "activation_checkpointing_enable", "gradient_checkpointing_enable"):
+        if hasattr(language_model, name):  # of the last two, older versions of transformers have the latter alone
+            setattr(model, name, getattr(language_model, name))
+
+
 @contextmanager
 def train_only(task: Task, names: tuple[str, ...] | None) -> Iterator[None]:
     """Inside, gradients reach the named parts only. A parameter without a gradient is left alone by the optimiser."""

@@ -73,8 +73,7 @@ class RowEncoder:
             raise BadRecord(str(error)) from error
         for part in parts:
             if part["type"] not in self.modalities:
-                known = ", ".join(self.modalities)
-                raise BadRecord(f"{part['type']} is shown, and the encoder reads {known} only")
+                raise BadRecord(f"{part['type']} is shown, and the encoder reads {', '.join(self.modalities)} only")
         if self.longest is not None and conversation.source != TOYBOX and len(ids) > self.longest:
             limit = f"{self.longest:,} that the model reads"
             raise BadRecord(f"the conversation has {len(ids):,} tokens, more than the {limit}")

@@ -109,16 +109,12 @@ def sources_of(data: Any, embeddings: str) -> list[Source]:
 
 
 def toybox_conversations(
-    seed: int,
-    count: int,
-    kinds: Sequence[str],
-    modalities: Sequence[str] = tuple(MODALITIES),
-    mismatched_share: float = 0.0,
+    seed: int, count: int, kinds: Sequence[str], modalities: Sequence[str] = tuple(MODALITIES), mismatched: float = 0.0
 ) -> Iterator[Conversation]:
     """Dialogues of Toybox; ``kinds`` are taken in turn, none = all, by their own weights.
 
     Those that show a medium of none of ``modalities`` are left out. RecipeError where hardly any is left.
-    ``mismatched_share``: see :func:`data.toybox.mismatched_media`.
+    ``mismatched`` is the share in :func:`data.toybox.mismatched_media`.
     """
     found = 0
     for index in itertools.count():
@@ -126,7 +122,7 @@ def toybox_conversations(
             return
         kind = kinds[found % len(kinds)] if kinds else None
         rng = np.random.default_rng((seed, index, 0xE44))
-        drawn = mismatched_media(dialogue(seed, index, kind=kind), mismatched_share, rng)
+        drawn = mismatched_media(dialogue(seed, index, kind=kind), mismatched, rng)
         # What the encoder reads: a user shows it, or the assistant sees what it made in the turn before.
         shown = {part.modality for turn in drawn.turns[:-1] for part in turn.parts if isinstance(part, MediaPart)}
         if shown <= set(modalities):
@@ -139,18 +135,13 @@ def toybox_conversations(
 
 def messages_of(drawn: Dialogue) -> list[dict[str, Any]]:
     """A dialogue of Toybox as messages whose media parts carry their MediaPart (``part``) in place of an array."""
-    return [
-        {
-            "role": turn.role,
-            "content": [
-                {"type": part.modality, "part": part, "embedding": part}
-                if isinstance(part, MediaPart)
-                else {"type": "text", "text": part}
-                for part in turn.parts
-            ],
-        }
-        for turn in drawn.turns
-    ]
+    return [{"role": turn.role, "content": [_toybox_part(part) for part in turn.parts]} for turn in drawn.turns]
+
+
+def _toybox_part(part: str | MediaPart) -> dict[str, Any]:
+    if isinstance(part, MediaPart):
+        return {"type": part.modality, "part": part, "embedding": part}
+    return {"type": "text", "text": part}
 
 
 def manifest_conversations(source: Source, held_out: bool, seed: int) -> Iterator[Conversation | ParsedRecord]:
@@ -159,19 +150,15 @@ def manifest_conversations(source: Source, held_out: bool, seed: int) -> Iterato
     Of a stream only what is held out is a manifest.
     """
     own = source.held_out
+    if source.is_stream and own is None:
+        return
+    found = _scan(str(own) if source.is_stream or (held_out and isinstance(own, str)) else source.path)
     if source.is_stream:
-        if own is None:
-            return
         source = replace(source, shards="", dataset="", path=str(own), name=source.label)
-        found = _scan(source.path)
-    elif isinstance(own, str):
-        found = _scan(own if held_out else source.path)
-    else:
-        found = _scan(source.path)
+    elif not isinstance(own, str):
         kept = _held_out(len(found), HELD_OUT_SHARE if own is None else own, seed)
         found = [parsed for number, parsed in enumerate(found) if (number in kept) == held_out]
-    for parsed in found:
-        yield conversation_of(parsed, source)
+    yield from (conversation_of(parsed, source) for parsed in found)
 
 
 def open_stream(source: Source, seed: int) -> RecordStream:

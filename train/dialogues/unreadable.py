@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from data.media.loading import MediaError
@@ -15,22 +16,18 @@ from train.dialogues.targets import TargetLatents
 from train.settings import RecipeError
 
 
+@dataclass
 class UnreadableMedia:
     """Reads the media of each batch. ``candidates`` gives the rows that may replace one, itself first.
 
     Without ``read_in_steps`` all media have been read before training, and nothing is done here.
     """
 
-    def __init__(
-        self,
-        bad: BadRecords,
-        embeddings: MediaEmbeddings,
-        latents: TargetLatents,
-        candidates: Callable[[Row], Iterable[Row]],
-        read_in_steps: bool,
-    ) -> None:
-        self.bad, self.embeddings, self.latents = bad, embeddings, latents
-        self.candidates, self.read_in_steps = candidates, read_in_steps
+    bad: BadRecords
+    embeddings: MediaEmbeddings
+    latents: TargetLatents
+    candidates: Callable[[Row], Iterable[Row]]
+    read_in_steps: bool
 
     def begin(self, run_dir: Path, resume: bool) -> None:
         """Write down what was left out; a run that is resumed keeps what it had found before."""
@@ -50,17 +47,11 @@ class UnreadableMedia:
 
         RecipeError when the limit of bad records is passed.
         """
-        if not self.read_in_steps:
-            return list(rows)
-        self._forget()
-        return [self._readable(row, fits) for row in rows]
+        return [self._readable(row, fits) for row in rows] if self._begin_batch() else list(rows)
 
     def leave_out(self, rows: Sequence[Row]) -> list[Row]:
         """Those of the rows whose media can be read now; the others are noted."""
-        if not self.read_in_steps:
-            return list(rows)
-        self._forget()
-        return [row for row in rows if self._reads(row)]
+        return [row for row in rows if self._reads(row)] if self._begin_batch() else list(rows)
 
     def check(self) -> None:
         """RecipeError when there are more bad records than the recipe allows."""
@@ -90,7 +81,9 @@ class UnreadableMedia:
             return False
         return True
 
-    def _forget(self) -> None:
-        """Drop what was read for the batch before."""
-        self.embeddings.forget()
-        self.latents.forget()
+    def _begin_batch(self) -> bool:
+        """Whether media are read in steps; what was read for the batch before is dropped then."""
+        if self.read_in_steps:
+            self.embeddings.forget()
+            self.latents.forget()
+        return self.read_in_steps

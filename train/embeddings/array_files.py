@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -18,26 +17,16 @@ def cached(cache_dir: str | Path, key: str, count: int, make: Callable[[], Itera
     path = Path(cache_dir) / f"{key}.npy"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        with alone(path):
+        with path.with_suffix(".lock").open("w") as lock:  # runs side by side wait for what one of them is making
+            if sys.platform != "win32":  # which has no such lock: there both make the file
+                import fcntl
+
+                fcntl.flock(lock, fcntl.LOCK_EX)
             if not path.is_file():
                 arrays = tqdm(make(), total=count, desc=f"making {key.rpartition('-')[0]}", mininterval=5)
                 with atomic_file(path) as temporary:
                     _write(temporary, arrays, count)
     return np.load(path, mmap_mode="c")  # copy-on-write: torch refuses read-only arrays
-
-
-@contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Inside, no other process makes ``path``: runs that train side by side wait for what one of them is making.
-
-    The lock ends with the process that holds it; where a system has none, both make the file.
-    """
-    with path.with_suffix(".lock").open("w") as file:
-        if sys.platform != "win32":
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _write(path: Path, arrays: Iterable[np.ndarray], count: int) -> None:

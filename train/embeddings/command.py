@@ -58,8 +58,6 @@ def model_folder(name: str) -> Path:
 
 def core_settings(model: Path) -> dict:
     """What the core of a model says of its input; the defaults where it has none yet."""
-    for folder in ("core", "core_encoding"):
-        path = model / folder / "config.json"
-        if path.is_file():
-            return {"input_features": "pooled", "image_size": 0} | json.loads(path.read_text(encoding="utf-8"))
-    return {"input_features": "pooled", "image_size": 0}
+    paths = [model / folder / "config.json" for folder in ("core", "core_encoding")]
+    found = next((json.loads(path.read_text(encoding="utf-8")) for path in paths if path.is_file()), {})
+    return {"input_features": "pooled", "image_size": 0} | found

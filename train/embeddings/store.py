@@ -55,21 +55,21 @@ class EmbeddingStore:
 
     def check_encoder(self, encoder: Any, features: str) -> None:
         """StoreError unless the embeddings are of this encoder and of these features, "pooled" or "patches"."""
-        wanted = encoder_settings(encoder, features)
-        for name, value in wanted.items():
-            if self.index[name] != value:
-                found, expected = str(self.index[name])[:12], str(value)[:12]
-                raise StoreError(f"the embeddings in {self.folder} are of {name} {found}, this model's is {expected}")
+        for name, value in encoder_settings(encoder, features).items():
+            self._check("embeddings", name, str(self.index[name]), str(value))
 
     def has_conditions(self, modality: str, decoder: Any) -> bool:
         """Whether captions of a modality are here. StoreError where another text encoder read them."""
         if modality not in self.index["captions"]:
             return False
-        found, expected = self.index["captions"][modality], text_encoder_identity(decoder)
-        if found != expected:
-            both = f"text encoder {found[:12]}, this model's is {expected[:12]}"
-            raise StoreError(f"the {modality} captions in {self.folder} are of {both}")
+        identity = text_encoder_identity(decoder)
+        self._check(f"{modality} captions", "text encoder", self.index["captions"][modality], identity)
         return True
+
+    def _check(self, what: str, name: str, found: str, expected: str) -> None:
+        if found != expected:
+            both = f"{name} {found[:12]}, this model's is {expected[:12]}"
+            raise StoreError(f"the {what} in {self.folder} are of {both}")
 
     def problem(self, part: Any) -> str:
         """Why there is no embedding of a medium (train.dialogues.media.MediaFile); empty where there is one."""

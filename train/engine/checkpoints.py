@@ -96,9 +96,6 @@ def flush(folder: Path) -> None:
             os.close(handle)
 
 
-# -- which recipe a checkpoint belongs to --------------------------------------------------------------------------
-
-
 def write_recipe(folder: Path, recipe: Recipe, processes: int) -> None:
     """Store in a checkpoint what it was trained by."""
     record = {"recipe": dataclasses.asdict(recipe), "processes": processes}

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from train.engine.sharding import local, sharded_like, whole
+from train.engine.processes import local, sharded_like, whole
 
 
 class ExponentialMovingAverage:

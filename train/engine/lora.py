@@ -39,10 +39,8 @@ def with_faster_b(groups: list[dict[str, Any]], model: nn.Module, ratio: float) 
     for group in groups:
         slow = [p for p in group["params"] if id(p) not in faster]
         fast = [p for p in group["params"] if id(p) in faster]
-        if slow:
-            divided.append({**group, "params": slow})
-        if fast:
-            divided.append({**group, "params": fast, "lr": group["lr"] * ratio, "name": f"{group['name']}.b"})
+        divided += [{**group, "params": slow}] if slow else []
+        divided += [group | {"params": fast, "lr": group["lr"] * ratio, "name": f"{group['name']}.b"}] if fast else []
     if not any(group["name"].endswith(".b") for group in divided):
         raise RecipeError(f"lora_b_ratio is {ratio}, but no part that is trained has LoRA: expected 1")
     return divided

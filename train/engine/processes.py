@@ -1,13 +1,23 @@
-"""One process or several: who writes, what all agree on."""
+"""One process or several: what all agree on; and models whose parameters FSDP2 shards over them.
+
+A checkpoint holds whole tensors, under the names and in the order that they have in one process: it can be resumed by
+any number of processes, with shards or without.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import torch
-from accelerate import PartialState
-from accelerate.utils import gather_object
+from accelerate import Accelerator, DistributedType, PartialState
+from accelerate.utils import FullyShardedDataParallelPlugin, gather_object
+from safetensors.torch import load_file
+from torch import nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 #: How long processes wait for each other. The main one may embed a whole data set before the others may start.
 PATIENCE = timedelta(hours=12)
@@ -37,8 +47,104 @@ def mean_over_processes(values: Mapping[str, float]) -> dict[str, float]:
     return {name: sum(own.get(name, 0.0) for own in every) / len(every) for name in names}
 
 
-def leave_processes() -> None:
-    """End the process group: from here on the main process works alone."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.barrier()
-        torch.distributed.destroy_process_group()
+def is_requested(engine: str) -> bool:
+    """Whether ``accelerate launch`` is to use "FSDP" or "DEEPSPEED"."""
+    return os.environ.get(f"ACCELERATE_USE_{engine}", "").lower() == "true"
+
+
+def shard_on_cpu(accelerator: Accelerator) -> None:
+    """Have ``accelerate`` shard where the processes have CPUs alone: FSDP2 can, accelerate asks for a GPU."""
+    if is_requested("FSDP") and accelerator.distributed_type == DistributedType.MULTI_CPU:
+        plugin = FullyShardedDataParallelPlugin()  # reads what the launcher said
+        if accelerator.mixed_precision != "no":
+            plugin.set_mixed_precision(accelerator.mixed_precision)
+        accelerator.state.fsdp_plugin = plugin
+        accelerator.state.distributed_type = DistributedType.FSDP
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether this process holds shards of the model's parameters."""
+    return any(isinstance(parameter, DTensor) for parameter in model.parameters())
+
+
+def local(tensor: torch.Tensor) -> torch.Tensor:
+    """What this process holds of a tensor."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """The whole of a tensor. Of one that is sharded every process must ask."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def sharded_like(tensor: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """A whole tensor, which every process has, sharded as ``other`` is."""
+    if not isinstance(other, DTensor) or isinstance(tensor, DTensor):
+        return tensor
+    return distribute_tensor(tensor.to(other.device), other.device_mesh, other.placements, src_data_rank=None)
+
+
+def with_all_reduced(model: nn.Module, loss: torch.Tensor) -> torch.Tensor:
+    """A loss with a share of nothing in every parameter that its batch leaves out here, but another process's does not.
+
+    FSDP reduces the gradients that there are: processes whose batches hold other modalities would reduce other ones.
+    Called after the forward pass, when what is not in a layer (the root's) is whole. Every process must call it.
+    """
+    trained = [p for p in model.parameters() if p.requires_grad and not isinstance(p, DTensor)]
+    used = _leaves(loss)
+    counts = sum_over_processes([float(id(parameter) in used) for parameter in trained], loss.device)
+    for parameter, count in zip(trained, counts, strict=True):
+        if count and id(parameter) not in used:
+            loss = loss + 0.0 * parameter.sum()
+    return loss
+
+
+def _leaves(loss: torch.Tensor) -> set[int]:
+    """Identities of the tensors that a loss was computed from."""
+    found, seen, waiting = set(), set(), [loss.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        found.add(id(getattr(node, "variable", None)))
+        waiting += [following for following, _ in node.next_functions]
+    return found
+
+
+def whole_model_state(model: nn.Module, keep: bool) -> dict[str, torch.Tensor]:
+    """Every stored parameter and buffer, tied ones once, on the CPU; {} unless ``keep``. Every process must call it."""
+    once = {name for name, _ in model.named_parameters()} | {name for name, _ in model.named_buffers()}
+    gathered = ((name, whole(value)) for name, value in model.state_dict().items() if name in once)
+    return {name: value.cpu().contiguous() for name, value in gathered if keep}  # each is gathered, kept or not
+
+
+@torch.no_grad()
+def load_whole_model_state(model: nn.Module, path: Path) -> None:
+    """Give a sharded model what :func:`whole_model_state` gave."""
+    own = model.state_dict()
+    for name, value in load_file(path).items():
+        local(own[name]).copy_(local(sharded_like(value, own[name])))
+
+
+def whole_optimiser_state(optimiser: torch.optim.Optimizer, keep: bool) -> dict[str, Any]:
+    """The state that one process would have, on the CPU; {} unless ``keep``. Every process must call it."""
+    state = optimiser.state_dict()
+    gathered = {}
+    for number, values in state["state"].items():
+        own = {name: whole(value) if torch.is_tensor(value) else value for name, value in values.items()}
+        if keep:
+            gathered[number] = {name: v.cpu() if torch.is_tensor(v) else v for name, v in own.items()}
+    return {"state": gathered, "param_groups": state["param_groups"]} if keep else {}
+
+
+def load_whole_optimiser_state(optimiser: torch.optim.Optimizer, path: Path) -> None:
+    """Give the optimiser of a sharded model the state of one of a whole model."""
+    state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    for number, values in state["state"].items():
+        parameter = parameters[number]
+        for name, value in values.items():
+            if torch.is_tensor(value) and value.shape == parameter.shape:
+                values[name] = sharded_like(value, parameter)
+    optimiser.load_state_dict(state)

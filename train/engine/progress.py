@@ -34,30 +34,23 @@ class Meter:
     """Counts samples and tokens of this process and divides them by the time since the last rates."""
 
     def __init__(self) -> None:
-        self.restart()
-
-    def restart(self) -> None:
         self.started, self.samples, self.tokens = time.monotonic(), 0, 0
 
     def count(self, batch: dict[str, Any], batch_size: int) -> None:
         """Add a batch: rows of ``input_ids`` where it has them, else ``batch_size`` samples."""
         ids = batch.get("input_ids")
         self.samples += batch_size if ids is None else len(ids)
-        self.tokens += real_tokens(batch)
+        if "attention_mask" in batch:
+            self.tokens += int(batch["attention_mask"].sum())
+        elif ids is not None:  # padding is 0
+            self.tokens += int((ids != 0).sum())
 
     def rates(self, samples: float, tokens: float) -> dict[str, float]:
         """Samples and, where there are any, tokens a second; starts counting anew."""
         seconds = max(time.monotonic() - self.started, 1e-9)
-        self.restart()
+        self.started, self.samples, self.tokens = time.monotonic(), 0, 0
         rates = {"samples_per_second": round(samples / seconds, 1)}
         return rates | ({"tokens_per_second": round(tokens / seconds, 1)} if tokens else {})
-
-
-def real_tokens(batch: dict[str, Any]) -> int:
-    """Tokens of a batch that are no padding: by its mask, or else ids (B, T) that are not 0."""
-    if "attention_mask" in batch:
-        return int(batch["attention_mask"].sum())
-    return int((batch["input_ids"] != 0).sum()) if "input_ids" in batch else 0
 
 
 def peak_memory_gib() -> float:

@@ -12,18 +12,11 @@ from safetensors.torch import load_model, save_file, save_model
 from torch import nn
 from transformers import Trainer
 
+from train.engine import processes
 from train.engine.checkpoints import DiskError, aside_of, disk_errors, flush, publish, step_of, write_recipe
 from train.engine.ema import ExponentialMovingAverage
 from train.engine.loss_shares import PartMeans
-from train.engine.processes import mean_over_processes, sum_over_processes
 from train.engine.sampling import ResumableStream
-from train.engine.sharding import (
-    is_sharded,
-    load_whole_model_state,
-    load_whole_optimiser_state,
-    whole_model_state,
-    whole_optimiser_state,
-)
 from train.recipe import Recipe
 from train.task import Task
 
@@ -68,7 +61,7 @@ class ResumableTrainer(Trainer):
                 self._write_checkpoint(aside)
         except DiskError as error:
             failure = error
-        [failed] = sum_over_processes([float(failure is not None)], self.args.device)
+        [failed] = processes.sum_over_processes([float(failure is not None)], self.args.device)
         if failed:
             shutil.rmtree(aside, ignore_errors=True)
             raise failure or DiskError(f"another process could not write the checkpoint of step {final.name[11:]}")
@@ -78,9 +71,9 @@ class ResumableTrainer(Trainer):
 
     def _write_checkpoint(self, folder: Path) -> None:
         """Gather first, which all processes must do together; then write, which may fail in one of them."""
-        sharded, main = is_sharded(self.task.model), self.args.should_save
+        sharded, main = processes.is_sharded(self.task.model), self.args.should_save
         weights = self.whole_weights()
-        optimiser = whole_optimiser_state(self._plain_optimiser(), main) if sharded else None
+        optimiser = processes.whole_optimiser_state(self._plain_optimiser(), main) if sharded else None
         average = self.ema.state() if self.ema is not None else {}
         window = self._log_window()
         folder.mkdir(parents=True, exist_ok=True)
@@ -108,27 +101,27 @@ class ResumableTrainer(Trainer):
 
     def whole_weights(self) -> dict[str, torch.Tensor] | None:
         """The whole model on the main process, {} on others; None where every process holds it. A collective call."""
-        if is_sharded(self.task.model):
-            return whole_model_state(self.task.model, self.args.should_save)
+        if processes.is_sharded(self.task.model):
+            return processes.whole_model_state(self.task.model, self.args.should_save)
         if self.is_deepspeed_enabled:
             return cast("dict[str, torch.Tensor]", self.accelerator.get_state_dict(self.model_wrapped))
         return None
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         folder = Path(resume_from_checkpoint)
-        if is_sharded(self.task.model):
-            load_whole_model_state(self.task.model, folder / MODEL)
+        if processes.is_sharded(self.task.model):
+            processes.load_whole_model_state(self.task.model, folder / MODEL)
         else:
             load_model(self.task.model, str(folder / MODEL))
         if self.ema is not None:
             self.ema.load(folder / AVERAGE)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        if checkpoint is None or not is_sharded(self.task.model):
+        if checkpoint is None or not processes.is_sharded(self.task.model):
             super()._load_optimizer_and_scheduler(checkpoint)
             return
         folder = Path(checkpoint)
-        load_whole_optimiser_state(self._plain_optimiser(), folder / OPTIMISER)
+        processes.load_whole_optimiser_state(self._plain_optimiser(), folder / OPTIMISER)
         self.lr_scheduler.load_state_dict(torch.load(folder / SCHEDULE, weights_only=True))
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
@@ -141,8 +134,8 @@ class ResumableTrainer(Trainer):
 
     def _log_window(self) -> dict[str, Any]:
         """What has been summed since the last log: without it the curve of a resumed run would differ there."""
-        loss = mean_over_processes({"loss": self._tr_loss.item()})["loss"]
-        parts = mean_over_processes(self.part_means.sums)
+        loss = processes.mean_over_processes({"loss": self._tr_loss.item()})["loss"]
+        parts = processes.mean_over_processes(self.part_means.sums)
         return {"loss": loss, "logged": self._globalstep_last_logged, "parts": parts}
 
     def _restore_log_window(self, path: Path) -> None:

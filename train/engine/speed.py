@@ -31,9 +31,8 @@ def compiled_blocks(model: nn.Module, wanted: bool | Literal["auto"] = True) -> 
     """
     able = torch.cuda.is_available() or has_compiler()
     if wanted is True and not able:
-        raise RecipeError(
-            "torch_compile must be false or auto: no C++ compiler (g++, clang++, CXX) with Python's headers is here"
-        )
+        wanted_tools = "C++ compiler (g++, clang++ or what CXX names) with Python's headers"
+        raise RecipeError(f"torch_compile must be false or auto: there is no {wanted_tools}")
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)] if wanted and able else []
     alike = [modules for modules in lists if len(modules) > 1 and len(set(map(type, modules))) == 1]
     blocks = [block for modules in alike for block in modules]
@@ -71,7 +70,10 @@ def full_precision_attention() -> Iterator[None]:
         if query.device.type != "cpu":
             return fused(query, key, value, *args, **kwargs)
         autocast = torch.is_autocast_enabled("cpu")
-        if autocast and not args and query.shape[-2] * key.shape[-2] <= FEW_SCORES and _in_products(query, key, kwargs):
+        few = query.shape[-2] * key.shape[-2] <= FEW_SCORES
+        # The products compute the same without a mask and dropout, for as many heads of keys as of queries.
+        plain = kwargs.get("attn_mask") is None and not kwargs.get("dropout_p") and query.shape[:-2] == key.shape[:-2]
+        if autocast and not args and few and plain:
             return _attend_in_products(query, key, value, **kwargs)
         with torch.autocast("cpu", enabled=False):
             return fused(query.float(), key.float(), value.float(), *args, **kwargs)
@@ -81,12 +83,6 @@ def full_precision_attention() -> Iterator[None]:
         yield
     finally:
         F.scaled_dot_product_attention = fused
-
-
-def _in_products(query: Tensor, key: Tensor, settings: dict[str, Any]) -> bool:
-    """Whether the products compute the same: no mask, no dropout, as many heads of keys as of queries."""
-    unsupported = settings.get("attn_mask") is not None or settings.get("dropout_p")
-    return not unsupported and query.shape[:-2] == key.shape[:-2]
 
 
 def _attend_in_products(

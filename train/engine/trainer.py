@@ -21,11 +21,10 @@ from train.engine.checkpoints import disk_errors
 from train.engine.ema import ExponentialMovingAverage
 from train.engine.lora import with_faster_b
 from train.engine.loss_shares import ALL, PartMeans, shares, total_denominators
-from train.engine.processes import sum_over_processes
+from train.engine.processes import is_requested, shard_on_cpu, sum_over_processes, with_all_reduced
 from train.engine.progress import Meter, ThroughputBar, peak_memory_gib
 from train.engine.resumable import ResumableTrainer
 from train.engine.sampling import ResumableStream, StepSampler
-from train.engine.sharding import is_requested, shard_on_cpu, with_all_reduced
 from train.recipe import NonFiniteLossError, Recipe, RecipeError
 from train.task import Task, train_only, trainable_groups
 
@@ -40,8 +39,8 @@ class TaskTrainer(ResumableTrainer):
         arguments = _training_arguments(recipe, run_dir)
         _check_compatible(task, recipe, arguments.world_size)
         self.samples_per_step = recipe.batch_size * recipe.gradient_accumulation_steps * arguments.world_size
-        streamed = isinstance(task.dataset, IterableDataset)
-        self.stream = ResumableStream(task.dataset, self.samples_per_step) if streamed else None
+        data = task.dataset
+        self.stream = ResumableStream(data, self.samples_per_step) if isinstance(data, IterableDataset) else None
         # A stream that knows where it is goes on from there; of others, the batches already seen are skipped.
         arguments.ignore_data_skip = self.stream is not None and self.stream.keeps_state
         super().__init__(
@@ -152,14 +151,8 @@ def _check_compatible(task: Task, recipe: Recipe, processes: int) -> None:
         )
     if recipe.ema and is_requested("DEEPSPEED"):
         raise RecipeError(f"ema must be 0 with DeepSpeed, not {recipe.ema}: it holds the weights itself")
-    if recipe.gradient_checkpointing and not hasattr(task.model, "activation_checkpointing_enable"):
+    if recipe.gradient_checkpointing and not hasattr(task.model, "gradient_checkpointing_enable"):
         raise RecipeError(f"gradient_checkpointing must be false: task {recipe.task!r} has no layers that can be")
-
-
-#: transformers has renamed the argument; both names are in the range that pyproject.toml admits.
-CHECKPOINTING = ("gradient_checkpointing", "activation_checkpointing")[
-    "activation_checkpointing" in TrainingArguments.__dataclass_fields__
-]
 
 
 def _training_arguments(recipe: Recipe, run_dir: Path) -> TrainingArguments:
@@ -186,5 +179,7 @@ def _training_arguments(recipe: Recipe, run_dir: Path) -> TrainingArguments:
         dataloader_pin_memory=torch.cuda.is_available(),
         accelerator_config={"dispatch_batches": False},  # each process reads its own share of a stream
     )
-    setattr(arguments, CHECKPOINTING, recipe.gradient_checkpointing)
+    # transformers has renamed the argument; both names are in the range that pyproject.toml admits.
+    new, old = "activation_checkpointing", "gradient_checkpointing"
+    setattr(arguments, new if hasattr(arguments, new) else old, recipe.gradient_checkpointing)
     return arguments

@@ -18,20 +18,20 @@ import torch
 from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 from torch.utils.data import Dataset
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 
 from adapters import attention
 from adapters.long_context import FORMS, ShiftedAttention
 from adapters.rope_scaling import SCALINGS, scale_positions
 from data.passkey import PasskeyWriter
 from data.texts import hashes, read_texts
-from data.toybox import dialogue, text_only
+from nextgpt_lite.language_models import load_language_model
 from nextgpt_lite.long_context.adapter import save_adapter
-from nextgpt_lite.quantised import load_quantised
 from train.engine.lora import ATTENTION
 from train.passkeys import PasskeyRows, RandomRows, SpreadPieces, TextsAndPasskeys, WithPasskeys, joined
 from train.settings import RecipeError, setting
-from train.task import Task
+from train.task import Task, expose_layers
+from train.worlds.toybox_world import ToyboxWorld
 
 
 class ContextExtensionTask(Task):
@@ -91,12 +91,7 @@ class ContextExtensionTask(Task):
         folder = self.model_dir / "language_model"
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         scale_positions(config, self.settings.length, self.settings.scaling)
-        if self.settings.quantised:
-            model = load_quantised(folder, config)
-        else:
-            model = AutoModelForCausalLM.from_pretrained(
-                folder, config=config, dtype=torch.float32, local_files_only=True, use_safetensors=True
-            )
+        model = load_language_model(folder, config, self.settings.quantised)
         model.set_attn_implementation(attention.register())
         return model
 
@@ -141,7 +136,11 @@ class ContextExtensionTask(Task):
         """Token ids of each text; of Toybox there is no end."""
         texts = self.settings.texts
         if not texts:
-            yield from (_dialogue_ids(self.tokenizer, self.settings.seed, index) for index in itertools.count())
+            world = ToyboxWorld()
+            for index in itertools.count():
+                conversation = world.conversation(self.settings.seed, index)
+                encoded: Any = self.tokenizer.apply_chat_template(conversation, return_dict=True)
+                yield encoded["input_ids"]
         if isinstance(texts, str):
             held_out = hashes(self.model_dir, "held_out")  # which the base was not trained on either
             contents = [text.content for text in read_texts(texts) if text.sha256 not in held_out]
@@ -168,30 +167,8 @@ class LongRows(TextsAndPasskeys):
     def __init__(self, language_model: PreTrainedModel, shifted: ShiftedAttention) -> None:
         super().__init__(language_model)
         self.shifted = shifted
+        expose_layers(self, language_model)
 
     def text_logits(self, input_ids: torch.Tensor) -> torch.Tensor:
         shifted = self.shifted.batch(input_ids.shape[1]) if self.training else None
         return self.language_model(input_ids, use_cache=False, shifted_attention=shifted).logits
-
-    @property
-    def _no_split_modules(self) -> list[str] | None:
-        """Names of the layers that FSDP shards one by one."""
-        names = self.language_model._no_split_modules
-        return None if names is None else list(names)
-
-    def activation_checkpointing_enable(self, **kwargs) -> None:
-        self.language_model.activation_checkpointing_enable(**kwargs)
-
-    def gradient_checkpointing_enable(self, **kwargs) -> None:
-        """What older transformers call it."""
-        self.language_model.gradient_checkpointing_enable(**kwargs)
-
-
-def _dialogue_ids(tokenizer: PreTrainedTokenizerBase, seed: int, index: int) -> list[int]:
-    turns = text_only(dialogue(seed, index), np.random.default_rng((seed, index, 1)))
-    messages = [
-        {"role": role, "content": "".join(part for part in parts if isinstance(part, str)).strip()}
-        for role, parts in turns
-    ]
-    encoded: Any = tokenizer.apply_chat_template(messages, return_dict=True)
-    return encoded["input_ids"]

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from nextgpt_lite.checkpoint import trained_state
 from nextgpt_lite.model import AnyToAnyCore, caption_loss
+from train.task import expose_layers
 
 
 class StageModel(nn.Module):
@@ -32,6 +33,7 @@ class StageModel(nn.Module):
         super().__init__()
         self.core, self.decoders = core, decoders
         self.weights = {"language": 1.0, **weights}
+        expose_layers(self, core.language_model)
         self.word_head = nn.Linear(core.config.text_config.hidden_size, words) if words else None
 
     def forward(
@@ -85,18 +87,6 @@ class StageModel(nn.Module):
             "word_head": _parameters(self.word_head),
         }
         return parts | {name: parameters for name, parameters in optional.items() if parameters}
-
-    @property
-    def _no_split_modules(self) -> list[str] | None:
-        """Names of the layers that FSDP shards one by one."""
-        return self.core.language_model._no_split_modules
-
-    def activation_checkpointing_enable(self, **kwargs: Any) -> None:
-        self.core.language_model.activation_checkpointing_enable(**kwargs)
-
-    def gradient_checkpointing_enable(self, **kwargs: Any) -> None:
-        """What older transformers call it."""
-        self.core.language_model.gradient_checkpointing_enable(**kwargs)
 
     def _span_losses(
         self, modality: str, input_ids: torch.Tensor, hidden: torch.Tensor, targets: Mapping[str, torch.Tensor]

@@ -8,7 +8,7 @@ from train.dialogues.bins import BinnedRows
 from train.engine.lora import TUNINGS, lora_settings
 from train.recipe import RecipeError, read_recipe
 from train.settings import read_settings
-from train.stages.instruction_tuning import InstructionTuningTask
+from train.stages.three_stages import InstructionTuningTask
 
 RECIPES = Path(__file__).parents[3] / "train/recipes"
 
