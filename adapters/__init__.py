@@ -3,10 +3,9 @@
 from adapters.bias_tuning import TunedLinear
 from adapters.bind_network import BindNetwork
 from adapters.gated_prompts import GatedPrompts, PromptBatch
-from adapters.input_projection import LinearInput, MlpInput
+from adapters.input_projection import GroupProjection, LinearInput, MlpInput, PatchLinear, PatchMlp
 from adapters.mixing import image_embedding, mix
 from adapters.output_projection import LinearProjection, TransformerProjection
-from adapters.patch_projection import GroupProjection, PatchLinear, PatchMlp
 from adapters.qformer import QFormerProjection
 from adapters.visual_cache import VisualCache
 from adapters.visual_prompts import VisualPrompts
@@ -17,25 +16,3 @@ INPUT_PROJECTIONS = {"linear": LinearInput, "mlp": MlpInput}
 PATCH_PROJECTIONS = {"linear": PatchLinear, "mlp": PatchMlp, "mlp2x_gelu": PatchMlp, "group": GroupProjection}
 #: Output projections by the name that a configuration gives.
 OUTPUT_PROJECTIONS = {"transformer": TransformerProjection, "qformer": QFormerProjection, "linear": LinearProjection}
-
-__all__ = [
-    "INPUT_PROJECTIONS",
-    "OUTPUT_PROJECTIONS",
-    "PATCH_PROJECTIONS",
-    "BindNetwork",
-    "GatedPrompts",
-    "GroupProjection",
-    "LinearInput",
-    "LinearProjection",
-    "MlpInput",
-    "PatchLinear",
-    "PatchMlp",
-    "PromptBatch",
-    "QFormerProjection",
-    "TransformerProjection",
-    "TunedLinear",
-    "VisualCache",
-    "VisualPrompts",
-    "image_embedding",
-    "mix",
-]

@@ -17,7 +17,6 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import nn
-from torch.nn import functional
 from transformers import PreTrainedModel
 
 SCALES = ("output", "input", "none")
@@ -51,11 +50,10 @@ class TunedLinear(nn.Linear):
             self.scale = nn.Parameter(torch.ones(length, dtype=weight.dtype, device=weight.device))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.scale is None:
-            return functional.linear(x, self.weight, self.bias)
-        if self.placement == "input":
-            return functional.linear(x * self.scale, self.weight, self.bias)
-        return functional.linear(x, self.weight, self.bias) * self.scale
+        if self.scale is not None and self.placement == "input":
+            return super().forward(x * self.scale)
+        y = super().forward(x)
+        return y if self.scale is None else y * self.scale
 
     @torch.no_grad()
     def folded(self) -> nn.Linear:

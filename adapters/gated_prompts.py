@@ -123,16 +123,12 @@ class GatedPrompts(StaticPrompts, MediaPrompts):
         """What the layer sees: static prompts, or these with media added; and media prompts of their own."""
         media, seen = batch.media, batch.visibility if batch.any_visible else None
         if self.has_static(layer):
+            kind, prompts, visible = "static", (lambda: self.static_prompts(layer)), None
             if self.media_added and media is not None and seen is not None:
                 alone = ~seen.any(2, keepdim=True)  # tokens that see no medium see the static prompts as they are
                 visible = torch.cat([alone, seen], dim=2).repeat_interleave(self.static_tokens, dim=2)
-                yield PromptTerm(
-                    "added", lambda: self.added_prompts(layer, media), lambda: self.static_gate_of(layer), visible
-                )
-            else:
-                yield PromptTerm(
-                    "static", lambda: self.static_prompts(layer), lambda: self.static_gate_of(layer), visible=None
-                )
+                kind, prompts = "added", (lambda: self.added_prompts(layer, media))
+            yield PromptTerm(kind, prompts, lambda: self.static_gate_of(layer), visible)
         if media is not None and seen is not None and self.injection == "attention" and self.has_media(layer):
             visible = None if batch.all_visible else seen.repeat_interleave(self.media_tokens, dim=2)
             prompts, gate = (lambda: self.media_prompts(layer, media)), (lambda: self.media_gate_of(layer))
@@ -174,21 +170,21 @@ def _projected(
 def _mixed(
     query: torch.Tensor, key: torch.Tensor | None, value: torch.Tensor, visible: torch.Tensor | None
 ) -> torch.Tensor:
-    """Gated values (B or 1, H, K, head width) as each token weighs them: (B, T, H, head width)."""
+    """Gated values (B or 1, H, K, head width) as each token weighs them: (B, T, H, head width).
+
+    The softmax over K is taken in float32; a token that sees no prompt gets exactly zero everywhere.
+    """
     if key is None:
         scores = query.new_zeros(query.shape[0], 1, query.shape[2], value.shape[2])
     else:
         scores = query @ key.transpose(2, 3)  # (B, H, T, K)
-    return (_softmax_over_visible(scores, visible) @ value).transpose(1, 2)
-
-
-def _softmax_over_visible(scores: torch.Tensor, visible: torch.Tensor | None) -> torch.Tensor:
-    """Softmax over K in float32; a token that sees no prompt gets exactly zero everywhere."""
     if visible is None:
-        return torch.softmax(scores, dim=-1, dtype=torch.float32).to(scores.dtype)
-    hidden = ~visible[:, None]  # (B, 1, T, K)
-    weights = torch.softmax(scores.float().masked_fill(hidden, torch.finfo(torch.float32).min), dim=-1)
-    return weights.masked_fill(hidden, 0.0).to(scores.dtype)
+        weights = torch.softmax(scores, dim=-1, dtype=torch.float32)
+    else:
+        hidden = ~visible[:, None]  # (B, 1, T, K)
+        weights = torch.softmax(scores.float().masked_fill(hidden, torch.finfo(torch.float32).min), dim=-1)
+        weights = weights.masked_fill(hidden, 0.0)
+    return (weights.to(scores.dtype) @ value).transpose(1, 2)
 
 
 def _project(projection: nn.Module, prompts: torch.Tensor, heads: int, head_width: int) -> torch.Tensor:

@@ -40,7 +40,7 @@ def image_embedding(
     weights: Sequence[float],
     cache: VisualCache | None = None,
 ) -> torch.Tensor:
-    """What drives an unCLIP decoder (decoders.image.UnclipDecoder): (B, E) from projections (B, E) that are not normalised.
+    """What drives an unCLIP decoder (decoders.image): (B, E) from projections (B, E) that are not normalised.
 
     ``modalities`` says what each projection is of. Each keeps its length, points divided by 5; the cache, which knows
     unit vectors, turns the direction, and the length is put back (ImageBind-LLM's image generation).

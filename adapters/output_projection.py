@@ -5,6 +5,8 @@ n signal tokens, D model width, L x C the shape of the decoder's condition.
 
 from __future__ import annotations
 
+import re
+
 import torch
 from torch import nn
 
@@ -70,8 +72,4 @@ LEGACY_NAMES = {"fc.": "in_fc.", "model.": "out_fc."}
 
 def from_legacy_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The state dict of an output projection of NExT-GPT's first release under the names used here."""
-    renamed = {}
-    for name, value in state.items():
-        prefix = next((old for old in LEGACY_NAMES if name.startswith(old)), "")
-        renamed[LEGACY_NAMES.get(prefix, "") + name.removeprefix(prefix)] = value
-    return renamed
+    return {re.sub(r"^(fc|model)\.", lambda old: LEGACY_NAMES[old[0]], name): value for name, value in state.items()}

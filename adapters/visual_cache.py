@@ -8,16 +8,21 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
-from adapters.prototype_index import BLOCK, CANDIDATES, PrototypeIndex
 from data.atomic import atomic_file
 
-#: "exact" compares with every prototype; the others are the kinds of :mod:`adapters.prototype_index`.
+#: Kind -> how many candidates are fetched for each neighbour that is wanted.
+CANDIDATES = {"ivf_sq8": 1, "ivf_rabitq": 10}
+CELL_ROWS, MOST_CELLS, CELLS_SEARCHED = 256, 4096, 160
+#: Prototypes handled at once while a cache is built: float32 copies of all of them would not fit.
+BLOCK = 16384
+#: "exact" compares with every prototype; the others are the kinds of :class:`PrototypeIndex`.
 KINDS = ("exact", *CANDIDATES)
 FILE = "prototypes.safetensors"
 SETTINGS = ("neighbours", "temperature", "blend")
@@ -46,7 +51,7 @@ class VisualCache(nn.Module):
     ):
         """``prototypes`` (N, E) of any length; ``index`` only for a cache whose index is there already.
 
-        ``source`` says what they are of, where that can be shown again (nextgpt_lite.inspection.prototypes).
+        ``source`` says what they are of, where that can be shown again (nextgpt_lite.inspection.examples).
         """
         super().__init__()
         self.source = source
@@ -108,13 +113,10 @@ class VisualCache(nn.Module):
     def save(self, folder: Path, encoder_identity: str) -> None:
         """Write prototypes (fp16), index and settings with the identity of the encoder, atomically."""
         folder.mkdir(parents=True, exist_ok=True)
-        metadata = {
-            "encoder": encoder_identity,
-            "neighbours": str(self.neighbours),
-            "temperature": str(self.temperature),
-            "blend": str(self.blend),
-            "kind": self.kind,
-        } | ({"source": self.source} if self.source else {})
+        metadata = {"encoder": encoder_identity, "kind": self.kind}
+        metadata |= {name: str(getattr(self, name)) for name in SETTINGS}
+        if self.source:
+            metadata["source"] = self.source
         tensors = {"prototypes": self.prototypes.half().contiguous()}
         if self.index is not None:
             tensors["index"] = self.index.to_bytes()
@@ -144,6 +146,59 @@ class VisualCache(nn.Module):
             PrototypeIndex.from_bytes(kind, tensors["index"]) if "index" in tensors else None,
             metadata.get("source"),
         )
+
+
+class PrototypeIndex:
+    """A faiss index over unit vectors, for caches too large to compare one by one; finds candidates by inner product.
+
+    Both kinds cut the space into cells (IVF) and search the nearest of them. ``ivf_sq8`` keeps one byte a coordinate;
+    ``ivf_rabitq`` keeps one bit (2405.12497), so that its best candidates must be compared again by the prototypes
+    themselves.
+    """
+
+    def __init__(self, kind: str, index) -> None:
+        self.kind, self.index = kind, index
+
+    @classmethod
+    def build(cls, kind: str, prototypes: torch.Tensor) -> PrototypeIndex:
+        """Train and fill an index with unit prototypes (N, E) of any float type. Deterministic on one thread."""
+        import faiss  # here: only who has a compressed cache needs it
+
+        count, width = prototypes.shape
+        cells = max(1, min(MOST_CELLS, count // CELL_ROWS))
+        # RaBitQ's bits are fair only after a random rotation; for unit vectors it changes no inner product.
+        form = f"IVF{cells},SQ8" if kind == "ivf_sq8" else f"RR{width},IVF{cells},RaBitQ"
+        index = faiss.index_factory(width, form, faiss.METRIC_INNER_PRODUCT)
+        inverted = faiss.extract_index_ivf(index)
+        inverted.cp.niter, inverted.cp.max_points_per_centroid = 10, 64
+        inverted.nprobe = min(cells, CELLS_SEARCHED)
+        chosen = torch.randperm(count, generator=torch.Generator().manual_seed(0))[: 64 * cells + CELL_ROWS]
+        index.train(prototypes[chosen.sort().values].float().numpy())
+        for start in range(0, count, BLOCK):
+            index.add(prototypes[start : start + BLOCK].float().numpy())
+        return cls(kind, index)
+
+    def candidates(self, queries: torch.Tensor, neighbours: int) -> torch.Tensor:
+        """Indices (B, candidates) for queries (B, E); -1 where the searched cells hold fewer."""
+        wanted = min(CANDIDATES[self.kind] * neighbours, self.index.ntotal)
+        _, found = self.index.search(queries.float().cpu().contiguous().numpy(), wanted)
+        return torch.from_numpy(found).to(queries.device)
+
+    def to_bytes(self) -> torch.Tensor:
+        """The index as uint8 (bytes,)."""
+        import faiss
+
+        return torch.from_numpy(faiss.serialize_index(self.index))
+
+    @classmethod
+    def from_bytes(cls, kind: str, data: torch.Tensor) -> PrototypeIndex:
+        """The inverse of :meth:`to_bytes`. ValueError where the bytes are no index."""
+        import faiss
+
+        try:
+            return cls(kind, faiss.deserialize_index(np.ascontiguousarray(data.numpy())))
+        except RuntimeError as error:
+            raise ValueError(f"the index of the visual cache is damaged: {error}") from error
 
 
 def _check_names(path: Path, found: Collection[str], needed: set[str], allowed: Collection[str] = ()) -> None:

@@ -23,15 +23,3 @@ def load_decoder(folder: str | Path) -> Decoder:
     if name not in DECODERS:
         raise ValueError(f"{folder} holds a {name}, which cannot be used: expected one of {', '.join(DECODERS)}")
     return DECODERS[name].from_pretrained(folder)
-
-
-__all__ = [
-    "DECODERS",
-    "AudioDecoder",
-    "Decoder",
-    "ImageDecoder",
-    "UnclipDecoder",
-    "VideoDecoder",
-    "XlImageDecoder",
-    "load_decoder",
-]

@@ -40,20 +40,3 @@ def class_name(folder: str | Path) -> str:
 def load_encoder(folder: str | Path) -> Encoder:
     """The encoder in ``folder``, in evaluation mode. Raises ValueError that names what is missing or unknown."""
     return ENCODERS[class_name(folder)]().from_pretrained(folder)
-
-
-__all__ = [
-    "ENCODERS",
-    "Encoder",
-    "ImageBind",
-    "ImageBindConfig",
-    "MediaEncoder",
-    "MediaEncoderConfig",
-    "PointConfig",
-    "PointEncoder",
-    "TowerConfig",
-    "class_name",
-    "load_encoder",
-    "load_imagebind",
-    "load_points",
-]

@@ -8,8 +8,10 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
+from data.atomic import atomic_file, hash_file, write_json
 from data.strict import read_json
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
@@ -77,6 +79,14 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def from_pretrained(cls, folder: str | Path) -> Self:
         """Read what :meth:`save_pretrained` wrote, in evaluation mode. ValueError names what is missing or unknown."""
+
+    def write(self, folder: Path, config: dict[str, Any], weights: dict[str, torch.Tensor]) -> None:
+        """Write ``config.json``, with the class, and ``model.safetensors``, each atomically; note the identity."""
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / CONFIG_FILE, {"class": type(self).__name__, **config})
+        with atomic_file(folder / WEIGHTS_FILE) as temporary:
+            save_file(weights, temporary)
+        self.identity = hash_file(folder / WEIGHTS_FILE)
 
     def check_modality(self, modality: str) -> None:
         """Raise ValueError for a medium that this encoder does not read."""

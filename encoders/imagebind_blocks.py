@@ -45,12 +45,11 @@ class Attention(nn.Module):
             batch = x.shape[0]
             key = torch.cat([key, self.bias_k.to(key.dtype).expand(batch, -1, -1)], dim=1)  # (B, L + 1, D)
             value = torch.cat([value, self.bias_v.to(value.dtype).expand(batch, -1, -1)], dim=1)
-        query, key, value = (self._split(tensor) for tensor in (query, key, value))  # (B, heads, L, D / heads)
+        query, key, value = (  # (B, heads, L, D / heads)
+            tensor.unflatten(-1, (self.heads, -1)).transpose(1, 2) for tensor in (query, key, value)
+        )
         attend = _attend_in_steps if self.training and x.device.type == "cpu" else F.scaled_dot_product_attention
         return self.out_proj(attend(query, key, value, is_causal=causal).transpose(1, 2).flatten(2))
-
-    def _split(self, tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
 def _attend_in_steps(query, key, value, is_causal: bool) -> torch.Tensor:

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
-from data.atomic import atomic_file, hash_file, write_json
+from data.atomic import atomic_file, hash_file
 from data.strict import SettingsError, nearest, read_settings
 from encoders.base import CONFIG_FILE, WEIGHTS_FILE, Batch, Encoder, read_config, stacked
 from encoders.imagebind import ImageBind, ImageBindConfig
@@ -202,10 +201,7 @@ class MediaEncoder(Encoder):
         if isinstance(self.tokenizer, Tokenizer):
             with atomic_file(folder / TOKENIZER_FILE) as temporary:
                 self.tokenizer.save(str(temporary))
-        write_json(folder / CONFIG_FILE, {"class": type(self).__name__, **self.config.to_dict()})
-        with atomic_file(folder / WEIGHTS_FILE) as temporary:
-            save_file(weights, temporary)
-        self.identity = hash_file(folder / WEIGHTS_FILE)
+        self.write(folder, self.config.to_dict(), weights)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> MediaEncoder:

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from open_clip.model import resize_pos_embed
 from open_clip.transformer import QuickGELU, VisionTransformer
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
 
-from data.atomic import atomic_file, hash_file, write_json
+from data.atomic import hash_file
 from data.strict import read_settings, setting
 from encoders.base import CONFIG_FILE, WEIGHTS_FILE, Batch, Encoder, read_config, stacked
 from encoders.imagebind_checkpoint import check_state
@@ -127,13 +127,8 @@ class OpenClipVision(Encoder):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``config.json`` and ``model.safetensors``, each atomically."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         weights = {name: value.contiguous() for name, value in self.visual.state_dict().items()}
-        with atomic_file(folder / WEIGHTS_FILE) as temporary:
-            save_file(weights, temporary)
-        write_json(folder / CONFIG_FILE, {"class": type(self).__name__, **asdict(self.config)})
-        self.identity = hash_file(folder / WEIGHTS_FILE)
+        self.write(Path(folder), asdict(self.config), weights)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> OpenClipVision:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +42,8 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
 
 def resize_and_crop(image: np.ndarray, size: int) -> np.ndarray:
     """uint8 (H, W, 3) -> (size, size, 3): bicubic on the short side, then the centre."""
-    resized = transforms.resize(Image.fromarray(image), [size], transforms.InterpolationMode.BICUBIC)
+    pixels: Any = Image.fromarray(image)  # torchvision takes these as well as tensors
+    resized = transforms.resize(pixels, [size], transforms.InterpolationMode.BICUBIC)
     return np.asarray(transforms.center_crop(resized, [size, size]))
 
 

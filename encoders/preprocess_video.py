@@ -46,20 +46,18 @@ def timed_clips(frames: int, rate: float, clips: int, clip_seconds: float) -> li
 
 def three_crops(frames: torch.Tensor, size: int) -> torch.Tensor:
     """float (T, 3, H, W) -> (3, T, 3, size, size): both ends and the middle along the longer side."""
-    height, width = _short_side_of_frames(frames.shape[2], frames.shape[3], size)
+    height, width = frames.shape[2:]
+    # The published loader of videos divides first, which may round to a pixel less than for images.
+    if width < height:
+        height, width = math.floor(height / width * size), size
+    else:
+        height, width = size, math.floor(width / height * size)
     frames = F.interpolate(frames, size=(height, width), mode="bilinear", align_corners=False)
     crops = []
     for part in (0.0, 0.5, 1.0):
         top, left = math.ceil((height - size) * part), math.ceil((width - size) * part)
         crops.append(frames[:, :, top : top + size, left : left + size])
     return torch.stack(crops)
-
-
-def _short_side_of_frames(height: int, width: int, size: int) -> tuple[int, int]:
-    """As for images; the published video loader divides first, which may round to a pixel less."""
-    if width < height:
-        return math.floor(height / width * size), size
-    return size, math.floor(width / height * size)
 
 
 def preprocess_video(

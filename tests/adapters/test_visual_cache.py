@@ -8,8 +8,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
 from adapters import VisualCache
-from adapters.prototype_index import PrototypeIndex
-from adapters.visual_cache import KINDS
+from adapters.visual_cache import KINDS, PrototypeIndex
 
 
 @pytest.fixture
