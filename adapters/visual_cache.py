@@ -112,7 +112,6 @@ class VisualCache(nn.Module):
 
     def save(self, folder: Path, encoder_identity: str) -> None:
         """Write prototypes (fp16), index and settings with the identity of the encoder, atomically."""
-        folder.mkdir(parents=True, exist_ok=True)
         metadata = {"encoder": encoder_identity, "kind": self.kind}
         metadata |= {name: str(getattr(self, name)) for name in SETTINGS}
         if self.source:

@@ -9,7 +9,6 @@ Shapes: B images, C channels, H x W pixels, A attributes.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -22,6 +21,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from data.atomic import atomic_file, write_json
+from data.strict import read_json
 from decoders.base import image_tensor
 
 FOLDER = "image_critic"
@@ -146,20 +147,20 @@ class ImageCritic(nn.Module):
 
     def save_pretrained(self, folder: Path) -> None:
         """Write ``config.json`` and, in half precision, ``model.safetensors``."""
-        Path(folder).mkdir(parents=True, exist_ok=True)
         halves = {name: value.half().contiguous() for name, value in self.state_dict().items()}
-        save_file(halves, folder / "model.safetensors")
+        with atomic_file(folder / "model.safetensors") as temporary:
+            save_file(halves, temporary)
         config = {"attributes": self.attributes, "size": self.size, "widths": self.widths, "names": self.names}
-        (folder / "config.json").write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(folder / "config.json", config, ensure_ascii=False)
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> ImageCritic:
         """The critic in ``folder``, frozen, in full precision."""
-        config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+        config = read_json(folder / "config.json")
         critic = cls(config["attributes"], config["size"], tuple(config["widths"]))
         if "names" in config:
             critic.names = {name: [tuple(forms) for forms in values] for name, values in config["names"].items()}
-        halves = load_file(Path(folder) / "model.safetensors")
+        halves = load_file(folder / "model.safetensors")
         critic.load_state_dict({name: value.float() for name, value in halves.items()})
         return critic.to(memory_format=torch.channels_last).eval().requires_grad_(False)
 

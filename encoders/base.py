@@ -82,7 +82,6 @@ class Encoder(nn.Module, ABC):
 
     def write(self, folder: Path, config: dict[str, Any], weights: dict[str, torch.Tensor]) -> None:
         """Write ``config.json``, with the class, and ``model.safetensors``, each atomically; note the identity."""
-        folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / CONFIG_FILE, {"class": type(self).__name__, **config})
         with atomic_file(folder / WEIGHTS_FILE) as temporary:
             save_file(weights, temporary)

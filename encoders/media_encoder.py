@@ -192,7 +192,6 @@ class MediaEncoder(Encoder):
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float16) -> None:
         """Write config.json, model.safetensors (parameters as ``dtype``) and tokenizer.json, each atomically."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         halved = {name for name, _ in self.named_parameters()}
         weights = {
             name: (value.to(dtype) if name in halved else value).detach().cpu().contiguous()
