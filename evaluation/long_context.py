@@ -14,7 +14,8 @@ Passkeys: ``count`` documents of exactly L tokens, the keys at depths spread eve
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,6 @@ from data.atomic import hash_folder
 from data.passkey import PasskeyDocument, PasskeyWriter, draw_key
 from data.texts import SPLIT, Text, hashes, read_texts
 from evaluation import Settings
-from evaluation.chart import line_chart
 from evaluation.report import write_report
 from evaluation.statistics import Verdict
 from nextgpt_lite.language_models import load_language_model
@@ -36,6 +36,8 @@ from nextgpt_lite.long_context.reading import final_losses, tells_passkey
 
 SCORED = 256  # tokens at the end of a window
 PASSKEY_LENGTHS, LEAST_PASSKEY = ("4096", "8192"), 0.9
+COLOURS = ("#b3261e", "#1a5fb4", "#176f2c", "#7a4fb0")  # of a chart's lines
+SIZES = {"width": 560, "height": 300, "left": 60, "right": 450, "top": 34, "bottom": 260}  # of a chart, in pixels
 TITLES = {"perplexity": "perplexity (lower is better)", "passkey": "passkey accuracy"}
 
 
@@ -177,8 +179,45 @@ def verdicts(metrics: dict[str, Any]) -> list[Verdict]:
 
 def charts(metrics: dict[str, Any]) -> list[dict[str, Any]]:
     """A chart of each metric: a line for each model, lengths across."""
-    charts = []
-    for name, title in TITLES.items():
-        lines = {when: [(int(length), v) for length, v in m[name].items()] for when, m in metrics.items()}
-        charts.append(line_chart(title, lines, logarithmic=name == "perplexity"))
-    return charts
+
+    def lines(name: str) -> dict[str, list[tuple[int, float]]]:
+        return {when: [(int(length), v) for length, v in m[name].items()] for when, m in metrics.items()}
+
+    return [line_chart(title, lines(name), logarithmic=name == "perplexity") for name, title in TITLES.items()]
+
+
+def line_chart(title: str, lines: dict[str, list[tuple[int, float]]], logarithmic: bool = False) -> dict[str, Any]:
+    """Lines of (length, value) points: lengths on a scale of doublings, values from 0 to 1 or ``logarithmic``.
+
+    The places of everything in the drawing, which templates/line_chart.svg turns into SVG: "rows" (y, label),
+    "columns" (x, label), "lines" (name, colour, [(x, y), ...]).
+    """
+    lengths = sorted({length for points in lines.values() for length, _ in points})
+    values = [value for points in lines.values() for _, value in points]
+    low, high = (math.log10(min(values)), math.log10(max(values))) if logarithmic else (0.0, 1.0)
+    x_of = _scale(math.log2(lengths[0]), math.log2(lengths[-1]), SIZES["left"], SIZES["right"])
+    y_of = _scale(low, high, SIZES["bottom"], SIZES["top"])
+    marks = [low + (high - low) * step / 4 for step in range(5)]
+
+    def place(length: int, value: float) -> tuple[float, float]:
+        return x_of(math.log2(length)), y_of(math.log10(value) if logarithmic else value)
+
+    return SIZES | {
+        "title": title,
+        "rows": [(y_of(mark), f"{10**mark if logarithmic else mark:.4g}") for mark in marks],
+        "columns": [(x_of(math.log2(length)), str(length)) for length in lengths],
+        "lines": [
+            (name, colour, [place(*point) for point in sorted(points)])
+            for colour, (name, points) in zip(COLOURS, lines.items(), strict=False)
+        ],
+    }
+
+
+def _scale(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
+    """Values from low to high -> places from start to end, to a tenth; all in the middle where low is high."""
+
+    def place(value: float) -> float:
+        share = (value - low) / (high - low) if high > low else 0.5
+        return round(start + share * (end - start), 1)
+
+    return place

@@ -28,6 +28,7 @@ from evaluation.judges import Judge, load_judges
 from evaluation.report import ShownConversation, write_report
 from evaluation.statistics import Tally, generated, mean, routing
 from nextgpt_lite import AnyToAny, Reply
+from nextgpt_lite.conversation_media import media_part
 from nextgpt_lite.threads import set_num_threads
 
 MAX_SHOWN = 60
@@ -117,7 +118,7 @@ def with_array(part: dict[str, Any]) -> dict[str, Any]:
     medium = load_medium(part["path"])
     if medium.modality != part["type"]:
         raise ValueError(f"{part['path']} is listed as {part['type']}, but it holds {medium.modality}")
-    return {"type": medium.modality, "array": medium.array, "rate": medium.rate}
+    return media_part(medium)
 
 
 def compare(model: AnyToAny, questions: list[Question], replies: list[Reply]) -> list[Answer]:

@@ -14,7 +14,6 @@ from evaluation.report import ShownConversation
 from evaluation.statistics import generated
 from evaluation.toybox.cases import Case
 from evaluation.toybox.oracles import Oracle
-from evaluation.toybox.scoring import agreement
 from nextgpt_lite import AnyToAny, Reply
 
 
@@ -88,6 +87,11 @@ def score_media(oracles: dict[str, Oracle], runs: Iterable[ConversationRun]) -> 
         for reply in run.replies:
             media = [(medium.modality, [classifier_array(medium)]) for medium in reply.media]
             run.predictions.append([(modality, oracles[modality].predict(array)[0]) for modality, array in media])
+
+
+def agreement(expected: dict[str, Any], found: dict[str, Any] | None) -> dict[str, bool]:
+    """For each expected attribute, whether it was found. ``found`` None: no such medium was generated, all wrong."""
+    return {name: found is not None and found.get(name) == value for name, value in expected.items()}
 
 
 def judge(run: ConversationRun) -> Judgement:

@@ -8,7 +8,7 @@ Writes ``results.json`` and ``report.html``. Scenes, words and noise come from s
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections import defaultdict
 from typing import Any
 
 import numpy as np
@@ -20,10 +20,9 @@ from evaluation import Settings
 from evaluation.report import ShownConversation, write_report
 from evaluation.statistics import Tally, generated, routing
 from evaluation.toybox.cases import FULL_COUNT, GENERATED, plan, stream_seed
-from evaluation.toybox.conversations import Judgement, judge, run_cases, score_media, shown_conversation
+from evaluation.toybox.conversations import Judgement, agreement, judge, run_cases, score_media, shown_conversation
 from evaluation.toybox.oracles import Oracle, accuracy
-from evaluation.toybox.scoring import agreement, tally_attributes, verdicts
-from evaluation.toybox.timing import cold_first_reply, warm_reply
+from evaluation.toybox.targets import cold_first_reply, verdicts, warm_reply
 from nextgpt_lite import AnyToAny
 from nextgpt_lite.threads import set_num_threads
 
@@ -63,19 +62,18 @@ def run(settings: Settings) -> str:
 
 def measure(judgements: list[Judgement]) -> dict[str, Any]:
     """All metrics that follow from the conversations; shares of what was requested, with intervals beside."""
-
-    def group(name: str) -> list[Judgement]:
-        return of_group(judgements, name)
-
-    matrix, chinese, points = (cells(group(name)) for name in ("matrix", "chinese", "points"))
+    groups: dict[str, list[Judgement]] = defaultdict(list)
+    for judgement in judgements:
+        groups[judgement.case.group].append(judgement)
+    matrix, chinese, points = (cells(groups[name]) for name in ("matrix", "chinese", "points"))
     tallies = {
-        "held_out_pairs": Tally.of(j.attributes["thing"] and j.attributes["colour"] for j in group("held_out_pairs")),
-        "motion": Tally.of(j.attributes["motion"] for j in group("motion")),
-        "edits": Tally.of(edit_right(j) for j in group("edits")),
-        "edits_everything": Tally.of(j.right for j in group("edits")),
-        "long_edits": Tally.of(edit_right(j) for j in group("long_edits")),
-        "unknown_declined": Tally.of(j.declined for j in group("unknown")),
-        "unknown_words_declined": Tally.of(j.declined for j in group("unknown_words")),
+        "held_out_pairs": Tally.of(j.attributes["thing"] and j.attributes["colour"] for j in groups["held_out_pairs"]),
+        "motion": Tally.of(j.attributes["motion"] for j in groups["motion"]),
+        "edits": Tally.of(edit_right(j) for j in groups["edits"]),
+        "edits_everything": Tally.of(j.right for j in groups["edits"]),
+        "long_edits": Tally.of(edit_right(j) for j in groups["long_edits"]),
+        "unknown_declined": Tally.of(j.declined for j in groups["unknown"]),
+        "unknown_words_declined": Tally.of(j.declined for j in groups["unknown_words"]),
         "known_declined": Tally.of(j.declined for j in judgements if not j.case.expected["unknown"]),
     }
     tallies["routing_precision"], tallies["routing_recall"] = routing(
@@ -83,11 +81,11 @@ def measure(judgements: list[Judgement]) -> dict[str, Any]:
         for j in judgements
         for requested, reply in zip(j.case.requested, j.run.replies, strict=True)
     )
-    tallies |= {name: Tally.of(j.right for j in group(name)) for name in PLAIN_GROUPS}
-    for source in sorted({j.case.cell for j in group("unknown")}):
-        tallies[f"unknown_{source}"] = Tally.of(j.declined for j in group("unknown") if j.case.cell == source)
+    tallies |= {name: Tally.of(j.right for j in groups[name]) for name in PLAIN_GROUPS}
+    for source in sorted({j.case.cell for j in groups["unknown"]}):
+        tallies[f"unknown_{source}"] = Tally.of(j.declined for j in groups["unknown"] if j.case.cell == source)
     pooled = {
-        name: Tally.of(j.attributes["thing"] for j in group(group_name))
+        name: Tally.of(j.attributes["thing"] for j in groups[group_name])
         for name, group_name in (("mean_thing", "matrix"), ("chinese_mean", "chinese"))
     }
     things, chinese_things = ([cell["thing"] for cell in table.values()] for table in (matrix, chinese))
@@ -104,21 +102,18 @@ def measure(judgements: list[Judgement]) -> dict[str, Any]:
     }
 
 
-def of_group(judgements: Iterable[Judgement], group: str) -> list[Judgement]:
-    """The judged conversations of a group of cases."""
-    return [judgement for judgement in judgements if judgement.case.group == group]
-
-
 def cells(judgements: list[Judgement]) -> dict[str, dict[str, float]]:
     """{"text->image": {"thing": share, ..., "samples": n}}; an attribute counts where it was requested."""
-    grouped: dict[str, list[Judgement]] = {}
+    grouped: dict[str, list[Judgement]] = defaultdict(list)
     for judgement in judgements:
-        grouped.setdefault(judgement.case.cell, []).append(judgement)
-    return {
-        cell: {name: t.right / t.total for name, t in tally_attributes(j.attributes for j in members).items()}
-        | {"samples": len(members)}
-        for cell, members in grouped.items()
-    }
+        grouped[judgement.case.cell].append(judgement)
+    table: dict[str, dict[str, float]] = {}
+    for cell, members in grouped.items():
+        tallies: dict[str, Tally] = defaultdict(Tally)
+        for name, right in (item for judgement in members for item in judgement.attributes.items()):
+            tallies[name].add(right)
+        table[cell] = {name: tally.right / tally.total for name, tally in tallies.items()} | {"samples": len(members)}
+    return table
 
 
 def edit_right(judgement: Judgement) -> bool:
@@ -135,7 +130,7 @@ def gold_caption_gaps(model: AnyToAny, oracles: dict[str, Oracle], judgements: l
     """
     gaps = {}
     for modality in tqdm(GENERATED, desc="gold captions", unit="modality"):
-        members = [j for j in of_group(judgements, "matrix") if j.case.cell == f"text->{modality}"]
+        members = [j for j in judgements if (j.case.group, j.case.cell) == ("matrix", f"text->{modality}")]
         expected = [j.case.expected_by_modality[modality] for j in members]
         media = decode_captions(model.decoders[modality], expected, [j.case.seed for j in members])
         predicted = oracles[modality].predict(media)
@@ -159,10 +154,10 @@ def decode_captions(
 def choose_conversations(judgements: list[Judgement], seed: int) -> list[ShownConversation]:
     """Some right conversations of every group for the report, and misses; which ones, chance decides."""
     shuffled = random.Random(seed).sample(judgements, len(judgements))
-    groups: dict[str, list[Judgement]] = {}
+    groups: dict[str, list[Judgement]] = defaultdict(list)
     for judgement in shuffled:
         if judgement.right:
-            groups.setdefault(f"{judgement.case.group} {judgement.case.cell}", []).append(judgement)
+            groups[f"{judgement.case.group} {judgement.case.cell}"].append(judgement)
     right = [members[turn] for turn in range(2) for members in groups.values() if turn < len(members)]
     wrong = [judgement for judgement in shuffled if not judgement.right]
     return [shown_conversation(j) for j in (*right[:MAX_SHOWN], *wrong[:MAX_MISSES_SHOWN])]

@@ -4,7 +4,7 @@ import numpy as np
 
 from data import toybox
 from data.modalities import MODALITIES
-from evaluation.chart import line_chart
+from evaluation.long_context import line_chart
 from evaluation.report import ShownConversation, render
 
 RESULTS = {"suite": "s", "model": {"hash": "m"}, "data": {"hash": "d"}, "seed": 0, "count": 1}

@@ -5,10 +5,17 @@ import pytest
 from data import toybox
 from evaluation.report import write_report
 from evaluation.toybox.cases import Case, plan, stream_seed
-from evaluation.toybox.conversations import ConversationRun, judge, run_cases, score_media, shown_conversation
+from evaluation.toybox.conversations import (
+    ConversationRun,
+    agreement,
+    judge,
+    run_cases,
+    score_media,
+    shown_conversation,
+)
 from evaluation.toybox.oracles import MODALITIES, Oracle
-from evaluation.toybox.scoring import verdicts
 from evaluation.toybox.suite import cells, choose_conversations, edit_right, measure
+from evaluation.toybox.targets import TARGETS, look_up, verdicts
 from nextgpt_lite import Reply, ReplyMedium
 
 SCENE = toybox.sample(77, 3, "all").with_(thing="bell", colour="red", count=1)
@@ -169,3 +176,20 @@ def test_bad_arguments_end_in_one_line(arguments, capsys):
 
     assert main(["evaluate", *arguments]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_agreement_is_all_wrong_without_a_medium():
+    expected = {"thing": "bell", "colour": "red"}
+    assert agreement(expected, {"thing": "bell", "colour": "blue", "size": "small"}) == {"thing": True, "colour": False}
+    assert agreement(expected, None) == {"thing": False, "colour": False}
+
+
+def test_verdicts_compare_times_downwards_and_shares_upwards():
+    metrics = {"matrix": {"points->text": {"thing": 0.9}}, "mean_thing": 0.94, "seconds": {"image": 0.5, "video": 3.5}}
+    passed = {what: ok for what, _, _, ok in verdicts(metrics)}
+    assert passed[TARGETS["points->text"][1]] is True
+    assert passed[TARGETS["mean_thing"][1]] is False
+    assert passed[TARGETS["seconds.image"][1]] is True
+    assert passed[TARGETS["seconds.video"][1]] is False
+    assert passed[TARGETS["oracle.audio"][1]] is None
+    assert look_up(metrics, "oracle.audio") is None

@@ -1,4 +1,6 @@
-"""Latency: seconds to the first reply of a cold process, and to each medium once the model is warm."""
+"""What the suite's metrics are held to, and latency: seconds to the first reply of a cold process, and to each medium
+once the model is warm.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +10,41 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
+import yaml
+
+from evaluation.statistics import Verdict
 from nextgpt_lite import AnyToAny
 
+#: metric -> (the least value, or for seconds the most; how it is printed)
+TARGETS: dict[str, tuple[float, str]] = yaml.safe_load(
+    Path(__file__).with_name("targets.yaml").read_text(encoding="utf-8")
+)
 REQUESTS = {
     "image": ("draw a red bell", "a small blue boat at the top left, please", "draw two green frogs"),
     "audio": ("play a dog", "let me hear a fast clock", "play a low drum, twice"),
     "video": ("make a video of a yellow bee moving left", "film a pink car", "a video of a spinning purple phone"),
 }
+
+
+def look_up(metrics: dict[str, Any], name: str) -> float | None:
+    """The metric of a target: "seconds.image", "points->text", "edits"."""
+    if name == "points->text":
+        return metrics["matrix"].get(name, {}).get("thing")
+    group, _, last = name.rpartition(".")
+    return (metrics.get(group, {}) if group else metrics).get(last)
+
+
+def verdicts(metrics: dict[str, Any]) -> list[Verdict]:
+    """One for each target."""
+    rows = []
+    for name, (target, what) in TARGETS.items():
+        value = look_up(metrics, name)
+        is_time = name.startswith("seconds.")
+        passed = None if value is None else (value <= target if is_time else value >= target)
+        rows.append(Verdict(what, value, target, passed))
+    return rows
 
 
 def cold_first_reply(model_name: str) -> float:
