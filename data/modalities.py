@@ -29,6 +29,7 @@ class Modality:
         words: what the medium is called, by language ("en" and "zh").
         making: what is said while one is generated, by language.
         preview: an array -> an image of it, uint8 (H, W, 3).
+        request: what a user says to have one made of another medium, in English; empty where no reply holds one.
         rate: frames or samples a second where nothing else is known; None for media without time.
         from_array: an array read from an NPY file -> the medium's array, or None if it is another medium's. Later
             entries are asked first, so a new medium should take only what is surely its own.
@@ -43,6 +44,7 @@ class Modality:
     words: dict[str, str]
     preview: Callable[[np.ndarray], np.ndarray]
     making: dict[str, str] = field(default_factory=dict)
+    request: str = ""
     rate: float | None = None
     from_array: Callable[[np.ndarray], np.ndarray | None] | None = None
 
@@ -69,15 +71,17 @@ MODALITIES: dict[str, Modality] = {
         Modality(
             "image", "(H, W, 3)", "uint8", ".png", suffixes_of("image"), "image/png",
             {"en": "picture", "zh": "图片"}, image_preview, {"en": "drawing the picture", "zh": "正在画图"},
+            "draw this",
         ),
         Modality(
             "video", "(F, H, W, 3)", "uint8", ".mp4", suffixes_of("video"), "video/mp4",
-            {"en": "video", "zh": "视频"}, video_preview, {"en": "filming", "zh": "正在拍视频"}, rate=4.0,
+            {"en": "video", "zh": "视频"}, video_preview, {"en": "filming", "zh": "正在拍视频"},
+            "make a video of this", rate=4.0,
         ),
         Modality(
             "audio", "(N,), mono in [-1, 1]", "float32", ".wav", suffixes_of("audio"), "audio/wav",
             {"en": "sound", "zh": "声音"}, audio_preview, {"en": "recording the sound", "zh": "正在录声音"},
-            rate=16_000.0,
+            "let me hear it", rate=16_000.0,
         ),
         Modality(
             "points", "(N, 3)", "float32", ".npy", suffixes_of("points"), "application/octet-stream",

@@ -1,4 +1,4 @@
-"""Configuration of the core: language model, bind network, gated prompts, output projections."""
+"""Configuration of the core: language model, bind network, gated prompts, and the projections that it names."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from torch import nn
 from transformers import AutoConfig, PretrainedConfig
 
-from adapters import OUTPUT_PROJECTIONS
+from adapters import INPUT_PROJECTIONS, OUTPUT_PROJECTIONS, PATCH_PROJECTIONS
 from data.modalities import MODALITIES
 from data.strict import SettingsError, nearest, read_settings, setting
 from nextgpt_lite.signal_tokens import DEFAULT_INPUTS, SignalTable
@@ -157,3 +158,42 @@ class CoreConfig(PretrainedConfig):
     @property
     def table(self) -> SignalTable:
         return SignalTable(self.first_added_token, self.signal_tokens, self.input_tokens, tuple(self.input_modalities))
+
+
+def build_input_projection(config: CoreConfig) -> nn.Module | None:
+    """The input projection that ``config`` names; None where media speak through gated prompts alone."""
+    if not config.input_projection:
+        return None
+    by_features = {"pooled": INPUT_PROJECTIONS, "patches": PATCH_PROJECTIONS}
+    kinds = _chosen("kind of input features", config.input_features, by_features)
+    kind = _chosen("input projection", config.input_projection, kinds)
+    if config.visual and config.input_features == "pooled":
+        raise ValueError("with visual, media come in as tokens: expected input_features 'patches', not 'pooled'")
+    widths = config.embedding_width, config.text_config.hidden_size
+    if config.input_features == "pooled":
+        return kind(*widths, config.input_tokens, **config.input_projection_settings)
+    projection = kind(*widths, **config.input_projection_settings)
+    if projection.tokens not in (None, config.input_tokens):
+        raise ValueError(
+            f"input projection {config.input_projection!r} gives {projection.tokens} tokens a medium, "
+            f"input_tokens is {config.input_tokens}"
+        )
+    return projection
+
+
+def build_output_projections(config: CoreConfig) -> dict[str, nn.Module]:
+    """The output projection of each output modality."""
+    kind = _chosen("output projection", config.output_projection, OUTPUT_PROJECTIONS)
+    made = {}
+    for modality, shape in config.conditions.items():
+        settings = dict(config.output_projection_settings)
+        if config.output_projection == "linear":
+            settings["signal_tokens"] = config.signal_tokens[modality]
+        made[modality] = kind(config.text_config.hidden_size, (shape[0], shape[1]), **settings)
+    return made
+
+
+def _chosen(what: str, name: str, kinds: dict[str, Any]) -> Any:
+    if name not in kinds:
+        raise ValueError(f"unknown {what} {name!r}: expected one of {', '.join(kinds)}")
+    return kinds[name]

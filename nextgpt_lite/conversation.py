@@ -9,37 +9,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from nextgpt_lite.signal_tokens import OWN, SignalTable, signal_span
 
-#: Template of the embedded model. ``generation`` marks what the loss sees; what users write is read in lower case,
-#: so that CAPITALS are no new words to a small model.
-CHAT_TEMPLATE = (
-    "{%- for message in messages -%}"
-    "{%- if message['role'] == 'assistant' -%}"
-    "<|assistant|>{% generation %}{{ message['content'] }}<|end|>{% endgeneration %}"
-    "{%- else -%}"
-    "<|user|>{{ message['content'] | lower }}<|end|>"
-    "{%- endif -%}"
-    "{%- endfor -%}"
-    "{%- if add_generation_prompt -%}<|assistant|>{%- endif -%}"
-)
+
+def _template(name: str) -> str:
+    """A chat template without the line breaks of its file."""
+    path = Path(__file__).parent / "chat_templates" / f"{name}.jinja"
+    return "".join(path.read_text(encoding="utf-8").splitlines())
+
+
+#: Template of the embedded model. ``generation`` marks what the loss sees; user messages are read in lower case: else
+#: CAPITALS would be new words to a small model.
+CHAT_TEMPLATE = _template("nano")
 #: Turns set apart by ``###``, as in LLaMA-Adapter V2's chat model: for a base model that has no template of its own.
-SEPARATOR_TEMPLATE = (
-    "{%- for message in messages -%}"
-    "{%- if message['role'] == 'assistant' -%}"
-    "{{ '### Assistant: ' }}{% generation %}{{ message['content'] + eos_token }}{% endgeneration %}{{ '\\n' }}"
-    "{%- elif message['role'] == 'system' -%}"
-    "{{ message['content'] + '\\n' }}"
-    "{%- else -%}"
-    "{{ '### Human: ' + message['content'] + '\\n' }}"
-    "{%- endif -%}"
-    "{%- endfor -%}"
-    "{%- if add_generation_prompt -%}{{ '### Assistant:' }}{%- endif -%}"
-)
+SEPARATOR_TEMPLATE = _template("separator")
 ROLES = ("user", "assistant", "system")
 #: The tag by which a chat template says what the assistant generates.
 MARKS_REPLIES = re.compile(r"\{%-?\s*generation\b")

@@ -46,14 +46,12 @@ def read_conversation(path: Path) -> list[dict[str, Any]]:
     messages = values.get("messages") if isinstance(values, dict) else values
     if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
         raise ConversationError(f"{path} holds no list of messages")
-    return [_with_media(message, path.parent) for message in messages]
-
-
-def _with_media(message: dict[str, Any], folder: Path) -> dict[str, Any]:
-    content = message.get("content")
-    if not isinstance(content, list):
-        return message
-    return {**message, "content": [_loaded(part, folder) for part in content]}
+    return [
+        {**message, "content": [_loaded(part, path.parent) for part in message["content"]]}
+        if isinstance(message.get("content"), list)
+        else message
+        for message in messages
+    ]
 
 
 def _loaded(part: Any, folder: Path) -> Any:

@@ -1,6 +1,6 @@
 """Which placeholder of a row reads which of its media: checked once where media enter the core.
 
-Letters: B batch, T tokens, M media of a row, P patches of a medium, E embedding width, K tokens of a medium.
+Shapes: B batch, T tokens, M media of a row, P patches of a medium, E embedding width, K tokens of a medium.
 """
 
 from __future__ import annotations

@@ -35,10 +35,9 @@ from adapters import attention as gated_attention
 from adapters.gated_prompts import ProjectionStore
 from adapters.imagebind_llm import attach_to_words
 from adapters.long_context import ShiftedAttention
-from nextgpt_lite.config import CoreConfig
+from nextgpt_lite.config import CoreConfig, build_input_projection, build_output_projections
 from nextgpt_lite.language_models import check_language_model
 from nextgpt_lite.media_slots import MediaSlots, find_media_slots
-from nextgpt_lite.projections import build_input_projection, build_output_projections
 
 
 @dataclass

@@ -7,7 +7,7 @@ Which media come in and go out stands in the core's configuration.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -107,58 +107,51 @@ class SignalTable:
         that stand outside a span are dropped. A whole span of 2n - 1 ids stays as it is. Returns the ids, the
         modalities asked for in order, and how many tokens had to be put in or dropped (0 for a well-formed reply).
         """
-        starts = {span.start: (m, span) for m, span in self.spans.items()}
         result: list[int] = []
         modalities: list[str] = []
-        repaired = at = 0
-        while at < len(ids):
-            token = ids[at]
-            if token in starts:
-                modality, span = starts[token]
+        repaired = 0
+        for piece, modality in self._pieces(ids):
+            if modality:
+                span = self.spans[modality]
                 modalities.append(modality)
-                width = self._width(ids, at, span)
-                result += ids[at : at + width] or span
-                width = width or next(i for i in range(len(span)) if ids[at + i : at + i + 1] != [span[i]])
-                repaired += max(len(span) - width, 0)
-                at += width
-                continue
-            if token < self.first_signal:
-                result.append(token)
+                result += piece if len(piece) >= len(span) else span
+                repaired += max(len(span) - len(piece), 0)
+            elif piece[0] < self.first_signal:
+                result += piece
             else:
                 repaired += 1  # dropped
-            at += 1
         return result, modalities, repaired
 
     def words(self, ids: list[int]) -> list[int]:
         """Ids of a completed reply without its signal spans and whatever stands between their signals."""
-        starts = {span.start: span for span in self.spans.values()}
-        result, at = [], 0
-        while at < len(ids):
-            if ids[at] in starts:
-                at += self._width(ids, at, starts[ids[at]])
-                continue
-            result += [ids[at]] if ids[at] < self.first else []
-            at += 1
-        return result
+        return [piece[0] for piece, modality in self._pieces(ids) if not modality and piece[0] < self.first]
 
     def words_of_spans(self, ids: list[int]) -> list[list[int]]:
         """For each signal span of a completed reply the words that go with it, in order.
 
         Those between it and the span before it; where there are none, those of the span before.
         """
-        starts = {span.start: span for span in self.spans.values()}
         words: list[list[int]] = []
         since: list[int] = []
-        at = 0
-        while at < len(ids):
-            if ids[at] in starts:
+        for piece, modality in self._pieces(ids):
+            if modality:
                 words.append(since or (words[-1] if words else []))
                 since = []
-                at += self._width(ids, at, starts[ids[at]])
-                continue
-            since = [*since, ids[at]] if ids[at] < self.first else since
-            at += 1
+            elif piece[0] < self.first:
+                since = since + piece
         return words
+
+    def _pieces(self, ids: list[int]) -> Iterator[tuple[list[int], str | None]]:
+        """A reply in pieces: each signal span, whole or as far as it goes, with its modality; any other id alone."""
+        starts = {span.start: (modality, span) for modality, span in self.spans.items()}
+        at = 0
+        while at < len(ids):
+            modality, span = starts.get(ids[at], (None, range(0)))
+            width = self._width(ids, at, span)
+            if modality and not width:
+                width = next(i for i in range(len(span)) if ids[at + i : at + i + 1] != [span[i]])
+            yield ids[at : at + max(width, 1)], modality
+            at += max(width, 1)
 
     def _width(self, ids: list[int], start: int, span: range) -> int:
         """Ids that a whole span from ``start`` takes: n, or 2n - 1 with base tokens between; 0 if it is not whole."""

@@ -47,7 +47,7 @@ def build_cache(folder: Path, settings: Cache) -> None:
     from adapters.visual_cache import VisualCache
     from data.toybox import render, sample
     from encoders import load_encoder
-    from nextgpt_lite.inspection.prototypes import toybox_source
+    from nextgpt_lite.inspection.examples import toybox_source
 
     encoder = load_encoder(folder / "encoder")
     embedded = []

@@ -12,10 +12,9 @@ import torch
 from demo.engine.model_pool import ModelPool
 from demo.page.conversations import Turn, Visitor, save_for_browser
 from demo.page.labels import PRIVATE, QUIET, Labels
-from demo.page.templates import render
-from demo.texts import translate
+from demo.texts import render, translate
+from nextgpt_lite.inspection.examples import names, pictures
 from nextgpt_lite.inspection.explain import explain
-from nextgpt_lite.inspection.prototypes import names, pictures
 
 if TYPE_CHECKING:
     from nextgpt_lite import AnyToAny

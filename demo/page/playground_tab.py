@@ -12,11 +12,10 @@ from demo.page.conversations import Visitor, save_for_browser
 from demo.page.explain_tab import neighbour_rows
 from demo.page.labels import PRIVATE, Labels
 from demo.page.local_files import own_files_only
-from demo.page.templates import render
-from demo.texts import translate
+from demo.texts import render, translate
 from nextgpt_lite.conversation_media import ACCEPTED, CHAT_ERRORS, attach
 from nextgpt_lite.inspection.examples import INGREDIENTS, ingredient, ingredient_name
-from nextgpt_lite.inspection.playground import Sum, add
+from nextgpt_lite.inspection.mixtures import Sum, add
 
 if TYPE_CHECKING:
     from nextgpt_lite import AnyToAny

@@ -29,8 +29,8 @@ from nextgpt_lite.long_context.merge import PROMPT_PROJECTIONS, merge_lora
 from nextgpt_lite.model import AnyToAnyCore
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-#: Components that are copied as they are.
-COPIED = ("encoder", "vision_tower", "core", "image_decoder", "video_decoder", "audio_decoder", "image_critic", "cache")
+#: Components that are not copied as they are: both go into the folder of the language model.
+MERGED = ("tokenizer", "language_model")
 
 
 def export_model(
@@ -42,7 +42,7 @@ def export_model(
         folder: a model folder with a manifest; every component's hash is checked.
         out: must not exist.
         dtype: of the language model's weights; float32 holds the merge exactly.
-        runs: folder of run folders, whose ``run.json`` tell the recipes for the card.
+        runs: folder of run folders, whose ``run.json`` give the recipes of the card.
         scores: a ``results.json`` of ``nextgpt-lite evaluate`` for the card.
 
     Raises:
@@ -60,9 +60,9 @@ def export_model(
     sources = {name: component(folder, manifest, name) for name in entries}
     try:
         with atomic_folder(out) as temporary:
-            for name in COPIED:
-                if name in sources:
-                    shutil.copytree(sources[name], temporary / name)
+            for name, source in sources.items():
+                if name not in MERGED:
+                    shutil.copytree(source, temporary / name)
                     exported.components[name] = entries[name]["class"]
             _export_language_model(sources, temporary / "language_model", exported)
             write_json(temporary / "export.json", asdict(exported))

@@ -7,18 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
+from huggingface_hub import ModelCard, ModelCardData
 
 from nextgpt_lite.checkpoint import CheckpointError
 
-#: How each kind of component is loaded.
-LOADING = {
-    "language_model": 'AutoModelForCausalLM.from_pretrained("language_model")',
-    "image_decoder": 'DiffusionPipeline.from_pretrained("image_decoder")',
-    "video_decoder": 'DiffusionPipeline.from_pretrained("video_decoder")',
-    "audio_decoder": 'DiffusionPipeline.from_pretrained("audio_decoder")',
-    "encoder": 'encoders.media_encoder.MediaEncoder.from_pretrained("encoder")',
-    "vision_tower": 'encoders.open_clip.OpenClipVision.from_pretrained("vision_tower")',
+#: The class that loads a component.
+LOADERS = {
+    "language_model": "AutoModelForCausalLM",
+    "decoder": "DiffusionPipeline",
+    "encoder": "encoders.media_encoder.MediaEncoder",
+    "vision_tower": "encoders.open_clip.OpenClipVision",
 }
 
 
@@ -69,65 +67,30 @@ def _read(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
 
 def model_card(exported: Exported, runs: dict[str, dict[str, Any]], results: dict[str, Any] | None) -> str:
     """The card as Markdown, with the head that the Hugging Face hub reads."""
-    head = {"library_name": "transformers", "pipeline_tag": "any-to-any", "tags": ["nextgpt-lite"]}
-    parts = [
-        f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n# {exported.name}\n",
-        f"An any-to-any model of nextgpt_lite, in plain parts. Hash `{exported.hash}`.\n",
-        _components(exported),
-        _merge(exported),
-        _data(runs),
-        _recipes(runs),
-        _scores(results),
-    ]
-    return "\n".join(part for part in parts if part)
+    head = ModelCardData(library_name="transformers", pipeline_tag="any-to-any", tags=["nextgpt-lite"])
+    template = str(Path(__file__).with_name("model_card.md"))
+    rows = [_run_row(name, **record) for name, record in runs.items()]
+    card = ModelCard.from_template(
+        head, template, model=exported, runs=rows, results=results and {"seed": None, "count": None, **results},
+        loaded_by=_loaded_by,
+    )  # fmt: skip
+    return card.content
 
 
-def _components(exported: Exported) -> str:
-    rows = [
-        f"| `{name}/` | `{kind}` | {f'`{LOADING[name]}`' if name in LOADING else ''} | `{exported.sha256[name][:16]}` |"
-        for name, kind in sorted(exported.components.items())
-    ]
-    table = "| folder | class | loaded by | made from (sha256) |\n|---|---|---|---|\n"
-    return f"## Parts\n\n{table}" + "\n".join(rows) + "\n"
+def _loaded_by(name: str) -> str:
+    """The call that loads a component, as Markdown; empty where there is no single one."""
+    kind = LOADERS.get("decoder" if name.endswith("_decoder") else name)
+    return f'`{kind}.from_pretrained("{name}")`' if kind else ""
 
 
-def _merge(exported: Exported) -> str:
-    merged = f"LoRA on {', '.join(exported.merged)} is merged" if exported.merged else "There was no LoRA to merge"
-    lines = [f"{merged}; weights are {exported.dtype}.", *exported.notes]
-    return "## Language model\n\n" + "\n".join(f"- {line}" for line in lines) + "\n"
-
-
-def _data(runs: dict[str, dict[str, Any]]) -> str:
-    """Settings of the runs that say what they read: everything but shapes."""
-    if not runs:
-        return ""
-    lines = []
-    for name, record in runs.items():
-        settings = {
-            key: value for key, value in record["recipe"]["task_settings"].items() if not isinstance(value, dict)
-        }
-        lines.append(f"- {name}: task `{record['recipe']['task']}`, {json.dumps(settings, ensure_ascii=False)}")
-    return "## Data\n\nWhat is not named has the task's default.\n\n" + "\n".join(lines) + "\n"
-
-
-def _recipes(runs: dict[str, dict[str, Any]]) -> str:
-    if not runs:
-        return ""
-    rows = []
-    for name, record in runs.items():
-        recipe = record["recipe"]
-        rates = ", ".join(f"{part} {rate:g}" for part, rate in recipe["learning_rates"].items() if rate)
-        figures = ", ".join(f"{key} {value:g}" for key, value in list(record["figures"].items())[:4])
-        batch = recipe["batch_size"] * (recipe.get("gradient_accumulation_steps") or recipe["accumulate"])
-        rows.append(f"| {name} | {recipe['steps']} x {batch} | {rates} | {recipe['seed']} | {figures} |")
-    head = "| run | steps x batch | learning rates | seed | figures |\n|---|---|---|---|---|\n"
-    return f"## Recipes\n\n{head}" + "\n".join(rows) + "\n"
-
-
-def _scores(results: dict[str, Any] | None) -> str:
-    if results is None:
-        return ""
-    numbers = {key: value for key, value in results["metrics"].items() if isinstance(value, int | float)}
-    rows = "\n".join(f"| {key} | {value:.4g} |" for key, value in numbers.items())
-    heading = f"Suite `{results['suite']}`, seed {results.get('seed')}, count {results.get('count')}."
-    return f"## Scores\n\n{heading}\n\n| figure | value |\n|---|---|\n{rows}\n"
+def _run_row(name: str, recipe: dict[str, Any], figures: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """What the card says of a run: of its task's settings everything but shapes, and its first figures."""
+    settings = {key: value for key, value in recipe["task_settings"].items() if not isinstance(value, dict)}
+    return {
+        "name": name,
+        "recipe": recipe,
+        "settings": json.dumps(settings, ensure_ascii=False),
+        "batch": recipe["batch_size"] * (recipe.get("gradient_accumulation_steps") or recipe["accumulate"]),
+        "rates": ", ".join(f"{part} {rate:g}" for part, rate in recipe["learning_rates"].items() if rate),
+        "figures": ", ".join(f"{key} {value:g}" for key, value in list(figures.items())[:4]),
+    }

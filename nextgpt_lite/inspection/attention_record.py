@@ -1,6 +1,6 @@
 """What every layer attended to in one pass: the observer that adapters.attention calls.
 
-Letters: B batch, T tokens, S keys, H heads.
+Shapes: B batch, T tokens, S keys, H heads.
 """
 
 from __future__ import annotations

@@ -1,41 +1,22 @@
-"""The embedded world shown to a newcomer: a portrait of each thing, and a message to try for each pair of media."""
+"""Toybox on the page: a portrait of each thing, example messages, and the images that prototypes of a cache stand for.
+
+A cache holds embeddings only; prototypes made from Toybox are rendered again.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import yaml
 
+from adapters.visual_cache import VisualCache
 from data.media.loading import Medium
 from data.media.saving import save_medium
 from data.modalities import MODALITIES
-from data.toybox import BACKGROUNDS, COLOURS, THINGS, Scene, phrase, render
-
-#: The scene that portraits and attached examples are varied from.
-_PLAIN = Scene(
-    thing="bell", colour="red", size="large", place="centre", background="meadow", count=1,
-    motion="left", pitch="medium", pace="medium", repeats=2, jitter=7,
-)  # fmt: skip
-#: What examples attach, by modality.
-GIVEN = {
-    "image": _PLAIN.with_(thing="boat", colour="blue", background="beach"),
-    "audio": _PLAIN.with_(thing="frog", pace="fast"),
-    "video": _PLAIN.with_(thing="car", colour="green", motion="left"),
-    "points": _PLAIN.with_(thing="drum"),
-}
-#: What can be mixed without a file of one's own: scenes as media, by name.
-INGREDIENTS = {
-    "blue boat": ("image", GIVEN["image"]),
-    "red bell": ("image", _PLAIN.with_(background="snow")),
-    "yellow car": ("image", _PLAIN.with_(thing="car", colour="yellow")),
-    "purple cat": ("image", _PLAIN.with_(thing="cat", colour="purple", background="night")),
-    "dog": ("audio", _PLAIN.with_(thing="dog")),
-    "frog": ("audio", GIVEN["audio"]),
-    "train": ("audio", _PLAIN.with_(thing="train")),
-    "green car": ("video", GIVEN["video"]),
-    "drum": ("points", GIVEN["points"]),
-}
+from data.toybox import BACKGROUNDS, COLOURS, THINGS, Scene, phrase, render, sample, visible
 
 
 @dataclass(frozen=True)
@@ -52,28 +33,16 @@ class Example:
         return self.chinese if language == "zh" else self.english
 
 
-EXAMPLES = (
-    Example("Hello, what can you do?", "你好，你会什么？", None, "text"),
-    Example("Draw a red bell in the snow.", "画一只黄色的鸟。", None, "image"),
-    Example("Let me hear a dog.", "让我听听狗的声音。", None, "audio"),
-    Example("Make a video of a green car moving left.", "做一段绿色汽车向左移动的视频。", None, "video"),
-    Example("What is this?", "这是什么？", "image", "text"),
-    Example("Draw this again.", "照着再画一张。", "image", "image"),
-    Example("What does this sound like?", "它是什么声音？", "image", "audio"),
-    Example("Make a video of this.", "把它变成视频。", "image", "video"),
-    Example("What do you hear?", "这是什么声音？", "audio", "text"),
-    Example("Draw what you hear.", "画出你听到的。", "audio", "image"),
-    Example("Play this again.", "再放一次。", "audio", "audio"),
-    Example("Make a video of this.", "做成视频。", "audio", "video"),
-    Example("How does it move?", "它怎么动？", "video", "text"),
-    Example("Make a picture of this video.", "把视频变成图片。", "video", "image"),
-    Example("Play what this sounds like.", "播放它的声音。", "video", "audio"),
-    Example("Make this video again.", "照着再拍一段。", "video", "video"),
-    Example("What is this?", "这是什么？", "points", "text"),
-    Example("Draw these points.", "把这些点画出来。", "points", "image"),
-    Example("Let me hear it.", "让我听听它。", "points", "audio"),
-    Example("Make a video of it.", "给它做一段视频。", "points", "video"),
-)
+#: What the ``source`` of a cache of Toybox images begins with.
+_TOYBOX = "toybox/"
+_DATA = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+#: The scene that portraits and attached examples are varied from.
+_PLAIN = Scene(**_DATA["plain"])
+#: What examples attach, by modality.
+GIVEN = {modality: _PLAIN.with_(**changes) for modality, changes in _DATA["given"].items()}
+#: What can be mixed without a file of one's own: scenes as media, by name.
+INGREDIENTS = {name: (modality, _PLAIN.with_(**changes)) for name, (modality, changes) in _DATA["ingredients"].items()}
+EXAMPLES = tuple(Example(*row) for row in _DATA["examples"])
 
 
 def write_examples(folder: Path) -> list[tuple[Example, list[Path]]]:
@@ -108,3 +77,29 @@ def portraits(size: int = 96) -> dict[str, np.ndarray]:
         for number, thing in enumerate(THINGS)
     }
     return {thing: render(scene, "image", size) for thing, scene in scenes.items()}
+
+
+def toybox_source(seed: int) -> str:
+    """What a cache notes as its ``source`` when prototype i is the image of ``sample(seed, i)``."""
+    return f"{_TOYBOX}{seed}"
+
+
+def pictures(cache: VisualCache, indices: Sequence[int], size: int = 96) -> list[np.ndarray] | None:
+    """Images (size, size, 3) uint8 of prototypes; None where the cache does not say what they are of."""
+    seed = _seed(cache)
+    return None if seed is None else [render(sample(seed, index), "image", size) for index in indices]
+
+
+def names(cache: VisualCache, indices: Sequence[int], language: str = "en") -> list[str]:
+    """What prototypes are of, in words of ``language`` ("en" or "zh"); their numbers where the cache does not say."""
+    seed = _seed(cache)
+    if seed is None:
+        return [f"#{index}" for index in indices]
+    scenes = [visible(sample(seed, index), "image") for index in indices]
+    return [phrase({name: scene[name] for name in ("thing", "colour")}, language=language) for scene in scenes]
+
+
+def _seed(cache: VisualCache) -> int | None:
+    source = cache.source or ""
+    seed = source.removeprefix(_TOYBOX)
+    return int(seed) if source.startswith(_TOYBOX) and seed.isdigit() else None

@@ -2,10 +2,10 @@
 
     reply = model.chat(messages)
     seen = explain(model, messages, reply)
-    seen.attention[:, 1:]  # how much each token of the reply looked at each medium
+    seen.attention[:, 1:]  # how much each token of the reply attends to each medium
 
 One more pass over the conversation and its reply is made, with an observer in every layer (adapters.attention). The
-reply is read as it stands in the conversation. Letters: T tokens of the sequence, R tokens of the reply, M media that
+reply is read as it stands in the conversation. Shapes: T tokens of the sequence, R tokens of the reply, M media that
 came in, H heads, L x C a decoder's condition.
 """
 
@@ -109,8 +109,9 @@ def explain(
     if captions is not None and len(captions) != len(modalities):
         raise ValueError(f"{len(captions)} captions for {len(modalities)} media of the reply: give one for each")
     prompt, parts, _ = model.encode_messages(messages)
-    reply_ids = _reply_ids(model, reply.text, modalities)
-    ids = torch.tensor([[*prompt, *reply_ids]], device=model.device)
+    words = model.tokenizer(reply.text, add_special_tokens=False)["input_ids"] if reply.text else []
+    spans = [token for modality in modalities for token in model.table.spans[modality]]
+    ids = torch.tensor([[*prompt, *words, *spans]], device=model.device)
     start = len(prompt)
     places, hidden, record = _observed_pass(model, ids, [model.embed(part) for part in parts])
     columns = [_positions(places, number) for number in range(len(parts))]
@@ -125,7 +126,7 @@ def explain(
         attention=record.shares(columns)[start - 1 : -1],
         prompt_share=record.prompt_share(),
         signals=_signals(model, ids[0], hidden[0], start),
-        conditions=_conditions(model, ids, hidden, start, modalities, _captions(reply, captions)),
+        conditions=_conditions(model, ids, hidden, start, reply, captions),
     )
 
 
@@ -164,20 +165,6 @@ def caption_of(text: str, modality: str) -> str | None:
     if "thing" not in said:
         return None
     return tag_caption({name: said[name] for name in CARRIES[modality] if name in said})
-
-
-def _captions(reply: Reply, given: Sequence[str | None] | None) -> list[str | None]:
-    captions = given or [None] * len(reply.media)
-    return [
-        caption or caption_of(reply.text, medium.modality)
-        for medium, caption in zip(reply.media, captions, strict=True)
-    ]
-
-
-def _reply_ids(model: AnyToAny, text: str, modalities: Sequence[str]) -> list[int]:
-    """Ids of a reply as the model writes it: its words, then a signal span for each medium."""
-    words = model.tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
-    return [*words, *(token for modality in modalities for token in model.table.spans[modality])]
 
 
 def _observed_pass(
@@ -224,22 +211,23 @@ def _conditions(
     ids: torch.Tensor,
     hidden: torch.Tensor,
     start: int,
-    modalities: Sequence[str],
-    captions: Sequence[str | None],
+    reply: Reply,
+    captions: Sequence[str | None] | None,
 ) -> tuple[ConditionCheck, ...]:
     own = ids.clone()
     own[:, :start] = 0  # spans of earlier turns are not this reply's
+    modalities = [medium.modality for medium in reply.media]
     made = {modality: list(model.core.conditions(own, hidden, modality)) for modality in dict.fromkeys(modalities)}
     return tuple(
-        _checked(model, modality, made[modality].pop(0), caption)
-        for modality, caption in zip(modalities, captions, strict=True)
+        _checked(model, modality, made[modality].pop(0), caption or caption_of(reply.text, modality))
+        for modality, caption in zip(modalities, captions or [None] * len(modalities), strict=True)
     )
 
 
 def _checked(model: AnyToAny, modality: str, condition: torch.Tensor, caption: str | None) -> ConditionCheck:
+    condition = condition.float()
     if caption is None:
-        return ConditionCheck(modality, condition.float().cpu().numpy(), None, None, None)
+        return ConditionCheck(modality, condition.cpu().numpy(), None, None, None)
     gold = model.decoders[modality].encode_caption([caption])[0].to(condition)  # (L, C)
-    cosine = functional.cosine_similarity(condition.float(), gold.float(), dim=-1)
-    arrays = [value.float().cpu().numpy() for value in (condition, gold, cosine)]
-    return ConditionCheck(modality, arrays[0], caption, arrays[1], arrays[2])
+    cosine = functional.cosine_similarity(condition, gold, dim=-1)
+    return ConditionCheck(modality, condition.cpu().numpy(), caption, gold.cpu().numpy(), cosine.cpu().numpy())

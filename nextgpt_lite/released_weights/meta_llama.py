@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+import yaml
 
 from nextgpt_lite.checkpoint import trained_state
 from nextgpt_lite.model import AnyToAnyCore
@@ -23,43 +24,10 @@ from nextgpt_lite.weight_files import CheckpointError, copy_tensors, read_tensor
 
 Tensors = dict[str, torch.Tensor]
 
-#: Linears of a block: Meta's name -> transformers' name.
-LINEARS = {
-    "attention.wq": "self_attn.q_proj",
-    "attention.wk": "self_attn.k_proj",
-    "attention.wv": "self_attn.v_proj",
-    "attention.wo": "self_attn.o_proj",
-    "feed_forward.w1": "mlp.gate_proj",
-    "feed_forward.w2": "mlp.down_proj",
-    "feed_forward.w3": "mlp.up_proj",
-}
-NORMS = {"attention_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm"}
-OUTSIDE = {
-    "tok_embeddings.weight": "model.embed_tokens.weight",
-    "norm.weight": "model.norm.weight",
-    "output.weight": "lm_head.weight",
-}
-#: The visual path of V2: theirs -> ours in adapters.VisualPrompts; blocks by their own table.
-VISUAL = {
-    "clip_proj": "projection",
-    "clip_proj_norm": "projection_norm",
-    "visual_proj": "output",
-    "visual_proj_norm": "output_norm",
-}
-BLOCKS = {
-    "norm1.weight": "norm1.weight",
-    "norm1.bias": "norm1.bias",
-    "attn.qkv.weight": "self_attn.in_proj_weight",
-    "attn.qkv.bias": "self_attn.in_proj_bias",
-    "attn.proj.weight": "self_attn.out_proj.weight",
-    "attn.proj.bias": "self_attn.out_proj.bias",
-    "norm2.weight": "norm2.weight",
-    "norm2.bias": "norm2.bias",
-    "mlp.fc1.weight": "linear1.weight",
-    "mlp.fc1.bias": "linear1.bias",
-    "mlp.fc2.weight": "linear2.weight",
-    "mlp.fc2.bias": "linear2.bias",
-}
+#: Names in Meta's layout -> ours: linears and norms of a block, what is outside blocks, V2's visual path, its blocks.
+LINEARS, NORMS, OUTSIDE, VISUAL, BLOCKS = yaml.safe_load(
+    Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8")
+).values()
 LAYER = re.compile(r"layers\.(\d+)\.(.+)")
 LINEAR = re.compile(r"(attention|feed_forward)\.(?:lora_)?(w[qkvo123])(?:_(l1|l2))?(?:\.(weight|bias)|_(bias|scale))")
 #: Buffers that some files carry; transformers computes its own.

@@ -7,9 +7,8 @@ from torch.nn import functional
 
 from adapters.visual_cache import VisualCache
 from data.toybox import render, sample
-from nextgpt_lite.inspection.mixtures import mixture
-from nextgpt_lite.inspection.playground import add
-from nextgpt_lite.inspection.prototypes import names, pictures, toybox_source
+from nextgpt_lite.inspection.examples import names, pictures, toybox_source
+from nextgpt_lite.inspection.mixtures import add, mixture
 from tests.tiny_model import medium
 
 PARTS = [medium("image"), medium("audio", 1), medium("image", 2)]
