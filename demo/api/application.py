@@ -1,19 +1,71 @@
-"""The server's application: guard, routes, errors, and the removal of expired sessions."""
+"""The server's application: guard, routes, errors, the removal of expired sessions.
+
+Its own routes are ``/v1/models``, ``/healthz`` and ``/metrics``: the model, its state, and the server's counters.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
+from typing import Any
 
-from fastapi import FastAPI
+import psutil
+from fastapi import APIRouter, FastAPI
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from jinja2 import Environment
 
-from demo.api import chat, embeddings, errors, files, media, status, videos
+from demo.api import chat, embeddings, errors, files, generation
+from demo.api.errors import ApiError
 from demo.api.guards import LOOPBACK, Guard
-from demo.api.service import Service
+from demo.api.service import CurrentService, Service
+from demo.texts import read_asset
 
+router = APIRouter()
 #: Seconds between two removals of expired sessions.
 SWEEP_SECONDS = 30.0
+STARTED = int(time.time())
+_METRICS = Environment(trim_blocks=True, lstrip_blocks=True).from_string(read_asset("metrics.txt"))
+
+
+@router.get("/v1/models")
+async def list_models(service: CurrentService) -> dict[str, Any]:
+    return {"object": "list", "data": [_model(service)]}
+
+
+@router.get("/v1/models/{name}")
+async def show_model(name: str, service: CurrentService) -> dict[str, Any]:
+    service.check_model(name)
+    return _model(service)
+
+
+def _model(service: Service) -> dict[str, Any]:
+    return {"id": service.name, "object": "model", "created": STARTED, "owned_by": "nextgpt_lite"}
+
+
+@router.get("/healthz")
+async def health(service: CurrentService) -> Response:
+    """200 once the model is loaded; 503 while it loads, or if it could not be loaded."""
+    if not service.engine.ready:
+        return JSONResponse({"status": "loading"}, 503)
+    if service.engine.model.exception() is not None:
+        return JSONResponse({"status": "broken"}, 503)
+    return JSONResponse({"status": "ok"})
+
+
+@router.get("/metrics")
+async def metrics(service: CurrentService) -> Response:
+    """The server's counters in Prometheus' text format."""
+    memory = psutil.Process().memory_info().rss
+    engine, sessions = service.engine, service.sessions.count
+    text = _METRICS.render(engine=engine, counts=engine.counts, sessions=sessions, memory=memory)
+    return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
+
+
+@router.api_route("/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
+async def unknown_path(path: str) -> Response:
+    raise ApiError(404, f"there is nothing at /{path[:80]}", "not_found")
 
 
 def build(
@@ -38,8 +90,8 @@ def build(
     app = FastAPI(title="nextgpt_lite", lifespan=sweeping, openapi_url=None, docs_url=None, redoc_url=None)
     app.state.service = service
     errors.install(app)
-    for part in (chat, files, media, videos, embeddings, status):  # status last: it answers all other paths
-        app.include_router(part.router)
+    for each in (chat.router, files.router, generation.router, embeddings.router, router):  # last: all other paths
+        app.include_router(each)
     return Guard(app, keys, hosts, body_bytes)
 
 

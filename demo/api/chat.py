@@ -14,8 +14,8 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from demo.api.content import read_messages
-from demo.api.errors import ApiError, error_body
+from demo.api.content import Message, read_messages
+from demo.api.errors import ApiError
 from demo.api.service import CurrentService, CurrentSession, Service, events, failure
 from demo.api.sessions import Session
 from demo.engine.events import Finished, MediumProgress, MediumReady, MediumStarted, TextDelta
@@ -36,7 +36,7 @@ class ChatRequest(BaseModel):
     """OpenAI's request, and settings beyond it. Temperature is 0 unless it is given."""
 
     model: str
-    messages: list[dict[str, Any]] = Field(min_length=1, max_length=512)
+    messages: list[Message] = Field(min_length=1, max_length=512)
     modalities: list[str] | None = None  # which media the reply may hold besides text; None = all
     stream: bool = False
     stream_options: StreamOptions | None = None
@@ -112,8 +112,7 @@ class ChatReply:
                 case MediumReady(_, index, medium):
                     yield self._chunk({"media": [await self.medium(medium) | {"index": index}]})
         if not isinstance(last, Finished) or last.cancelled:
-            error = failure(last)
-            yield _event(error_body(error.status_code, error.detail, error.code))
+            yield _event(failure(last).body)
             return
         yield self._chunk({}, self._reason(last))
         if self.body.stream_options and self.body.stream_options.include_usage:

@@ -7,6 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from data.modalities import MODALITIES
 from demo.api.errors import ApiError
 from demo.api.service import Service
@@ -22,35 +24,35 @@ ROLES = {"developer": "system"}
 _FILE_ADDRESS = re.compile(r"^(?:/v1/files/)?(file-[\w-]+)(?:/content)?$")
 
 
-async def read_messages(messages: list[dict[str, Any]], service: Service, session: Session) -> list[dict[str, Any]]:
+class Message(BaseModel):
+    """One of OpenAI's messages. ``media`` are those of an earlier reply that is sent back."""
+
+    role: str
+    content: Any = None
+    media: list[dict[str, Any]] | None = None
+
+    @property
+    def parts(self) -> list[Any]:
+        """The parts of the content, then the media. ApiError for content of another type."""
+        parts = [{"type": "text", "text": self.content}] if isinstance(self.content, str) else self.content or []
+        if not isinstance(parts, list):
+            raise ApiError(400, "content must be a string or a list of parts")
+        return [*parts, *({"type": "file", "file": {"file_id": each.get("id")}} for each in self.media or [])]
+
+
+async def read_messages(messages: list[Message], service: Service, session: Session) -> list[dict[str, Any]]:
     """Messages for the engine. ApiError or MediaError, with a sentence, for what is refused."""
-    count = sum(_media_count(message) for message in messages)
+    parts = [part for message in messages for part in message.parts]
+    count = sum(not isinstance(part, dict) or part.get("type") != "text" for part in parts)
     if count > MAX_MEDIA:
         raise ApiError(400, f"the request holds {count} media: at most {MAX_MEDIA} are read", "too_many_media")
-    return [await _read_message(message, service, session) for message in messages]
-
-
-async def _read_message(message: dict[str, Any], service: Service, session: Session) -> dict[str, Any]:
-    role, content = message.get("role"), message.get("content")
-    parts: list[Any] = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
-    if not isinstance(parts, list):
-        raise ApiError(400, "content must be a string or a list of parts")
-    parts = [*parts, *({"type": "file", "file": {"file_id": each.get("id")}} for each in _media(message))]
-    return {"role": ROLES.get(str(role), role), "content": [await read_part(part, service, session) for part in parts]}
-
-
-def _media(message: dict[str, Any]) -> list[dict[str, Any]]:
-    """The media of an earlier reply that is sent back as a part of the conversation."""
-    media = message.get("media") or []
-    if not isinstance(media, list) or not all(isinstance(each, dict) for each in media):
-        raise ApiError(400, "media must be a list of objects with an id")
-    return media
-
-
-def _media_count(message: dict[str, Any]) -> int:
-    content = message.get("content")
-    parts = content if isinstance(content, list) else []
-    return sum(not isinstance(part, dict) or part.get("type") != "text" for part in parts) + len(_media(message))
+    return [
+        {
+            "role": ROLES.get(message.role, message.role),
+            "content": [await read_part(part, service, session) for part in message.parts],
+        }
+        for message in messages
+    ]
 
 
 async def read_part(part: Any, service: Service, session: Session) -> dict[str, Any]:

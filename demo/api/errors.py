@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
@@ -20,26 +21,22 @@ log = logging.getLogger(__name__)
 class ApiError(HTTPException):
     """A request that is refused: HTTP status, a sentence for its sender, a code for programs."""
 
-    def __init__(self, status: int, sentence: str, code: str | None = None) -> None:
-        super().__init__(status, sentence)
+    def __init__(self, status: int, sentence: str, code: str | None = None, headers: Any = None) -> None:
+        super().__init__(status, sentence, headers)
         self.code = code
 
     def __str__(self) -> str:
         return self.detail
 
+    @property
+    def body(self) -> dict[str, Any]:
+        """The JSON of the error."""
+        status = self.status_code
+        kind = "server_error" if status >= 500 else "rate_limit_error" if status == 429 else "invalid_request_error"
+        return {"error": {"message": self.detail, "type": kind, "param": None, "code": self.code}}
+
     def as_response(self) -> JSONResponse:
-        return response(self.status_code, self.detail, self.code)
-
-
-def error_body(status: int, sentence: str, code: str | None = None) -> dict[str, Any]:
-    """The JSON of an error."""
-    kind = "server_error" if status >= 500 else "rate_limit_error" if status == 429 else "invalid_request_error"
-    return {"error": {"message": sentence, "type": kind, "param": None, "code": code}}
-
-
-def response(status: int, sentence: str, code: str | None = None, headers: Any = None) -> JSONResponse:
-    """The answer to a request that failed."""
-    return JSONResponse(error_body(status, sentence, code), status, headers)
+        return JSONResponse(self.body, self.status_code, self.headers)
 
 
 def first_problem(error: Any) -> str:
@@ -48,30 +45,27 @@ def first_problem(error: Any) -> str:
     return f"{'.'.join(str(step) for step in first['loc'] if step != 'body') or 'the body'}: {first['msg']}"
 
 
-#: How each kind of exception is answered.
-RESPONSES: dict[type[Exception], Callable[[Any], JSONResponse]] = {
-    ApiError: ApiError.as_response,
-    MediaError: lambda error: response(400, str(error), "invalid_media"),
-    QueueFull: lambda error: response(
+#: What each kind of exception is answered with.
+ANSWERS: dict[type[Exception], Callable[[Any], ApiError]] = {
+    ApiError: lambda error: error,
+    MediaError: lambda error: ApiError(400, str(error), "invalid_media"),
+    QueueFull: lambda error: ApiError(
         429, str(error), "queue_full", {"Retry-After": str(max(1, round(error.seconds)))}
     ),
-    RequestValidationError: lambda error: response(400, first_problem(error)),
-    StarletteHTTPException: lambda error: response(error.status_code, str(error.detail), headers=error.headers),
-    Exception: lambda error: response(500, "the server failed at this request"),
+    RequestValidationError: lambda error: ApiError(400, first_problem(error)),
+    StarletteHTTPException: lambda error: ApiError(error.status_code, str(error.detail), headers=error.headers),
+    Exception: lambda error: ApiError(500, "the server failed at this request"),
 }
 
 
 def install(app: FastAPI) -> None:
     """Answer every exception of a request handler with an error of this shape."""
-    for kind, answer in RESPONSES.items():
-        app.add_exception_handler(kind, _handler(answer))
+    for kind, answer in ANSWERS.items():
+        app.add_exception_handler(kind, partial(_respond, answer))
 
 
-def _handler(answer: Callable[[Any], JSONResponse]):
-    async def handle(request: Request, error: Exception) -> JSONResponse:
-        answered = answer(error)
-        if answered.status_code == 500:
-            log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return answered
-
-    return handle
+async def _respond(answer: Callable[[Any], ApiError], request: Request, error: Exception) -> JSONResponse:
+    answered = answer(error)
+    if answered.status_code == 500:
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return answered.as_response()

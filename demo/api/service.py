@@ -48,9 +48,7 @@ class Service:
 
     async def finished(self, job: Job, request: Request) -> Finished:
         """The job's last event. ApiError if it failed, or if the client has disconnected."""
-        last: Event | None = None
-        async for event in events(job, request):
-            last = event
+        last = [event async for event in events(job, request)][-1]
         if isinstance(last, Finished) and not last.cancelled:
             return last
         raise failure(last)

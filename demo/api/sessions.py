@@ -117,12 +117,10 @@ class Sessions:
         """Number of sessions."""
         return len(self._sessions)
 
-    def sweep(self) -> int:
-        """Delete the sessions that have expired; returns how many."""
-        old = [name for name, session in self._sessions.items() if self._expired(session)]
-        for name in old:
+    def sweep(self) -> None:
+        """Delete the sessions that have expired."""
+        for name in [name for name, session in self._sessions.items() if self._expired(session)]:
             self._remove(name)
-        return len(old)
 
     def close(self) -> None:
         """Delete all sessions and their folder."""

@@ -41,13 +41,11 @@ def run() -> dict[str, Any]:
 
 
 def _tokens_a_second(engine: Engine, count: int) -> float:
-    """Of ``count`` requests that wait together; for 1, of ``TOGETHER`` requests one after the other."""
-    started = time.perf_counter()
-    if count == 1:
-        tokens = sum(engine.submit(QUESTION, allowed_media=()).result().tokens for _ in range(TOGETHER))
-    else:
+    """Of ``TOGETHER`` requests, of which ``count`` wait together."""
+    started, tokens = time.perf_counter(), 0
+    for _ in range(TOGETHER // count):
         jobs = [engine.submit(QUESTION, allowed_media=()) for _ in range(count)]
-        tokens = sum(job.result().tokens for job in jobs)
+        tokens += sum(job.result().tokens for job in jobs)
     return tokens / (time.perf_counter() - started)
 
 

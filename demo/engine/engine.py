@@ -14,13 +14,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from data.modalities import MODALITIES
-from demo.engine.counts import Counts
 from demo.engine.events import Failed, Finished, MediumCancelled, MediumProgress, MediumReady, MediumStarted
 from demo.engine.job import Call, Job, QueueFull, Settings
 from demo.engine.reply_in_progress import PendingMedium, ReplyInProgress, check_settings
@@ -32,6 +32,26 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 #: Seconds that text may take between two blocks of a decoder, so that media get on even under a constant load of text.
 TEXT_SECONDS_PER_BLOCK = 0.05
+#: Seconds that a request takes on average, before any was answered.
+DEFAULT_REQUEST_SECONDS = 2.0
+
+
+@dataclass
+class Counts:
+    """What an engine has done: ``requests`` by how they ended, ``media`` by modality, ``seconds`` by modality, of
+    "text" and of "requests"."""
+
+    requests: Counter[str] = field(default_factory=Counter)
+    media: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    tokens: int = 0
+
+    @property
+    def seconds_per_request(self) -> float:
+        """How long the engine works for a request, by what it has done so far."""
+        done = sum(self.requests.values())
+        worked = sum(seconds for name, seconds in self.seconds.items() if name != "requests")
+        return max(1.0, worked / done) if done else DEFAULT_REQUEST_SECONDS
 
 
 class _Stopped(Exception):

@@ -6,7 +6,7 @@ import math
 import os
 import threading
 from collections.abc import Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +37,7 @@ class ModelPool:
         for folder in self.folders.values():
             read_manifest(folder)
         self._engines: dict[str, Future[Engine]] = {}
-        self._lock = threading.Lock()
+        self._threads, self._lock = ThreadPoolExecutor(), threading.Lock()
         self._start(self.first)
 
     @property
@@ -77,6 +77,7 @@ class ModelPool:
         for engine in self._engines.values():
             if engine.exception() is None:
                 engine.result().close()
+        self._threads.shutdown()
 
     def _known(self, name: str | None) -> str:
         return name if name in self.folders else self.first
@@ -84,23 +85,17 @@ class ModelPool:
     def _start(self, name: str) -> Future[Engine]:
         with self._lock:
             if name not in self._engines:
-                self._engines[name] = Future()
-                arguments = (self.folders[name], self._engines[name])
-                threading.Thread(target=_open_engine, args=arguments, daemon=True).start()
+                self._engines[name] = self._threads.submit(_open_engine, self.folders[name])
             return self._engines[name]
 
 
-def _open_engine(folder: Path, future: Future[Engine]) -> None:
+def _open_engine(folder: Path) -> Engine:
     """Import what a model needs, start to load it, and warm it up, while the page is open already."""
-    try:
-        from demo.engine.engine import Engine
+    from demo.engine.engine import Engine
 
-        engine = Engine(lambda: load(folder))
-        future.set_result(engine)
-    except BaseException as error:
-        future.set_exception(error)
-        return
+    engine = Engine(lambda: load(folder))
     engine.warm_up()
+    return engine
 
 
 def load(model: str | Path) -> AnyToAny:

@@ -8,11 +8,9 @@ from typing import Any
 
 import gradio as gr
 
-from demo.page.appearance import empty_chat
+from demo.page.appearance import chips, empty_chat, matrix
 from demo.page.chat import MAX_TEXT, Chat
-from demo.page.conversations import Visitor
-from demo.page.export import write_folder, write_page
-from demo.page.gallery import chips, matrix
+from demo.page.conversations import Visitor, write_folder, write_page
 from demo.page.labels import QUIET, Labels
 from demo.page.local_files import own_files_only
 from demo.page.settings_drawer import SettingsDrawer

@@ -1,13 +1,19 @@
-"""Conversations of visitors. They outlive the page, each visitor's under a key that only their browser has."""
+"""Conversations of visitors. They outlive the page, each visitor's under a key that only their browser has.
+
+They are exported as one HTML page, or as a zip file that ``nextgpt-lite chat --conversation`` reads.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
 import tempfile
 import threading
 import time
+import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +23,7 @@ from PIL import Image
 from data.modalities import MODALITIES
 from demo.engine.events import Finished
 from demo.page.streamed_reply import Part, StreamedReply, shown_file
-from demo.texts import translate
+from demo.texts import render, translate
 from nextgpt_lite.conversation_media import attach, write_reply_medium
 
 if TYPE_CHECKING:
@@ -108,7 +114,7 @@ class Conversation:
             part, path = attach(Path(file), self.folder, self.written)
             parts.append(part)
             shown.append(path)
-        message = {"role": "user", "content": [*parts, *([{"type": "text", "text": text}] if text else [])]}
+        message = {"role": "user", "content": [*parts, *_text(text)]}
         return Turn(text, files, shown, message)
 
     def request_reply(self, turn: Turn, engine: Engine, settings: dict[str, Any]) -> StreamedReply:
@@ -226,3 +232,42 @@ class Visitors:
         for identity, visitor in list(self._known.items()):
             if now - visitor.seen > self.lifetime or len(self._known) > MAX_VISITORS:
                 self._known.pop(identity).close()
+
+
+def write_page(visitor: Visitor) -> Path:
+    """The current conversation as one HTML page that holds its media and refers to no other file."""
+    conversation, path, language = visitor.current, visitor.folder / "conversation.html", visitor.language
+    page = render("conversation", language, title=conversation.title(language), turns=conversation.turns)
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def write_folder(visitor: Visitor) -> Path:
+    """The current conversation as a zip file with ``conversation.json`` and the media beside it."""
+    conversation, path = visitor.current, visitor.folder / "conversation.zip"
+    messages: list[dict[str, Any]] = []
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number, turn in enumerate(conversation.turns, 1):
+            attached = zip(turn.modalities, turn.files, strict=True)
+            media = _add_files(archive, f"{number}-user", attached)
+            messages.append({"role": "user", "content": [*media, *_text(turn.text)]})
+            if turn.reply:
+                modalities, files = [each.modality for each in turn.reply.media], [file for file, _ in turn.reply_files]
+                media = _add_files(archive, f"{number}-model", zip(modalities, files, strict=False))
+                messages.append({"role": "assistant", "content": [*_text(turn.reply.text), *media]})
+        archive.writestr("conversation.json", json.dumps({"messages": messages}, ensure_ascii=False, indent=2))
+    return path
+
+
+def _add_files(archive: zipfile.ZipFile, stem: str, files: Iterable[tuple[str, str | Path]]) -> list[dict[str, str]]:
+    """Write (modality, file) pairs into the archive under plain names; returns their content parts."""
+    parts = []
+    for number, (modality, file) in enumerate(files, 1):
+        name = f"{stem}-{number}{Path(file).suffix.lower()}"
+        archive.write(file, name)
+        parts.append({"type": modality, "path": name})
+    return parts
+
+
+def _text(text: str) -> list[dict[str, str]]:
+    return [{"type": "text", "text": text}] if text else []

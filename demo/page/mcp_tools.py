@@ -17,7 +17,7 @@ from demo.data_urls import base64_of_url, from_base64
 from demo.engine.model_pool import ModelPool
 from demo.page.conversations import save_for_browser, secret_folder
 from demo.texts import request_for, translate
-from nextgpt_lite.conversation_media import CHAT_ERRORS, MAX_BYTES, attach
+from nextgpt_lite.conversation_media import CHAT_ERRORS, attach
 
 #: The most files of one message.
 MAX_FILES = 8
@@ -121,8 +121,6 @@ def _part(address: str, folder: Path, number: int) -> dict[str, Any]:
     data = base64_of_url(address)
     if data is None:
         raise _refused(f"file {number} is no data URL: expected data:TYPE;base64,...")
-    if len(data) * 3 // 4 > MAX_BYTES:
-        raise _refused(f"file {number} is larger than {MAX_BYTES} bytes")
     try:
         path = folder / f"file-{number}"
         path.write_bytes(from_base64(data, f"file {number}"))

@@ -23,7 +23,7 @@ from demo.engine.events import (
     TextDelta,
 )
 from demo.engine.job import Job
-from demo.page.templates import render
+from demo.texts import render
 
 if TYPE_CHECKING:
     from nextgpt_lite import ReplyMedium

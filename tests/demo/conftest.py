@@ -61,6 +61,21 @@ def pool(cache, taught, tiny_folder):
     pool.close()
 
 
+@pytest.fixture(scope="module")
+def page_address(pool, cache) -> Iterator[str]:
+    """The whole page, served."""
+    from demo.page.app import Page, launch
+    from demo.page.conversations import Visitors
+    from nextgpt_lite.inspection.examples import write_examples
+    from tests.demo.serving import free_port
+
+    visitors = Visitors()
+    page = Page(pool, visitors, write_examples(cache))
+    yield launch(page, "127.0.0.1", free_port()).rstrip("/")
+    page.blocks.close(verbose=False)
+    visitors.close()
+
+
 @pytest.fixture
 def visitor(cache):
     """A new visitor, whose files go in the end."""

@@ -1,4 +1,4 @@
-"""A real server for tests, and OpenAI's client for it."""
+"""A port, a real server for tests, and OpenAI's client for it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,13 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 @contextmanager

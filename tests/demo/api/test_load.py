@@ -20,6 +20,7 @@ from PIL import Image
 
 from data.media.loading import Medium
 from data.media.saving import save_medium
+from demo.data_urls import file_url
 from tests.demo.serving import client, serving
 from tests.demo.taught import HELLO, PICTURE, SEEN, user
 
@@ -62,8 +63,7 @@ class Visitor:
         return self._ask("hello").content == HELLO
 
     def show(self) -> bool:
-        data = base64.b64encode(self.references["png"]).decode()
-        shown = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
+        shown = {"type": "image_url", "image_url": {"url": self.references["png"]}}
         return self._ask([shown, {"type": "text", "text": "what is this?"}]).content == SEEN
 
     def upload(self) -> bool:
@@ -129,7 +129,7 @@ def reference_answers(engine, folder) -> dict:
     from nextgpt_lite.conversation_media import reply_medium_bytes
 
     seen = save_medium(Medium("image", PICTURE["array"]), folder / "seen.png")
-    answers: dict = {"png": seen.read_bytes()}
+    answers: dict = {"png": file_url(seen)}
     for number in range(CLIENTS):
         talk = [user(request_for("image", "a bell"))]
         settings = {"seed": number, "steps": 1, "allowed_media": ["image"], "required_modality": "image"}

@@ -15,6 +15,7 @@ from PIL import Image
 
 from data.media.loading import Medium, load_medium
 from data.media.saving import save_medium
+from demo.data_urls import file_url
 from tests.demo.taught import HELLO, PICTURE, SEEN
 from tests.tiny_model import medium
 
@@ -28,10 +29,6 @@ def png(tmp_path_factory):
     """The picture that the model was taught to see, as a file."""
     path = tmp_path_factory.mktemp("seen") / "seen.png"
     return save_medium(Medium("image", PICTURE["array"]), path)
-
-
-def data_address(path) -> str:
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
 
 
 def ask(client, content, **settings):
@@ -50,7 +47,7 @@ def test_text(mine):
 
 def test_a_picture_comes_in_as_a_data_address_or_as_a_file(mine, png):
     text = {"type": "text", "text": "what is this?"}
-    shown = {"type": "image_url", "image_url": {"url": data_address(png)}}
+    shown = {"type": "image_url", "image_url": {"url": file_url(png)}}
     assert ask(mine, [shown, text]).choices[0].message.content == SEEN
     with png.open("rb") as file:
         stored = mine.files.create(file=file, purpose="user_data")
@@ -162,7 +159,7 @@ def test_deleting_a_video_in_the_making_stops_it(mine, engine):
 
 @pytest.mark.parametrize("form", ["float", "base64"])
 def test_embeddings_of_texts_and_media_are_unit_vectors_of_the_encoder(mine, taught, png, form):
-    shown = {"type": "image_url", "image_url": {"url": data_address(png)}}
+    shown = {"type": "image_url", "image_url": {"url": file_url(png)}}
     made = mine.embeddings.create(model="taught", input=["a red bell", shown], encoding_format=form)
     vectors = made.data
     if form == "base64":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import time
 
 import httpx
@@ -11,6 +10,7 @@ import pytest
 
 from data.media.loading import Medium
 from data.media.saving import save_medium
+from demo.data_urls import file_url
 from tests.demo.serving import client, serving
 from tests.demo.taught import PICTURE
 
@@ -139,10 +139,8 @@ def test_uploads_that_are_no_media(post, address, name, content, sentence):
 
 def test_a_part_of_another_kind_than_it_says(post, tmp_path):
     path = save_medium(Medium("image", PICTURE["array"]), tmp_path / "a.png")
-    data = base64.b64encode(path.read_bytes()).decode()
-    assert "holds image, not video" in refused(
-        post("chat/completions", shown(f"data:video/mp4;base64,{data}", "video_url")), 400
-    )
+    mislabelled = file_url(path).replace("image/png", "video/mp4")
+    assert "holds image, not video" in refused(post("chat/completions", shown(mislabelled, "video_url")), 400)
     assert "not base64" in refused(post("chat/completions", shown("data:image/png;base64,%%%")), 400)
 
 

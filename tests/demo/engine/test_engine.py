@@ -168,7 +168,7 @@ def test_a_failing_decoder_fails_its_request_alone(engine, taught, monkeypatch, 
     def broken(*arguments, **keywords):
         raise RuntimeError("no memory left")
 
-    monkeypatch.setattr(taught.decoders["video"], "call_pipeline", broken)
+    monkeypatch.setattr(taught.decoders["video"], "prompt", broken)
     video, hello = engine.submit(VIDEO), engine.submit([user("hello")])
     assert list(video)[-1] == Failed("the model failed at this request", client_error=False)
     assert hello.result().reply.text == HELLO

@@ -16,7 +16,6 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from data.media.loading import Medium
 from data.media.saving import save_medium
-from tests.demo.ports import free_port
 from tests.demo.taught import HELLO, SEEN
 from tests.tiny_model import medium
 
@@ -47,19 +46,6 @@ def chromium() -> str:
 
 
 @pytest.fixture(scope="module")
-def address(pool, cache) -> Iterator[str]:
-    from demo.page.app import Page, launch
-    from demo.page.conversations import Visitors
-    from nextgpt_lite.inspection.examples import write_examples
-
-    visitors = Visitors()
-    served = Page(pool, visitors, write_examples(cache))
-    yield launch(served, "127.0.0.1", free_port())
-    served.blocks.close(verbose=False)
-    visitors.close()
-
-
-@pytest.fixture(scope="module")
 def browser(tmp_path_factory) -> Iterator[Browser]:
     """Chromium, whose microphone plays a file."""
     spoken = tmp_path_factory.mktemp("spoken") / "spoken.wav"
@@ -84,8 +70,8 @@ def open_page(browser: Browser, address: str, width: int = 1280, height: int = 8
 
 
 @pytest.fixture
-def page(browser, address) -> Iterator[Page]:
-    page = open_page(browser, address)
+def page(browser, page_address) -> Iterator[Page]:
+    page = open_page(browser, page_address)
     yield page
     page.context.close()
 
@@ -139,12 +125,12 @@ def test_a_picture_is_uploaded_and_the_answer_streams(page, tmp_path):
     assert page.locator("#chat .user.message img").first.evaluate("image => image.naturalWidth") == 128
 
 
-def test_nothing_is_said_before_the_page_knows_who_speaks(browser, address):
+def test_nothing_is_said_before_the_page_knows_who_speaks(browser, page_address):
     """A message that came before its visitor was lost to an error."""
     page, held, shut = browser.new_context().new_page(), [], [True]
     page.set_default_timeout(PATIENCE)
     page.route("**/queue/join*", lambda route: held.append(route) if shut else route.continue_())
-    page.goto(address)
+    page.goto(page_address)
     box = page.locator("#box textarea")
     expect(box).to_be_disabled()
     while not held:
@@ -273,8 +259,8 @@ def test_a_reply_is_explained_and_media_are_mixed(page, tmp_path):
     expect(page.locator("#sum .made img")).to_have_count(1)
 
 
-def test_a_phone_has_room_for_everything(browser, address):
-    page = open_page(browser, address, width=390, height=844, locale="zh-CN")
+def test_a_phone_has_room_for_everything(browser, page_address):
+    page = open_page(browser, page_address, width=390, height=844, locale="zh-CN")
     expect(page.locator(".empty h2")).to_have_text("想做点什么？")  # as its browser asks
     for part in ("#language", "#chat", "#composer"):
         box = page.locator(part).bounding_box()
@@ -287,11 +273,11 @@ def test_a_phone_has_room_for_everything(browser, address):
     page.context.close()
 
 
-def test_nothing_comes_from_another_host(browser, address):
+def test_nothing_comes_from_another_host(browser, page_address):
     context, hosts = browser.new_context(), set()
     page = context.new_page()
     page.on("request", lambda request: hosts.add(urlsplit(request.url).hostname or ""))
-    page.goto(address)
+    page.goto(page_address)
     expect(page.locator(".empty .things img")).to_have_count(16)
     assert hosts - {""} == {"127.0.0.1"}
     context.close()

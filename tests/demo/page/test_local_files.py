@@ -6,21 +6,6 @@ import httpx
 import pytest
 
 
-@pytest.fixture(scope="module")
-def page_address(pool, cache):
-    """The whole page, served."""
-    from demo.page.app import Page, launch
-    from demo.page.conversations import Visitors
-    from nextgpt_lite.inspection.examples import write_examples
-    from tests.demo.ports import free_port
-
-    visitors = Visitors()
-    page = Page(pool, visitors, write_examples(cache))
-    yield launch(page, "127.0.0.1", free_port()).rstrip("/")
-    page.blocks.close(verbose=False)
-    visitors.close()
-
-
 def test_addresses_given_as_files_are_not_fetched(cache):
     import gradio as gr
 

@@ -16,17 +16,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.demo.ports import free_port
+from demo.data_urls import image_url
+from tests.demo.serving import free_port
 from tests.tiny_model import medium
 
 ROOT = Path(__file__).parents[3]
 TOOLS = {"chat", "make_image", "make_audio", "make_video"}
-
-
-def address_of(array: np.ndarray) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, format="PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +34,7 @@ def tools(pool):
 def test_chat_takes_pictures_as_data(tools):
     from tests.demo.taught import SEEN
 
-    text, *media = tools.chat("what is this?", [address_of(medium("image")["array"])])
+    text, *media = tools.chat("what is this?", [image_url(medium("image")["array"])])
     assert text == SEEN and media == [None, None, None]
 
 

@@ -13,7 +13,7 @@ from data.modalities import MODALITIES
 from demo.texts import LANGUAGES, TEXTS, request_for, translate
 from nextgpt_lite.conversation_media import attach
 from nextgpt_lite.inspection.examples import EXAMPLES, INGREDIENTS, ingredient, portraits, write_examples
-from tests.demo.ports import free_port
+from tests.demo.serving import free_port
 
 
 @pytest.mark.parametrize("key", TEXTS)
@@ -43,7 +43,7 @@ def test_examples_cover_every_pair_of_media(tmp_path):
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_matrix_shows_every_example_once(cache, language):
-    from demo.page.gallery import FIRST, chips, matrix
+    from demo.page.appearance import FIRST, chips, matrix
 
     shown = [int(number) for number in re.findall(r'data-example="(\d+)"', matrix(language))]
     assert sorted(shown) == list(range(len(EXAMPLES)))
