@@ -17,7 +17,7 @@ COMMANDS = {
     "train": ("train.command", "run a training recipe"),
     "evaluate": ("evaluation.command", "measure a model"),
     "merge": ("nextgpt_lite.commands.merge", "merge an adapter into its language model, positions included"),
-    "export": ("nextgpt_lite.commands.export", "hand a model over as plain folders, with a model card"),
+    "export": ("nextgpt_lite.commands.export", "export to Transformers and Diffusers folders, with a model card"),
     "bench": ("nextgpt_lite.commands.bench", "measure speed and memory"),
     "cache": ("nextgpt_lite.commands.cache", "collect image prototypes for the visual cache"),
     "toybox": ("nextgpt_lite.commands.toybox", "write samples of the embedded world"),

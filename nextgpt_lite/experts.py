@@ -1,7 +1,7 @@
-"""Experts: what other models say of a medium, put into the text of the prompt (LLaMA-Adapter V2, 2304.15010, Sec. 4.4).
+"""Experts: what other models say about a medium, added to the prompt (LLaMA-Adapter V2, 2304.15010, Sec. 4.4).
 
-An expert adds words, nothing else: no weights of ours know of it, it works at inference only, and it can be left out
-at any time. A conversation keeps what an expert said of a medium, so that later turns do not ask again.
+An expert adds words and nothing else: the model was not trained with it, it works at inference only, and it is
+optional. The words for a medium are cached, so that later turns do not ask again.
 
     experts = Experts([Captioner("captioner"), SearchExpert("notes")])
     model.chat(messages, experts=experts)
@@ -25,7 +25,7 @@ import torch
 from PIL import Image
 
 #: Characters of one expert's words on one part; what is longer is cut, so that it cannot push out the conversation.
-LONGEST_CONTEXT = 400
+MAX_CONTEXT_CHARACTERS = 400
 LOCAL = {"local_files_only": True}
 
 
@@ -37,7 +37,7 @@ class Expert(Protocol):
     """Something that can say a few words on a part of a message."""
 
     name: str  #: how its words are introduced in the text
-    reads: tuple[str, ...]  #: types of the parts that it looks at: "text", "image", "video", "audio", "points"
+    reads: tuple[str, ...]  #: types of the parts that it reads: "text", "image", "video", "audio", "points"
 
     def context(self, part: dict[str, Any]) -> str:
         """What it says of ``part``; "" when it has nothing to say."""
@@ -73,11 +73,11 @@ class Experts:
 
     def _words(self, part: dict[str, Any]) -> list[str]:
         said = [(expert.name, self._ask(expert, part)) for expert in self.experts if part.get("type") in expert.reads]
-        return [f"[{name}: {words[:LONGEST_CONTEXT]}]" for name, words in said if words]
+        return [f"[{name}: {words[:MAX_CONTEXT_CHARACTERS]}]" for name, words in said if words]
 
     def _ask(self, expert: Expert, part: dict[str, Any]) -> str:
         if part["type"] != "text" and part.get("array") is None:
-            return ""  # known by its embedding alone: nothing to look at
+            return ""  # only an embedding is given: there is no array to read
         key = (expert.name, _fingerprint(part))
         if key not in self._said:
             self._said[key] = " ".join(expert.context(part).split())

@@ -6,7 +6,7 @@
     core/              what the stages trained, as it is: it goes with the language model *before* the merge
     README.md          model card;  export.json   hashes, and what was merged
 
-The language model answers to text as the model does. Media it does not know: gated prompts pass through the key and
+The language model answers text as the model does. It does not read media: gated prompts pass through the key and
 value projections without LoRA (:func:`nextgpt_lite.long_context.merge.merge_core`), so a merge of LoRA on these two is
 exact for text alone. Static prompts, which text sees as well, have no place in a plain language model and are left out.
 """

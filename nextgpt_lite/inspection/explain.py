@@ -56,7 +56,7 @@ class LayerGate:
 
 @dataclass(frozen=True)
 class Signal:
-    """A signal token of the reply, and how likely the model held it at its place."""
+    """A signal token of the reply, and the probability that the model gave it."""
 
     name: str
     position: int
@@ -160,7 +160,7 @@ def nearest(model: AnyToAny, embedding: torch.Tensor) -> tuple[Neighbour, ...]:
 
 
 def caption_of(text: str, modality: str) -> str | None:
-    """The decoder's caption of the medium that a reply's ``text`` speaks of; None where it names no thing of Toybox."""
+    """The decoder's caption of the medium that a reply's ``text`` mentions; None where it names no thing of Toybox."""
     said = parse_reply(text)
     if "thing" not in said:
         return None
@@ -185,7 +185,7 @@ def _positions(places: MediaSlots | None, number: int) -> list[int]:
 
 
 def _pieces(model: AnyToAny, ids: list[int]) -> tuple[str, ...]:
-    """The text of each token. A character made of several tokens stands at the last of them."""
+    """The text of each token. A character made of several tokens is the text of the last of them."""
     pieces, pending = [], []
     for token in ids:
         pending.append(token)

@@ -1,7 +1,7 @@
 """Merging: an adapter of long-context training into its language model, LoRA of the core into its base.
 
-What is merged knows its positions: the scaling that it was trained with is written into its configuration. A merge
-that leaves it out gives a model that babbles beyond its old length and is worse within it.
+The position scaling of the training is written into the merged model's configuration. Without it, the model would
+generate nonsense beyond its old length and be worse within it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a causal language model makes of a long row: the loss of its last tokens, and whether it tells a passkey."""
+"""A causal language model on a long row: the loss of its last tokens, and whether it retrieves a passkey."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def final_losses(model: PreTrainedModel, ids: torch.Tensor, count: int) -> torch
 def tells_passkey(model: PreTrainedModel, document: PasskeyDocument) -> bool:
     """Whether greedy decoding gives the document's answer, key and full stop.
 
-    It does if and only if each token of the answer is the most probable one after those before it: one pass tells.
+    It does if and only if each token of the answer is the most probable one after those before it: one pass suffices.
     """
     ids = torch.tensor(document.ids)
     count = len(ids) - document.answer_start

@@ -1,4 +1,4 @@
-"""Generation without an end: text of any length in and out in constant memory, with attention sinks."""
+"""Endless generation: text of any length in and out in constant memory, with attention sinks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def streaming_cache(model: PreTrainedModel, sinks: int = 4, window: int = 1020) 
     """A cache for ``model`` (a causal LM or the core).
 
     ValueError where its positions are not rotary on halves, the same in all layers, and where sinks and window hold
-    more tokens than it knows positions.
+    more tokens than it has positions.
     """
     language_model = getattr(model, "language_model", model)
     decoder, config = language_model.get_decoder(), language_model.config

@@ -1,4 +1,4 @@
-"""Checkpoints in Meta's layout of Llama, and of the adapters that were published for it -> names and rows of ours.
+"""Checkpoints in Meta's layout of Llama, and of the adapters that were published for it -> this project's names.
 
 The released weights of LLaMA-Adapter V1, V2 (7B multimodal, 65B chat) use Meta's names and Meta's rotary embedding,
 which turns neighbouring pairs of coordinates. Transformers turns the first half against the second, so the output rows

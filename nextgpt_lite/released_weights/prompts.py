@@ -32,21 +32,21 @@ class _Prompt:
     ids: list[int] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     text: str = ""
-    spoken: list[tuple[int, int]] = field(default_factory=list)  # what the loss sees of the text, by characters
+    labelled: list[tuple[int, int]] = field(default_factory=list)  # what the loss sees of the text, by characters
 
-    def write(self, text: str, spoken: bool = False) -> None:
-        if spoken:
-            self.spoken.append((len(self.text), len(self.text) + len(text)))
+    def write(self, text: str, labelled: bool = False) -> None:
+        if labelled:
+            self.labelled.append((len(self.text), len(self.text) + len(text)))
         self.text += text
 
     def tokenise(self) -> None:
         """Turn the text so far into ids."""
         encoded = self.tokenizer(self.text, add_special_tokens=False, return_offsets_mapping=True)
         for token, (start, _) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
-            seen = any(first <= start < last for first, last in self.spoken)
+            seen = any(first <= start < last for first, last in self.labelled)
             self.ids.append(token)
             self.labels.append(token if seen else IGNORED)
-        self.text, self.spoken = "", []
+        self.text, self.labelled = "", []
 
     def medium(self, modality: str) -> None:
         """The placeholders of a medium that comes in; the text before and after it is tokenised apart."""

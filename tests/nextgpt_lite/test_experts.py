@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from nextgpt_lite.experts import (
-    LONGEST_CONTEXT,
+    MAX_CONTEXT_CHARACTERS,
     Captioner,
     Detector,
     ExpertError,
@@ -162,7 +162,7 @@ def test_what_is_long_is_cut_and_what_is_not_at_hand_is_left_alone():
 
     experts = Experts([Chatty()])
     [told] = experts.add_context([{"role": "user", "content": [medium("image")]}])
-    assert len(told["content"][-1]["text"]) <= LONGEST_CONTEXT + len("[says: ]")
+    assert len(told["content"][-1]["text"]) <= MAX_CONTEXT_CHARACTERS + len("[says: ]")
     known = [{"role": "user", "content": [{"type": "image", "embedding": [1.0]}]}]
     assert experts.add_context(known) == known
     broken = [{"role": "user", "content": 3}]
