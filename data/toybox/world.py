@@ -10,8 +10,13 @@ import hashlib
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import yaml
+
+#: libyaml's loader reads a table in a few milliseconds; the one in Python is there on every machine.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 THINGS = (
     "bell", "drum", "bird", "car", "clock", "rain", "dog", "cat",
@@ -116,6 +121,12 @@ def random_scene(rng: np.random.Generator, pairs: str = "train") -> Scene:
             jitter=int(rng.integers(2**31)),
         )
     )
+
+
+@cache
+def load_table(path: Path) -> dict[str, Any]:
+    """The table in a YAML file, read once; it must not be changed."""
+    return yaml.load(path.read_text(encoding="utf-8"), _LOADER)
 
 
 @cache

@@ -10,9 +10,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from data.toybox.language.grammar import article, phrase, tag_caption, word
-from data.toybox.language.words import load_table, noun, words
-from data.toybox.world import CARRIES, HELD_OUT_PAIRS, PLACES, SIZES, THINGS, Scene, random_scene
+from data.toybox.language.grammar import article, noun, phrase, tag_caption, word, words
+from data.toybox.world import CARRIES, HELD_OUT_PAIRS, PLACES, SIZES, THINGS, Scene, load_table, random_scene
 
 T = TypeVar("T")
 

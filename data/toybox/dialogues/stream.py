@@ -15,7 +15,7 @@ from data.toybox.dialogues.perceive import ask, cannot_tell, count, describe, ow
 from data.toybox.dialogues.several_media import compare, recall
 from data.toybox.dialogues.speaker import Dialogue, Speaker
 from data.toybox.dialogues.words_only import decline, talk, text_to_text
-from data.toybox.language.words import LANGUAGES
+from data.toybox.language.grammar import LANGUAGES
 
 MODES = ("text", "image", "video", "audio", "points")
 

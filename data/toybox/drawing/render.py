@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from data.toybox.drawing.backgrounds import paint_background
-from data.toybox.drawing.objects import PAINTERS
-from data.toybox.world import PLACES, Scene
+from data.toybox.drawing.shapes import layers_of
+from data.toybox.world import PLACES, THINGS, Scene
 
 COLOUR_VALUES: dict[str, tuple[int, int, int]] = {
     "red": (222, 32, 38), "orange": (255, 138, 18), "yellow": (255, 220, 30), "green": (34, 160, 62),
@@ -149,10 +149,10 @@ def _inside(pose: Pose) -> Pose:
     return replace(pose, x=float(np.clip(pose.x, margin, 1 - margin)), y=float(np.clip(pose.y, margin, 1 - margin)))
 
 
-@lru_cache(maxsize=len(PAINTERS))
+@lru_cache(maxsize=len(THINGS))
 def _outline_of(thing: str) -> tuple[np.ndarray, list[tuple[int, int, str]]]:
     """All points of a thing (N, 2), scaled to the unit square, and the slice and ink of each layer."""
-    layers = PAINTERS[thing]()
+    layers = layers_of(thing)
     points = np.concatenate([layer.points for layer in layers])
     low, high = points.min(axis=0), points.max(axis=0)
     points = (points - (low + high) / 2) * (2 / (high - low).max())

@@ -1,14 +1,20 @@
 """The drawing kit: everything is a closed polygon in unit coordinates, x to the right and y down, within [-1, 1].
 
 Outlines and thick lines are worked out once, here, as polygons of their own. Drawing a thing is then one matrix
-product and a few polygon fills, and outlines scale and turn together with the thing.
+product and a few polygon fills, and outlines scale and turn together with the thing. ``things.yaml`` says what each
+thing is made of: :func:`layers_of`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from data.toybox.world import load_table
 
 OUTLINE = 0.075
 
@@ -21,9 +27,15 @@ class Layer:
     ink: str
 
 
-def polygon(*corners: tuple[float, float]) -> np.ndarray:
-    """Straight sides through ``corners``."""
-    return np.array(corners, dtype=np.float64)
+def layers_of(thing: str) -> list[Layer]:
+    """The layers of ``thing`` in ``things.yaml``, from back to front."""
+    entries = load_table(Path(__file__).with_name("things.yaml"))[thing]
+    return [layer for entry in entries for layer in _layers(entry)]
+
+
+def polygon(*corners: tuple[float, float], at: tuple[float, float] = (0, 0)) -> np.ndarray:
+    """Straight sides through ``corners``, moved by ``at``."""
+    return np.array(corners, dtype=np.float64) + np.array(at)
 
 
 def ellipse(x: float, y: float, width: float, height: float, turn: float = 0.0, steps: int = 28) -> np.ndarray:
@@ -61,10 +73,21 @@ def blob(*through: tuple[float, float]) -> np.ndarray:
     return curve(*through, closed=True)
 
 
-def arc(x: float, y: float, radius: float, start: float, end: float, steps: int = 14) -> np.ndarray:
-    """Points on a circle from ``start`` to ``end`` degrees, clockwise on screen from the right-hand side."""
+def arc(
+    x: float, y: float, radius: float, start: float, end: float, steps: int = 14, width: float | None = None
+) -> np.ndarray:
+    """Points on a circle from ``start`` to ``end`` degrees, clockwise on screen from the right-hand side.
+
+    With a ``width`` it is a thick line along them.
+    """
     angle = np.deg2rad(np.linspace(start, end, steps))
-    return np.stack([x + radius * np.cos(angle), y + radius * np.sin(angle)], axis=1)
+    points = np.stack([x + radius * np.cos(angle), y + radius * np.sin(angle)], axis=1)
+    return points if width is None else ribbon(points, width)
+
+
+def path(*pieces: dict[str, Any]) -> np.ndarray:
+    """A closed shape along several others, one after another."""
+    return np.concatenate([shape for piece in pieces for shape in _shapes(piece)])
 
 
 def ribbon(path: np.ndarray, width: float) -> np.ndarray:
@@ -80,14 +103,45 @@ def line(*through: tuple[float, float], width: float = 0.1) -> np.ndarray:
     return ribbon(polygon(*through) if len(through) == 2 else curve(*through), width)
 
 
-def plain(ink: str, *shapes: np.ndarray) -> list[Layer]:
-    """Shapes without an outline."""
-    return [Layer(shape, ink) for shape in shapes]
+def ray(x: float, y: float, inner: float, outer: float, angle: float, width: float) -> np.ndarray:
+    """A thick line away from (x, y), between two distances from it, at ``angle`` degrees."""
+    right, down = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
+    return line(*((distance * right + x, distance * down + y) for distance in (inner, outer)), width=width)
 
 
-def outlined(ink: str, *shapes: np.ndarray, width: float = OUTLINE) -> list[Layer]:
-    """Shapes that melt into one, with a single dark outline around them."""
-    return [Layer(_grown(shape, width), "dark") for shape in shapes] + [Layer(shape, ink) for shape in shapes]
+def dots(x: float, y: float, reach: float, radius: float, count: int) -> list[np.ndarray]:
+    """``count`` dots of ``radius`` in a circle of radius ``reach``."""
+    angles = np.arange(count) * (2 * np.pi) / count
+    return [ellipse(reach * np.cos(a) + x, reach * np.sin(a) + y, radius, radius, steps=8) for a in angles]
+
+
+SHAPES: dict[str, Callable[..., np.ndarray | list[np.ndarray]]] = {
+    shape.__name__: shape for shape in (polygon, ellipse, box, curve, blob, arc, path, line, ray, dots)
+}
+
+
+def _shapes(entry: dict[str, Any]) -> list[np.ndarray]:
+    """The shapes of one entry, ``{name: arguments, **options}``."""
+    (name, arguments), *options = entry.items()
+    made = SHAPES[name](*arguments, **dict(options))
+    return made if isinstance(made, list) else [made]
+
+
+def _layers(entry: dict[str, Any]) -> list[Layer]:
+    """One entry's shapes, plain, or melted into one with a single dark outline around them; or an eye or a wheel."""
+    if "eye" in entry:
+        x, y, radius = entry["eye"]
+        pupil = ellipse(x + 0.25 * radius, y, 0.6 * radius, 0.6 * radius, steps=10)
+        return [Layer(ellipse(x, y, radius, radius, steps=14), "white"), Layer(pupil, "dark")]
+    if "wheel" in entry:
+        x, y, radius = entry["wheel"]
+        hub = ellipse(x, y, 0.5 * radius, 0.5 * radius, steps=14)
+        return [Layer(ellipse(x, y, radius, radius, steps=20), "dark"), Layer(hub, "cream")]
+    shapes = [shape for each in entry["shapes"] for shape in _shapes(each)]
+    if "plain" in entry:
+        return [Layer(shape, entry["plain"]) for shape in shapes]
+    outlines = [Layer(_grown(shape, entry.get("width", OUTLINE)), "dark") for shape in shapes]
+    return outlines + [Layer(shape, entry["outlined"]) for shape in shapes]
 
 
 def _spline_piece(four: np.ndarray, t: np.ndarray) -> np.ndarray:

@@ -1,13 +1,19 @@
-"""Attributes to words and back: noun phrases for people, tag captions for the decoders."""
+"""Attributes to words and back: noun phrases for people, tag captions for the decoders.
+
+The words are those of ``en.yaml``, ``zh.yaml`` and, for captions, ``tags.yaml`` beside this file.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from data.toybox.language.words import load_table, noun, words
+from data.toybox.world import load_table
+
+LANGUAGES = ("en", "zh")
 
 #: attribute -> value -> the one word that stands for it in a tag caption.
 TAGS: dict[str, dict[str | int, str]] = load_table(Path(__file__).with_name("tags.yaml"))
@@ -19,6 +25,24 @@ _TAG_MEANING = {tag: (name, value) for name, values in TAGS.items() for value, t
 OPEN = "-"
 #: The visible attributes have fixed positions in a tag caption.
 SEEN = ("thing", "colour", "count", "size", "place", "background", "motion")
+
+
+def words(language: str) -> dict[str, Any]:
+    """The words of a language: ``nouns``, ``heard_nouns`` (where a sound goes by another name), ``measure_words`` of
+    things, and ``attributes``: attribute -> value -> its words, the canonical one first. ValueError for no language."""
+    if language not in LANGUAGES:
+        raise ValueError(f"unknown language {language!r}: expected one of {', '.join(LANGUAGES)}")
+    return load_table(Path(__file__).with_name(f"{language}.yaml"))
+
+
+def noun(thing: str, modality: str | None = None, language: str = "en", count: int = 1) -> str:
+    """The bare noun of ``thing``: "bell", "bells", "rain cloud" (seen), "rain" (heard), "铃铛"."""
+    table = words(language)
+    if modality == "audio" and thing in table["heard_nouns"]:
+        return table["heard_nouns"][thing]
+    if thing not in table["nouns"]:
+        raise ValueError(f"unknown thing {thing!r}: expected one of {', '.join(table['nouns'])}")
+    return table["nouns"][thing] + ("s" if language == "en" and count > 1 else "")
 
 
 def phrase(

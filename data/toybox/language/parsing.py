@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from data.toybox.language.words import words
+from data.toybox.language.grammar import words
 from data.toybox.world import BACKGROUNDS, PLACES, THINGS
 
 _DECLINES = ("i don't know", "i do not know", "这个我不认识", "我不认识", "这个我不知道", "我不知道")

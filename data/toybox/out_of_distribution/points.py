@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from data.toybox.points.render import unit_cloud
+from data.toybox.points.render import turn_about_vertical, unit_cloud
 from data.toybox.points.solids import Part, ball, box, disc, gather, ring, sheet, tube
 
 COUNT = 256
@@ -82,8 +82,7 @@ def _finished(points: np.ndarray, rng: np.random.Generator, noise: float = 0.012
     """``points`` turned about the vertical, or any way if ``tilt``, with noise in units of their extent."""
     extent = np.abs(points - points.mean(0)).max()
     turn = np.linalg.qr(rng.normal(0, 1, (3, 3)))[0] if tilt else np.eye(3)
-    angle = rng.uniform(0, 2 * np.pi)
-    about = np.array([[np.cos(angle), np.sin(angle), 0], [-np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    about = turn_about_vertical(rng.uniform(0, 2 * np.pi))
     return unit_cloud(points @ turn @ about + rng.normal(0, max(noise, 1e-6) * extent, points.shape))
 
 

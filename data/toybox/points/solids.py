@@ -120,6 +120,12 @@ def turned(profile: list[tuple[float, float]]) -> list[Part]:
     return [tube((0, 0, low), (0, 0, high), wide, next_wide) for (wide, low), (next_wide, high) in pairs]
 
 
+#: Every kind of surface by name.
+SURFACES: dict[str, Callable[..., Part | list[Part]]] = {
+    surface.__name__: surface for surface in (ball, tube, disc, box, ring, sheet, turned)
+}
+
+
 def _frame(along: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Two unit vectors at right angles to ``along`` and to each other; the first lies level, or along x."""
     level = np.cross((0, 0, 1), along)

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from data.toybox.language.grammar import TAG_WORDS, parse_tags, phrase, tag_caption, word
+from data.toybox.language.grammar import LANGUAGES, TAG_WORDS, noun, parse_tags, phrase, tag_caption, word
 from data.toybox.language.parsing import parse_reply
-from data.toybox.language.words import LANGUAGES, noun
 from data.toybox.world import MODALITIES, THINGS, sample, visible
 
 

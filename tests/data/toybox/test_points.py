@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from data.toybox.points.render import SHAPES, render_points
+from data.toybox.points.render import TABLE, render_points
 from data.toybox.points.solids import ball, box, disc, gather, ring, sheet, tube
-from data.toybox.world import THINGS, sample
+from data.toybox.world import THINGS, load_table, sample
 
 
 def sketch(points: np.ndarray) -> np.ndarray:
@@ -18,7 +18,7 @@ def sketch(points: np.ndarray) -> np.ndarray:
 
 
 def test_every_thing_has_a_shape():
-    assert set(SHAPES) == set(THINGS)
+    assert set(load_table(TABLE)) == set(THINGS)
 
 
 @pytest.mark.parametrize("thing", THINGS)
