@@ -13,8 +13,7 @@ This module is the world's whole interface; nothing outside imports what lies be
 from __future__ import annotations
 
 from data.toybox.dialogues.speaker import Dialogue, MediaPart
-from data.toybox.dialogues.stream import KINDS, dialogue
-from data.toybox.dialogues.variants import mismatched_media, text_only, vocabulary_corpus
+from data.toybox.dialogues.stream import KINDS, dialogue, mismatched_media, text_only, vocabulary_corpus
 from data.toybox.language.grammar import TAG_WORDS, parse_tags, phrase, tag_caption
 from data.toybox.language.parsing import attribute_words, parse_reply
 from data.toybox.out_of_distribution.stream import out_of_distribution_medium

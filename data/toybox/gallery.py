@@ -10,7 +10,8 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from data.toybox.audio.render import RATE, render_audio
+from data.toybox.audio.render import render_audio
+from data.toybox.audio.waves import RATE
 from data.toybox.drawing.render import render_image, render_video
 from data.toybox.world import BACKGROUNDS, COLOURS, COUNTS, MOTIONS, PLACES, SIZES, THINGS, sample
 

@@ -18,38 +18,19 @@ import yaml
 #: libyaml's loader reads a table in a few milliseconds; the one in Python is there on every machine.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-THINGS = (
-    "bell", "drum", "bird", "car", "clock", "rain", "dog", "cat",
-    "frog", "bee", "train", "phone", "kettle", "fire", "boat", "siren",
-)  # fmt: skip
-COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown")
-SIZES = ("small", "medium", "large")
-PLACES = (
-    "top left", "top", "top right",
-    "left", "centre", "right",
-    "bottom left", "bottom", "bottom right",
-)  # fmt: skip
-BACKGROUNDS = ("snow", "meadow", "beach", "night")
-COUNTS = (1, 2, 3)
-MOTIONS = ("left", "right", "up", "down", "spin", "grow", "bounce")
-PITCHES = ("low", "medium", "high")
-PACES = ("slow", "medium", "fast")
-REPEATS = (1, 2, 3)
-MODALITIES = ("image", "video", "audio", "points")
 
-#: Every attribute and its values, in the order in which tag captions name them.
-VALUES: dict[str, tuple] = {
-    "thing": THINGS,
-    "colour": COLOURS,
-    "count": COUNTS,
-    "size": SIZES,
-    "place": PLACES,
-    "background": BACKGROUNDS,
-    "motion": MOTIONS,
-    "pitch": PITCHES,
-    "pace": PACES,
-    "repeats": REPEATS,
-}
+@cache
+def load_table(path: Path) -> dict[str, Any]:
+    """The table in a YAML file, read once; it must not be changed."""
+    return yaml.load(path.read_text(encoding="utf-8"), _LOADER)
+
+
+#: attribute -> value -> the one word that stands for it in a tag caption, in the order in which captions name them.
+TAGS: dict[str, dict[Any, str]] = load_table(Path(__file__).parent / "language" / "tags.yaml")
+#: Every attribute and its values.
+VALUES: dict[str, tuple] = {name: tuple(tags) for name, tags in TAGS.items()}
+THINGS, COLOURS, COUNTS, SIZES, PLACES, BACKGROUNDS, MOTIONS, PITCHES, PACES, REPEATS = VALUES.values()
+MODALITIES = ("image", "video", "audio", "points")
 
 #: One pair a thing, two a colour: never in training, so that composition can be measured.
 HELD_OUT_PAIRS = frozenset((thing, COLOURS[(3 * i + i // 8) % 8]) for i, thing in enumerate(THINGS))
@@ -106,27 +87,10 @@ def random_scene(rng: np.random.Generator, pairs: str = "train") -> Scene:
         raise ValueError(f"unknown pairs {pairs!r}: expected train, held_out or all")
     thing, colour = _thing_and_colour(rng, pairs)
     count = int(rng.choice(COUNTS, p=(0.6, 0.2, 0.2)))
-    return _consistent(
-        Scene(
-            thing=thing,
-            colour=colour,
-            size=str(rng.choice(SIZES)),
-            place=str(rng.choice(PLACES)),
-            background=str(rng.choice(BACKGROUNDS)),
-            count=count,
-            motion=str(rng.choice(MOTIONS)),
-            pitch=str(rng.choice(PITCHES)),
-            pace=str(rng.choice(PACES)),
-            repeats=int(rng.choice(REPEATS)),
-            jitter=int(rng.integers(2**31)),
-        )
-    )
-
-
-@cache
-def load_table(path: Path) -> dict[str, Any]:
-    """The table in a YAML file, read once; it must not be changed."""
-    return yaml.load(path.read_text(encoding="utf-8"), _LOADER)
+    names = ("size", "place", "background", "motion", "pitch", "pace")
+    named = {name: str(rng.choice(VALUES[name])) for name in names}
+    repeats, jitter = int(rng.choice(REPEATS)), int(rng.integers(2**31))
+    return _consistent(Scene(thing=thing, colour=colour, count=count, repeats=repeats, jitter=jitter, **named))
 
 
 @cache

@@ -1,6 +1,6 @@
 """Attributes to words and back: noun phrases for people, tag captions for the decoders.
 
-The words are those of ``en.yaml``, ``zh.yaml`` and, for captions, ``tags.yaml`` beside this file.
+The words are those of ``en.yaml``, ``zh.yaml`` and, in tag captions, ``tags.yaml`` beside this file.
 """
 
 from __future__ import annotations
@@ -11,12 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from data.toybox.world import load_table
+from data.toybox.world import TAGS, load_table
 
 LANGUAGES = ("en", "zh")
 
-#: attribute -> value -> the one word that stands for it in a tag caption.
-TAGS: dict[str, dict[str | int, str]] = load_table(Path(__file__).with_name("tags.yaml"))
 #: Every word that a tag caption may hold, in the order of the tags.
 TAG_WORDS = tuple(tag for values in TAGS.values() for tag in values.values())
 _TAG_MEANING = {tag: (name, value) for name, values in TAGS.items() for value, tag in values.items()}

@@ -6,8 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from data.toybox.audio.render import PACE_SECONDS, SAMPLES, render_audio
-from data.toybox.audio.voices import VOICES
+from data.toybox.audio.render import PACE_SECONDS, SAMPLES, VOICES, render_audio
 from data.toybox.audio.waves import RATE
 from data.toybox.world import PACES, PITCHES, REPEATS, THINGS, sample
 
