@@ -13,8 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from data.toybox.dialogues.convert import combine, convert, follow
-from data.toybox.dialogues.edits import edit
+from data.toybox.dialogues.convert import combine, convert, edit, follow
 from data.toybox.dialogues.generate import generate, multi
 from data.toybox.dialogues.perceive import ask, cannot_tell, count, describe, own
 from data.toybox.dialogues.several_media import compare, recall
