@@ -22,10 +22,9 @@ from train.task import build_task
 def run_recipe(recipe: Recipe, run_dir: str | Path, resume: bool = False) -> dict[str, float]:
     """Train, export into the recipe's model folder, and return the task's own evaluation.
 
-    ``resume`` goes on from the newest checkpoint in ``run_dir``; without one it starts afresh. What is
-    written: checkpoints and ``run.json`` (recipe, seconds, figures) in ``run_dir``; components and, as soon as
-    there is a core, the manifest in ``recipe.model``. Of several processes the main one writes; the others return
-    no figures.
+    ``resume`` goes on from the newest checkpoint in ``run_dir``; without one it starts afresh. What is written:
+    checkpoints and ``run.json`` (recipe, seconds, figures) in ``run_dir``; components and, as soon as there is a core,
+    the manifest in ``recipe.model``. Of several processes the main one writes; the others return no figures.
 
     Raises:
         RecipeError: for a recipe that cannot be run, or that is not the one of the checkpoint to resume from.

@@ -22,9 +22,7 @@ from train.recipe import Recipe, RecipeError
 KEPT = 2
 RECIPE = "recipe.json"
 #: Keys that may differ when a run is resumed: they change what is written and how fast it goes, not what is computed.
-FREE_KEYS = frozenset(
-    {"model", "checkpoint_every", "log_every", "tracker", "threads", "gradient_checkpointing", "torch_compile"}
-)
+FREE_KEYS = {"model", "checkpoint_every", "log_every", "tracker", "threads", "gradient_checkpointing", "torch_compile"}
 #: torch.save has no class of its own for a write that fails.
 FAILED_WRITE = ("PytorchStreamWriter", "inline_container", "iostream error")
 
@@ -82,8 +80,8 @@ def disk_errors(what: str, folder: Path) -> Iterator[None]:
         existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         free = shutil.disk_usage(existing).free / 2**20
         cause = "the disk is full" if free < 1 else str(error).splitlines()[0]
-        message = f"{what} cannot be written: {cause}; the disk of {folder} has {free:.1f} MiB free"
-        raise DiskError(message) from error
+        where = f"the disk of {folder} has {free:.1f} MiB free"
+        raise DiskError(f"{what} cannot be written: {cause}; {where}") from error
 
 
 def flush(folder: Path) -> None:

@@ -1,7 +1,4 @@
-"""The engine: a transformers Trainer that runs a Task by a Recipe, resumably, in one process or many.
-
-``nextgpt-lite train train/recipes/foundations/image_vae.yaml`` ends here.
-"""
+"""The engine: a transformers Trainer that runs a Task by a Recipe, resumably, in one process or many."""
 
 from __future__ import annotations
 
@@ -43,12 +40,8 @@ class TaskTrainer(ResumableTrainer):
         self.stream = ResumableStream(data, self.samples_per_step) if isinstance(data, IterableDataset) else None
         # A stream that knows where it is goes on from there; of others, the batches already seen are skipped.
         arguments.ignore_data_skip = self.stream is not None and self.stream.keeps_state
-        super().__init__(
-            model=task.model,
-            args=arguments,
-            train_dataset=task.dataset if self.stream is None else self.stream,
-            data_collator=task.collate,
-        )
+        dataset = task.dataset if self.stream is None else self.stream
+        super().__init__(task.model, arguments, train_dataset=dataset, data_collator=task.collate)
         self.create_optimizer()
         self.model_accepts_loss_kwargs = False
         self.ema = ExponentialMovingAverage(task.model, recipe.ema) if recipe.ema else None
@@ -146,9 +139,8 @@ def _check_compatible(task: Task, recipe: Recipe, processes: int) -> None:
     if in_turns and is_requested("FSDP"):
         raise RecipeError(f"task {recipe.task!r} trains parts in turns, which FSDP cannot: expected DDP")
     if batches > 1 and in_turns and task.sample_groups() is None:
-        raise RecipeError(
-            f"gradient_accumulation_steps x processes must be 1, not {batches}: a step of this task trains one group"
-        )
+        limit = f"gradient_accumulation_steps x processes must be 1, not {batches}"
+        raise RecipeError(f"{limit}: a step of this task trains one group")
     if recipe.ema and is_requested("DEEPSPEED"):
         raise RecipeError(f"ema must be 0 with DeepSpeed, not {recipe.ema}: it holds the weights itself")
     if recipe.gradient_checkpointing and not hasattr(task.model, "gradient_checkpointing_enable"):

@@ -33,6 +33,8 @@ from train.settings import RecipeError, setting
 from train.task import Task, expose_layers
 from train.worlds.toybox_world import ToyboxWorld
 
+LORA = {"r": 8, "lora_alpha": 16, "lora_dropout": 0.0, "target_modules": list(ATTENTION)}
+
 
 class ContextExtensionTask(Task):
     """Trains an adapter for long rows on ``language_model/``; exports ``context_adapter/``."""
@@ -48,10 +50,7 @@ class ContextExtensionTask(Task):
         form: str = setting("split", choices=FORMS, help="of the shifted attention")
         group: int | float = setting(0.25, above=0, help="length of its groups: tokens, or a share of the row")
         quantised: bool = setting(False, help="QLoRA: the base in 4 bits")
-        lora: dict[str, Any] = setting(
-            {"r": 8, "lora_alpha": 16, "lora_dropout": 0.0, "target_modules": list(ATTENTION)},
-            help="of peft.LoraConfig",
-        )
+        lora: dict[str, Any] = setting(LORA, help="of peft.LoraConfig")
         held_out: int = setting(4, low=0, help="rows of evaluate()")
         passkey_tokens: int = setting(0, low=0, help="of passkey documents beside each row; 0 = none")
         passkey_shortest: int = setting(0, low=0, help="tokens of the shortest document, if longer than its text")
@@ -66,16 +65,14 @@ class ContextExtensionTask(Task):
     settings: Settings
     model: LongRows
 
-    def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
-        super().__init__(settings, model_dir)
+    def build(self) -> None:
         chosen = self.settings
         self.tokenizer = AutoTokenizer.from_pretrained(self.model_dir / "tokenizer", local_files_only=True)
         language_model = self.load_language_model()
         inject_adapter_in_model(LoraConfig(**chosen.lora), language_model)
         self.model = LongRows(language_model, ShiftedAttention(chosen.form, chosen.group))
         rows = self._rows(chosen.rows + chosen.held_out)
-        self.held_out = rows[: chosen.held_out]
-        rows = rows[chosen.held_out :]
+        self.held_out, rows = rows[: chosen.held_out], rows[chosen.held_out :]
         # What lies beside a row is drawn for each item, so few rows should be cut often.
         cut = RandomRows(rows.flatten(), chosen.length, 1, chosen.cuts, chosen.seed) if chosen.cuts else None
         pieces = SpreadPieces(chosen.seed, chosen.spread, chosen.length) if chosen.spread else None

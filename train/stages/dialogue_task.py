@@ -49,8 +49,7 @@ class DialogueTask(Task):
     model: StageModel
     output: ClassVar[str] = "core"
 
-    def __init__(self, settings: dict[str, Any], model_dir: str | Path) -> None:
-        super().__init__(settings, model_dir)
+    def build(self) -> None:
         chosen = self.settings
         self.encoder = self.load_encoder().to(own_device())
         core = self.load_core()
@@ -65,7 +64,7 @@ class DialogueTask(Task):
         self.collator = Collator(self.loader, words, core.table.counts)
         weights = {"caption": chosen.caption_weight, "words": chosen.word_weight, "noise": chosen.noise_weight}
         self.model = StageModel(core, weights, len(words), self.decoders)
-        self.dataset = self.stream() if rows is None else self.bins(rows)
+        self.dataset = self.dataset_of(rows)
 
     @abstractmethod
     def load_core(self) -> AnyToAnyCore:
@@ -89,10 +88,8 @@ class DialogueTask(Task):
         """Note the encoder in the core. RecipeError where the core was trained on another one, unless allowed."""
         before, now = config.encoder_identity, self.encoder.identity
         if before != now and not self.settings.new_encoder:
-            raise RecipeError(
-                f"the core was trained on encoder {before[:12]}, this one is {now[:12]}: put the former back, or set "
-                "new_encoder: true to train the core on with this one"
-            )
+            advice = "put the former back, or set new_encoder: true to train the core on with this one"
+            raise RecipeError(f"the core was trained on encoder {before[:12]}, this one is {now[:12]}: {advice}")
         config.encoder_identity = now
         if config.image_size:
             self.encoder.set_image_size(config.image_size)
@@ -101,13 +98,9 @@ class DialogueTask(Task):
         """Kinds of Toybox's dialogues, taken in turn; none = all, by their own weights."""
         return self.settings.kinds
 
-    def bins(self, rows: list[Row]) -> Dataset:
-        """The dataset: dialogues of similar length in bins."""
-        return self.binned(rows)
-
-    def stream(self) -> Dataset:
-        """The dataset where dialogues are read as streams."""
-        return self.loader.stream(self.binned)
+    def dataset_of(self, rows: list[Row] | None) -> Dataset:
+        """The dataset: dialogues of similar length in bins; None = they are read as streams."""
+        return self.loader.stream(self.binned) if rows is None else self.binned(rows)
 
     def binned(self, rows: list[Row]) -> BinnedRows:
         """Rows of similar length in bins, those with media apart from those without where the settings say so."""

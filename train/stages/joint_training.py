@@ -23,7 +23,7 @@ from train.dialogues.records import TOYBOX
 from train.engine.lora import lora_settings
 from train.settings import RecipeError, setting
 from train.stages.dialogue_task import TOYBOX_KINDS
-from train.stages.new_core import CoreSettings, NewCoreTask
+from train.stages.three_stages import CoreSettings, NewCoreTask
 
 #: Parts that captions train, and parts that instructions train: no part is in both.
 CAPTION_PARTS = ("visual_prompts", "bind_network", "input_projection", "early_prompts", "placeholder_rows")
@@ -71,11 +71,10 @@ class JointTrainingTask(NewCoreTask):
         """As every stage's, prompts and rows split by the kind of data that trains them."""
         core, parts = self.model.core, super().parts()
         del parts["gated_prompts"], parts["added_rows"]
-        named = list(core.gated_prompts.named_parameters())
-        late = [parameter for name, parameter in named if name.startswith("static_")]
-        early = [parameter for name, parameter in named if not name.startswith("static_")]
-        rows = {"placeholder_rows": [core.added_embedding], "signal_rows": [core.added_output]}
-        return parts | {"early_prompts": early, "late_prompts": late} | rows
+        parts |= {"early_prompts": [], "late_prompts": []}
+        for name, parameter in core.gated_prompts.named_parameters():
+            parts["late_prompts" if name.startswith("static_") else "early_prompts"].append(parameter)
+        return parts | {"placeholder_rows": [core.added_embedding], "signal_rows": [core.added_output]}
 
     def trainable_parts(self, batch: dict[str, torch.Tensor]) -> tuple[str, ...]:
         """The group of this batch's kind of data."""
@@ -85,8 +84,12 @@ class JointTrainingTask(NewCoreTask):
         """Captions and instructions."""
         return [*self.settings.kinds, *self.settings.instruction_kinds]
 
-    def bins(self, rows: list[Row]) -> Dataset:
+    def dataset_of(self, rows: list[Row] | None) -> Dataset:
         """Bins of captions, then bins of instructions; the engine's sampler shuffles them."""
+        if rows is None:
+            raise RecipeError(
+                "joint training must know captions and instructions before it begins: expected no streams"
+            )
         captions = self.binned([row for row in rows if not self.is_instruction(row)])
         instructions = self.binned([row for row in rows if self.is_instruction(row)])
         if not all(captions.bins) or not all(instructions.bins):
@@ -97,9 +100,6 @@ class JointTrainingTask(NewCoreTask):
     def sample_groups(self) -> list[int]:
         """A step holds captions or instructions, however many batches and processes make it."""
         return self.groups
-
-    def stream(self) -> Dataset:
-        raise RecipeError("joint training must know captions and instructions before it begins: expected no streams")
 
     def fits(self, row: Row, other: Row) -> bool:
         return super().fits(row, other) and self.is_instruction(row) == self.is_instruction(other)

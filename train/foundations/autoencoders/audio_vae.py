@@ -16,14 +16,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import nn
 
 from decoders.mel import MIDDLE, QUIET, SPREAD, log_mel
-from train.foundations.autoencoders.vae import (
-    build_vae,
-    decode,
-    kl_divergence,
-    layer_parameters,
-    posterior,
-    standardise_latents,
-)
+from train.foundations.autoencoders import vae as vaes
 from train.foundations.components import write_component
 from train.foundations.pools import AUDIO_HELD_OUT_SEED, DataSettings, EndlessDataset, media_of, waveforms
 from train.settings import setting
@@ -52,8 +45,7 @@ class AudioVaeTask(Task):
         vae = build_audio_vae(chosen.channels, chosen.latent_channels, chosen.groups)
         self.model = MelAutoencoder(vae, chosen.divergence_weight)
         self.world = open_world(chosen.data)
-        self.mels = MelStream(media_of(self.world, "audio", chosen.seed))
-        self.dataset = self.mels
+        self.dataset = self.mels = MelStream(media_of(self.world, "audio", chosen.seed))
 
     def collate(self, items: list[torch.Tensor]) -> dict[str, torch.Tensor]:
         """{"mel": (B, 1, T, M)}."""
@@ -63,7 +55,7 @@ class AudioVaeTask(Task):
     def export(self, model_dir: Path) -> None:
         """``audio_decoder/vae``, fp16, its latents standardised on clips of the training stream."""
         vae = copy.deepcopy(self.model.vae)
-        standardise_latents(vae, self._first(self.mels))
+        vaes.standardise_latents(vae, self._first(self.mels))
         write_component(vae.half(), Path(model_dir) / "audio_decoder" / "vae")
 
     @torch.no_grad()
@@ -91,19 +83,17 @@ class MelStream(EndlessDataset):
 class MelAutoencoder(nn.Module):
     """The VAE and its loss."""
 
-    vae: AutoencoderKL
-
     def __init__(self, vae: AutoencoderKL, divergence_weight: float) -> None:
         super().__init__()
         self.vae, self.divergence_weight = vae, divergence_weight
 
     def forward(self, mel: torch.Tensor) -> dict[str, torch.Tensor]:
         """Loss of log-mels (B, 1, T, M)."""
-        latents = posterior(self.vae, mel)
-        decoded = decode(self.vae, latents.sample())
+        latents = vaes.posterior(self.vae, mel)
+        decoded = vaes.decode(self.vae, latents.sample())
         loudness = (mel - QUIET).clamp(1, 10)  # weights: 1 in a quiet room, up to 10 for what is louder
         error = ((decoded.float() - mel).abs() * loudness).mean() / SPREAD
-        divergence = kl_divergence(latents)
+        divergence = vaes.kl_divergence(latents)
         loss = error + self.divergence_weight * divergence
         return {"loss": loss, "error": error.detach(), "divergence": divergence.detach()}
 
@@ -111,10 +101,9 @@ class MelAutoencoder(nn.Module):
 @torch.no_grad()
 def build_audio_vae(channels: tuple[int, ...], latent_channels: int, groups: int) -> AutoencoderKL:
     """An AutoencoderKL of one input channel that takes and gives raw log-mels; inside flows (mel - MIDDLE) / SPREAD."""
-    vae = build_vae(channels, latent_channels, groups, in_channels=1, out_channels=1, layers_per_block=1)
-    (first_weight, first_bias), (last_weight, last_bias) = map(
-        layer_parameters, (vae.encoder.conv_in, vae.decoder.conv_out)
-    )
+    vae = vaes.build_vae(channels, latent_channels, groups, in_channels=1, out_channels=1, layers_per_block=1)
+    first_weight, first_bias = vaes.layer_parameters(vae.encoder.conv_in)
+    last_weight, last_bias = vaes.layer_parameters(vae.decoder.conv_out)
     first_weight /= SPREAD
     first_bias -= first_weight.sum((1, 2, 3)) * MIDDLE
     last_weight *= SPREAD

@@ -17,14 +17,7 @@ from torch.utils.data import Dataset
 
 from decoders.base import image_tensor
 from decoders.image_critic import ImageCritic, load_critic
-from train.foundations.autoencoders.vae import (
-    build_vae,
-    decode,
-    kl_divergence,
-    posterior,
-    shift_log_variances,
-    standardise_latents,
-)
+from train.foundations.autoencoders import vae as vaes
 from train.foundations.components import channels_last, half_copy, write_component
 from train.foundations.pools import HELD_OUT_SEED, TRAIN_SEED, DataSettings
 from train.settings import RecipeError, setting
@@ -71,12 +64,11 @@ class ImageVaeTask(Task):
             vae = AutoencoderKL.from_pretrained(self.model_dir / chosen.start, dtype=torch.float32)
         else:
             vae = build_image_vae(chosen)
-        shift_log_variances(vae, chosen.noise_shift)
+        vaes.shift_log_variances(vae, chosen.noise_shift)
         critic = load_critic(self.model_dir) if chosen.perceptual_weight else None
         self.model = VaeObjective(vae, chosen, critic)
         self.world = open_world(chosen.data)
-        self.images = self._images(chosen.pictures, chosen.seed, chosen.frame_share)
-        self.dataset = self.images
+        self.dataset = self.images = self._images(chosen.pictures, chosen.seed, chosen.frame_share)
 
     def _images(self, count: int, seed: int, frame_share: float, held_out: bool = False) -> ImagesAndFrames:
         return ImagesAndFrames(self.world, count, seed, frame_share, self.settings.image_size, held_out)
@@ -96,7 +88,7 @@ class ImageVaeTask(Task):
         """Write ``image_decoder/vae`` in half precision, its latents standardised on the first images."""
         if self.settings.standardise:
             first = [self.images[index][0] for index in range(min(512, len(self.images)))]
-            standardise_latents(self.model.vae, image_tensor(first))
+            vaes.standardise_latents(self.model.vae, image_tensor(first))
         write_component(half_copy(self.model.vae), Path(model_dir) / "image_decoder" / "vae")
 
     @torch.no_grad()
@@ -108,8 +100,8 @@ class ImageVaeTask(Task):
             if held_out.frame_share != frame_share:
                 continue  # the world has no such media
             pixels = image_tensor([held_out[index][0] for index in range(len(held_out))])
-            latents = posterior(self.model.vae, pixels).mean
-            error = (decode(self.model.vae, latents).clamp(-1, 1) - pixels).square().mean(dim=(1, 2, 3)) / 4
+            latents = vaes.posterior(self.model.vae, pixels).mean
+            error = (vaes.decode(self.model.vae, latents).clamp(-1, 1) - pixels).square().mean(dim=(1, 2, 3)) / 4
             figures |= {f"{name}_psnr": float(-10 * error.log10().mean()), f"{name}_deviation": float(latents.std())}
         return figures
 
@@ -150,8 +142,6 @@ class VaeObjective(nn.Module):
     """L1 and squared error of pixels, L1 of their differences, a pull of the posterior to the unit Gaussian, and the
     critic's perceptual loss. Weights as in :class:`ImageVaeSettings`."""
 
-    vae: AutoencoderKL
-
     def __init__(self, vae: AutoencoderKL, weights: ImageVaeSettings, critic: ImageCritic | None = None) -> None:
         super().__init__()
         self.vae, self.weights, self.critic = channels_last(vae), weights, critic
@@ -164,22 +154,21 @@ class VaeObjective(nn.Module):
         ``given`` (G, C, h, w) are latents from elsewhere for the first G images, in place of the encoder's.
         """
         weights = self.weights
-        distribution = posterior(self.vae, pixels)
+        distribution = vaes.posterior(self.vae, pixels)
         least = torch.full_like(distribution.std[:, :1, :1, :1], weights.latent_noise)
         if weights.noise_up_to:
             least = least * torch.rand_like(least)
         latents = distribution.mean + distribution.std.clamp(min=least) * torch.randn_like(distribution.mean)
         if given is not None:
             latents = torch.cat((given.to(latents), latents[len(given) :]))
-        decoded = decode(self.vae, latents).float()
+        decoded = vaes.decode(self.vae, latents).float()
         error = decoded - pixels
         weight = 1 + weights.thing_weight * mask
         weight = weight / weight.mean()
         absolute = (weight * error.abs()).mean()
-        edges = torch.stack(
-            [(weight.narrow(dim, 1, weight.shape[dim] - 1) * error.diff(dim=dim).abs()).mean() for dim in (-1, -2)]
-        ).sum()
-        divergence = kl_divergence(distribution)
+        later = {dim: weight.narrow(dim, 1, weight.shape[dim] - 1) for dim in (-1, -2)}
+        edges = torch.stack([(own * error.diff(dim=dim).abs()).mean() for dim, own in later.items()]).sum()
+        divergence = vaes.kl_divergence(distribution)
         brightness = error.mean(dim=1, keepdim=True)
         colour = (weight * (error - brightness).square()).mean()
         square = (weight * brightness.square()).mean() + weights.colour_weight * colour
@@ -194,7 +183,7 @@ class VaeObjective(nn.Module):
 
 def build_image_vae(settings: ImageVaeSettings) -> AutoencoderKL:
     """An AutoencoderKL whose residual blocks start as identities and whose posterior has nearly no noise at first."""
-    vae = build_vae(
+    vae = vaes.build_vae(
         settings.block_out_channels,
         settings.latent_channels,
         settings.norm_num_groups,
@@ -205,5 +194,5 @@ def build_image_vae(settings: ImageVaeSettings) -> AutoencoderKL:
         if isinstance(module, ResnetBlock2D):
             for parameter in module.conv2.parameters():
                 nn.init.zeros_(parameter)
-    shift_log_variances(vae, -6.0)
+    vaes.shift_log_variances(vae, -6.0)
     return vae

@@ -29,10 +29,8 @@ from train.worlds import open_world
 FULL_SCALE = 32767  # of the pool's 16-bit samples
 #: What is kept of a clip of two seconds: its samples, its mel, and that mel decoded by the VAE.
 ROW = np.dtype([("waveform", "<i2", 32_000), ("mel", "<f2", (200, BANDS)), ("decoded", "<f2", (200, BANDS))])
-#: Window lengths of the multi-resolution STFT; hops are a quarter of them.
-WINDOWS = (2048, 1024, 512, 256, 128)
-#: Least magnitude.
-FLOOR = 1e-4
+#: Window lengths of the multi-resolution STFT, whose hops are a quarter of them; its least magnitude.
+WINDOWS, FLOOR = (2048, 1024, 512, 256, 128), 1e-4
 
 
 @dataclass(frozen=True)
@@ -136,8 +134,6 @@ def _rows(pool: AudioPool, vae: AutoencoderKL | None) -> Iterator[np.ndarray]:
 
 class SpectralVocoder(nn.Module):
     """The vocoder and its loss."""
-
-    vocoder: SpeechT5HifiGan
 
     def __init__(self, vocoder: SpeechT5HifiGan) -> None:
         super().__init__()

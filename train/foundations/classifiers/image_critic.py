@@ -64,13 +64,8 @@ class ImageCriticTask(ClassifierTask):
         chosen = self.settings
         pool = Pool(stream, most, chosen.cache_dir)
         drawn = pool.pixels(chosen.size)
-        degraded = pool.cached(
-            "degraded-images",
-            lambda: degrade(self.vae, drawn, chosen.latent_noise),
-            chosen.size,
-            chosen.latent_noise,
-            weights_hash(self.vae),
-        )
+        how = (chosen.size, chosen.latent_noise, weights_hash(self.vae))
+        degraded = pool.cached("degraded-images", lambda: degrade(self.vae, drawn, chosen.latent_noise), *how)
         classes = [self.model.critic.classes(stream.attributes(index)) for index in range(pool.count)]
         return CriticImages(drawn, torch.tensor(classes), degraded)
 
@@ -94,8 +89,6 @@ class ImageCriticTask(ClassifierTask):
 
 class CriticTraining(nn.Module):
     """The critic and its loss."""
-
-    critic: ImageCritic
 
     def __init__(self, critic: ImageCritic) -> None:
         super().__init__()

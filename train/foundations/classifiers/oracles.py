@@ -51,12 +51,9 @@ class OracleTask(ClassifierTask):
         drawn = scenes(chosen.seed, chosen.pool)
         # The file's name holds a hash of the first renders: a changed renderer makes another.
         content = content_hash(toybox.render(scene, modality) for scene in drawn[:32])
-        renders = cached(
-            chosen.cache,
-            f"{modality}-{chosen.seed}-{chosen.pool}-{content}",
-            chosen.pool,
-            lambda: (self.form(toybox.render(scene, modality)) for scene in drawn),
-        )
+        key = f"{modality}-{chosen.seed}-{chosen.pool}-{content}"
+        made = (self.form(toybox.render(scene, modality)) for scene in drawn)
+        renders = cached(chosen.cache, key, chosen.pool, lambda: made)
         self.dataset = LabelledPool(renders, torch.tensor([label(scene, modality) for scene in drawn]))
         self.dataset.length = ROUNDS * len(drawn)
 

@@ -67,8 +67,7 @@ class DiffusionTask(Task):
         self.pool = self._pool(chosen.seed, chosen.pool)
         latents = self.pool.latents(self.vae)
         self.model: nn.Module = self.build_flow(latents, text_encoder)
-        weights = self.cell_weights(latents)
-        self.captioned = CaptionedLatents(latents, weights, self.pool.stream, chosen)
+        self.captioned = CaptionedLatents(latents, self.cell_weights(latents), self.pool.stream, chosen)
         self.captioned.length = self.epoch_length
         self.dataset: Dataset = self.captioned
 
@@ -129,7 +128,7 @@ class DiffusionTask(Task):
         latents = pool.latents(self.vae).float()
         captions = [pool.stream.caption(row) for row in range(len(latents))]
         figures = {}
-        for name, used in (("noise_loss", captions), ("noise_loss_misled", captions[1:] + captions[:1])):
+        for name, used in {"noise_loss": captions, "noise_loss_misled": captions[1:] + captions[:1]}.items():
             batch = {"latents": latents, **self.tokenize(used)}
             torch.manual_seed(self.held_out_seed)
             figures[name] = float(np.mean([self.flow(**batch)["loss"].item() for _ in range(4)]))
@@ -153,9 +152,6 @@ class CaptionedLatents(EndlessDataset):
 
 class CaptionedFlow(nn.Module):
     """A UNet that reads captions through the frozen text encoder, under the flow-matching loss."""
-
-    unet: nn.Module
-    text_encoder: nn.Module
 
     def __init__(self, unet: nn.Module, text_encoder: nn.Module, condition_noise: float, shift: float) -> None:
         super().__init__()

@@ -62,16 +62,11 @@ class ImageRefinementTask(ImageDiffusionTask):
 class RefinedFlow(nn.Module):
     """The flow-matching loss, and the perceptual distance between images and what the UNet makes of them."""
 
-    flow: CaptionedFlow
-    vae: AutoencoderKL
-    critic: ImageCritic
-
     def __init__(
         self, flow: CaptionedFlow, vae: AutoencoderKL, critic: ImageCritic, settings: ImageRefinementTask.Settings
     ) -> None:
         super().__init__()
-        self.flow, self.vae, self.critic = flow, channels_last(vae), critic
-        self.settings = settings
+        self.flow, self.vae, self.critic, self.settings = flow, channels_last(vae), critic, settings
 
     def forward(
         self,

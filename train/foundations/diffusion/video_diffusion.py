@@ -27,9 +27,7 @@ class VideoDiffusionTask(FrameDiffusionTask):
 
     @dataclass(frozen=True)
     class Settings(FrameDiffusionSettings):
-        start: str = setting(
-            "", help="folder in the model folder of a video UNet; none = the image UNet extended in time"
-        )
+        start: str = setting("", help="folder in the model folder of a video UNet; none = the image UNet")
         held_out: int = setting(32, low=2, help="videos that evaluate() uses")
         motion_heads: int = setting(4, low=1)
         full_share: float = setting(0.4, low=0, high=1, help="captions that name everything")

@@ -131,9 +131,6 @@ class ContrastModel(nn.Module):
     where they are degraded: what was trained on its embeddings then fits these too.
     """
 
-    encoder: MediaEncoder
-    kept: MediaEncoder | None
-
     def __init__(
         self,
         encoder: MediaEncoder,

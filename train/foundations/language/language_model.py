@@ -99,8 +99,6 @@ class LanguageModelTask(Task):
 class TextModel(nn.Module):
     """A causal language model with a weight for each token of the loss."""
 
-    language_model: LlamaForCausalLM
-
     def __init__(self, language_model: LlamaForCausalLM) -> None:
         super().__init__()
         self.language_model = language_model
@@ -126,21 +124,18 @@ def small_llama(
     vocabulary: int, hidden_size: int, layers: int, heads: int, intermediate_size: int, positions: int
 ) -> LlamaForCausalLM:
     """A Llama of the given sizes with tied embeddings."""
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=vocabulary,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            num_hidden_layers=layers,
-            num_attention_heads=heads,
-            num_key_value_heads=heads,
-            max_position_embeddings=positions,
-            tie_word_embeddings=True,
-            pad_token_id=0,
-            bos_token_id=None,
-            eos_token_id=1,
-        )
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=hidden_size,
+        intermediate_size=intermediate_size,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        max_position_embeddings=positions,
+        tie_word_embeddings=True,
+        **{"pad_token_id": 0, "bos_token_id": None, "eos_token_id": 1},
     )
+    return LlamaForCausalLM(config)
 
 
 def train_tokenizer(vocabulary: int, texts: int, world: World | None = None) -> PreTrainedTokenizerFast:

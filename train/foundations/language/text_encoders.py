@@ -39,7 +39,6 @@ from train.settings import RecipeError, setting
 from train.task import Task
 from train.worlds import World, open_world
 
-START, END = "<|startoftext|>", "<|endoftext|>"
 FOLDER = "text_encoders"
 
 
@@ -88,12 +87,10 @@ class TextEncodersTask(Task):
     def export(self, model_dir: Path) -> None:
         """Write ``text_encoders/``: clip, clip_tokenizer, clap, clap_tokenizer."""
         folder = Path(model_dir) / FOLDER
-        for name, encoder, tokenizer in (
-            ("clip", self.model.clip, self.clip_tokenizer),
-            ("clap", self.model.clap, self.clap_tokenizer),
-        ):
-            write_component(encoder, folder / name)
-            write_component(tokenizer, folder / f"{name}_tokenizer")
+        encoders = {"clip": self.model.clip, "clap": self.model.clap}
+        tokenizers = {"clip_tokenizer": self.clip_tokenizer, "clap_tokenizer": self.clap_tokenizer}
+        for name, component in (encoders | tokenizers).items():
+            write_component(component, folder / name)
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -119,9 +116,6 @@ class RandomCaptions(EndlessDataset):
 class CaptionReader(nn.Module):
     """Both text encoders under linear heads that predict what captions say: ``readings``, name to values."""
 
-    clip: CLIPTextModel
-    clap: ClapTextModelWithProjection
-
     def __init__(
         self, clip: CLIPTextModel, clap: ClapTextModelWithProjection, width: int, readings: dict[str, tuple]
     ) -> None:
@@ -137,9 +131,8 @@ class CaptionReader(nn.Module):
             name: torch.stack([functional.cross_entropy(part, labels[:, i]) for i, part in enumerate(parts)]).sum()
             for name, parts in self._logits(clip_ids, clap_ids, clap_mask).items()
         }
-        return {"loss": torch.stack(list(losses.values())).sum()} | {
-            name: loss.detach() for name, loss in losses.items()
-        }
+        parts = {name: loss.detach() for name, loss in losses.items()}
+        return {"loss": torch.stack(list(losses.values())).sum()} | parts
 
     def read(self, clip_ids, clap_ids, clap_mask, labels) -> dict[str, torch.Tensor]:
         """Which attributes each head predicts correctly (B, attributes)."""
@@ -161,7 +154,7 @@ class CaptionReader(nn.Module):
 def build_clip_tokenizer(max_length: int, words: Sequence[str]) -> CLIPTokenizer:
     """A CLIPTokenizer for which each of ``words`` is one token; others are spelt in letters."""
     letters = string.ascii_lowercase + string.digits + "-"
-    symbols = [START, END, *letters, *(f"{letter}</w>" for letter in letters)]
+    symbols = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
     tokenizer = CLIPTokenizer(vocab={symbol: i for i, symbol in enumerate(symbols)}, merges=[])
     added: list[str | AddedToken] = [AddedToken(tag, single_word=True) for tag in words]
     tokenizer.add_tokens(added)
@@ -230,8 +223,6 @@ def load_clap(model_dir: Path, words: Sequence[str]) -> tuple[RobertaTokenizer, 
     text_encoder = load_component(ClapTextModelWithProjection, folder, "text encoder", "text_encoders")
     known = text_encoder.config.vocab_size
     if known != len(tokenizer):
-        raise RecipeError(
-            f"the text encoder in {folder} knows {known} tokens, the captions of the data are of {len(tokenizer)}: "
-            "train it on them"
-        )
+        found = f"knows {known} tokens, the captions of the data are of {len(tokenizer)}"
+        raise RecipeError(f"the text encoder in {folder} {found}: train it on them")
     return tokenizer, frozen(text_encoder)
