@@ -56,11 +56,7 @@ class StreamedBins(IterableDataset):
 
     Windows of rows are drawn, binned by length, and their bins are yielded in a random order. ``state_dict`` says which
     window it is in and how many of its bins have been yielded: a run that is resumed there goes on with the same bins.
-
-    Args:
-        mixture: the streams; its state and that of ``bad`` are stored.
-        rows: drawn lazily from the mixture.
-        binned: rows -> bins of similar length.
+    ``rows`` are drawn lazily from ``mixture``, whose state is stored with that of ``bad``; ``binned`` makes bins.
     """
 
     def __init__(

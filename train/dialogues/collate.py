@@ -73,8 +73,6 @@ def packed(rows: Sequence[list[int]], labels: torch.Tensor) -> dict[str, torch.T
     own = [label[: len(row)].clone() for row, label in zip(rows, labels, strict=True)]
     for label in own:
         label[0] = -100
-    return {
-        "input_ids": torch.tensor([[token for row in rows for token in row]]),
-        "labels": torch.cat(own)[None],
-        "position_ids": torch.cat([torch.arange(len(row)) for row in rows])[None],
-    }
+    ids = torch.tensor([[token for row in rows for token in row]])
+    positions = torch.cat([torch.arange(len(row)) for row in rows])[None]
+    return {"input_ids": ids, "labels": torch.cat(own)[None], "position_ids": positions}

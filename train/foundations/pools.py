@@ -119,10 +119,8 @@ class Pool:
             masks = (self.stream.mask(index, size, frame, frames) for frame in range(frames))
             return np.stack([covered_cells(mask, cells)[None] for mask in masks])
 
-        made = self.cached(
-            "cells", lambda: map(of_medium, range(self.count)), self.stream.modality, size, cells, frames
-        )
-        return torch.from_numpy(made)
+        how = (self.stream.modality, size, cells, frames)
+        return torch.from_numpy(self.cached("cells", lambda: map(of_medium, range(self.count)), *how))
 
     def latents(self, vae: AutoencoderKL) -> torch.Tensor:
         """Scaled latents in half precision: images (count, C, h, w), videos (count, F, C, h, w)."""

@@ -87,9 +87,7 @@ class JointTrainingTask(NewCoreTask):
     def dataset_of(self, rows: list[Row] | None) -> Dataset:
         """Bins of captions, then bins of instructions; the engine's sampler shuffles them."""
         if rows is None:
-            raise RecipeError(
-                "joint training must know captions and instructions before it begins: expected no streams"
-            )
+            raise RecipeError("joint training must know captions and instructions beforehand: expected no streams")
         captions = self.binned([row for row in rows if not self.is_instruction(row)])
         instructions = self.binned([row for row in rows if self.is_instruction(row)])
         if not all(captions.bins) or not all(instructions.bins):

@@ -114,9 +114,8 @@ def moved(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     fill = tuple(int(value) for value in np.median(border, axis=0))
     image = Image.fromarray(pixels)
-    return np.array(  # a copy: Pillow's own array is read-only, which torch refuses
-        image.transform((size, size), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=fill)
-    )
+    turned = image.transform((size, size), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=fill)
+    return np.array(turned)  # a copy: Pillow's own array is read-only, which torch refuses
 
 
 def repaced(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -13,8 +13,7 @@ from tests.train.foundations.test_image import VAE, with_vae_and_text_encoder
 from train.foundations.autoencoders.image_sharpening import ImageSharpeningTask
 from train.foundations.autoencoders.image_vae import ImageVaeTask
 from train.foundations.classifiers.image_critic import ImageCriticTask
-from train.foundations.diffusion.image_diffusion import ImageDiffusionTask
-from train.foundations.diffusion.image_refinement import ImageRefinementTask
+from train.foundations.diffusion.image_diffusion import ImageDiffusionTask, ImageRefinementTask
 
 UNET = {"pool": 12, "held_out": 4, "block_out_channels": (16, 16), "norm_num_groups": 4, "attention_heads": 2}
 

@@ -183,13 +183,8 @@ class VaeObjective(nn.Module):
 
 def build_image_vae(settings: ImageVaeSettings) -> AutoencoderKL:
     """An AutoencoderKL whose residual blocks start as identities and whose posterior has nearly no noise at first."""
-    vae = vaes.build_vae(
-        settings.block_out_channels,
-        settings.latent_channels,
-        settings.norm_num_groups,
-        layers_per_block=settings.layers_per_block,
-        sample_size=settings.image_size,
-    )
+    shape = (settings.block_out_channels, settings.latent_channels, settings.norm_num_groups)
+    vae = vaes.build_vae(*shape, layers_per_block=settings.layers_per_block, sample_size=settings.image_size)
     for module in vae.modules():
         if isinstance(module, ResnetBlock2D):
             for parameter in module.conv2.parameters():

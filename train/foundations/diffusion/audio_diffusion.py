@@ -95,18 +95,9 @@ def build_audio_unet(
     As in AudioLDM nothing is attended to but the latents themselves: where no hidden states of a text are given,
     diffusers' cross-attention is a second self-attention, so its width is that of the level.
     """
-    unet = build_unet(
-        latents,
-        channels,
-        attention,
-        heads=4,
-        layers_per_block=layers,
-        norm_num_groups=16,
-        cross_attention_dim=tuple(channels),
-        class_embed_type="simple_projection",
-        projection_class_embeddings_input_dim=condition_width,
-        class_embeddings_concat=True,
-    )
+    blocks = {"layers_per_block": layers, "norm_num_groups": 16, "cross_attention_dim": tuple(channels)}
+    joined = {"class_embed_type": "simple_projection", "projection_class_embeddings_input_dim": condition_width}
+    unet = build_unet(latents, channels, attention, heads=4, class_embeddings_concat=True, **blocks, **joined)
     embedding: Any = unet.class_embedding
     with torch.no_grad():  # the values of a unit vector are small: scale what is made of them to unit size
         embedding.weight *= condition_width**0.5

@@ -111,13 +111,9 @@ class DiffusionTask(Task):
 
     def export(self, model_dir: Path) -> None:
         """Write ``<modality>_decoder``, in half precision: what the pipeline's ``from_pretrained`` reads."""
-        pipeline = self.pipeline_class(
-            vae=half_copy(self.vae),
-            text_encoder=half_copy(self.flow.text_encoder),
-            tokenizer=self.tokenizer,
-            unet=half_copy(self.flow.unet),
-            **self.pipeline_parts(Path(model_dir)),
-        )
+        networks = {"vae": self.vae, "text_encoder": self.flow.text_encoder, "unet": self.flow.unet}
+        parts = {name: half_copy(network) for name, network in networks.items()} | self.pipeline_parts(Path(model_dir))
+        pipeline = self.pipeline_class(tokenizer=self.tokenizer, **parts)
         with atomic_folder(Path(model_dir) / f"{self.modality}_decoder") as folder:
             pipeline.save_pretrained(folder, max_shard_size=self.max_shard_size)
 

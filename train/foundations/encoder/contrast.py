@@ -113,15 +113,8 @@ class ContrastData(EndlessDataset):
         elif modality == "image" and self.degraded is not None and rng.random() < self.settings.rough:
             medium = self.degraded[row]
         text, named = self.words.describe(modality, row, shown, rng)
-        return {
-            "index": index,
-            "modality": modality,
-            "medium": medium,
-            "undisturbed": stored[row],
-            "codes": encode_attributes(shown, known),
-            "text": text,
-            "text_codes": encode_attributes(named, known),
-        }
+        item = {"index": index, "modality": modality, "medium": medium, "undisturbed": stored[row], "text": text}
+        return item | {"codes": encode_attributes(shown, known), "text_codes": encode_attributes(named, known)}
 
 
 class ContrastModel(nn.Module):
@@ -251,11 +244,8 @@ class ContrastTask(Task):
         """Media by kind, their codes, and the phrases, all in the order image, video, audio, points."""
         items = sorted(items, key=lambda item: list(COUNTS).index(item["modality"]))
         generator = torch.Generator().manual_seed(sum(item["index"] for item in items))
-        batch = {
-            "texts": self.encoder.tokenize([item["text"] for item in items]),
-            "text_codes": torch.from_numpy(np.stack([item["text_codes"] for item in items])),
-            "codes": torch.from_numpy(np.stack([item["codes"] for item in items])),
-        }
+        batch = {name: torch.from_numpy(np.stack([item[name] for item in items])) for name in ("codes", "text_codes")}
+        batch["texts"] = self.encoder.tokenize([item["text"] for item in items])
         for modality in COUNTS:
             own = [item for item in items if item["modality"] == modality]
             if own:

@@ -12,6 +12,7 @@ Both classes have the same members:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -76,12 +77,10 @@ class ManifestPhrases:
         count = min(most, len(stream))
         key = f"{stream.modality}-{stream.seed}-{stream.variations}-{count}-{stream.key}"
 
-        def raw(index: int) -> np.ndarray:
-            return stream.medium(index, self.size)
-
         def shown(index: int) -> Mapping[str, Any]:
             return stream.attributes(index) if self.attributes else {CAPTION: stream.caption(index)}
 
+        raw = partial(stream.medium, size=self.size)
         return ContrastStream(stream.modality, count, key, self.matched_attributes, raw, shown)
 
 

@@ -77,12 +77,8 @@ class TextEncodersTask(Task):
         """{"clip_ids", "clap_ids", "clap_mask": (B, L), "labels": (B, attributes)}."""
         captions, labels = zip(*items, strict=True)
         clap = self.clap_tokenizer(list(captions), padding=True, truncation=True, return_tensors="pt")
-        return {
-            "clip_ids": caption_ids(self.clip_tokenizer, captions),
-            "clap_ids": clap["input_ids"],
-            "clap_mask": clap["attention_mask"],
-            "labels": torch.tensor(labels),
-        }
+        batch = {"clip_ids": caption_ids(self.clip_tokenizer, captions), "labels": torch.tensor(labels)}
+        return batch | {"clap_ids": clap["input_ids"], "clap_mask": clap["attention_mask"]}
 
     def export(self, model_dir: Path) -> None:
         """Write ``text_encoders/``: clip, clip_tokenizer, clap, clap_tokenizer."""
@@ -182,9 +178,8 @@ def build_clap_tokenizer(words: Sequence[str]) -> RobertaTokenizer:
     trained = Tokenizer(BPE())
     trained.pre_tokenizer = ByteLevel(add_prefix_space=True)
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]  # the first three as ClapTextConfig numbers them
-    trainer = BpeTrainer(
-        vocab_size=2048, special_tokens=special, initial_alphabet=sorted(ByteLevel.alphabet()), show_progress=False
-    )
+    alphabet = sorted(ByteLevel.alphabet())
+    trainer = BpeTrainer(vocab_size=2048, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
     trained.train_from_iterator(words, trainer)
     bpe = json.loads(trained.to_str())["model"]
     merges: Any = [tuple(merge) for merge in bpe["merges"]]
