@@ -11,8 +11,7 @@ A build file names runs; a run is a recipe, what must be trained before it, and 
       encoder_again: {recipe: encoder, after: [encoder], set: {task_settings: {start: encoder}}}
 
 Every run resumes where it was interrupted; one whose run.json agrees with its recipe is not run again. ``--jobs``
-processes run at a time, each on as many threads as its recipe says. With ``--data`` every run learns from that manifest
-in place of Toybox.
+processes run at a time, each on its recipe's threads. With ``--data`` they learn from that manifest, not from Toybox.
 """
 
 from __future__ import annotations

@@ -62,11 +62,10 @@ class PasskeyRows:
         count = max(1, self.tokens // length)
         documents = [self._document(rng, length) for _ in range(count)]
         weight = {PLAIN: self.plain_weight, FIRST: 0.0, REPEATED: 1.0, ANSWER: 1.0}
-        return {
-            "passkey_ids": torch.tensor([document.ids for document in documents]),
-            "passkey_weights": torch.tensor([[weight[role] for role in d.roles] for d in documents]),
-            "passkey_positions": torch.stack([spread_positions(rng, length, self.span) for _ in range(count)]),
-        }
+        ids = torch.tensor([document.ids for document in documents])
+        weights = torch.tensor([[weight[role] for role in document.roles] for document in documents])
+        positions = torch.stack([spread_positions(rng, length, self.span) for _ in range(count)])
+        return {"passkey_ids": ids, "passkey_weights": weights, "passkey_positions": positions}
 
     def _document(self, rng: np.random.Generator, length: int) -> PasskeyDocument:
         """One question in half of the documents, any number in the others: copying is learnt from many answers."""
@@ -83,8 +82,7 @@ class PasskeyRows:
 
 
 def spread_positions(rng: np.random.Generator, length: int, span: int | None) -> torch.Tensor:
-    """Positions 0 to L (L,), those after a random one shifted by a random gap; all are below ``span`` (PoSE; None = no
-    gap)."""
+    """Positions 0 to L (L,), those after a random one shifted by a random gap, below ``span`` (PoSE; None = no gap)."""
     positions = torch.arange(length)
     if span is None:
         return positions

@@ -91,8 +91,7 @@ def embed_media(
 ) -> tuple[dict[Medium, torch.Tensor], dict[Medium, str]]:
     """Unit embeddings (E,) of media, or their patch tokens (P, E), and why some could not be read.
 
-    From the cache where they were computed before: encoder and text encoders are frozen in every stage. What could not
-    be read then is tried again.
+    From the cache where they were computed before: the encoder is frozen. What could not be read then is tried again.
     """
     key = "\n".join((f"{encoder.identity} {features} at {encoder.image_size}", *map(fingerprint, media)))
     path = CACHE / f"embeddings-{hashlib.sha256(key.encode()).hexdigest()[:24]}.safetensors"

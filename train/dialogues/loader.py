@@ -207,8 +207,7 @@ def _wrong_format(medium: Medium) -> str:
 def mixed(groups: Sequence[Sequence[Any]], weights: Sequence[float] | None, seed: int) -> list[Any]:
     """Rows of several sources: all of them once, or by ``weights`` as many as it takes to have every row once at least.
 
-    By weight w of W a source gives its share w / W of the rows, each of them equally often or once more than another,
-    which of them by ``seed``.
+    By weight w of W a source gives its share w / W of the rows, each equally often or, by ``seed``, once more.
     """
     if weights is None:
         return [row for group in groups for row in group]

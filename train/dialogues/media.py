@@ -22,8 +22,7 @@ class MediaFile:
     """A medium in a file of a manifest, or in a stream, which brings its ``content``.
 
     ``root`` is the manifest's folder. Without a ``path`` there is a ``caption`` alone: the assistant is to make a
-    medium of which there is no file. ``embedded`` says when: AT_START, IN_STEPS, or before, into that folder by
-    ``nextgpt-lite embed``.
+    medium of which there is no file. ``embedded`` says when: AT_START, IN_STEPS, or before, into that folder.
     """
 
     modality: str

@@ -99,11 +99,10 @@ def contents(manifest: Path, with_captions: bool) -> tuple[list[MediaFile], dict
 def plan(out: Path, media: Sequence[MediaFile], captions: dict[str, list[str]], per_shard: int) -> list[Shard]:
     """The shards of a manifest, the same in every run."""
     shards = [Shard(out / f"media-{n:05}.safetensors", media=each) for n, each in enumerate(_chunks(media, per_shard))]
-    return shards + [
-        Shard(out / f"{modality}-captions-{n:05}.safetensors", modality=modality, captions=each)
-        for modality, texts in captions.items()
-        for n, each in enumerate(_chunks(texts, per_shard))
-    ]
+    for modality, texts in captions.items():
+        for n, each in enumerate(_chunks(texts, per_shard)):
+            shards.append(Shard(out / f"{modality}-captions-{n:05}.safetensors", modality=modality, captions=each))
+    return shards
 
 
 def open_folder(out: Path, index: dict[str, Any]) -> None:

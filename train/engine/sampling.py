@@ -81,8 +81,7 @@ class ResumableStream(IterableDataset):
     was loaded counts for the next pass only. Without these methods a resumed run reads the stream from its beginning
     and skips. ``set_epoch(int)`` is called before each pass where it exists.
 
-    ``step`` is the number of samples of an optimiser step over all processes: each process reads the whole stream and
-    keeps its share.
+    ``step``: samples of an optimiser step over all processes, each of which reads all and keeps its share.
     """
 
     def __init__(self, dataset: IterableDataset, step: int) -> None:

@@ -26,8 +26,7 @@ def compiled_blocks(model: nn.Module, wanted: bool | Literal["auto"] = True) -> 
 
     A whole model breaks into pieces at whatever depends on the data, here the places of media and signal tokens, and
     each piece is compiled again for other shapes. Blocks have no such thing in them, take most of the time, are alike.
-    Names and weights stay as they are. Where there is nothing to compile with, "auto" leaves all as it is and True is
-    a RecipeError.
+    Names and weights stay. Where there is nothing to compile with, "auto" changes nothing and True is a RecipeError.
     """
     able = torch.cuda.is_available() or has_compiler()
     if wanted is True and not able:

@@ -1,8 +1,7 @@
 """Pools: the first media of a stream and what is made of them, computed once and kept on disk.
 
 Item ``i`` of a pool belongs to item ``i`` of its stream, so captions need not be stored: the stream knows them.
-Shapes: C latent channels, F frames, h x w latent pixels; of audio B clips, N = 32,000 samples, T = 200 mel frames and
-M = 64 mel bands.
+Shapes: C latent channels, F frames, h x w latent pixels; B clips, N = 32,000 samples, T = 200 frames of M = 64 bands.
 """
 
 from __future__ import annotations

@@ -171,8 +171,7 @@ class StageModel(nn.Module):
     modality, and the noise loss of its decoder on the medium that is to be generated.
 
     Caption distances are divided by the mean norm of their targets, so that one weight serves all decoders.
-    ``weights`` are those of "caption", "words" and "noise". ``decoders`` stay outside the module: they are frozen, and
-    gradients pass through them.
+    ``weights`` are those of "caption", "words" and "noise". ``decoders``, frozen, pass gradients on; they stay outside.
 
     With ``words`` there is one more loss, of a head that is thrown away after training: word i of the caption is to be
     predicted from the state of signal token i. The caption distance reaches a signal token only through the whole

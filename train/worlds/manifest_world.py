@@ -102,10 +102,9 @@ class ManifestWorld(World):
         self.readings = _readings(self.captions, frozenset(self.caption_words))
         self.names = {}  # values are words already
         held_out = held_out_of(map(str, range(len(self.records))))
-        self._split = {
-            held: [record for i, record in enumerate(self.records) if (str(i) in held_out) == held]
-            for held in (False, True)
-        }
+        self._split: dict[bool, list[Record]] = {False: [], True: []}
+        for number, record in enumerate(self.records):
+            self._split[str(number) in held_out].append(record)
         self._orders: dict[tuple[int, bool], np.ndarray] = {}  # of conversations
 
     def stream(self, modality: str, seed: int, held_out: bool = False, variations: int = 1) -> ManifestStream:

@@ -109,8 +109,7 @@ class ImageVaeTask(Task):
 class ImagesAndFrames(Dataset):
     """The first ``count`` images of a world, some of them single frames of its videos, all where it has no images.
 
-    Items are uint8 (H, W, 3) and, float32 (H, W), how much of each pixel captions speak of. RecipeError where the
-    world has neither.
+    Items are uint8 (H, W, 3) and, float32 (H, W), how much of a pixel captions name. RecipeError if there is neither.
     """
 
     def __init__(

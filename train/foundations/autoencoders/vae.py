@@ -71,8 +71,7 @@ def shift_log_variances(vae: AutoencoderKL, by: float) -> None:
 def standardise_latents(vae: AutoencoderKL, inputs: torch.Tensor) -> None:
     """Give every latent channel mean 0 and deviation 1 over ``inputs`` (N, ...), reconstructions unchanged.
 
-    The change is folded into the 1 x 1 convolutions on both sides of the latents, since a pipeline knows a
-    scaling factor only.
+    The change goes into the 1 x 1 convolutions around the latents, since a pipeline knows a scaling factor only.
     """
     latents = torch.cat([posterior(vae, batch).mean for batch in inputs.split(32)])  # (N, C, h, w)
     mean, deviation = latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3))  # (C,)

@@ -42,8 +42,7 @@ class VocoderSettings(DataSettings):
     frames: int = setting(50, low=1, high=200, help="mel frames of a segment, 10 ms each")
     decoded_share: float = setting(0.4, low=0, high=1, help="segments whose mel the VAE has encoded and decoded")
     channels: int = setting(192, low=1, help="before the first upsampling; each halves it")
-    # A slow first stage sees far: the residual blocks reach a quarter of a second to either side there, enough to know
-    # where in a steady tone they are.
+    # A slow first stage sees far: a quarter of a second to either side, enough to know where in a steady tone they are.
     upsample_rates: tuple[int, ...] = setting((2, 5, 4, 4), low=1, help="their product is the hop of the mel, 160")
     upsample_kernels: tuple[int, ...] = setting((4, 11, 8, 8), low=1)
     kernels: tuple[int, ...] = setting((3, 7), low=1, help="of the residual blocks")

@@ -1,5 +1,4 @@
-"""Random damage to images, videos and spectrograms as decoders do it, so that classifiers read what a medium shows and
-not how cleanly it was rendered.
+"""Random damage to media as decoders do it: classifiers are to read what they show, not how cleanly it was rendered.
 
 Shapes: B media, S pixels on a side, M mel bands, T mel frames, N audio samples.
 """

@@ -1,8 +1,7 @@
 """Training of the oracles that score generated media: real renders, degraded as a decoder would degrade them.
 
 Renders are made once and kept in ``.cache``; each is used many times, each time damaged differently. Scenes hold every
-thing-colour pair, the held-out ones as well: an oracle that had never seen a pair could not say whether the model got
-it right.
+thing-colour pair, the held-out ones as well: an oracle must have seen a pair to say whether the model got it right.
 """
 
 from __future__ import annotations

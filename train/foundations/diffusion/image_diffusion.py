@@ -1,7 +1,6 @@
 """The image decoder: a Stable-Diffusion-shaped pipeline trained by flow matching on latents of the image VAE.
 
-Shapes: B images, R of them decoded, C latent channels, h x w latent pixels, H x W pixels, L condition tokens, D their
-width.
+Shapes: B images, R of them decoded, H x W pixels, C latent channels, h x w latent pixels, L condition tokens D wide.
 """
 
 from __future__ import annotations

@@ -160,17 +160,9 @@ def build_clip_tokenizer(max_length: int, words: Sequence[str]) -> CLIPTokenizer
 
 def build_clip(tokenizer: CLIPTokenizer, width: int, layers: int) -> CLIPTextModel:
     """An untrained CLIPTextModel for the tokenizer, with heads of 32."""
-    config = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=width,
-        intermediate_size=4 * width,
-        projection_dim=width,
-        num_hidden_layers=layers,
-        num_attention_heads=width // 32,
-        max_position_embeddings=tokenizer.model_max_length,
-        **{f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")},
-    )
-    return CLIPTextModel(config)
+    sizes = _sizes(len(tokenizer), width, layers, width // 32, tokenizer.model_max_length)
+    ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
+    return CLIPTextModel(CLIPTextConfig(**sizes, **ids))
 
 
 def build_clap_tokenizer(words: Sequence[str]) -> RobertaTokenizer:
@@ -188,18 +180,16 @@ def build_clap_tokenizer(words: Sequence[str]) -> RobertaTokenizer:
 
 def build_clap(vocabulary: int, width: int, layers: int) -> ClapTextModelWithProjection:
     """An untrained CLAP text encoder; its embeddings are as wide as its layers."""
-    config = ClapTextConfig(
-        vocab_size=vocabulary,
-        hidden_size=width,
-        num_hidden_layers=layers,
-        num_attention_heads=4,
-        intermediate_size=4 * width,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-        max_position_embeddings=64,
-        projection_dim=width,
-    )
+    no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    config = ClapTextConfig(**_sizes(vocabulary, width, layers, 4, 64), **no_dropout)
     return ClapTextModelWithProjection(config)
+
+
+def _sizes(vocabulary: int, width: int, layers: int, heads: int, positions: int) -> dict[str, Any]:
+    """What the configurations of both text encoders have in common."""
+    shape = {"vocab_size": vocabulary, "num_hidden_layers": layers, "num_attention_heads": heads}
+    widths = {"hidden_size": width, "intermediate_size": 4 * width, "projection_dim": width}
+    return shape | widths | {"max_position_embeddings": positions}
 
 
 def load_clip(model_dir: Path) -> tuple[CLIPTokenizer, CLIPTextModel]:
