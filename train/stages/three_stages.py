@@ -29,7 +29,7 @@ CONDITIONS = {"image": (16, 128), "video": (16, 128), "audio": (1, 128)}
 class CoreSettings(DialogueTask.Settings):
     """The settings of a stage that builds a core; those of this class are fields of CoreConfig."""
 
-    signal_tokens: dict[str, int] = setting({"image": 8, "video": 8, "audio": 4}, low=1, help="one a word of captions")
+    signal_tokens: dict[str, int] = setting({"image": 8, "video": 8, "audio": 4}, low=1, help="one per caption word")
     image_size: int = setting(0, low=0, help="side in pixels at which images are seen; 0 = the encoder's own")
     input_features: str = setting("pooled", choices=("pooled", "patches"), help="patches: as NExT-GPT and LLaVA")
     input_projection: str = setting("mlp", help="name of an input projection; empty = none")
