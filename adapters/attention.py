@@ -6,8 +6,6 @@ forward, and so does ``shifted_attention``, by which a model trains on long rows
 exactly SDPA.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -11,8 +11,6 @@ stays the same tensor under the same name, so the base model's state dict still 
 before or after.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import torch

@@ -8,8 +8,6 @@ Shapes: B batch, N segments (first the patches), G group tokens, S groups of a s
 A mask (B, N) is true where there is a segment and false where there is padding.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 from torch.nn import functional

@@ -7,8 +7,6 @@ Shapes: B batch or media, M media of a row, E embedding width, n placeholders or
 patch, D model width. A mask (B, n) is true where there is a patch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import cast
 

@@ -7,8 +7,6 @@ zero, and are added to the attention of the words before ``o_proj``: :func:`adap
 Shapes: B batch, M media of a row, K prompts, H heads, D model width.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

@@ -10,8 +10,6 @@ It serves training only. Evaluation and generation are dense: :mod:`adapters.att
 Shapes: B batch, T tokens of a row, H heads, h heads of one half, d head width.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

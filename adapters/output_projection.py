@@ -3,8 +3,6 @@
 n signal tokens, D model width, L x C the shape of the decoder's condition.
 """
 
-from __future__ import annotations
-
 import re
 
 import torch

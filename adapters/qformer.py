@@ -6,8 +6,6 @@ Sec. 3.1), which is where NExT-GPT takes it from. Module names are those of the 
 Shapes: B spans, n signal tokens, D model width, L x C the decoder's condition, W width of the Q-Former.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -5,8 +5,6 @@
 transformers gives it: the pretraining length under linear and dynamic scaling, the extended one under YaRN.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

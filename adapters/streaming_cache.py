@@ -5,8 +5,6 @@ Positions are places in the cache, not in the text, so they never leave the rang
 Shapes: B batch, S tokens in the cache, d head width.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -3,8 +3,6 @@
 Shapes: B images, N tokens of the tower (class token first), C their width, E inner width, K queries, D model width.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

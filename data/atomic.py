@@ -8,8 +8,6 @@
 Every room may import this module; it imports none.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """A published dataset becomes a folder of its own: ``manifest.jsonl``, ``media/``, and ``rejected.jsonl``."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections import Counter

@@ -6,8 +6,6 @@ of the assistant also carry the ``caption`` that a decoder follows, and may have
 to answer with which medium publish captions alone. Paths are relative to the manifest's folder.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator

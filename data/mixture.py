@@ -1,7 +1,5 @@
 """Streams of records mixed by weight, without end; the position can be saved and restored."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 

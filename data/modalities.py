@@ -4,8 +4,6 @@ A new medium is one entry in :data:`MODALITIES`, an encoder tower that reads it 
 may hold it, a decoder (:mod:`decoders`). docs/how_to/add_a_medium.md goes through the steps.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 

@@ -4,8 +4,6 @@ The test of long contexts that LongLoRA (2309.12307, Sec. 4.2) takes: the task, 
 question. Lengths are in tokens and exact: filler is cut where the row is full.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache

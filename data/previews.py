@@ -1,7 +1,5 @@
 """Previews: an image, uint8 (H, W, 3), of the array of any medium, for pages and reports."""
 
-from __future__ import annotations
-
 import numpy as np
 from PIL import Image
 

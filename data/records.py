@@ -1,7 +1,5 @@
 """Parsed records with their place in a source; those that cannot be used are named, counted, refused beyond a limit."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator

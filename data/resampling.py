@@ -1,7 +1,5 @@
 """Resampling of audio in plain torch, for encoders, decoders and datasets."""
 
-from __future__ import annotations
-
 import math
 from fractions import Fraction
 from functools import lru_cache

@@ -5,8 +5,6 @@ medium with a caption (``KEY.txt``, or ``caption`` in ``KEY.json``, as img2datas
 path up to the first dot of its name.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import tarfile

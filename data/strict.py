@@ -11,8 +11,6 @@ Fields may be of types int, float, bool, str, None, Any, ``list[T]``, ``tuple[T,
 ``dict[str, T]``, ``Literal[...]``, another dataclass, or a union of these.
 """
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import difflib

@@ -1,7 +1,5 @@
 """Plain texts: a folder of UTF-8 ``.txt`` files, some of which are held out, whole, for evaluation."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence

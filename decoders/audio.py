@@ -3,8 +3,6 @@
 Shapes: B waveforms, N samples, T mel frames, M mel bands, C latent channels, D width of the condition.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 from collections.abc import Iterator, Sequence

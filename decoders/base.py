@@ -3,8 +3,6 @@
 Shapes: B batch, L condition tokens, D width of a condition token.
 """
 
-from __future__ import annotations
-
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence

@@ -4,8 +4,6 @@ Flow matching: x_s = (1 - s) x_0 + s eps for a noise level s in (0, 1); the netw
 the velocity eps - x_0. The solver is DPM-Solver++ in the same parametrisation.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -4,8 +4,6 @@ Shapes: B images, H x W pixels, C latent channels, h x w latent pixels, L condit
 an image embedding.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -3,8 +3,6 @@
 Shapes: B waveforms, N samples, T = N / 160 frames, M = 64 mel bands, F frequencies.
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import torch

@@ -3,8 +3,6 @@
 Shapes: B videos, F frames, H x W pixels, C latent channels, h x w latent pixels, L condition tokens, D their width.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Media as data URLs (``data:image/png;base64,...``): for pages that fetch nothing, and from clients."""
 
-from __future__ import annotations
-
 import base64
 import binascii
 import io

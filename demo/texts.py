@@ -3,8 +3,6 @@
 Names of media come from the registry. Values in templates are escaped; media are put in as data URLs.
 """
 
-from __future__ import annotations
-
 import re
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Encoders: media and text into one space. :func:`load_encoder` loads what a folder says that it holds."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What the rest of the application asks of an encoder: media (and text, with a text tower) in one space."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Self

@@ -4,8 +4,6 @@ Attribute names follow the published state dict, so that a released checkpoint l
 Legend: B batch, L tokens, D tower width, E width of the shared space.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

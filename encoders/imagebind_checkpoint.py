@@ -1,7 +1,5 @@
 """Reading released checkpoints of ImageBind and of Point-BERT: checked key by key, never executed."""
 
-from __future__ import annotations
-
 import pickle
 from pathlib import Path
 

@@ -5,8 +5,6 @@ patch into a token, a transformer reads the tokens. Names follow the published s
 Legend: B batch, N points, G groups, M points a group, D width, E width of the shared space.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import cast
 

@@ -1,7 +1,5 @@
 """Audio for the audio tower: resampling, clips, Kaldi's log-mel filter bank. All of it in plain torch."""
 
-from __future__ import annotations
-
 import math
 import warnings
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Images for the vision tower: short side to size (bicubic), centre crop, CLIP's mean and deviation."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -4,8 +4,6 @@ Depth becomes disparity, as ImageBind follows Omnivore (2201.08377, appendix): i
 measure it, so that near things differ more than far ones.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

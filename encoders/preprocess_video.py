@@ -1,7 +1,5 @@
 """Videos for the vision tower: clips of two frames, the first and the last of each."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from dataclasses import dataclass

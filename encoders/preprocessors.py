@@ -1,7 +1,5 @@
 """The registry of preprocessors: for each medium its tower, its settings and the function that prepares it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any

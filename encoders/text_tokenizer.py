@@ -3,8 +3,6 @@
 ImageBind's text head expects that.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import torch

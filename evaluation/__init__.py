@@ -1,7 +1,5 @@
 """Evaluation: suites, the classifiers that judge media (oracles and judges), and reports."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 Shapes: B batch, C channels, H height, W width, N audio samples, M mel bands, T mel frames.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path

@@ -2,8 +2,6 @@
 [--out DIR]``.
 """
 
-from __future__ import annotations
-
 import argparse
 import importlib
 from pathlib import Path

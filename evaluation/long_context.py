@@ -11,8 +11,6 @@ the stride of LongLoRA's sliding windows; since the scored tokens are the same, 
 Passkeys: ``count`` documents of exactly L tokens, the keys at depths spread evenly and never seen in training.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence

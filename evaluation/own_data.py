@@ -8,8 +8,6 @@ by the cosine to the manifest's own medium, and by whether that one, of all medi
 nearest. Judges that were trained on such files (evaluation.judges) say more.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """Results as JSON, as an HTML page, and as text to print: the templates of this package, filled by jinja2."""
 
-from __future__ import annotations
-
 import base64
 import io
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ ever answers in that language would begin an answer to another question, and gen
 unrestricted.
 """
 
-from __future__ import annotations
-
 import re
 
 import torch

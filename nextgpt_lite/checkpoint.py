@@ -8,8 +8,6 @@
 referred to by hash, not copied: loading another base is an error.
 """
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """``nextgpt-lite``: one command, a subcommand for each use. Each lives in the room that it belongs to."""
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import os

@@ -5,8 +5,6 @@ Messages are those of Hugging Face chat templates: ``{"role", "content": [parts]
 become plain strings before the template sees them, so any model's own template serves.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from pathlib import Path

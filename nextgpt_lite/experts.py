@@ -10,8 +10,6 @@ Anything with ``name``, ``reads`` and ``context`` is an expert. The ones here lo
 folder: nothing is fetched, and weights are safetensors only.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 import sqlite3

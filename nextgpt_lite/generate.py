@@ -13,8 +13,6 @@ Shapes: B rows, S positions of the longest row, T tokens of a reply, V vocabular
 D model width, L x C a decoder's condition.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple

@@ -5,8 +5,6 @@ The core needs a causal LM of transformers that dispatches its attention (``Atte
 run, and answer as if there were no media.
 """
 
-from __future__ import annotations
-
 import importlib.util
 from pathlib import Path
 from typing import Any

@@ -3,8 +3,6 @@
 Shapes: B batch, T tokens, M media of a row, P patches of a medium, E embedding width, K tokens of a medium.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

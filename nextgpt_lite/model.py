@@ -13,8 +13,6 @@ Shapes: B batch, T tokens, M media of a row, P patches of a medium, E embedding 
 a row, n signal tokens, L x C condition.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

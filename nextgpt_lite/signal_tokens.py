@@ -5,8 +5,6 @@ asks a decoder for one. They are added behind the base vocabulary, so the base m
 Which media come in and go out stands in the core's configuration.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 

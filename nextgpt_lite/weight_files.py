@@ -1,7 +1,5 @@
 """Weights in files and in models: read without running code, copied with every key checked."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError

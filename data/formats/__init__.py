@@ -8,8 +8,6 @@ line hides no other; a source that cannot be read at all is a data.manifest.Form
 function that makes a record of one of them, decorated with data.formats.sources.json_reader.
 """
 
-from __future__ import annotations
-
 import importlib
 from collections.abc import Callable, Iterator
 

@@ -9,8 +9,6 @@
 Nothing is downloaded: the media are files that a downloader of the dataset has written.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterator

@@ -9,8 +9,6 @@
 kind with ``video`` or ``audio`` are read as well.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise

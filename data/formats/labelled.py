@@ -7,8 +7,6 @@ hear": any other file of the label); and two of these as two turns. Pairs never 
     nextgpt-lite import labelled digits/labels.csv --out runs/digits_train --set split=train --set words=digits.yaml
 """
 
-from __future__ import annotations
-
 import random
 from collections import defaultdict
 from collections.abc import Iterator

@@ -9,8 +9,6 @@ The sentences of ``phrases.yaml`` are the default; a YAML file may replace any o
     answers: {tell: "This is {a_name}."}
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -9,8 +9,6 @@ MosIT  ``{"image_list": [{"image_name", "caption"}], "video_list", "audio_list",
 Caption embeddings that a record names are not read: ``nextgpt-lite embed`` makes those of the decoders in use.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from data.formats.conversations import MEDIA, PLACEHOLDER, conversation, medium, turns_of

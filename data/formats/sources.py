@@ -1,7 +1,5 @@
 """The files that datasets come in: JSON arrays, JSON lines, tables; every entry with the line on which it begins."""
 
-from __future__ import annotations
-
 import csv
 import json
 from collections.abc import Callable, Iterator, Sequence

@@ -6,8 +6,6 @@ of the start-up time, for point clouds alone. It limits its own memory and may b
 opened under the name of their format, so that a playlist cannot refer to other files.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

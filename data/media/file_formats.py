@@ -1,7 +1,5 @@
 """The file formats that are read, in one table, and how a file's first bytes and its name say which one it is."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import NamedTuple

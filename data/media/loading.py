@@ -5,8 +5,6 @@ be killed (:mod:`data.media.decoding`), under limits on bytes, pixels, frames, s
 are never fetched. Whatever is wrong is one :class:`MediaError` with a sentence a person can act on.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os

@@ -1,7 +1,5 @@
 """Arrays from NPY files; point clouds from PLY (ASCII and binary) and tables of numbers (XYZ, CSV)."""
 
-from __future__ import annotations
-
 from typing import BinaryIO
 
 import numpy as np

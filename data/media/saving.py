@@ -1,7 +1,5 @@
 """Media files are written here: PNG, WAV (16 bits), MP4 (H.264 that browsers play) and NPY."""
 
-from __future__ import annotations
-
 import os
 from fractions import Fraction
 from pathlib import Path

@@ -10,8 +10,6 @@ This module is the world's whole interface; nothing outside imports what lies be
 * vocabularies: :data:`VALUES`, :data:`CARRIES`, :data:`TAG_WORDS`; :data:`HELD_OUT_PAIRS` never occur in training.
 """
 
-from __future__ import annotations
-
 from data.toybox.dialogues.speaker import Dialogue, MediaPart
 from data.toybox.dialogues.stream import KINDS, dialogue, mismatched_media, text_only, vocabulary_corpus
 from data.toybox.language.grammar import TAG_WORDS, parse_tags, phrase, tag_caption

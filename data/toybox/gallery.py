@@ -1,7 +1,5 @@
 """Contact sheets and sounds of the world: ``python -m data.toybox.gallery docs/toybox`` makes those of the docs."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterable
 from pathlib import Path

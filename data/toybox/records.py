@@ -1,7 +1,5 @@
 """Scenes as an ordinary dataset: media files, and a manifest whose ``meta`` holds the ground truth."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path

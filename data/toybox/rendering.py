@@ -1,7 +1,5 @@
 """Scenes as media: one function for all modalities."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -3,8 +3,6 @@
 Its own routes are ``/v1/models``, ``/healthz`` and ``/metrics``: the model, its state, and the server's counters.
 """
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator, Collection

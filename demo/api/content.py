@@ -1,7 +1,5 @@
 """OpenAI's messages -> messages as the model takes them."""
 
-from __future__ import annotations
-
 import re
 import tempfile
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Errors in OpenAI's shape: one sentence, a type, a code."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from functools import partial

@@ -1,7 +1,5 @@
 """``/v1/files``: media that a client uploads once and refers to by id, and media of replies."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, UploadFile

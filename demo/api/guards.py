@@ -1,7 +1,5 @@
 """Checks before every request: host, origin, key, and size of the body."""
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Collection
 from urllib.parse import urlsplit

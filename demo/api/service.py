@@ -1,7 +1,5 @@
 """What every route needs: the engine, the sessions, the reader of media; and a job that ends with its client."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator

@@ -4,8 +4,6 @@ A session is identified by the bearer token, the client's address and the header
 is found in its own session only.
 """
 
-from __future__ import annotations
-
 import hashlib
 import secrets
 import shutil

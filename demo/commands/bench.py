@@ -1,7 +1,5 @@
 """``nextgpt-lite bench serve``: tokens a second, time to the first token and to the end of a cancelled video."""
 
-from __future__ import annotations
-
 import statistics
 import time
 from typing import Any

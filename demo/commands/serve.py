@@ -1,7 +1,5 @@
 """``nextgpt-lite serve``: an OpenAI-compatible API."""
 
-from __future__ import annotations
-
 import argparse
 import socket
 

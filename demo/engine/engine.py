@@ -9,8 +9,6 @@ decode a medium. Between two blocks of a decoder's network waiting text goes fir
 client's video before reading the first word.
 """
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

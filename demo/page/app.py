@@ -3,8 +3,6 @@
 nextgpt-lite demo --port 7860
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The page's appearance, and the examples that it shows. No font, script or image comes from another host."""
 
-from __future__ import annotations
-
 from functools import cache
 
 import numpy as np

@@ -3,8 +3,6 @@
 Handlers are plain functions of a visitor; demo.page.chat_tab connects them to components.
 """
 
-from __future__ import annotations
-
 import html
 from collections.abc import Iterator
 from typing import Any

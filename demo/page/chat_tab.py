@@ -1,7 +1,5 @@
 """The chat's components, and what happens when they are used."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

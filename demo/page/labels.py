@@ -1,7 +1,5 @@
 """The texts of the page's components, changed all at once when the interface's language is."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

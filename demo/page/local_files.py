@@ -1,7 +1,5 @@
 """Only files that the page itself has received or written are served; no address is ever fetched."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

@@ -3,8 +3,6 @@
 Files come in as data URLs (``data:image/png;base64,...``) and are checked as every other upload.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path

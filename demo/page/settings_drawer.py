@@ -1,7 +1,5 @@
 """The settings drawer: how replies are to be generated. Defaults are the models' own."""
 
-from __future__ import annotations
-
 import html
 from typing import Any
 

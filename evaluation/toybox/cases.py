@@ -1,7 +1,5 @@
 """The suite's cases: which dialogues, how many of each, and what their last reply must hold."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path

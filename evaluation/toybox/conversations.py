@@ -1,7 +1,5 @@
 """Puts cases to the model, turn by turn with its own replies between them, and judges the last reply."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any

@@ -4,8 +4,6 @@ They are the sample media of the gradio package, which the demo needs anyway: ra
 cuts of its recordings, each at the size and rate that Toybox has.
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path

@@ -5,8 +5,6 @@
 Writes ``results.json`` and ``report.html``. Scenes, words and noise come from streams that training never uses.
 """
 
-from __future__ import annotations
-
 import random
 from collections import defaultdict
 from typing import Any

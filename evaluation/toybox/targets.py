@@ -2,8 +2,6 @@
 once the model is warm.
 """
 
-from __future__ import annotations
-
 import statistics
 import subprocess
 import sys

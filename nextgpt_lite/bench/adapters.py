@@ -1,7 +1,5 @@
 """What gated prompts cost in decoding: milliseconds a token with all of them active, against the plain model."""
 
-from __future__ import annotations
-
 import resource
 import statistics
 import time

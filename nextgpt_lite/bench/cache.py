@@ -6,8 +6,6 @@ Prototypes are synthetic: clusters whose members differ along a few directions a
 embeddings do. Truth is a float32 search over the vectors as they were drawn. Shapes: N prototypes, E width.
 """
 
-from __future__ import annotations
-
 import time
 
 import torch

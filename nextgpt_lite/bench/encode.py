@@ -5,9 +5,8 @@
 Twice as fast is to be expected where the CPU multiplies bf16 itself (avx512_bf16, amx_bf16); without, slower.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -48,13 +47,13 @@ def of_tower(config: ImageBindConfig, modality: str, rounds: int) -> dict[str, f
     models = {"fp32": exact, "bf16": light}
     x = one_medium(alone, modality)
     outputs = [model.unit(modality, x) for model in models.values()]  # also the first call of each
-    works = {name: lambda model=model: model.unit(modality, x) for name, model in models.items()}
+    works = {name: partial(model.unit, modality, x) for name, model in models.items()}
     seconds = fastest(works, rounds)
     figures = {f"{name}_milliseconds": 1000 * seconds[name] for name in models}
     for name, model in models.items():
         figures[f"{name}_mib"] = sum(p.numel() * p.element_size() for p in model.parameters()) / 2**20
     figures["speedup"] = seconds["fp32"] / seconds["bf16"]
-    return figures | {"cosine": float(torch.cosine_similarity(*outputs).min())}
+    return figures | {"cosine": float(torch.cosine_similarity(outputs[0], outputs[1]).min())}
 
 
 def one_medium(config: ImageBindConfig, modality: str) -> torch.Tensor:

@@ -1,7 +1,5 @@
 """What benchmarks share: the time of a piece of work and the most memory that it held."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -5,8 +5,6 @@
 Both run the registered attention function on the same layer, float32, one CPU thread, in turns.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

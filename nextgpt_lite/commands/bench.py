@@ -1,7 +1,5 @@
 """``nextgpt-lite bench [NAME...] [--json]``: speed and memory, measured here and now."""
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import json

@@ -1,7 +1,5 @@
 """``nextgpt-lite cache``: the images of a manifest as prototypes of the visual cache (2309.03905, Sec. 3.2.3)."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Iterator
 from itertools import islice

@@ -1,7 +1,5 @@
 """``nextgpt-lite export MODEL --out DIR``: a model's parts as plain folders of transformers and diffusers."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """``nextgpt-lite import``: a published data set becomes a manifest and its media."""
 
-from __future__ import annotations
-
 import argparse
 import inspect
 import os

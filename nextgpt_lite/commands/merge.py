@@ -1,7 +1,5 @@
 """``nextgpt-lite merge BASE ADAPTER --out DIR``: an adapter of long-context training becomes a whole language model."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

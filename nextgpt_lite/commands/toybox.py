@@ -1,7 +1,5 @@
 """``nextgpt-lite toybox``: samples of the embedded world as media files and a manifest that holds the ground truth."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

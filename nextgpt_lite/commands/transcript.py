@@ -3,8 +3,6 @@
 python -m nextgpt_lite.commands.transcript docs/conversation
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Any

@@ -11,8 +11,6 @@ value projections without LoRA (:func:`nextgpt_lite.long_context.merge.merge_cor
 exact for text alone. Static prompts, which text sees as well, have no place in a plain language model and are left out.
 """
 
-from __future__ import annotations
-
 import shutil
 from dataclasses import asdict
 from pathlib import Path

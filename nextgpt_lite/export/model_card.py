@@ -1,7 +1,5 @@
 """The model card of an exported model: what is in it, what it was trained on and by, its hash and its scores."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass, field
 from pathlib import Path

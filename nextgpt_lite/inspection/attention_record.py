@@ -3,8 +3,6 @@
 Shapes: B batch, T tokens, S keys, H heads.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

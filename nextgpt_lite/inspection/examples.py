@@ -3,8 +3,6 @@
 A cache holds embeddings only; prototypes made from Toybox are rendered again.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -8,8 +8,6 @@ LongLoRA's published folders are the first two as ``.bin``; they say nothing of 
 ``weights_only=True``: what is not a tensor is refused, never executed.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

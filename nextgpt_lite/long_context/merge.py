@@ -4,8 +4,6 @@ The position scaling of the training is written into the merged model's configur
 generate nonsense beyond its old length and be worse within it.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

@@ -1,7 +1,5 @@
 """A causal language model on a long row: the loss of its last tokens, and whether it retrieves a passkey."""
 
-from __future__ import annotations
-
 import torch
 from torch.nn import functional
 from transformers import PreTrainedModel

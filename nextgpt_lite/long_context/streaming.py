@@ -1,7 +1,5 @@
 """Endless generation: text of any length in and out in constant memory, with attention sinks."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import islice
 

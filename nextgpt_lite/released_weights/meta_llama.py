@@ -9,8 +9,6 @@ prompts' keys go through the same projection and need nothing more.
     load(core, translate(tensors, layers=32, heads=32))
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path

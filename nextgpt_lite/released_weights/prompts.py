@@ -5,8 +5,6 @@ A conversation is a list of (speaker, text) of their records, speaker ``human`` 
 to each other here, where the newest code puts a space between each two.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -8,8 +8,6 @@ event's pitch and all inner times are shares of the event, so that a fast bark i
 loudness is left to the caller.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -3,8 +3,6 @@
 Legend: N samples of one event, H harmonics or partials. Everything is float32 at :data:`RATE`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 

@@ -1,7 +1,5 @@
 """Dialogues that carry something shown into a new medium, or change it: convert, combine, follow and edit."""
 
-from __future__ import annotations
-
 from data.toybox.dialogues.generate import GENERATED, carried, request, state
 from data.toybox.dialogues.perceive import ask_about, show
 from data.toybox.dialogues.speaker import Dialogue, MediaPart, Speaker

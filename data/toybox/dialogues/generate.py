@@ -1,7 +1,5 @@
 """Dialogues that ask for new media in words: generate and multi."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from data.toybox.dialogues.speaker import Dialogue, MediaPart, Speaker

@@ -1,7 +1,5 @@
 """Dialogues answered in words about media: describe, ask, cannot_tell, count and own."""
 
-from __future__ import annotations
-
 from data.toybox.dialogues.generate import GENERATED, request, state
 from data.toybox.dialogues.speaker import Dialogue, MediaPart, Speaker, Turn, lower_first
 from data.toybox.world import CARRIES, COUNTS, MODALITIES, Scene, visible

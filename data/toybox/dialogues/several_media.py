@@ -1,7 +1,5 @@
 """Dialogues about several media: compare and recall."""
 
-from __future__ import annotations
-
 from data.toybox.dialogues.perceive import description
 from data.toybox.dialogues.speaker import Dialogue, MediaPart, Speaker, lower_first
 from data.toybox.world import Scene

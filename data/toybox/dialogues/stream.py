@@ -6,8 +6,6 @@ says in words what the medium's caption states, so the signal tokens that follow
 Dialogues also come in words alone, with media that do not match their words, and as texts for a tokenizer.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Dialogues that make no media: text_to_text, decline and talk."""
 
-from __future__ import annotations
-
 from data.toybox.dialogues.perceive import fact, question_slots
 from data.toybox.dialogues.speaker import Dialogue, MediaPart, Speaker, upper_first
 from data.toybox.language.grammar import article

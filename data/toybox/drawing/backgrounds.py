@@ -3,8 +3,6 @@
 Their hues keep away from the eight colours of things: pale and greyish by day, dark navy at night.
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import numpy as np

@@ -3,8 +3,6 @@
 Lengths are fractions of the frame, whose centre is (0.5, 0.5); y points down.
 """
 
-from __future__ import annotations
-
 import colorsys
 from dataclasses import dataclass, replace
 from functools import lru_cache

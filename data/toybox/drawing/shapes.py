@@ -5,8 +5,6 @@ product and a few polygon fills, and outlines scale and turn together with the t
 thing is made of: :func:`layers_of`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path

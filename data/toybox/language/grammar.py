@@ -3,8 +3,6 @@
 The words are those of ``en.yaml``, ``zh.yaml`` and, in tag captions, ``tags.yaml`` beside this file.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Reads the attributes back out of a reply, English or Chinese."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 

@@ -4,8 +4,6 @@ Each maker takes a generator and returns float32 (32000,) at 16 kHz with its pea
 it a room, a background, a band and a level.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from data.toybox.audio.waves import RATE

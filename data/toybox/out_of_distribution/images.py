@@ -3,8 +3,6 @@
 Each maker takes a generator and a size and returns uint8 (size, size, 3).
 """
 
-from __future__ import annotations
-
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 

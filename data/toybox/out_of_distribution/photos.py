@@ -3,8 +3,6 @@
 All functions take a generator and work on float32 (size, size) or (size, size, 3) in about 0 to 1.
 """
 
-from __future__ import annotations
-
 import io
 from functools import lru_cache
 

@@ -3,8 +3,6 @@
 Each maker takes a generator and returns float32 (256, 3), centred, the farthest point at 1.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from data.toybox.points.render import turn_about_vertical, unit_cloud

@@ -4,8 +4,6 @@ A source-filter synthesis on short spectra: pulses and breath, each shaped frame
 Legend: N samples, F frames of 8 ms, B frequency bins.
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import numpy as np

@@ -3,8 +3,6 @@
 They are generated, and as unlike each other as possible. Each modality has a module of this package with its kinds.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 
 import numpy as np

@@ -3,8 +3,6 @@
 Each maker takes a generator and returns uint8 (8, 128, 128, 3).
 """
 
-from __future__ import annotations
-
 import numpy as np
 from PIL import Image
 

@@ -4,8 +4,6 @@ Each thing is built once from the surfaces that ``things.yaml`` lists and kept a
 those points, turns them, stretches them a little and adds noise.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 Legend: n points asked of a part.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
