@@ -180,7 +180,7 @@ def build_clap_tokenizer(words: Sequence[str]) -> RobertaTokenizer:
 
 def build_clap(vocabulary: int, width: int, layers: int) -> ClapTextModelWithProjection:
     """An untrained CLAP text encoder; its embeddings are as wide as its layers."""
-    no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    no_dropout: dict[str, Any] = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     config = ClapTextConfig(**_sizes(vocabulary, width, layers, 4, 64), **no_dropout)
     return ClapTextModelWithProjection(config)
 
