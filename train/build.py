@@ -14,8 +14,6 @@ Every run resumes where it was interrupted; one whose run.json agrees with its r
 processes run at a time, each on its recipe's threads. With ``--data`` they learn from that manifest, not from Toybox.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import subprocess

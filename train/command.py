@@ -1,7 +1,5 @@
 """``nextgpt-lite train RECIPE.yaml [key=value]... [--resume] [--dry-run] [--out DIR]``."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 What a task caches under ``.cache`` is computed here as well; the run then uses it.
 """
 
-from __future__ import annotations
-
 import tempfile
 import time
 from collections import Counter

@@ -5,8 +5,6 @@
 Its runs lie in ``runs``, what they make in ``runs/nano``.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

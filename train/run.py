@@ -1,7 +1,5 @@
 """A whole run: the task built, trained, exported, evaluated and recorded."""
 
-from __future__ import annotations
-
 import time
 from contextlib import suppress
 from pathlib import Path

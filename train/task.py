@@ -1,7 +1,5 @@
 """A task owns a model, its data and its loss, so that one engine trains every recipe."""
 
-from __future__ import annotations
-
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence, Sized

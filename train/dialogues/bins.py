@@ -1,7 +1,5 @@
 """Bin: rows of similar length go together, so that little of a batch is padding; lists and streams alike."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any

@@ -1,7 +1,5 @@
 """Collate: rows become a batch of the core's inputs, its labels, and the targets of the losses on signal tokens."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Embed: what the frozen encoder gives for media, computed before training, in each step, or read from a folder."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

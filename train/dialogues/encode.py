@@ -1,7 +1,5 @@
 """Encode: a conversation becomes a row of token ids, with the media that it shows and those that it asks for."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 Binning (:mod:`train.dialogues.bins`) and collation (:mod:`train.dialogues.collate`) follow.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass

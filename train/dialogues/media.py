@@ -1,7 +1,5 @@
 """References to the media of conversations: scenes of Toybox, files of a manifest, media of a stream."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass, field
 from pathlib import Path

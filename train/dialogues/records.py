@@ -11,8 +11,6 @@ Without it Toybox is the only source; a path alone is a manifest. Where archives
 sources, all of them are read as streams.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Iterator, Sequence

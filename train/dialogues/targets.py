@@ -1,7 +1,5 @@
 """Targets of decoding-side training: conditions of captions, by the decoders' text encoders, and latents of media."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Media that turn out to be unreadable while training runs: noted, and their rows replaced."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence

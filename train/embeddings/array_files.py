@@ -1,7 +1,5 @@
 """Arrays that take long to make, stacked in files under a key of what they depend on."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path

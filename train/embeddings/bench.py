@@ -8,8 +8,6 @@ recipe trains on, and its precision. Forward and backward count, not the optimis
 timed with ``torch_compile`` as well.
 """
 
-from __future__ import annotations
-
 import tempfile
 import time
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """``nextgpt-lite embed``: embeddings of a manifest's media, made once for all training on it."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

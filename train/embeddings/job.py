@@ -3,8 +3,6 @@
 A shard that exists is not made again, so that an interrupted run goes on where it was.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 from collections import defaultdict

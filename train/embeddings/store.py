@@ -7,8 +7,6 @@
 A shard's metadata names its rows: names and sizes of the files, or the captions.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -4,8 +4,6 @@ checkpoint-N/   model, running average, optimiser, schedule, random states, and 
 writing-*       a write that was cut off;  removing-*  a removal that was: both are cleared at the next start
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import os

@@ -1,7 +1,5 @@
 """An exponential moving average of the trained weights: what diffusion models are sampled from."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

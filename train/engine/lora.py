@@ -6,8 +6,6 @@ learning rate 1e-4 with alpha = 2 r comes within 0.1 points of full tuning at 2e
 LongLoRA calls something else LoRA+, trainable embeddings and norms beside LoRA: :mod:`train.stages.context_extension`.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import nn

@@ -5,8 +5,6 @@ size. Here each part of a micro-batch's loss is scaled by its share of what the 
 mean over: accumulation and several processes then give the loss and the gradients of one large batch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any
 

@@ -4,8 +4,6 @@ A checkpoint holds whole tensors, under the names and in the order that they hav
 any number of processes, with shards or without.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """What a run shows while it goes: steps, loss, tokens and samples a second, peak memory."""
 
-from __future__ import annotations
-
 import resource
 import sys
 import time

@@ -1,7 +1,5 @@
 """A Trainer whose checkpoints are atomic, and from which a run resumes exactly."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """In which order samples are seen: whole optimiser steps, for every number of processes; streams again and again."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The engine: a transformers Trainer that runs a Task by a Recipe, resumably, in one process or many."""
 
-from __future__ import annotations
-
 import copy
 import math
 import os

@@ -1,7 +1,5 @@
 """Components of a model folder: loaded where a task builds on one, written when it has trained one."""
 
-from __future__ import annotations
-
 import copy
 import hashlib
 from pathlib import Path

@@ -4,8 +4,6 @@ Item ``i`` of a pool belongs to item ``i`` of its stream, so captions need not b
 Shapes: C latent channels, F frames, h x w latent pixels; B clips, N = 32,000 samples, T = 200 frames of M = 64 bands.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass

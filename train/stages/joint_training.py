@@ -5,8 +5,6 @@ instructions: the late layers' prompts and gates, norms, biases and scales (or L
 the other group keeps its values, so that neither overwrites what the other has learnt.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar

@@ -3,8 +3,6 @@
 LLaVA's second stage is the third one with another start and other rates: see the recipes ``llava_*``.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar

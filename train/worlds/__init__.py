@@ -3,8 +3,6 @@
 ``task_settings: {data: []}`` is Toybox, ``{data: [{path: digits/train.jsonl}]}`` a manifest, or several as one.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -4,8 +4,6 @@ A medium is one of ``data.modalities.MODALITIES``. What is known of it are attri
 set, say ``{"colour": "red"}``, perhaps none) and a caption, the words that a decoder is to follow.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -5,8 +5,6 @@ the assistant's answer is its caption if nothing else was shown and nothing made
 ``{"digit": "seven"}``, hold of all its media. Every twentieth medium and conversation is held out for evaluation.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections import Counter

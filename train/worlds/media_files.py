@@ -5,8 +5,6 @@ A few thousand files need slightly changed copies: what a caption says stays tru
 Shapes: N files, S pixels a side, F frames, T samples, P points.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 import os

@@ -1,7 +1,5 @@
 """Toybox as a world: endless streams of scenes, captions made from attributes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any

@@ -9,8 +9,6 @@ so whatever was trained on these latents still fits.
 Shapes: B images, C latent channels, h x w latent pixels, H x W pixels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """What the image and the audio VAE share: an AutoencoderKL built, loaded, and its latents standardised."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

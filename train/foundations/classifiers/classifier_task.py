@@ -1,7 +1,5 @@
 """What the tasks that train classifiers share: labelled media, degraded at random, the labels' cross-entropy."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Shapes: B media, S pixels on a side, M mel bands, T mel frames, N audio samples.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 

@@ -5,8 +5,6 @@
 A judge sees varied copies of the files, with noise as a decoder might leave it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -4,8 +4,6 @@ Renders are made once and kept in ``.cache``; each is used many times, each time
 thing-colour pair, the held-out ones as well: an oracle must have seen a pair to say whether the model got it right.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ The text encoder stays as ``text_encoders`` trained it. What is exported complet
 Shapes: B clips, C latent channels, T and M latent frames and bands, L tokens, D width of the condition.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

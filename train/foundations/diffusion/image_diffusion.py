@@ -3,8 +3,6 @@
 Shapes: B images, R of them decoded, H x W pixels, C latent channels, h x w latent pixels, L condition tokens D wide.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

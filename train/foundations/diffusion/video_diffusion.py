@@ -5,8 +5,6 @@ training: motion modules alone would have to correct what the image UNet makes o
 Shapes: B videos, F frames, C latent channels, h x w latent pixels, L condition tokens, D their width.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, ClassVar
 

@@ -11,8 +11,6 @@ second contrast where its records name attributes.
 Shapes: B batch, E width of the shared space, A attributes, P phrases.
 """
 
-from __future__ import annotations
-
 import copy
 import math
 from dataclasses import dataclass

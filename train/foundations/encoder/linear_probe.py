@@ -3,8 +3,6 @@
 Shapes: N media, E width of the embeddings, A attributes.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 import torch.nn.functional as F

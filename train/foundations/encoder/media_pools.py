@@ -3,8 +3,6 @@
 Shapes: B media, A attributes, S clips, H x W pixels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -9,8 +9,6 @@ Both classes have the same members:
 * ``training``: at most ``count`` media; ``tests``: media that training never sees, by the name of their figures.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any

@@ -6,8 +6,6 @@ Context extension starts from it where no pretrained model is at hand: it reads 
 ones. Whole files are held out (:func:`data.texts.split_texts`) and named in ``texts.json``.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 
