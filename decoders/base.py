@@ -272,12 +272,6 @@ def encode_latents(vae: Any, inputs: torch.Tensor) -> torch.Tensor:
     return vae.encode(inputs.to(vae.device, vae.dtype)).latent_dist.mean * vae.config["scaling_factor"]
 
 
-def image_tensor(images: Sequence[np.ndarray] | np.ndarray) -> torch.Tensor:
-    """uint8 images (H, W, 3) as (B, 3, H, W) in [-1, 1]."""
-    stacked = torch.from_numpy(np.stack(list(images)))  # (B, H, W, 3)
-    return stacked.permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
 def to_uint8(pixels: torch.Tensor | np.ndarray) -> np.ndarray:
     """Values in [0, 1] as uint8, rounded."""
     return (np.clip(np.asarray(pixels, dtype=np.float32), 0, 1) * 255 + 0.5).astype(np.uint8)

@@ -16,7 +16,7 @@ from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import
 from PIL import Image
 from torch.nn import functional
 
-from decoders.base import Decoder, encode_latents, encode_text, image_tensor
+from decoders.base import Decoder, encode_latents, encode_text
 
 
 class ImageDecoder(Decoder):
@@ -136,6 +136,12 @@ def resize_image(image: np.ndarray, side: int) -> np.ndarray:
     left, top = (width - square) // 2, (height - square) // 2
     box = (left, top, left + square, top + square)
     return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC, box=box))
+
+
+def image_tensor(images: Sequence[np.ndarray] | np.ndarray) -> torch.Tensor:
+    """uint8 images (H, W, 3) as (B, 3, H, W) in [-1, 1]."""
+    stacked = torch.from_numpy(np.stack(list(images)))  # (B, H, W, 3)
+    return stacked.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def encode_images(vae: AutoencoderKL, images: Sequence[np.ndarray] | np.ndarray) -> torch.Tensor:

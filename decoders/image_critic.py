@@ -23,7 +23,7 @@ from torch import nn
 
 from data.atomic import atomic_file, write_json
 from data.strict import read_json
-from decoders.base import image_tensor
+from decoders.image import image_tensor
 
 FOLDER = "image_critic"
 UNKNOWN = -100  # the class of an attribute that an image is not known to have; cross-entropy ignores it

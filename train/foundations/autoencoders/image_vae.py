@@ -15,7 +15,7 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch import nn
 from torch.utils.data import Dataset
 
-from decoders.base import image_tensor
+from decoders.image import image_tensor
 from decoders.image_critic import ImageCritic, load_critic
 from train.foundations.autoencoders import vae as vaes
 from train.foundations.components import channels_last, half_copy, write_component

@@ -14,8 +14,9 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from torch import nn
 
-from decoders.base import caption_ids, image_tensor
+from decoders.base import caption_ids
 from decoders.diffusion import TRAIN_TIMESTEPS, flow_scheduler
+from decoders.image import image_tensor
 from decoders.image_critic import ImageCritic, load_critic
 from train.foundations.autoencoders.vae import decode
 from train.foundations.components import channels_last, load_component
