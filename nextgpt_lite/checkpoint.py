@@ -9,6 +9,7 @@ referred to by hash, not copied: loading another base is an error.
 """
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from nextgpt_lite.model import AnyToAnyCore
 from nextgpt_lite.signal_tokens import add_to_tokenizer, check_tokenizer
 from nextgpt_lite.weight_files import CheckpointError, copy_tensors, read_tensors
 
+log = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
 #: What a run writes at its end into its own folder; its recipe names the folder of the model.
 RUN_RECORD = "run.json"
@@ -116,8 +118,8 @@ def write_manifest(
 ) -> dict[str, Any]:
     """Describe every component that stands in ``folder``; written atomically.
 
-    ``candidates``: modality -> how many are made of each medium (nextgpt_lite.candidates). ``core`` is the subfolder of
-    the component of that name.
+    A decoder of which only parts have been trained so far is left out. ``candidates``: modality -> how many are made of
+    each medium (nextgpt_lite.candidates). ``core`` is the subfolder of the component of that name.
     """
     components = {
         component: {
@@ -127,8 +129,10 @@ def write_manifest(
         }
         for component in component_names()
         if (folder / (path := core if component == "core" else component)).is_dir()
+        and (not component.endswith("_decoder") or (folder / path / "model_index.json").is_file())
     }
     manifest = {"format": FORMAT, "name": name, "components": components}
+    candidates = {each: n for each, n in (candidates or {}).items() if f"{each}_decoder" in components}
     if candidates:
         manifest["candidates"] = candidates
     write_json(folder / MANIFEST, manifest)
@@ -146,8 +150,14 @@ def update_manifest(folder: Path, core: str | None = None) -> None:
     except CheckpointError:
         known = {}
     core = core or known.get("components", {}).get("core", {}).get("path")
-    if core is not None:
+    if core is None:
+        return
+    try:
         write_manifest(folder, known.get("name", folder.resolve().name), known.get("candidates"), core)
+    except (
+        FileNotFoundError
+    ) as error:  # another run of a build is replacing a component
+        log.warning("%s is left as it was: %s is being replaced", folder / MANIFEST, error.filename)
 
 
 def component(folder: Path, manifest: dict[str, Any], name: str) -> Path:

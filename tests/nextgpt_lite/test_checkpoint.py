@@ -222,3 +222,10 @@ def test_the_tokenizer_gets_its_added_rows(tiny_folder):
     tokenizer = load_tokenizer(tiny_folder / "tokenizer", core.config)
     assert tokenizer.convert_tokens_to_ids("<image>") == core.table.first
     assert len(tokenizer) == core.config.vocab_size
+
+
+def test_a_decoder_of_which_only_parts_are_trained_is_left_out_of_the_manifest(tiny_copy):
+    (tiny_copy / "image_decoder/model_index.json").unlink()
+    manifest = write_manifest(tiny_copy, "tiny", {"image": 2, "audio": 2})
+    assert "image_decoder" not in manifest["components"] and "audio_decoder" in manifest["components"]
+    assert manifest["candidates"] == {"audio": 2}
