@@ -154,9 +154,7 @@ def update_manifest(folder: Path, core: str | None = None) -> None:
         return
     try:
         write_manifest(folder, known.get("name", folder.resolve().name), known.get("candidates"), core)
-    except (
-        FileNotFoundError
-    ) as error:  # another run of a build is replacing a component
+    except FileNotFoundError as error:  # another run of a build is replacing a component
         log.warning("%s is left as it was: %s is being replaced", folder / MANIFEST, error.filename)
 
 
