@@ -1,7 +1,7 @@
 """What benchmarks share: the time of a piece of work and the most memory that it held."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,7 +20,7 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def fastest(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+def fastest(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
     """Seconds of each piece of work, the best of ``rounds``.
 
     The pieces take turns, so that whatever else runs on the machine slows all of them. Call each once before: the
