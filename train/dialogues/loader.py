@@ -47,7 +47,7 @@ class DataSettings:
 
     def __post_init__(self) -> None:
         if self.mismatched_media and self.noise_weight:
-            raise RecipeError("misdrawn must be 0 where noise_weight is not: mismatched media are no targets")
+            raise RecipeError("mismatched_media must be 0 where noise_weight is not: mismatched media are no targets")
 
 
 class DialogueLoader:

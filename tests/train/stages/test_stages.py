@@ -231,5 +231,5 @@ def test_mismatched_media_are_of_training_alone_and_nothing_to_aim_at(tiny_folde
     pairs = list(zip(scenes(plain.training()), scenes(wrong.training()), strict=True))
     assert pairs and all(one != other for one, other in pairs)
     assert scenes(plain.held_out()) == scenes(wrong.held_out())
-    with pytest.raises(RecipeError, match="misdrawn must be 0"):
+    with pytest.raises(RecipeError, match="mismatched_media must be 0"):
         task_with(misdrawn=1.0, noise_weight=0.5)
