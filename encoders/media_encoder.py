@@ -21,7 +21,7 @@ from encoders.base import CONFIG_FILE, WEIGHTS_FILE, Batch, Encoder, read_config
 from encoders.imagebind import ImageBind, ImageBindConfig
 from encoders.imagebind_checkpoint import check_state, load_imagebind, load_points, read_state
 from encoders.points import PointConfig, PointEncoder
-from encoders.preprocess_image import ImageSettings
+from encoders.preprocess_vision import ImageSettings
 from encoders.preprocessors import POINTS, PREPROCESSORS
 from encoders.text_tokenizer import CLIP_VOCABULARY, ClipTokenizer, tokenize
 

@@ -22,7 +22,7 @@ from data.atomic import hash_file
 from data.strict import read_settings, setting
 from encoders.base import CONFIG_FILE, WEIGHTS_FILE, Batch, Encoder, read_config, stacked
 from encoders.imagebind_checkpoint import check_state
-from encoders.preprocess_image import ImageSettings, as_rgb, preprocess_image
+from encoders.preprocess_vision import ImageSettings, as_rgb, preprocess_image
 
 CHANNELS = ("rgb", "bgr")
 

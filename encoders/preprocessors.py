@@ -9,7 +9,6 @@ import torch
 
 from encoders.points import PointConfig
 from encoders.preprocess_audio import AudioSettings, preprocess_audio
-from encoders.preprocess_image import ImageSettings, preprocess_image
 from encoders.preprocess_sensors import (
     DepthSettings,
     ImuSettings,
@@ -19,7 +18,7 @@ from encoders.preprocess_sensors import (
     preprocess_points,
     preprocess_thermal,
 )
-from encoders.preprocess_video import VideoSettings, preprocess_video
+from encoders.preprocess_vision import ImageSettings, VideoSettings, preprocess_image, preprocess_video
 
 #: Modality -> its settings.
 Settings = Mapping[str, Any]

@@ -30,7 +30,7 @@ from evaluation.report import write_report
 from evaluation.statistics import Verdict
 from nextgpt_lite.language_models import load_language_model
 from nextgpt_lite.long_context.merge import merged_model
-from nextgpt_lite.long_context.reading import final_losses, tells_passkey
+from nextgpt_lite.long_context.streaming import final_losses, tells_passkey
 
 SCORED = 256  # tokens at the end of a window
 PASSKEY_LENGTHS, LEAST_PASSKEY = ("4096", "8192"), 0.9

@@ -26,8 +26,8 @@ from evaluation.judges import Judge, load_judges
 from evaluation.report import ShownConversation, write_report
 from evaluation.statistics import Tally, generated, mean, routing
 from nextgpt_lite import AnyToAny, Reply
+from nextgpt_lite.any_to_any import set_num_threads
 from nextgpt_lite.conversation_media import media_part
-from nextgpt_lite.threads import set_num_threads
 
 MAX_SHOWN = 60
 

@@ -6,6 +6,7 @@ reply = AnyToAny.from_pretrained("nano").chat([{"role": "user", "content": "Draw
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 OnProgress = Callable[[str, int, int], None]
 #: Positions of the context that are kept free for the reply.
 REPLY_POSITIONS = 192
+#: Parameters of the core below which handing work to a second thread costs more than the thread saves.
+SMALL_CORE = 50_000_000
+#: CPU threads that torch found fit before anything was changed.
+ALL_THREADS = torch.get_num_threads()
 
 
 class AnyToAny:
@@ -285,3 +290,14 @@ class AnyToAny:
         seconds = (time.perf_counter() - started) / len(arrays)
         tokens = self.table.counts[modality]
         return [ReplyMedium(modality, array, decoder.rate, tokens, seconds) for array in arrays]
+
+
+def set_num_threads(model: AnyToAny) -> AnyToAny:
+    """``model``; this thread of Python computes on one thread where it is small and on the CPU, else on all.
+
+    OMP_NUM_THREADS goes before. A larger model beside a small one has an engine, and so a setting, of its own.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        small = sum(parameter.numel() for parameter in model.core.parameters()) < SMALL_CORE
+        torch.set_num_threads(1 if small and model.device.type == "cpu" else ALL_THREADS)
+    return model

@@ -19,7 +19,7 @@ from peft import LoraConfig, inject_adapter_in_model
 from safetensors.torch import save_file
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from adapters import bias_tuning
+from adapters import llama_adapter_v2
 from data.atomic import atomic_folder, hash_folder, write_json
 from data.modalities import MODALITIES
 from data.strict import SettingsError, nearest, read_json, read_settings, setting
@@ -213,7 +213,7 @@ def add_lora(core: AnyToAnyCore, settings: dict[str, Any]) -> None:
 def add_bias_tuning(core: AnyToAnyCore, settings: dict[str, Any]) -> None:
     """Put biases and scales on the language model, in place; its norms count as trained from now on."""
     core.config.bias_tuning = dict(settings)
-    bias_tuning.tune(core.language_model, **settings)
+    llama_adapter_v2.tune(core.language_model, **settings)
 
 
 def save_core(core: AnyToAnyCore, folder: Path) -> None:
@@ -230,7 +230,7 @@ def save_language_model(core: AnyToAnyCore, folder: Path) -> None:
     LoRA, biases and scales of bias tuning are the core's: they are not among it.
     """
     model = core.language_model
-    own = bias_tuning.tuned_parameters(model, norms=False)
+    own = llama_adapter_v2.tuned_parameters(model, norms=False)
     half = {
         name.replace(".base_layer.", "."): value.half()
         for name, value in model.state_dict().items()
@@ -256,7 +256,7 @@ def trained_state(core: AnyToAnyCore) -> dict[str, torch.Tensor]:
     """Parameters of the core that are not the base language model's, or not any more."""
     tuned = set()
     if core.config.bias_tuning is not None:
-        tuned = {f"language_model.{name}" for name in bias_tuning.tuned_parameters(core.language_model)}
+        tuned = {f"language_model.{name}" for name in llama_adapter_v2.tuned_parameters(core.language_model)}
     return {
         name: parameter
         for name, parameter in core.named_parameters()

@@ -68,7 +68,7 @@ class CoreConfig(PretrainedConfig):
         prompts: settings of adapters.GatedPrompts besides the language model's sizes.
         visual: settings of adapters.VisualPrompts besides the widths, or None; with it media come in as tokens of a
             vision tower, and VisualPrompts takes the place of the bind network.
-        bias_tuning: settings of adapters.bias_tuning.tune, or None; with it the norms are trained as well.
+        bias_tuning: settings of adapters.llama_adapter_v2.tune, or None; with it the norms are trained as well.
         output_projection: name in adapters.OUTPUT_PROJECTIONS.
         output_projection_settings: its settings.
         conditions: output modality -> shape (L, C) of the decoder's condition.

@@ -11,13 +11,7 @@ from pathlib import Path
 import pytest
 from peft import LoraConfig
 
-from adapters import (
-    OUTPUT_PROJECTIONS,
-    PATCH_PROJECTIONS,
-    BindNetwork,
-    VisualPrompts,
-    bias_tuning,
-)
+from adapters import OUTPUT_PROJECTIONS, PATCH_PROJECTIONS, BindNetwork, VisualPrompts, llama_adapter_v2
 from adapters.gated_prompts import PromptSettings
 from nextgpt_lite.config import CoreConfig
 from train import TASKS
@@ -33,7 +27,7 @@ CONFIGURED = {
     "bind": BindNetwork,
     "visual": VisualPrompts,
     "lora": LoraConfig,
-    "bias_tuning": bias_tuning.tune,
+    "bias_tuning": llama_adapter_v2.tune,
     "input_projection_settings": PATCH_PROJECTIONS["group"],
     "output_projection_settings": OUTPUT_PROJECTIONS["transformer"],
 }

@@ -16,6 +16,7 @@ processes run at a time, each on its recipe's threads. With ``--data`` they lear
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -24,8 +25,11 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
+from data.atomic import atomic_folder
 from train.recipe import RECIPES, Recipe, read_recipe, read_yaml, shipped_recipe
 from train.settings import RecipeError, nearest, read_settings, setting
+
+CACHE_SEED = 41
 
 
 @dataclass(frozen=True)
@@ -176,6 +180,54 @@ def train_chosen(build: Build, only: list[str] | None, jobs: int) -> None:
     print(f"trained in {(time.monotonic() - started) / 60:.1f} min, {jobs} at a time", flush=True)
 
 
+def assemble(build: Build, name: str, target: Path | None) -> None:
+    """Make the model of what the runs have made: where it is, or as a copy in the place of ``target``, atomically."""
+    from nextgpt_lite.checkpoint import component_names  # torch takes seconds to import
+
+    if target is None:
+        finish(build.model, name, build.file)
+        return
+    with atomic_folder(target) as folder:
+        for component in component_names():
+            if (build.model / component).is_dir():
+                shutil.copytree(build.model / component, folder / component)
+        finish(folder, target.name, build.file)
+
+
+def finish(folder: Path, name: str, file: BuildFile) -> None:
+    """Make a model of the components in ``folder``, where they are: the decoders share a VAE, a manifest names all."""
+    from nextgpt_lite.checkpoint import component_names, write_manifest
+
+    if (folder / "video_decoder").is_dir():  # the image VAE may have been sharpened since the video decoder took a copy
+        shutil.rmtree(folder / "video_decoder" / "vae", ignore_errors=True)
+        shutil.copytree(folder / "image_decoder" / "vae", folder / "video_decoder" / "vae")
+    if file.cache is not None:
+        build_cache(folder, file.cache)
+    write_manifest(folder, name, file.candidates)
+    files = [path for component in component_names() for path in (folder / component).rglob("*") if path.is_file()]
+    print(f"{folder}: {sum(path.stat().st_size for path in files) / 1e6:.1f} MB")
+
+
+def build_cache(folder: Path, settings: Cache) -> None:
+    """The visual cache: image prototypes of Toybox scenes."""
+    import torch
+
+    from adapters.visual_cache import VisualCache
+    from data.toybox import render, sample
+    from encoders import load_encoder
+    from nextgpt_lite.inspection.examples import toybox_source
+
+    encoder = load_encoder(folder / "encoder")
+    embedded = []
+    for start in range(0, settings.prototypes, 64):
+        indices = range(start, min(start + 64, settings.prototypes))
+        images = [encoder.preprocess("image", render(sample(CACHE_SEED, index), "image")) for index in indices]
+        with torch.no_grad():
+            embedded.append(encoder.embed("image", torch.stack(images)))
+    cache = VisualCache(torch.cat(embedded), blend=settings.blend, source=toybox_source(CACHE_SEED))
+    cache.save(folder / "cache", str(encoder.identity))
+
+
 def main(arguments: list[str] | None = None, prog: str = "train.build") -> int:
     parser = argparse.ArgumentParser(prog=f"python -m {prog}", description="Train a model, recipe by recipe.")
     parser.add_argument("build", type=Path, help="a build file, e.g. train/builds/digits.yaml")
@@ -196,8 +248,6 @@ def main(arguments: list[str] | None = None, prog: str = "train.build") -> int:
         if not args.times and not args.assemble:
             train_chosen(build, args.only, args.jobs)
         if not args.times and not args.only:
-            from train.assemble import assemble  # torch takes seconds to import
-
             assemble(build, args.build.stem, args.install)
         if args.times or not args.only:
             print_times(build)

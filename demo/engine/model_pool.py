@@ -104,7 +104,7 @@ def load(model: str | Path) -> AnyToAny:
     import transformers
 
     from nextgpt_lite import AnyToAny
-    from nextgpt_lite.threads import set_num_threads
+    from nextgpt_lite.any_to_any import set_num_threads
 
     for library in (diffusers, transformers):
         library.utils.logging.disable_progress_bar()

@@ -22,7 +22,7 @@ from evaluation.toybox.conversations import Judgement, agreement, judge, run_cas
 from evaluation.toybox.oracles import Oracle, accuracy
 from evaluation.toybox.targets import cold_first_reply, verdicts, warm_reply
 from nextgpt_lite import AnyToAny
-from nextgpt_lite.threads import set_num_threads
+from nextgpt_lite.any_to_any import set_num_threads
 
 MAIN_HEADS = ("thing", "colour", "motion", "pitch")  # an oracle's single metric is the least of these
 ORACLE_SCENES = 1000

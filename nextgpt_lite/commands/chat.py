@@ -69,8 +69,7 @@ def load_model(name: str) -> AnyToAny:
     """The model, loaded without the libraries' progress bars: stderr is for our lines."""
     from transformers.utils import logging
 
-    from nextgpt_lite.any_to_any import AnyToAny
-    from nextgpt_lite.threads import set_num_threads
+    from nextgpt_lite.any_to_any import AnyToAny, set_num_threads
 
     logging.disable_progress_bar()
     return set_num_threads(AnyToAny.from_pretrained(name))

@@ -1,13 +1,15 @@
-"""Endless generation: text of any length in and out in constant memory, with attention sinks."""
+"""Long rows: endless generation in constant memory, with attention sinks; losses and passkeys at the end of a row."""
 
 from collections.abc import Iterator
 from itertools import islice
 
 import torch
+from torch.nn import functional
 from transformers import PreTrainedModel
 
 from adapters.rope_scaling import context_length
 from adapters.streaming_cache import StreamingCache
+from data.passkey import PasskeyDocument
 
 
 def streaming_cache(model: PreTrainedModel, sinks: int = 4, window: int = 1020) -> StreamingCache:
@@ -59,3 +61,22 @@ def stream(model: PreTrainedModel, input_ids: torch.Tensor, count: int, sinks: i
     """``count`` greedy ids (B, count) after a prompt (B, T)."""
     steps = stream_tokens(model, input_ids, streaming_cache(model, sinks, window))
     return torch.stack(list(islice(steps, count)), dim=1)
+
+
+@torch.no_grad()
+def final_losses(model: PreTrainedModel, ids: torch.Tensor, count: int) -> torch.Tensor:
+    """Cross-entropy (count,) of the last ``count`` tokens of the row ``ids`` (T,), each read after all before it."""
+    logits = model(ids[None].to(model.device), use_cache=False, logits_to_keep=count + 1).logits[0, :-1]
+    return functional.cross_entropy(logits.float(), ids[-count:].to(logits.device), reduction="none").cpu()
+
+
+@torch.no_grad()
+def tells_passkey(model: PreTrainedModel, document: PasskeyDocument) -> bool:
+    """Whether greedy decoding gives the document's answer, key and full stop.
+
+    It does if and only if each token of the answer is the most probable one after those before it: one pass suffices.
+    """
+    ids = torch.tensor(document.ids)
+    count = len(ids) - document.answer_start
+    logits = model(ids[None].to(model.device), use_cache=False, logits_to_keep=count + 1).logits[0, :-1]
+    return bool((logits.argmax(-1).cpu() == ids[-count:]).all())

@@ -6,7 +6,7 @@ from peft import LoraConfig, inject_adapter_in_model
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
-from adapters.bias_tuning import FORMS, SCALES, TunedLinear, fold, tune, tuned_parameters
+from adapters.llama_adapter_v2 import FORMS, SCALES, TunedLinear, fold, tune, tuned_parameters
 
 SIZES = {
     "vocab_size": 40, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2,

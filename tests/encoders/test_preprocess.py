@@ -6,8 +6,15 @@ import torch
 
 from data.resampling import resample
 from encoders.preprocess_audio import AudioSettings, preprocess_audio
-from encoders.preprocess_image import ImageSettings, preprocess_image
-from encoders.preprocess_video import VideoSettings, even_clips, preprocess_video, three_crops, timed_clips
+from encoders.preprocess_vision import (
+    ImageSettings,
+    VideoSettings,
+    even_clips,
+    preprocess_image,
+    preprocess_video,
+    three_crops,
+    timed_clips,
+)
 
 
 def test_overlapping_clips_do_not_change_each_other():

@@ -14,7 +14,7 @@ from data.texts import read_texts
 from evaluation.long_context import SCORED, verdicts, windows_of
 from nextgpt_lite.cli import main
 from nextgpt_lite.long_context.merge import merged_model
-from nextgpt_lite.long_context.reading import final_losses, tells_passkey
+from nextgpt_lite.long_context.streaming import final_losses, tells_passkey
 from train.recipe import RecipeError, read_recipe
 from train.run import run_recipe
 from train.task import build_task

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nextgpt_lite import threads
+from nextgpt_lite import any_to_any
 
 
 @pytest.fixture
@@ -19,9 +19,11 @@ def three_threads():
 )
 def test_threads_suit_the_model(tiny_model, monkeypatch, three_threads, environment, small, expected):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(threads, "SMALL", small)
-    monkeypatch.setattr(threads, "ALL", 2)  # a small model before it does not keep a large one on its one thread
+    monkeypatch.setattr(any_to_any, "SMALL_CORE", small)
+    monkeypatch.setattr(
+        any_to_any, "ALL_THREADS", 2
+    )  # a small model before it does not keep a large one on its one thread
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert threads.set_num_threads(tiny_model) is tiny_model
+    assert any_to_any.set_num_threads(tiny_model) is tiny_model
     assert torch.get_num_threads() == expected

@@ -15,8 +15,7 @@ from PIL import Image
 from data.resampling import resample
 from encoders.imagebind import MODALITIES, ImageBind, ImageBindConfig, TowerConfig
 from encoders.preprocess_audio import AudioSettings, clip_starts, preprocess_audio
-from encoders.preprocess_image import ImageSettings, normalise, preprocess_image
-from encoders.preprocess_video import three_crops
+from encoders.preprocess_vision import ImageSettings, normalise, preprocess_image, three_crops
 from encoders.text_tokenizer import CLIP_VOCABULARY, ClipTokenizer
 from tests.parity.cases import GOLDEN, Case, Comparison
 

@@ -13,7 +13,7 @@ from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 
 from adapters import BindNetwork, GatedPrompts, PromptBatch, VisualCache, image_embedding, mix
 from adapters import attention as gated_attention
-from adapters.bind_network import PUBLISHED, own_name
+from adapters.imagebind_llm import PUBLISHED, own_name
 from encoders.points import PointConfig, PointEncoder, group_points
 from tests.parity.cases import Case, Comparison, gradient_of
 

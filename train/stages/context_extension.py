@@ -26,7 +26,7 @@ from adapters.rope_scaling import SCALINGS, scale_positions
 from data.passkey import PasskeyWriter
 from data.texts import hashes, read_texts
 from nextgpt_lite.language_models import load_language_model
-from nextgpt_lite.long_context.adapter import save_adapter
+from nextgpt_lite.long_context.merge import save_adapter
 from train.engine.lora import ATTENTION
 from train.passkeys import PasskeyRows, RandomRows, SpreadPieces, TextsAndPasskeys, WithPasskeys, joined
 from train.settings import RecipeError, setting

@@ -5,8 +5,7 @@ Each maker takes a generator and returns float32 (256, 3), centred, the farthest
 
 import numpy as np
 
-from data.toybox.points.render import turn_about_vertical, unit_cloud
-from data.toybox.points.solids import Part, ball, box, disc, gather, ring, sheet, tube
+from data.toybox.points.render import Part, ball, box, disc, gather, ring, sheet, tube, turn_about_vertical, unit_cloud
 
 COUNT = 256
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data.toybox.out_of_distribution.images import KINDS as IMAGES
-from data.toybox.out_of_distribution.stream import KINDS, make, out_of_distribution_kind, out_of_distribution_medium
+from data.toybox.rendering import KINDS, make, out_of_distribution_kind, out_of_distribution_medium
 
 FORMS = {
     "image": ((128, 128, 3), np.uint8),

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from data.toybox.points.render import TABLE, render_points
-from data.toybox.points.solids import ball, box, disc, gather, ring, sheet, tube
+from data.toybox.points.render import TABLE, ball, box, disc, gather, render_points, ring, sheet, tube
 from data.toybox.world import THINGS, load_table, sample
 
 

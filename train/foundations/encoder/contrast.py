@@ -24,8 +24,7 @@ from torch import nn
 
 from encoders import ImageBindConfig, MediaEncoder, MediaEncoderConfig, PointConfig, TowerConfig
 from encoders.preprocess_audio import AudioSettings
-from encoders.preprocess_image import ImageSettings
-from encoders.preprocess_video import VideoSettings
+from encoders.preprocess_vision import ImageSettings, VideoSettings
 from encoders.text_tokenizer import train_tokenizer
 from train.embeddings.array_files import cached
 from train.foundations.autoencoders.vae import load_vae

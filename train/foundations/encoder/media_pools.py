@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from encoders import MediaEncoder
-from encoders.preprocess_image import ImageSettings
+from encoders.preprocess_vision import ImageSettings
 from train.embeddings.array_files import cached
 from train.foundations.pools import content_hash
 

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from data.passkey import PasskeyWriter, draw_key
 from data.texts import Text, TextsError, read_texts, split_texts, write_split
-from nextgpt_lite.long_context.reading import tells_passkey
+from nextgpt_lite.long_context.streaming import tells_passkey
 from nextgpt_lite.model import language_loss
 from train.foundations.language.language_model import SPECIAL, byte_level_bpe, export_language_model, small_llama
 from train.passkeys import PasskeyRows, RandomRows, TextsAndPasskeys, WithPasskeys, joined
