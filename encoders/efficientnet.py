@@ -10,6 +10,7 @@ The names of the parameters are those of the PyTorch checkpoint that the package
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
@@ -100,7 +101,7 @@ class EfficientNetLite(nn.Module):
         self.size, self.classes = size, [""] * classes
         self._conv_stem, self._bn0 = SamePadding(3, stem, 3, 2), _norm(stem)
         self._blocks = nn.ModuleList()
-        #: block -> the stride of its output, for the last block of stride 8 and of stride 16
+        #: block -> the stride of its output, for the last block of stride 4, 8 and 16
         self.taps: dict[int, int] = {}
         self.widths = {32: head}
         inputs, reach = stem, 2
@@ -116,7 +117,7 @@ class EfficientNetLite(nn.Module):
         self.requires_grad_(False).eval()
 
     def _tap(self, stride: int, width: int) -> None:
-        if stride in (8, 16):
+        if stride in (4, 8, 16):
             self.taps[len(self._blocks) - 1], self.widths[stride] = stride, width
 
     def preprocess(self, image: np.ndarray) -> torch.Tensor:
@@ -124,7 +125,7 @@ class EfficientNetLite(nn.Module):
         return preprocess_image(image, ImageSettings(self.size, MEAN, DEVIATION))
 
     def features(self, pixels: torch.Tensor) -> dict[int, torch.Tensor]:
-        """Normalised pixels (B, 3, H, W) -> feature maps (B, width, H / stride, W / stride) by stride: 8, 16 and 32."""
+        """Normalised pixels (B, 3, H, W) -> feature maps (B, width, H / stride, W / stride) by stride: 4 to 32."""
         maps = {}
         hidden = functional.relu6(self._bn0(self._conv_stem(pixels)))
         for index, block in enumerate(self._blocks):
@@ -142,6 +143,19 @@ class EfficientNetLite(nn.Module):
         """Normalised pixels (B, 3, H, W) -> logits (B, classes)."""
         return self.classify(self.features(pixels)[32].mean((2, 3)))
 
+    def fold(self) -> Self:
+        """Make each batch norm part of the convolution before it, in place: a third faster, the same results.
+
+        The weights then have no batch norms, so a folded trunk loads no checkpoint.
+        """
+        for module in [self, *self._blocks]:
+            layers = list(module.named_children())
+            for (_, convolution), (name, norm) in pairwise(layers):
+                if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                    _fold(convolution, norm)
+                    setattr(module, name, nn.Identity())
+        return self.to(memory_format=torch.channels_last)
+
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Self:
         """EfficientNet-Lite0 with ``model.safetensors`` and ``classes.json`` of ``folder``.
@@ -154,6 +168,14 @@ class EfficientNetLite(nn.Module):
         trunk.load_state_dict(state)
         trunk.classes = read_json(folder / CLASSES_FILE)["classes"]
         return trunk
+
+
+def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+    mean, variance = norm.running_mean, norm.running_var
+    assert mean is not None and variance is not None
+    scale = norm.weight / (variance + norm.eps).sqrt()
+    convolution.weight.mul_(scale[:, None, None, None])
+    convolution.bias = nn.Parameter(norm.bias - mean * scale, requires_grad=False)
 
 
 def _norm(width: int) -> nn.BatchNorm2d:

@@ -68,3 +68,18 @@ def test_preprocess_scales_to_about_one(trunk):
     assert pixels.shape == (3, 64, 64)
     assert pixels[0].unique().item() == pytest.approx(-127 / 128)
     assert pixels[1].unique().item() == pytest.approx(1.0)
+
+
+def test_folded_trunk_gives_the_same_maps(trunk):
+    for module in trunk.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+            module.weight.uniform_(0.5, 2)
+            module.bias.normal_()
+    pixels = torch.rand(2, 3, 64, 64)
+    expected = trunk.features(pixels)
+    folded = trunk.fold()
+    assert not any("running" in name for name in folded.state_dict())
+    for stride, value in folded.features(pixels).items():
+        torch.testing.assert_close(value, expected[stride], rtol=1e-4, atol=1e-4)
