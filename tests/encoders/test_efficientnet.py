@@ -21,11 +21,11 @@ def trunk() -> EfficientNetLite:
     return EfficientNetLite(STAGES, stem=4, head=16, classes=5, size=64)
 
 
-def test_feature_maps_at_stride_8_16_and_32(trunk):
+def test_feature_maps_at_four_strides(trunk):
     maps = trunk.features(torch.rand(2, 3, 64, 96))
     shapes = {stride: tuple(value.shape) for stride, value in maps.items()}
-    assert shapes == {8: (2, 8, 8, 12), 16: (2, 10, 4, 6), 32: (2, 16, 2, 3)}
-    assert trunk.widths == {8: 8, 16: 10, 32: 16}
+    assert shapes == {4: (2, 6, 16, 24), 8: (2, 8, 8, 12), 16: (2, 10, 4, 6), 32: (2, 16, 2, 3)}
+    assert trunk.widths == {4: 6, 8: 8, 16: 10, 32: 16}
 
 
 def test_logits_come_from_the_pooled_last_map(trunk):
@@ -37,7 +37,7 @@ def test_logits_come_from_the_pooled_last_map(trunk):
 
 def test_sizes_of_the_published_network():
     trunk = EfficientNetLite()
-    assert trunk.widths == {8: 40, 16: 112, 32: 1280}
+    assert trunk.widths == {4: 24, 8: 40, 16: 112, 32: 1280}
     assert sum(value.numel() for value in trunk.parameters()) == 4_652_008
     state = trunk.state_dict()
     assert state["_blocks.15._project_conv.weight"].shape == (320, 1152, 1, 1)
