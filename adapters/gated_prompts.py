@@ -6,8 +6,6 @@ Which prompts there are is said by the papers' own files: :mod:`adapters.llama_a
 Shapes: B batch, T tokens of this forward pass, M media of a row, K prompts, H heads, D model width.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -58,7 +56,7 @@ class PromptBatch:
     weights nor media change.
     """
 
-    prompts: GatedPrompts
+    prompts: "GatedPrompts"
     media: torch.Tensor | None
     visibility: torch.Tensor | None
     projections: ProjectionStore | None = None

@@ -9,11 +9,9 @@
 Shapes: B batch, T tokens, M media of a row, H heads, D model width.
 """
 
-from __future__ import annotations
-
 import re
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import nn
@@ -76,7 +74,7 @@ class BindNetwork(nn.Module):
         return x
 
     @classmethod
-    def from_published(cls, state: dict[str, torch.Tensor]) -> BindNetwork:
+    def from_published(cls, state: dict[str, torch.Tensor]) -> Self:
         """The bind network of an ImageBind-LLM checkpoint: entries ``image_bind_{proj,norm_i,f1_i,f2_i,f3_i}.*``.
 
         Sizes and form are read from the entries, others are left alone. Raises ValueError that names what is missing,
@@ -162,7 +160,7 @@ def decoder_layers(language_model: nn.Module) -> nn.ModuleList:
     raise ValueError(f"no decoder layers in {type(decoder).__name__}: expected a module list named layers or h")
 
 
-def word_term(batch: PromptBatch, layer: int) -> torch.Tensor:
+def word_term(batch: "PromptBatch", layer: int) -> torch.Tensor:
     """g_j T_I of Eq. 2, what a layer adds to its input (B, T, D): the mean of the media that each token sees."""
     media, visibility = batch.media, batch.visibility
     if media is None or visibility is None:

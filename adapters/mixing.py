@@ -1,15 +1,11 @@
 """Mixing embeddings of one space: several inputs at once, and arithmetic with them (2309.03905, Fig. 7)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional
 
-if TYPE_CHECKING:
-    from adapters.visual_cache import VisualCache
+from adapters.visual_cache import VisualCache
 
 #: Point embeddings are this much longer than the others before they are normalised (Point-Bind).
 POINT_SCALE = 5.0

@@ -3,10 +3,9 @@
 Shapes: N prototypes, E their width, B queries, k neighbours.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -26,6 +25,59 @@ BLOCK = 16384
 KINDS = ("exact", *CANDIDATES)
 FILE = "prototypes.safetensors"
 SETTINGS = ("neighbours", "temperature", "blend")
+
+
+class PrototypeIndex:
+    """A faiss index over unit vectors, for caches too large to compare one by one; finds candidates by inner product.
+
+    Both kinds cut the space into cells (IVF) and search the nearest of them. ``ivf_sq8`` keeps one byte a coordinate;
+    ``ivf_rabitq`` keeps one bit (2405.12497), so that its best candidates must be compared again by the prototypes
+    themselves.
+    """
+
+    def __init__(self, kind: str, index) -> None:
+        self.kind, self.index = kind, index
+
+    @classmethod
+    def build(cls, kind: str, prototypes: torch.Tensor) -> Self:
+        """Train and fill an index with unit prototypes (N, E) of any float type. Deterministic on one thread."""
+        import faiss  # here: only who has a compressed cache needs it
+
+        count, width = prototypes.shape
+        cells = max(1, min(MOST_CELLS, count // CELL_ROWS))
+        # RaBitQ's bits are fair only after a random rotation; for unit vectors it changes no inner product.
+        form = f"IVF{cells},SQ8" if kind == "ivf_sq8" else f"RR{width},IVF{cells},RaBitQ"
+        index = faiss.index_factory(width, form, faiss.METRIC_INNER_PRODUCT)
+        inverted = faiss.extract_index_ivf(index)
+        inverted.cp.niter, inverted.cp.max_points_per_centroid = 10, 64
+        inverted.nprobe = min(cells, CELLS_SEARCHED)
+        chosen = torch.randperm(count, generator=torch.Generator().manual_seed(0))[: 64 * cells + CELL_ROWS]
+        index.train(prototypes[chosen.sort().values].float().numpy())
+        for start in range(0, count, BLOCK):
+            index.add(prototypes[start : start + BLOCK].float().numpy())
+        return cls(kind, index)
+
+    def candidates(self, queries: torch.Tensor, neighbours: int) -> torch.Tensor:
+        """Indices (B, candidates) for queries (B, E); -1 where the searched cells hold fewer."""
+        wanted = min(CANDIDATES[self.kind] * neighbours, self.index.ntotal)
+        _, found = self.index.search(queries.float().cpu().contiguous().numpy(), wanted)
+        return torch.from_numpy(found).to(queries.device)
+
+    def to_bytes(self) -> torch.Tensor:
+        """The index as uint8 (bytes,)."""
+        import faiss
+
+        return torch.from_numpy(faiss.serialize_index(self.index))
+
+    @classmethod
+    def from_bytes(cls, kind: str, data: torch.Tensor) -> Self:
+        """The inverse of :meth:`to_bytes`. ValueError where the bytes are no index."""
+        import faiss
+
+        try:
+            return cls(kind, faiss.deserialize_index(np.ascontiguousarray(data.numpy())))
+        except RuntimeError as error:
+            raise ValueError(f"the index of the visual cache is damaged: {error}") from error
 
 
 class VisualCache(nn.Module):
@@ -123,7 +175,7 @@ class VisualCache(nn.Module):
             save_file(tensors, temporary, metadata)
 
     @classmethod
-    def load(cls, folder: Path, encoder_identity: str) -> VisualCache:
+    def load(cls, folder: Path, encoder_identity: str) -> Self:
         """Read a cache; refuse one that another encoder made, since its neighbours would be noise."""
         path = folder / FILE
         try:
@@ -145,59 +197,6 @@ class VisualCache(nn.Module):
             PrototypeIndex.from_bytes(kind, tensors["index"]) if "index" in tensors else None,
             metadata.get("source"),
         )
-
-
-class PrototypeIndex:
-    """A faiss index over unit vectors, for caches too large to compare one by one; finds candidates by inner product.
-
-    Both kinds cut the space into cells (IVF) and search the nearest of them. ``ivf_sq8`` keeps one byte a coordinate;
-    ``ivf_rabitq`` keeps one bit (2405.12497), so that its best candidates must be compared again by the prototypes
-    themselves.
-    """
-
-    def __init__(self, kind: str, index) -> None:
-        self.kind, self.index = kind, index
-
-    @classmethod
-    def build(cls, kind: str, prototypes: torch.Tensor) -> PrototypeIndex:
-        """Train and fill an index with unit prototypes (N, E) of any float type. Deterministic on one thread."""
-        import faiss  # here: only who has a compressed cache needs it
-
-        count, width = prototypes.shape
-        cells = max(1, min(MOST_CELLS, count // CELL_ROWS))
-        # RaBitQ's bits are fair only after a random rotation; for unit vectors it changes no inner product.
-        form = f"IVF{cells},SQ8" if kind == "ivf_sq8" else f"RR{width},IVF{cells},RaBitQ"
-        index = faiss.index_factory(width, form, faiss.METRIC_INNER_PRODUCT)
-        inverted = faiss.extract_index_ivf(index)
-        inverted.cp.niter, inverted.cp.max_points_per_centroid = 10, 64
-        inverted.nprobe = min(cells, CELLS_SEARCHED)
-        chosen = torch.randperm(count, generator=torch.Generator().manual_seed(0))[: 64 * cells + CELL_ROWS]
-        index.train(prototypes[chosen.sort().values].float().numpy())
-        for start in range(0, count, BLOCK):
-            index.add(prototypes[start : start + BLOCK].float().numpy())
-        return cls(kind, index)
-
-    def candidates(self, queries: torch.Tensor, neighbours: int) -> torch.Tensor:
-        """Indices (B, candidates) for queries (B, E); -1 where the searched cells hold fewer."""
-        wanted = min(CANDIDATES[self.kind] * neighbours, self.index.ntotal)
-        _, found = self.index.search(queries.float().cpu().contiguous().numpy(), wanted)
-        return torch.from_numpy(found).to(queries.device)
-
-    def to_bytes(self) -> torch.Tensor:
-        """The index as uint8 (bytes,)."""
-        import faiss
-
-        return torch.from_numpy(faiss.serialize_index(self.index))
-
-    @classmethod
-    def from_bytes(cls, kind: str, data: torch.Tensor) -> PrototypeIndex:
-        """The inverse of :meth:`to_bytes`. ValueError where the bytes are no index."""
-        import faiss
-
-        try:
-            return cls(kind, faiss.deserialize_index(np.ascontiguousarray(data.numpy())))
-        except RuntimeError as error:
-            raise ValueError(f"the index of the visual cache is damaged: {error}") from error
 
 
 def _check_names(path: Path, found: Collection[str], needed: set[str], allowed: Collection[str] = ()) -> None:

@@ -7,13 +7,11 @@ compares images by its features (train.foundations), and a reply its candidates 
 Shapes: B images, C channels, H x W pixels, A attributes.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -154,7 +152,7 @@ class ImageCritic(nn.Module):
         write_json(folder / "config.json", config, ensure_ascii=False)
 
     @classmethod
-    def from_pretrained(cls, folder: Path) -> ImageCritic:
+    def from_pretrained(cls, folder: Path) -> Self:
         """The critic in ``folder``, frozen, in full precision."""
         config = read_json(folder / "config.json")
         critic = cls(config["attributes"], config["size"], tuple(config["widths"]))

@@ -3,12 +3,10 @@
 Images and videos share the vision tower. Legend: B batch, S clips, E width of the shared space.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -63,12 +61,12 @@ class MediaEncoderConfig:
         return self.media.get(POINTS)
 
     @classmethod
-    def huge(cls, points: PointConfig | None = None) -> MediaEncoderConfig:
+    def huge(cls, points: PointConfig | None = None) -> Self:
         """The released model with its own preprocessing, and a point encoder where one is configured."""
         return cls(ImageBindConfig.huge(), {POINTS: points} if points else {}, tokenizer="clip")
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any], where: str = "an encoder configuration") -> MediaEncoderConfig:
+    def from_dict(cls, values: dict[str, Any], where: str = "an encoder configuration") -> Self:
         """The inverse of :meth:`to_dict`. ValueError, with ``where``, for unknown and missing keys and wrong values."""
         known = ("imagebind", *PREPROCESSORS, "tokenizer", "class")
         for key in values:
@@ -203,7 +201,7 @@ class MediaEncoder(Encoder):
         self.write(folder, self.config.to_dict(), weights)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> MediaEncoder:
+    def from_pretrained(cls, folder: str | Path) -> Self:
         """The encoder of a folder, float32, in evaluation mode. ValueError names missing files and wrong weights."""
         folder = Path(folder)
         config = MediaEncoderConfig.from_dict(read_config(folder), str(folder / CONFIG_FILE))
@@ -218,7 +216,7 @@ class MediaEncoder(Encoder):
         return encoder.eval()
 
     @classmethod
-    def from_imagebind(cls, path: str | Path, points: str | Path | None = None) -> MediaEncoder:
+    def from_imagebind(cls, path: str | Path, points: str | Path | None = None) -> Self:
         """The released ``imagebind_huge`` at ``path``, in evaluation mode, without a copy of its weights.
 
         ``points`` is a checkpoint of the published point encoder with the names of :class:`PointEncoder`. Raises

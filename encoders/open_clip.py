@@ -4,11 +4,10 @@ It has OpenAI's names, so weights of any ViT of open_clip or of OpenAI's CLIP fi
 imported by ``encoders`` itself: open_clip takes seconds to import, and only V2 needs it.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -131,7 +130,7 @@ class OpenClipVision(Encoder):
         self.write(Path(folder), asdict(self.config), weights)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> OpenClipVision:
+    def from_pretrained(cls, folder: str | Path) -> Self:
         """Read what :meth:`save_pretrained` wrote, in evaluation mode. ValueError names what does not fit."""
         folder = Path(folder)
         values = {name: value for name, value in read_config(folder).items() if name != "class"}

@@ -8,12 +8,11 @@ Judges are for your own data what oracles are for Toybox. They share no weights 
 Shapes: B batch, C channels, H height, W width, N audio samples, M mel bands, T mel frames.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -106,7 +105,7 @@ class Judge:
         save_classifier(folder, self.modality, self.network.state_dict(), config | {"classes": self.classes})
 
     @classmethod
-    def from_pretrained(cls, folder: Path, modality: str) -> Judge:
+    def from_pretrained(cls, folder: Path, modality: str) -> Self:
         """The judge of ``modality`` in ``folder``. ValueError where it cannot be read."""
         try:
             config = json.loads((folder / f"{modality}.json").read_text(encoding="utf-8"))

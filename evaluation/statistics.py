@@ -1,11 +1,9 @@
 """Shares with their intervals, means, and how precisely a model answers with the media that were requested."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from nextgpt_lite import Reply
 
@@ -18,7 +16,7 @@ class Tally:
     total: int = 0
 
     @classmethod
-    def of(cls, answers: Iterable[bool]) -> Tally:
+    def of(cls, answers: Iterable[bool]) -> Self:
         """The tally of ``answers``, True where right."""
         tally = cls()
         for right in answers:

@@ -4,14 +4,12 @@ from nextgpt_lite import AnyToAny
 reply = AnyToAny.from_pretrained("nano").chat([{"role": "user", "content": "Draw a red bell."}])
 """
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 import torch
@@ -63,7 +61,7 @@ class AnyToAny:
         self.decoders = Decoders(self.folder_of, shapes, self.device)
 
     @classmethod
-    def from_pretrained(cls, name: str | Path = "nano", device: str | None = None) -> AnyToAny:
+    def from_pretrained(cls, name: str | Path = "nano", device: str | None = None) -> Self:
         """``"nano"`` (embedded) or a model folder. Raises checkpoint.CheckpointError when it does not fit together."""
         return cls(checkpoint.resolve_model(name), device)
 
@@ -90,7 +88,7 @@ class AnyToAny:
         return VisualCache.load(self.folder_of("cache"), self.encoder.identity).to(self.device)
 
     @cached_property
-    def critic(self) -> ImageCritic | None:
+    def critic(self) -> "ImageCritic | None":
         """The critic that helps to choose among candidates of images and videos, where the model has one."""
         if "image_critic" not in self.manifest["components"]:
             return None

@@ -3,8 +3,6 @@
 Shapes: B rows of T tokens, N documents of a step, all of one length L.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,26 +108,6 @@ class SpreadPieces:
         return {"spread_ids": rows[:, start : start + self.length], "spread_positions": torch.stack(positions)}
 
 
-class WithPasskeys(Dataset):
-    """Items of ``texts``, ids (B, T), as ``input_ids``, each with passkey documents and spread pieces of its own.
-
-    ``texts`` may be a tensor (items, B, T).
-    """
-
-    def __init__(
-        self, texts: RandomRows | torch.Tensor, passkeys: PasskeyRows | None, pieces: SpreadPieces | None = None
-    ) -> None:
-        self.texts, self.passkeys, self.pieces = texts, passkeys, pieces
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        documents = {} if self.passkeys is None else self.passkeys.batch(index)
-        pieces = {} if self.pieces is None else self.pieces.batch(index, self.texts[index])
-        return {"input_ids": self.texts[index], **documents, **pieces}
-
-
 class RandomRows(Dataset):
     """``count`` items of ``rows`` rows each, (rows, length), cut from ``ids`` (all tokens) at random places.
 
@@ -149,6 +127,26 @@ class RandomRows(Dataset):
             raise IndexError(index)
         starts = np.random.default_rng((self.seed, index)).integers(len(self.ids) - self.length + 1, size=self.rows)
         return torch.stack([self.ids[start : start + self.length] for start in starts.tolist()])
+
+
+class WithPasskeys(Dataset):
+    """Items of ``texts``, ids (B, T), as ``input_ids``, each with passkey documents and spread pieces of its own.
+
+    ``texts`` may be a tensor (items, B, T).
+    """
+
+    def __init__(
+        self, texts: RandomRows | torch.Tensor, passkeys: PasskeyRows | None, pieces: SpreadPieces | None = None
+    ) -> None:
+        self.texts, self.passkeys, self.pieces = texts, passkeys, pieces
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        documents = {} if self.passkeys is None else self.passkeys.batch(index)
+        pieces = {} if self.pieces is None else self.pieces.batch(index, self.texts[index])
+        return {"input_ids": self.texts[index], **documents, **pieces}
 
 
 def joined(items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:

@@ -4,13 +4,11 @@ A :class:`Scene` is ground truth. The same scene can be rendered as any medium; 
 it that :func:`visible` returns.
 """
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import yaml
@@ -60,7 +58,7 @@ class Scene:
     repeats: int
     jitter: int
 
-    def with_(self, **changes) -> Scene:
+    def with_(self, **changes) -> Self:
         """The same scene with some attributes changed, e.g. ``scene.with_(colour="blue")``."""
         return _consistent(replace(self, **changes))
 

@@ -8,11 +8,10 @@ They share no code and no weights with the model that they judge, and are used f
 Shapes: B batch, C channels, F frames, H height, W width, N audio samples, M mel bands, T mel frames.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -178,7 +177,7 @@ class Oracle:
         save_classifier(folder, self.modality, weights, config)
 
     @classmethod
-    def from_pretrained(cls, modality: str, folder: Path = WEIGHTS) -> Oracle:
+    def from_pretrained(cls, modality: str, folder: Path = WEIGHTS) -> Self:
         """The oracle of ``modality`` in ``folder``. ValueError where its heads are not those of Toybox."""
         config = json.loads((folder / f"{modality}.json").read_text())
         network = OracleNetwork(config["modality"], config["width"])

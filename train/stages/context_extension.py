@@ -5,8 +5,6 @@ is trained with all norms and embeddings: the paper's LoRA+, without which LoRA 
 ``nextgpt-lite merge`` makes a whole model of the result.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -63,7 +61,7 @@ class ContextExtensionTask(Task):
                 raise RecipeError(f"spread is {self.spread}, more than the {self.length} tokens of a row")
 
     settings: Settings
-    model: LongRows
+    model: "LongRows"
 
     def build(self) -> None:
         chosen = self.settings

@@ -1,7 +1,5 @@
 """A stage on dialogues: records -> encode -> embed -> bin -> collate, then the losses of :class:`StageModel`."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -46,7 +44,7 @@ class DialogueTask(Task):
         new_encoder: bool = setting(False, help="the encoder may differ from the one that the core was trained on")
 
     settings: Settings
-    model: StageModel
+    model: "StageModel"
     output: ClassVar[str] = "core"
 
     def build(self) -> None:

@@ -1,12 +1,10 @@
 """What a dialogue is made of, and the :class:`Speaker` that words its turns from ``en.yaml`` and ``zh.yaml``."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
@@ -97,7 +95,7 @@ class Speaker:
         """A thing that may have ``colour``."""
         return self.pick([thing for thing in THINGS if thing != other_than and self.allowed(thing, colour)])
 
-    def for_context(self) -> Speaker:
+    def for_context(self) -> Self:
         """A speaker for what comes before a question about held-out pairs: it keeps to pairs of the training."""
         return Speaker(self.rng, self.language, "train" if self.pairs == "held_out" else self.pairs)
 

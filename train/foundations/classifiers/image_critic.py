@@ -7,8 +7,6 @@ neither code nor weights with the oracles.
 Shapes: B images, H x W pixels, A attributes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +44,7 @@ class ImageCriticTask(ClassifierTask):
 
     settings: Settings
     part = "critic"
-    model: CriticTraining
+    model: "CriticTraining"
 
     def build(self) -> None:
         chosen = self.settings
@@ -60,7 +58,7 @@ class ImageCriticTask(ClassifierTask):
         self.dataset = self._images(stream, chosen.pool)
         self.held_out = self._images(media_of(world, "image", HELD_OUT_SEED, held_out=True), chosen.held_out)
 
-    def _images(self, stream: MediaStream, most: int) -> CriticImages:
+    def _images(self, stream: MediaStream, most: int) -> "CriticImages":
         chosen = self.settings
         pool = Pool(stream, most, chosen.cache_dir)
         drawn = pool.pixels(chosen.size)

@@ -3,8 +3,6 @@
 Media are read as bracketed words here; the stages later put gated prompts in their place.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +45,7 @@ class LanguageModelTask(Task):
         user_weight: float = setting(0.2, low=0, help="of user tokens in the loss; assistant tokens count 1")
 
     settings: Settings
-    model: TextModel
+    model: "TextModel"
     part = "language_model"
 
     def build(self) -> None:

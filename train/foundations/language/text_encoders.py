@@ -6,8 +6,6 @@ one for each attribute (of a manifest's captions, for each word), each with a cl
 Shapes: B captions, L tokens, D width.
 """
 
-from __future__ import annotations
-
 import json
 import string
 from collections.abc import Sequence
@@ -59,7 +57,7 @@ class TextEncodersTask(Task):
                 raise ValueError(f"width must be a multiple of 32, not {self.width}")
 
     settings: Settings
-    model: CaptionReader
+    model: "CaptionReader"
     part = "text_encoders"
 
     def build(self) -> None:
