@@ -11,12 +11,13 @@ export UV_HTTP_TIMEOUT ?= 300
 help:                ## show these targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(INSTALLED)  ## install the locked packages and this project into .venv
+setup: $(INSTALLED)  ## install the locked packages and this project into .venv, fetch the pretrained parts
 
 # uv comes from the lock file as well. It checks every hash, so a wheel folder or an index of the machine cannot slip
 # another build of torch in. Bytecode is compiled now: where processes may not write it, each would compile torch and
-# transformers for itself, ten seconds of every start. The stamp is written last: an interrupted set-up is taken up again.
-$(INSTALLED): requirements.lock pyproject.toml
+# transformers for itself, ten seconds of every start. Pretrained parts are kept outside the repository: a second set-up
+# finds them there. The stamp is written last: an interrupted set-up is taken up again.
+$(INSTALLED): requirements.lock pyproject.toml $(wildcard nextgpt_lite/parts/parts.yaml)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "nextgpt_lite needs Python 3.11 or newer, and '$(PYTHON)' is not: try make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv || { \
@@ -25,6 +26,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.lock
 	$(BIN)/uv pip sync --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock
 	$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation --quiet --editable .
+	@$(BIN)/nextgpt-lite models --fetch || echo "set-up goes on without these parts: nano, the default, needs none" >&2
 	@touch $@
 
 demo: setup          ## chat with the embedded nano on http://127.0.0.1:7860

@@ -14,6 +14,7 @@ COMMANDS = {
     "serve": ("demo.commands.serve", "serve an OpenAI-compatible API"),
     "train": ("train.command", "run a training recipe"),
     "evaluate": ("evaluation.command", "measure a model"),
+    "models": ("nextgpt_lite.commands.models", "list models and pretrained parts, fetch parts"),
     "merge": ("nextgpt_lite.commands.merge", "merge an adapter into its language model, positions included"),
     "export": ("nextgpt_lite.commands.export", "export to Transformers and Diffusers folders, with a model card"),
     "bench": ("nextgpt_lite.commands.bench", "measure speed and memory"),

@@ -19,6 +19,19 @@ from safetensors.torch import save
 from nextgpt_lite.parts.pickled_tensors import read_pickled_tensors
 
 Tensors = dict[str, torch.Tensor]
+#: What the trunk for sound effects hears: log10(1 + 10000 * mel power) of frames in hertz, divided by ``peak``; a block
+#: is what one embedding is made of. Widths are those of its convolutions.
+AISFX = {
+    "sample_rate": 44100,
+    "n_fft": 2048,
+    "hop": 1024,
+    "mel_bins": 96,
+    "low": 0.0,
+    "high": 22050.0,
+    "peak": 9.457798957824707,
+    "block": 100,
+    "widths": [64, 128, 256, 512],
+}
 
 
 class Wheels:
@@ -56,6 +69,7 @@ def convert_aisfx(wheels: Wheels, out: Path) -> None:
     prefix = "embedding_net."
     trunk = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     write_tensors(out / "model.safetensors", trunk)
+    write_object(out / "config.json", AISFX)
 
 
 def convert_smollm2(wheels: Wheels, out: Path) -> None:
