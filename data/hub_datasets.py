@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import copy
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from data.manifest import BadRecord, FormatError, Record, check_record
 from data.modalities import MODALITIES
 from data.records import ParsedRecord, parse_records
 from data.shards import with_contents
+from data.text_files import parse_json
 
 
 class DatasetRecords:
@@ -37,6 +38,7 @@ class DatasetRecords:
         self.dataset, self.seed = dataset, seed
         self.epoch = self.file = self.row = 0
         self._reading: Any = None  # the file that it is in, as a dataset of its own
+        self._loaded: Any = None  # the state that was loaded into it, as long as no row of it was read since
 
     @classmethod
     def open(cls, path: str, *, split: str = "train", **options: Any) -> DatasetRecords:
@@ -49,12 +51,12 @@ class DatasetRecords:
         try:
             folder = Path(path) / split if (Path(path) / "dataset_dict.json").is_file() else Path(path)
             if (folder / "state.json").is_file():
-                files = json.loads((folder / "state.json").read_text(encoding="utf-8"))["_data_files"]
+                files = parse_json((folder / "state.json").read_bytes())["_data_files"]
                 stored: Any = datasets.load_from_disk(str(folder))
                 dataset = stored.to_iterable_dataset(num_shards=len(files))
             else:
                 dataset = datasets.load_dataset(path, split=split, streaming=True)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, LookupError, TypeError) as error:
             raise FormatError(f"{path} holds no dataset of split {split!r}: {error}") from error
         for column in (options.get("columns") or {}).values():
             feature = (dataset.features or {}).get(column)
@@ -71,23 +73,36 @@ class DatasetRecords:
             number = self._file_number()
             if self._reading is None:
                 self._reading = self.dataset.shard(num_shards=self.dataset.num_shards, index=number)
-            for row in self._reading:
-                self.row += 1
+            for row in self._rows(number):
+                self.row, self._loaded = self.row + 1, None
                 yield from parse_records([(f"{self.name}, file {number}, row {self.row}", row)], self._record)
             self.file, self.row, self._reading = self.file + 1, 0, None
         self.epoch, self.file = self.epoch + 1, 0
 
     def state_dict(self) -> dict[str, Any]:
         """The position: completed passes, files of this one, rows of the file, and the dataset's own state."""
-        own = self._reading.state_dict() if self.row else None
+        own = self._loaded or (self._reading.state_dict() if self.row else None)
         return {"epoch": self.epoch, "file": self.file, "row": self.row, "dataset": own}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` gave."""
         self.epoch, self.file, self.row, self._reading = state["epoch"], state["file"], state["row"], None
+        self._loaded = copy.deepcopy(state["dataset"])
         if state["dataset"] is not None:
             self._reading = self.dataset.shard(num_shards=self.dataset.num_shards, index=self._file_number())
             self._reading.load_state_dict(state["dataset"])
+
+    def _rows(self, number: int) -> Iterator[dict[str, Any]]:
+        """The rows of the present file. FormatError where ``datasets`` cannot go on, whatever its readers raise."""
+        rows = iter(self._reading)
+        while True:
+            try:
+                row = next(rows, None)
+            except Exception as error:
+                raise FormatError(f"{self.name}, file {number}, after row {self.row}: {error}") from error
+            if row is None:
+                return
+            yield row
 
     def _file_number(self) -> int:
         """Which file of the dataset is the present one of this pass."""
@@ -114,10 +129,7 @@ def _conversation(row: dict[str, Any]) -> Record:
 
 def _parsed(value: Any) -> Any:
     """A cell that is JSON text or nested columns."""
-    try:
-        return json.loads(value) if isinstance(value, str) else _filled(value)
-    except (ValueError, RecursionError) as error:
-        raise BadRecord(f"not JSON ({error})") from error
+    return parse_json(value) if isinstance(value, str) else _filled(value)
 
 
 def _filled(value: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 
 from data.atomic import atomic_file
 from data.modalities import MODALITIES
+from data.text_files import open_records, parse_json
 
 ROLES = ("system", "user", "assistant")
 Record = dict[str, Any]
@@ -27,28 +28,55 @@ class BadRecord(ValueError):
     """One record that cannot be used; the message is a sentence without its place."""
 
 
+def parse_entries(entries: Iterable[tuple[str, Any]], parse: Callable[[Any], Any]) -> Iterator[tuple[str, Any]]:
+    """(place, what ``parse`` makes of the entry) for the entries of a source, or in its place the BadRecord that it is.
+
+    The one place that decides what a bad record is, for every reader: an entry that is a BadRecord itself, whatever
+    ``parse`` raises because of it, and texts that are none.
+    """
+    for where, entry in entries:
+        try:
+            if isinstance(entry, BadRecord):
+                raise entry
+            parsed = parse(entry)
+            _check_texts(parsed)
+        except ValueError as error:
+            yield where, error if isinstance(error, BadRecord) else BadRecord(str(error))
+        except (TypeError, LookupError, AttributeError, OSError, RecursionError) as error:
+            yield where, BadRecord(f"not of the format ({type(error).__name__}: {error})")
+        else:
+            yield where, parsed
+
+
+def _check_texts(value: Any) -> None:
+    """BadRecord for a text with bytes that were not UTF-8, or with half a surrogate pair, anywhere in ``value``."""
+    if isinstance(value, str):
+        if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise BadRecord(f"broken text, which is not UTF-8: {shown(value.encode(errors='replace').decode())}")
+    elif isinstance(value, dict | list | tuple):
+        for item in (*value, *value.values()) if isinstance(value, dict) else value:
+            _check_texts(item)
+
+
 def read_manifest(path: str | os.PathLike[str]) -> Iterator[Record]:
     """The records of the manifest at ``path``, one a line, blank lines skipped.
 
     Content is always a list of parts, ``meta`` always a mapping, and each media path that of the file itself, so that
     the messages can be passed to a model as they are. FormatError at the first line that is wrong, not before.
     """
-    for where, line in manifest_lines(path):
-        try:
-            record = parse_record(line, Path(path).parent)
-        except BadRecord as error:
-            raise FormatError(f"{where}: {error}") from error
+    for where, record in manifest_records(path):
+        if isinstance(record, BadRecord):
+            raise FormatError(f"{where}: {record}") from record
         yield record
 
 
-def manifest_lines(path: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
-    """(place, line) of each line of a manifest that is not blank. FormatError where the file cannot be read."""
+def manifest_records(path: str | os.PathLike[str]) -> Iterator[tuple[str, Any]]:
+    """(place, record or BadRecord) of each line that is not blank. FormatError where the file cannot be read."""
     try:
-        with Path(path).open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield f"{path}, line {number}", line
-    except (OSError, UnicodeDecodeError) as error:
+        with open_records(path) as file:
+            lines = ((f"{path}, line {number}", line) for number, line in enumerate(file, start=1) if line.strip())
+            yield from parse_entries(lines, lambda line: check_record(parse_json(line), Path(path).parent))
+    except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
 
 
@@ -65,11 +93,10 @@ def write_manifest(path: str | os.PathLike[str], records: Iterable[Record]) -> i
         for count, record in enumerate(records, start=1):
             try:
                 relative = replace_paths(record, lambda part: _relative(Path(part["path"]), path.parent))
-                line = json.dumps(relative, ensure_ascii=False)
-                parse_record(line, path.parent)
+                _check_texts(check_record(relative, path.parent))
             except BadRecord as error:
                 raise FormatError(f"{path}, record {count}: {error}") from error
-            file.write(line + "\n")
+            file.write(json.dumps(relative, ensure_ascii=False) + "\n")
     return count
 
 
@@ -89,15 +116,6 @@ def replace_paths(record: Record, new_path: Callable[[dict[str, Any]], str]) -> 
 
     messages = [{**message, "content": replaced(message["content"])} for message in record["messages"]]
     return {"messages": messages, "meta": record.get("meta", {})}
-
-
-def parse_record(line: str, folder: Path) -> Record:
-    """The record in one line of a manifest in ``folder``. BadRecord for a line that is not one."""
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise BadRecord(f"not JSON ({error})") from error
-    return check_record(value, folder)
 
 
 def check_record(value: Any, folder: Path | None) -> Record:

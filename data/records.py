@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data.manifest import BadRecord, Record, manifest_lines, parse_record
+from data.manifest import BadRecord, Record, manifest_records, parse_entries
 
 #: What a run does with records that cannot be used: stop at the first, or skip them up to a limit.
 POLICIES = ("refuse", "skip")
@@ -39,21 +39,22 @@ def parse_records(
 ) -> Iterator[ParsedRecord]:
     """``parse`` applied to the entries of a source, which are (place, entry) each. Every reader's records go this way.
 
-    A BadRecord is a problem of its place alone, whether it is the entry itself (a line that is no JSON) or raised by
-    ``parse``; so is a record without a reply to learn from. Several records of one entry share its place.
+    A bad record (:func:`data.manifest.parse_entries`) is a problem of its place alone, and so is one without a reply to
+    learn from. Several records of one entry share its place.
     """
-    for where, entry in entries:
-        try:
-            if isinstance(entry, BadRecord):
-                raise entry
-            parsed = parse(entry)
-            records = parsed if isinstance(parsed, list) else [parsed]
-            for record in records:
-                _check_replies(record)
-        except BadRecord as error:
-            yield ParsedRecord(where, problem=str(error))
+
+    def checked(entry: Any) -> list[Record]:
+        parsed = parse(entry)
+        records = parsed if isinstance(parsed, list) else [parsed]
+        for record in records:
+            _check_replies(record)
+        return records
+
+    for where, found in parse_entries(entries, checked):
+        if isinstance(found, BadRecord):
+            yield ParsedRecord(where, problem=str(found))
         else:
-            yield from (ParsedRecord(where, record) for record in records)
+            yield from (ParsedRecord(where, record) for record in found)
 
 
 def scan_manifest(path: str | os.PathLike[str]) -> Iterator[ParsedRecord]:
@@ -61,7 +62,7 @@ def scan_manifest(path: str | os.PathLike[str]) -> Iterator[ParsedRecord]:
 
     Where :func:`data.manifest.read_manifest` stops at the first bad line, this goes on.
     """
-    return parse_records(manifest_lines(path), lambda line: parse_record(line, Path(path).parent))
+    return parse_records(manifest_records(path), lambda record: record)
 
 
 def _check_replies(record: Record) -> None:

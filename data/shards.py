@@ -21,6 +21,7 @@ from data.formats.captions import captioned, check_task
 from data.manifest import BadRecord, FormatError, Record, check_record, media_parts, read_manifest, replace_paths
 from data.modalities import modality_of_name
 from data.records import ParsedRecord, parse_records
+from data.text_files import decode_text, parse_json
 
 
 class Member(NamedTuple):
@@ -84,7 +85,12 @@ def samples_of(path: Path) -> tuple[tuple[Member, ...], ...]:
     try:
         with tarfile.open(path, "r:") as archive:
             members = [Member(m.name, m.offset_data, m.size) for m in archive if m.isfile()]
-    except (OSError, tarfile.TarError) as error:
+            end = archive.offset
+        with path.open("rb") as file:  # tarfile takes a damaged header for the end of the archive
+            file.seek(end)
+            if any(file.read(tarfile.BLOCKSIZE)):
+                raise tarfile.ReadError(f"damaged at byte {end:,}, after {len(members)} files")
+    except (OSError, ValueError, tarfile.TarError) as error:
         raise FormatError(f"{path} is no tar archive that can be read (uncompressed): {error}") from error
     return tuple(tuple(group) for _, group in groupby(members, key=lambda member: member.key))
 
@@ -104,7 +110,7 @@ def record_of_files(files: dict[str, bytes], task: str) -> Record:
     metadata = _metadata(files)
     if "messages" in metadata:
         return with_contents(check_record(metadata, None), files)
-    texts = [content.decode("utf-8", "replace") for name, content in files.items() if name.endswith(".txt")]
+    texts = [decode_text(content) for name, content in files.items() if name.endswith(".txt")]
     caption = texts[0] if texts else metadata.get("caption")
     media = [(name, modality) for name in files if (modality := modality_of_name(name)) is not None]
     if len(media) != 1 or not isinstance(caption, str):
@@ -126,14 +132,8 @@ def with_contents(record: Record, files: dict[str, bytes]) -> Record:
 
 def _metadata(files: dict[str, bytes]) -> dict[str, Any]:
     """The object in the first JSON file of a sample, empty where there is none."""
-    for name, content in files.items():
-        if name.endswith(".json"):
-            try:
-                value = json.loads(content)
-            except (ValueError, RecursionError) as error:
-                raise BadRecord(f"{name} is not JSON ({error})") from error
-            return value if isinstance(value, dict) else {}
-    return {}
+    value = next((parse_json(content) for name, content in files.items() if name.endswith(".json")), {})
+    return value if isinstance(value, dict) else {}
 
 
 def write_shards(manifest: Path, out: Path, per_shard: int = 1000) -> list[Path]:

@@ -14,7 +14,6 @@ Fields may be of types int, float, bool, str, None, Any, ``list[T]``, ``tuple[T,
 import copy
 import dataclasses
 import difflib
-import json
 import math
 import re
 import types
@@ -22,6 +21,8 @@ import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, cast
+
+from data.text_files import parse_json
 
 T = TypeVar("T")
 #: Numbers that YAML 1.1 reads as text: those with an exponent and no sign or no point.
@@ -71,25 +72,28 @@ def setting(
 def read_settings(cls: type[T], mapping: Mapping[str, Any], where: str) -> T:
     """Build the dataclass ``cls`` from ``mapping``.
 
-    SettingsError, a sentence that begins with ``where``: for an unknown or missing key, a value of the wrong type, out
-    of its range, NaN or infinite, and for what ``cls.__post_init__`` refuses with a ValueError.
+    SettingsError, a sentence that begins with ``where`` (and the line, where :mod:`data.strict_yaml` read it): for an
+    unknown or missing key, a value of the wrong type, out of its range, NaN or infinite, and for what
+    ``cls.__post_init__`` refuses with a ValueError.
     """
     if not isinstance(mapping, Mapping):
         raise SettingsError(f"{where}: expected a mapping of keys to values, not {mapping!r}")
     known = {field.name: field for field in dataclasses.fields(cast(Any, cls))}
     aliases = {field.metadata["alias"]: name for name, field in known.items() if field.metadata.get("alias")}
+    lines = {aliases.get(key, key): f", line {line}" for key, line in getattr(mapping, "lines", {}).items()}
     for alias, name in aliases.items():
         if alias in mapping and name in mapping:
             raise SettingsError(f"{where}: {alias} and {name} are one key: expected one of them")
     mapping = {aliases.get(key, key): value for key, value in mapping.items()}
     for key in mapping:
         if key not in known:
-            raise SettingsError(f"{where}: unknown key {key!r}{nearest(str(key), known)}")
+            raise SettingsError(f"{where}{lines.get(key, '')}: unknown key {key!r}{nearest(str(key), known)}")
     hints = typing.get_type_hints(cls)
     values = {}
     for name, field in known.items():
         if name in mapping:
-            values[name] = _read(hints[name], mapping[name], field.metadata, where, name)
+            place = where + lines.get(name, "")
+            values[name] = _read(hints[name], mapping[name], field.metadata, place, name)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise SettingsError(f"{where}: missing key {name!r}")
     try:
@@ -101,7 +105,7 @@ def read_settings(cls: type[T], mapping: Mapping[str, Any], where: str) -> T:
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file. SettingsError where it cannot be read or is no object."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from error
     if not isinstance(values, dict):

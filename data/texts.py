@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.atomic import write_json
+from data.text_files import read_text
 
 SPLIT = "texts.json"
 
@@ -76,7 +77,7 @@ def hashes(folder: Path, part: str) -> set[str]:
 
 def _read(path: Path) -> Text:
     try:
-        content = path.read_text(encoding="utf-8")
+        content = read_text(path)
     except UnicodeDecodeError as error:
         raise TextsError(f"{path} is no UTF-8 text: {error.reason} at byte {error.start}") from error
     if not content.strip():

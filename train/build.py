@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from data.atomic import atomic_folder
-from train.recipe import RECIPES, Recipe, read_recipe, read_yaml, shipped_recipe
+from data.strict_yaml import Loader, read_yaml
+from train.recipe import RECIPES, Recipe, read_recipe, shipped_recipe
 from train.settings import RecipeError, nearest, read_settings, setting
 
 CACHE_SEED = 41
@@ -117,7 +118,7 @@ def read_build(path: Path, folder: Path, model: Path, data: Path | None = None) 
 
     RecipeError for unknown keys, values of a wrong type, unknown recipes and runs, and runs that wait for each other.
     """
-    build = Build(read_settings(BuildFile, read_yaml(path, "build"), str(path)), folder, model, data)
+    build = Build(read_settings(BuildFile, read_yaml(path, "build", Loader), str(path)), folder, model, data)
     for name, run in build.runs.items():
         for earlier in run.after:
             if earlier not in build.runs:

@@ -1,4 +1,4 @@
-"""``nextgpt-lite train RECIPE.yaml [key=value]... [--resume] [--dry-run] [--out DIR]``."""
+"""``nextgpt-lite train RECIPE.yaml [key=value]... [--resume|--overwrite] [--dry-run] [--out DIR]``."""
 
 import argparse
 from pathlib import Path
@@ -13,9 +13,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", type=Path, help="a YAML recipe, e.g. train/recipes/foundations/encoder.yaml")
     overrides = "override keys of the recipe; a dotted key reaches into a mapping"
     parser.add_argument("overrides", nargs="*", metavar="key=value", help=overrides)
-    parser.add_argument("--resume", action="store_true", help="resume from the newest checkpoint of the run")
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="resume from the newest checkpoint of the run")
+    again.add_argument("--overwrite", action="store_true", help="start afresh where the folder of the run holds one")
     parser.add_argument("--dry-run", action="store_true", help="report parts, data, memory and time; do not train")
-    parser.add_argument("--out", type=Path, help="folder of the run (default: runs/NAME)")
+    parser.add_argument("--out", help="folder of the run (default: runs/NAME)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -27,7 +29,9 @@ def run(args: argparse.Namespace) -> int:
         return 0
     from train.run import run_recipe  # the engine takes seconds to import; a bad recipe should not wait
 
-    run_dir = args.out or Path("runs") / args.recipe.stem
-    for name, value in run_recipe(recipe, run_dir, args.resume).items():
+    if args.out is not None and not args.out.strip():
+        raise RecipeError("--out has no value: expected the folder of the run")
+    run_dir = Path(args.out) if args.out else Path("runs") / args.recipe.stem
+    for name, value in run_recipe(recipe, run_dir, args.resume, args.overwrite).items():
         print(f"{name:32} {value:.4f}")
     return 0

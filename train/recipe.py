@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
+from data.strict_yaml import LocatedMapping, parse_yaml, read_yaml
 from train.settings import RecipeError, read_settings, setting
 
 #: Folder of the recipes that come with the project.
@@ -25,7 +24,7 @@ class Recipe:
 
     task: str = setting(help="name in train.TASKS")
     steps: int = setting(low=1, help="optimiser steps")
-    batch_size: int = setting(low=1, help="samples a step and process")
+    batch_size: int = setting(low=1, high=10**6, help="samples a step and process")
     learning_rates: dict[str, float] = setting(low=0, help="peak learning rate of each part; 0 freezes the part")
     model: str = setting("runs/nano", help="folder of the model: components are read from it and exported to it")
     task_settings: dict[str, Any] = setting({}, help="the task's own settings")
@@ -35,14 +34,16 @@ class Recipe:
     betas: tuple[float, float] = setting((0.9, 0.99), low=0, below=1, help="of AdamW")
     max_grad_norm: float = setting(1.0, low=0, help="gradients are scaled down to this norm; 0 = never")
     lora_b_ratio: float = setting(1.0, above=0, help="LoRA+: rate of the B matrices over that of A; the paper's is 16")
-    gradient_accumulation_steps: int = setting(1, low=1, alias="accumulate", help="batches a step and process")
+    gradient_accumulation_steps: int = setting(
+        1, low=1, high=10**6, alias="accumulate", help="batches a step and process"
+    )
     gradient_checkpointing: bool = setting(False, help="recompute activations in the backward pass")
     bf16: bool = setting(True, help="autocast to bfloat16")
     ema: float = setting(0.0, low=0, below=1, help="decay of the exported running average of the weights; 0 = none")
-    seed: int = setting(0, low=0)
+    seed: int = setting(0, low=0, high=2**32 - 1)
     checkpoint_every: int = setting(200, low=1, help="steps")
     log_every: int = setting(20, low=1, help="steps")
-    threads: int = setting(1, low=1, help="CPU threads")
+    threads: int = setting(1, low=1, high=1024, help="CPU threads")
     tracker: str = setting("tensorboard", choices=("tensorboard", "wandb", "none"))
     torch_compile: bool | Literal["auto"] = setting(False, help="compile the blocks; auto: where there is a compiler")
 
@@ -62,19 +63,6 @@ def read_recipe(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
     return read_settings(Recipe, values, str(path))
 
 
-def read_yaml(path: Path, kind: str) -> dict[str, Any]:
-    """The mapping in a YAML file; RecipeError where there is none. ``kind``: what it is, in words."""
-    if not path.is_file():
-        raise RecipeError(f"no {kind} at {path}")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{path} is not valid YAML: {str(error).splitlines()[0]}") from error
-    if not isinstance(values, dict):
-        raise RecipeError(f"{path} holds no mapping of keys to values")
-    return values
-
-
 def shipped_recipe(name: str) -> Path | None:
     """The file of a recipe that comes with the project, by its name alone; None where there is none."""
     return next(iter(sorted(RECIPES.rglob(f"{name}.yaml"))), None)
@@ -90,7 +78,8 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         target = target.setdefault(parent, {})
         if not isinstance(target, dict):
             raise RecipeError(f"override {override!r}: {parent!r} is not a mapping")
-    try:
-        target[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"override {override!r}: {text!r} is not a YAML value") from error
+    if not text.strip():
+        raise RecipeError(f"override {override!r} has no value: expected key=value, with null where none is meant")
+    target[last] = parse_yaml(text, f"override {override!r}")
+    if isinstance(target, LocatedMapping):
+        target.lines.pop(last, None)

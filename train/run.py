@@ -13,19 +13,21 @@ from train.engine.processes import join_processes
 from train.engine.progress import peak_memory_gib
 from train.engine.speed import compiled_blocks, full_precision_attention
 from train.engine.trainer import TaskTrainer
-from train.recipe import Recipe
+from train.recipe import Recipe, RecipeError
 from train.task import build_task
 
 
-def run_recipe(recipe: Recipe, run_dir: str | Path, resume: bool = False) -> dict[str, float]:
+def run_recipe(recipe: Recipe, run_dir: str | Path, resume: bool = False, overwrite: bool = False) -> dict[str, float]:
     """Train, export into the recipe's model folder, and return the task's own evaluation.
 
-    ``resume`` goes on from the newest checkpoint in ``run_dir``; without one it starts afresh. What is written:
-    checkpoints and ``run.json`` (recipe, seconds, figures) in ``run_dir``; components and, as soon as there is a core,
-    the manifest in ``recipe.model``. Of several processes the main one writes; the others return no figures.
+    ``resume`` goes on from the newest checkpoint in ``run_dir``; without one it starts afresh. A folder that holds a
+    run needs ``resume``, or ``overwrite``, which removes its checkpoints. What is written: checkpoints and ``run.json``
+    (recipe, seconds, figures) in ``run_dir``; components and, as soon as there is a core, the manifest in
+    ``recipe.model``. Of several processes the main one writes; the others return no figures.
 
     Raises:
-        RecipeError: for a recipe that cannot be run, or that is not the one of the checkpoint to resume from.
+        RecipeError: for a recipe that cannot be run, or that is not the one of the checkpoint to resume from, and for a
+            folder that holds a run where neither ``resume`` nor ``overwrite`` is said.
         NonFiniteLossError: when the loss is NaN or infinite.
         DiskError: when something cannot be written.
     """
@@ -33,6 +35,8 @@ def run_recipe(recipe: Recipe, run_dir: str | Path, resume: bool = False) -> dic
     torch.set_num_threads(recipe.threads)
     started = time.monotonic()
     state = join_processes()
+    if not (resume or overwrite) and (checkpoints(run_dir) or (run_dir / RUN_RECORD).is_file()):
+        raise RecipeError(f"{run_dir} holds a run already: --resume goes on with it, --overwrite starts afresh")
     found = checkpoints(run_dir)[-1:] if resume else []
     for checkpoint in found:
         check_recipe(checkpoint, recipe, state.num_processes)
@@ -65,7 +69,7 @@ def run_recipe(recipe: Recipe, run_dir: str | Path, resume: bool = False) -> dic
         "figures": {name: round(float(value), 5) for name, value in figures.items()},
     }
     with disk_errors(RUN_RECORD, run_dir):
-        write_json(run_dir / "run.json", record)
+        write_json(run_dir / RUN_RECORD, record)
     return figures
 
 

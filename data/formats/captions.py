@@ -10,7 +10,6 @@ Nothing is downloaded: the media are files that a downloader of the dataset has 
 """
 
 import hashlib
-import json
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -22,6 +21,7 @@ from data.formats.sources import json_object, table_rows, text_of
 from data.manifest import BadRecord, Record, shown
 from data.modalities import modality_of_name
 from data.records import ParsedRecord, parse_records
+from data.text_files import parse_json
 
 #: What captions are for: the assistant describes a medium (X -> T), or makes the medium of a caption (T -> X).
 TASKS = ("tell", "make")
@@ -171,10 +171,7 @@ def _is_id(value: Any) -> bool:
 
 def _url(path: Path) -> str | None:
     """The URL in what img2dataset wrote beside an image."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8")).get("url")
-    except (OSError, ValueError, AttributeError) as error:
-        raise BadRecord(f"{path.name} beside the picture cannot be read: {error}") from error
+    return parse_json(path.read_bytes()).get("url")
 
 
 def _text(text: str) -> dict[str, str]:

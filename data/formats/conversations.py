@@ -5,8 +5,8 @@
     Alpaca                   {"instruction", "input", "output"}, the input following the instruction
     LongAlpaca (2309.12307)  the same and "file"; the instruction holds the whole book
 
-``<image>`` in a text of LLaVA stands for the record's image, or for the next of a list of them; datasets of the same
-kind with ``video`` or ``audio`` are read as well.
+``<image>`` in a text of LLaVA stands for the record's image, or for the next of a list of them; in a record without
+media it is words. Datasets of the same kind with ``video`` or ``audio`` are read as well.
 """
 
 import re
@@ -86,14 +86,16 @@ def turns_of(entry: dict[str, Any], key: str = "conversations") -> list[dict[str
 def conversation(
     entry: dict[str, Any], turns: list[dict[str, Any]], media: Mapping[str, Sequence[Part]] | None
 ) -> Record:
-    """Turns as a record, ``media`` by modality in the order of their placeholders; None = there are no placeholders.
+    """Turns as a record, ``media`` by modality in the order of their placeholders.
 
-    BadRecord where placeholders and media do not match.
+    In a record without media, what looks like a placeholder is words. BadRecord where placeholders and media do not
+    match.
     """
     waiting = {modality: list(parts) for modality, parts in (media or {}).items()}
+    words_alone = not any(waiting.values())
     messages = []
     for turn in turns:
-        plain = media is None or turn["role"] == "system"
+        plain = words_alone or turn["role"] == "system"
         content = _text(turn["value"]) if plain else _with_media(turn["value"], waiting)
         messages.append({"role": turn["role"], "content": content})
     for modality, parts in waiting.items():

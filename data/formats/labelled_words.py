@@ -16,11 +16,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from data.formats.captions import phrases
 from data.manifest import FormatError
 from data.strict import SettingsError, read_settings
+from data.strict_yaml import TextLoader, read_yaml
 
 
 def _default(name: str) -> Callable[[], Any]:
@@ -78,24 +77,24 @@ def read_words(path: Path | None, columns: list[str]) -> LabelWords:
     """The words of a YAML file, or plain ones, for a table with these columns. FormatError for what does not fit."""
     where = "the table" if path is None else str(path)
     try:
-        given = {} if path is None else yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise FormatError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
-    if not isinstance(given, dict):
-        raise FormatError(f"{path} holds no mapping of keys to values")
-    label = str(given.get("label", "label"))
+        given = {} if path is None else read_yaml(path, "file of words", TextLoader)
+        return read_settings(LabelWords, _completed(given, columns, where), where)
+    except SettingsError as error:
+        raise FormatError(str(error)) from error
+
+
+def _completed(given: dict[str, Any], columns: list[str], where: str) -> dict[str, Any]:
+    """The keys of a file, and the sentences and names that it leaves out."""
+    label = given.get("label", "label")
     if label not in columns:
         raise FormatError(f"{where}: no column {label!r} of labels; the table has {', '.join(columns)}")
     values = {"noun": label, **given, "label": label}
     for key in phrases("labels").keys() & given.keys():
         if isinstance(given[key], dict):
             values[key] = phrases("labels")[key] | given[key]
-    if isinstance(names := given.get("names"), dict):  # YAML reads 0 as a number, and one name may stand alone
-        values["names"] = {str(key): list(map(str, _as_list(value))) for key, value in names.items()}
-    try:
-        return read_settings(LabelWords, values, where)
-    except SettingsError as error:
-        raise FormatError(str(error)) from error
+    if isinstance(names := given.get("names"), dict):  # one name may stand alone
+        values["names"] = {key: _as_list(value) for key, value in names.items()}
+    return values
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -1,13 +1,15 @@
-"""The files that datasets come in: JSON arrays, JSON lines, tables; every entry with the line on which it begins."""
+"""The files that datasets come in: JSON arrays, JSON lines, tables; every entry with its line, number and id."""
 
 import csv
 import json
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from data.manifest import BadRecord, FormatError, Record, shown, unreadable
 from data.records import ParsedRecord, parse_records
+from data.text_files import open_records, parse_json
 
 JSON_SUFFIXES = (".json", ".jsonl")
 
@@ -32,20 +34,22 @@ def json_entries(source: Path) -> Iterator[tuple[str, Any]]:
     if not paths:
         raise FormatError(f"{source} holds no {' or '.join(JSON_SUFFIXES)} file")
     for path in paths:
-        text = read_text(path)
-        listed = text.lstrip("\ufeff \t\r\n").startswith("[")
-        for line, entry in _array(text, path) if listed else _lines(text):
+        text = _read(path)
+        listed = text.lstrip(" \t\r\n").startswith("[")
+        for place, entry in _array(text, path) if listed else _lines(text):
+            number = entry.get("id") if isinstance(entry, dict) else None
+            named = f", id {shown(number)}" if isinstance(number, int | str) else ""
             if not isinstance(entry, dict | BadRecord):
                 entry = BadRecord(f"expected an object, not {shown(entry)}")
-            yield f"{path}, line {line}", entry
+            yield f"{path}, {place}{named}", entry
 
 
 def json_object(source: Path, *lists: str) -> dict[str, Any]:
     """A file that is one JSON object with the named lists. FormatError for any other."""
     try:
-        value = json.loads(read_text(source))
-    except json.JSONDecodeError as error:
-        raise FormatError(f"{source}, line {error.lineno}: not JSON ({error.msg})") from error
+        value = parse_json(_read(source))
+    except ValueError as error:
+        raise error if isinstance(error, FormatError) else FormatError(f"{source}: {error}") from error
     for name in lists:
         if not isinstance(value, dict) or not isinstance(value.get(name), list):
             raise FormatError(f'{source}: expected an object with a list "{name}"')
@@ -60,30 +64,66 @@ def table_rows(
     Without a ``header`` the columns are those given. FormatError where the header lacks one; a row with more or fewer
     cells than the table has columns is a BadRecord.
     """
+    options = {"delimiter": delimiter, "quoting": csv.QUOTE_MINIMAL if header else csv.QUOTE_NONE}
     try:
-        with source.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.reader(file, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if header else csv.QUOTE_NONE)
-            names = next(rows, []) if header else list(columns)
-            if missing := [column for column in columns if column not in names]:
-                known = ", ".join(names) or "none"
-                raise FormatError(f"{source}: the header lacks the column {missing[0]!r}; it has {known}")
-            before = rows.line_num
-            for cells in rows:
-                where, before = f"{source}, line {before + 1}", rows.line_num
-                if not cells:
-                    continue
-                problem = f"{len(cells)} columns, expected {len(names)}: {', '.join(names)}"
-                fits = len(cells) == len(names)
-                yield where, dict(zip(names, cells, strict=True)) if fits else BadRecord(problem)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise unreadable(source, error) from error
+        with open_records(source, newline="") as file:
+            names = _header(file.readline(), columns, options, source) if header else list(columns)
+            for line, cells in _rows(file, names, options, first=2 if header else 1):
+                row = cells if isinstance(cells, BadRecord) else dict(zip(names, cells, strict=True))
+                yield f"{source}, line {line}", row
+    except (OSError, ValueError) as error:
+        raise error if isinstance(error, FormatError) else unreadable(source, error) from error
 
 
-def read_text(path: Path) -> str:
-    """A UTF-8 file. FormatError where it cannot be read."""
+def _header(line: str, columns: Sequence[str], options: dict[str, Any], source: Path) -> list[str]:
+    """The columns of a table; one that is divided by semicolons or tabs changes ``options``."""
+    for delimiter in (options["delimiter"], ";", "\t"):
+        names = [name.strip() for name in next(csv.reader([line], delimiter=delimiter), [])]
+        if set(columns) <= set(names):
+            options["delimiter"] = delimiter
+            return names
+    missing = next(column for column in columns if column not in line.split(options["delimiter"]))
+    raise FormatError(f"{source}: the header lacks the column {missing!r}; it has {line.strip() or 'none'}")
+
+
+def _rows(file: TextIO, names: list[str], options: dict[str, Any], first: int) -> Iterator[tuple[int, Any]]:
+    """(line, cells or BadRecord) of each row, the lines counted from ``first``.
+
+    After a bad row the next line is read as a row, so that a quotation mark that is never closed hides no others.
+    """
+    waiting: deque[str] = deque()
+    number = first
+    while True:
+        taken: list[str] = []
+
+        def lines(taken: list[str] = taken) -> Iterator[str]:
+            while line := waiting.popleft() if waiting else file.readline():
+                taken.append(line)
+                yield line
+
+        cells: Any = None
+        try:
+            cells = next(csv.reader(lines(), strict=True, **options), None)
+            if cells is None:
+                return
+            if cells and len(cells) != len(names):
+                cells = BadRecord(f"{len(cells)} columns, expected {len(names)}: {', '.join(names)}")
+        except csv.Error as error:
+            cells = BadRecord(f"not a row of a table ({error})")
+        if isinstance(cells, BadRecord):
+            waiting.extendleft(reversed(taken[1:]))
+            del taken[1:]
+        if cells:
+            yield number, cells
+        number += len(taken)
+
+
+def _read(path: Path) -> str:
+    """The text of a file of records. FormatError where it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        with open_records(path) as file:
+            return file.read()
+    except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
 
 
@@ -99,22 +139,29 @@ def text_of(entry: dict[str, Any], key: str, *, empty: bool = False) -> str:
     return value.strip()
 
 
-def _array(text: str, path: Path) -> Iterator[tuple[int, Any]]:
-    """(line, element) of a JSON array, decoded one by one."""
-    decoder, line, counted = json.JSONDecoder(), 1, 0
+def _array(text: str, path: Path) -> Iterator[tuple[str, Any]]:
+    """(place, element) of a JSON array, decoded one by one."""
+    decoder, line, counted, number = json.JSONDecoder(), 1, 0, 0
     at = _skip(text, text.index("[") + 1)
     while text[at : at + 1] != "]":
-        line, counted = line + text.count("\n", counted, at), at
+        line, counted, number = line + text.count("\n", counted, at), at, number + 1
+        place = f"line {line}, record {number}"
         try:
             entry, at = decoder.raw_decode(text, at)
-        except json.JSONDecodeError as error:
-            raise FormatError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from error
-        yield line, entry
+        except (ValueError, RecursionError) as error:
+            line = getattr(error, "lineno", line)
+            raise FormatError(
+                f"{path}, line {line}, record {number}: not JSON ({getattr(error, 'msg', error)})"
+            ) from error
+        yield place, entry
         at = _skip(text, at)
         if text[at : at + 1] == ",":
             at = _skip(text, at + 1)
         elif text[at : at + 1] != "]":
-            raise FormatError(f"{path}, line {line + text.count(chr(10), counted, at)}: expected , or ] after a record")
+            found = line + text.count("\n", counted, at)
+            raise FormatError(f"{path}, line {found}: expected , or ] after a record")
+    if text[at + 1 :].strip():
+        raise FormatError(f"{path}: there is more after the end of the list")
 
 
 def _skip(text: str, at: int) -> int:
@@ -124,10 +171,10 @@ def _skip(text: str, at: int) -> int:
     return at
 
 
-def _lines(text: str) -> Iterator[tuple[int, Any]]:
+def _lines(text: str) -> Iterator[tuple[str, Any]]:
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
-                yield number, json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
-                yield number, BadRecord(f"not JSON ({getattr(error, 'msg', error)})")
+                yield f"line {number}", parse_json(line)
+            except ValueError as error:
+                yield f"line {number}", BadRecord(str(error))

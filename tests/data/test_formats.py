@@ -75,7 +75,7 @@ def test_llava_puts_the_picture_where_the_text_says(tmp_path):
 @pytest.mark.parametrize(
     ("entry", "sentence"),
     [
-        ({"conversations": [human("<image> What?"), gpt("A bell.")]}, "a placeholder <image> without a medium"),
+        ({"image": "a", "conversations": [human("<image> <image>"), gpt("b")]}, "a placeholder <image> without a"),
         ({"image": "a.jpg", "conversations": [human("What?"), gpt("A bell.")]}, "'a.jpg' has no placeholder <image>"),
         ({"conversations": [{"from": "robot", "value": "hi"}]}, "unknown role 'robot'; known are human"),
         ({"conversations": [human("a"), human("b"), gpt("c")]}, "two turns of 'human' in a row"),
@@ -90,12 +90,13 @@ def test_a_conversation_that_cannot_be_used_says_why(tmp_path, entry, sentence):
     assert sentence in problem("llava", write_json(tmp_path, [entry]))
 
 
-def test_every_record_is_named_by_its_line(tmp_path):
+def test_every_record_is_named_by_its_place(tmp_path):
     good = {"conversations": [human("Hello"), gpt("Hi")]}
     source = tmp_path / "train.json"
-    source.write_text(f"[\n{json.dumps(good)},\n\n  {json.dumps([])},\n{json.dumps(good)}]\n")
+    source.write_text(f"[\n{json.dumps(good)},\n\n  {json.dumps([])},\n{json.dumps({'id': 'x', **good})}]\n")
     places = [(located.where, bool(located.record)) for located in reader("llava")(source)]
-    assert places == [(f"{source}, line 2", True), (f"{source}, line 4", False), (f"{source}, line 5", True)]
+    names = ["line 2, record 1", "line 4, record 2", 'line 5, record 3, id "x"']
+    assert places == [(f"{source}, {name}", good) for name, good in zip(names, (True, False, True), strict=True)]
     lines = tmp_path / "train.jsonl"
     lines.write_text(f"{json.dumps(good)}\n{{oops\n{json.dumps(good)}\n")
     found = list(reader("llava")(lines))
@@ -106,7 +107,13 @@ def test_every_record_is_named_by_its_line(tmp_path):
 def test_a_broken_array_is_refused_with_its_line(tmp_path):
     source = tmp_path / "train.json"
     source.write_text('[\n{"conversations": []},\n{"conversations": [}\n]')
-    with pytest.raises(FormatError, match=r"train\.json, line 3: not JSON"):
+    with pytest.raises(FormatError, match=r"train\.json, line 3, record 2: not JSON"):
+        list(reader("sharegpt")(source))
+    source.write_text('[{"a": 1}] [{"a": 2}]')
+    with pytest.raises(FormatError, match="more after the end of the list"):
+        list(reader("sharegpt")(source))
+    source.write_text("[" * 200_000)
+    with pytest.raises(FormatError, match="record 1: not JSON"):
         list(reader("sharegpt")(source))
     source.write_text('[\n{"a": 1}\n{"a": 2}]')
     with pytest.raises(FormatError, match="line 3: expected , or ]"):

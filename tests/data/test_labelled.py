@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from data.formats import reader
-from data.formats.labelled_words import LabelWords, with_article
+from data.formats.labelled_words import LabelWords, read_words, with_article
 from data.manifest import FormatError
 from tests.digits import WORDS
 
@@ -117,7 +117,7 @@ def test_bad_rows_hide_no_others(table):
         ("label: digit\nnames: [a]", "", "names must be a mapping of names"),
         ("label: digit\nask: {image: 'What is this?'}", "", "ask.image must be a list, each item text"),
         ("label: digit\nmake: {image: []}", "", "every modality needs at least one sentence"),
-        ("[", "", "cannot be read"),
+        ("[", "", "words.yaml, line 1: expected the node content"),
         ("label: digit", "dev", "no row of the split 'dev'; known are test, train"),
     ],
 )
@@ -133,3 +133,13 @@ def test_defaults_are_not_shared():
     one = LabelWords("label", "label")
     one.ask["image"] = ["?"]
     assert LabelWords("label", "label").ask["image"] != ["?"]
+
+
+def test_names_are_read_as_they_are_spelt(table, tmp_path):
+    path = tmp_path / "words.yaml"
+    path.write_text("label: digit\nnames: {yes: [on, 'no'], 007: bond, 1.10: [1e3], 1:30: [null]}\n")
+    names = read_words(path, ["path", "modality", "digit"]).names
+    assert names == {"yes": ["on", "no"], "007": ["bond"], "1.10": ["1e3"], "1:30": ["null"]}
+    path.write_text("label: digit\nnames: {yes: [a], yes: [b]}\n")
+    with pytest.raises(FormatError, match="line 2: 'yes' is given twice"):
+        read_words(path, ["digit"])

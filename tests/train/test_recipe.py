@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from train import TASKS
+from train.dialogues.records import sources_of
 from train.recipe import RecipeError, read_recipe
 from train.settings import read_settings
 from train.task import build_task, trainable_groups
@@ -56,7 +57,7 @@ def test_overrides_reach_into_mappings(tmp_path):
         ({"bf16": "yes please"}, "bf16 must be true or false, not 'yes please'"),
         ({"learning_rates": 1e-3}, "learning_rates must be a mapping of names, each value a number, at least 0"),
         ({"learning_rates": {"vae": "fast"}}, "learning_rates.vae must be a number, at least 0, not 'fast'"),
-        ({"learning_rates": {"vae": float("nan")}}, "learning_rates.vae must be a number, at least 0, not nan"),
+        ({"learning_rates": {"vae": float("nan")}}, "line 3: .nan is not a decimal number"),
         ({"betas": [0.9]}, "betas must be a list of 2, each item a number, at least 0 and below 1"),
         ({"schedule": "cosin"}, "schedule must be one of cosine, linear, .*, not 'cosin': did you mean 'cosine'"),
         ({"schedule": "steep"}, "schedule must be one of cosine, linear, constant_with_warmup, not 'steep'"),
@@ -154,3 +155,72 @@ def test_a_recipe_is_found_where_it_was_before(name):
     [path] = [path for path in RECIPES if path.stem == name]
     assert read_recipe(f"train/recipes/{name}.yaml") == read_recipe(path)
     assert path.parent.name != "recipes"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("steps: 9", "line 5: 'steps' is given twice, first in line 2"),
+        ("warmup: .inf", "line 5: .inf is not a decimal number"),
+        ("ema: .NaN", "line 5: .NaN is not a decimal number"),
+        ("seed: 010", "line 5: 010 is not a decimal number"),
+        ("seed: 0o17", "line 5: 0o17 is not a decimal number"),
+        ("seed: 1:30", "line 5: 1:30 is not a decimal number"),
+        ("ema: 1e999", "line 5: 1e999 is more than a number can be"),
+        ("seed: 99999999999", "line 5: seed must be an integer, at least 0 and at most 4.29497e.09, not 99999999999"),
+        (f"seed: {'9' * 5000}", "not YAML"),
+        ("bf16: yes", "line 5: bf16 must be true or false, not 'yes'"),
+        ("seed: off", "line 5: seed must be an integer, .* not 'off'"),
+        ("warmup: 5", "line 5: warmup must be a number, at least 0 and at most 1, not 5"),
+        ("warmup: -0.1", "line 5: warmup must be a number"),
+        ("task_settings:\n\tdialogues: 5", "line 6: found character .* indent with spaces"),
+        ("task_settings: {data: }", "line 5: a key or an item has no value"),
+        ("task_settings:\n  data:", "line 6: a key or an item has no value"),
+        ("task_settings: {a: 1, a: 2}", "line 5: 'a' is given twice"),
+        ("sed: 1", "line 5: unknown key 'sed': did you mean 'seed'"),
+        ("task_settings: &x [*x]", "line 5: found unconstructable recursive node"),
+        ("task_settings: !!python/name:os.system", "line 5: could not determine a constructor"),
+        ("task_settings: " + "[" * 5000, "not YAML"),
+        ("[" * 5000, "could not find expected"),
+    ],
+)
+def test_ambiguous_yaml_is_refused_with_its_line(tmp_path, line, said):
+    path = tmp_path / "a.yaml"
+    path.write_text(f"task: audio_vae\nsteps: 3\nbatch_size: 2\nlearning_rates: {{vae: 1e-3}}\n{line}\n")
+    with pytest.raises(RecipeError, match=said) as caught:
+        read_recipe(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("task_settings.data=", "has no value"),
+        ("task_settings.data=  ", "has no value"),
+        ("task_settings.data=[{path: }]", "a key or an item has no value"),
+        ("learning_rates.vae=.nan", "is not a decimal number"),
+        ("learning_rates.vae=-1e-3", "learning_rates.vae must be a number, at least 0"),
+        ("learning_rates.vae=nan", "learning_rates.vae must be a number, at least 0, not 'nan'"),
+        ("steps=010", "is not a decimal number"),
+    ],
+)
+def test_values_of_overrides_are_as_strict(tmp_path, override, said):
+    with pytest.raises(RecipeError, match=said):
+        read_recipe(write(tmp_path / "a.yaml"), [override])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_marks_of_encodings_are_read_and_broken_bytes_are_not(tmp_path, encoding):
+    path = write(tmp_path / "a.yaml")
+    recipe, text = read_recipe(path), path.read_text()
+    path.write_bytes(text.encode(encoding))
+    assert read_recipe(path) == recipe
+    path.write_bytes(text.encode() + b"# caf\xe9\n")
+    with pytest.raises(RecipeError, match="cannot be read"):
+        read_recipe(path)
+
+
+def test_nothing_is_no_source_of_data():
+    with pytest.raises(RecipeError, match="an entry has one of toybox"):
+        sources_of("", "start")
+    assert [source.toybox for source in sources_of(None, "start")] == [True]

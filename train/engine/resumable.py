@@ -44,6 +44,14 @@ class ResumableTrainer(Trainer):
                 self.stream.load(folder / STREAM)
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
+    def _run_epoch(self, *args, **kwargs) -> None:
+        """A run whose last checkpoint is written has nothing left to train, where Trainer would do one step more."""
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(*args, **kwargs)
+        else:
+            super()._load_rng_state(kwargs["resume_from_checkpoint"])
+            self.control.should_training_stop = True
+
     def get_batch_samples(self, epoch_iterator, num_batches, device):
         batches = super().get_batch_samples(epoch_iterator, num_batches, device)
         if self._unread_random_state is not None:

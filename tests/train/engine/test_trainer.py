@@ -19,7 +19,7 @@ from tests.train.short_recipes import FILES, PICTURE, SOUND
 from train.engine.checkpoints import checkpoints
 from train.engine.ema import ExponentialMovingAverage
 from train.engine.trainer import TaskTrainer
-from train.recipe import NonFiniteLossError
+from train.recipe import NonFiniteLossError, RecipeError
 from train.run import run_recipe
 from train.task import build_task
 
@@ -72,11 +72,38 @@ def test_parts_of_rate_zero_do_not_move(tmp_path):
     assert all(moved["decoder"])
 
 
-def test_without_resume_a_run_starts_afresh(tmp_path):
+def test_a_folder_that_holds_a_run_is_not_trained_over_without_a_word(tmp_path):
     recipe = replace(PICTURE, model=str(tmp_path / "model"), checkpoint_every=1)
     first = run_recipe(recipe, tmp_path / "run")
-    assert [path.name for path in checkpoints(tmp_path / "run")] == ["checkpoint-2", "checkpoint-3"]
-    assert run_recipe(recipe, tmp_path / "run") == first
+    names = ["checkpoint-2", "checkpoint-3"]
+    with pytest.raises(RecipeError, match="holds a run already: --resume goes on with it, --overwrite starts afresh"):
+        run_recipe(recipe, tmp_path / "run")
+    assert [path.name for path in checkpoints(tmp_path / "run")] == names
+    assert run_recipe(recipe, tmp_path / "run", overwrite=True) == first
+    assert [path.name for path in checkpoints(tmp_path / "run")] == names
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_a_finished_run_that_is_resumed_trains_nothing_more(tmp_path, ema):
+    recipe = replace(SOUND, steps=4, model=str(tmp_path / "model"), checkpoint_every=2, ema=ema)
+    figures, weights = run_recipe(recipe, tmp_path / "run"), exported(tmp_path / "model")
+    for _ in range(2):
+        assert run_recipe(recipe, tmp_path / "run", resume=True) == figures
+        again = exported(tmp_path / "model")
+        assert [name for name in weights if not torch.equal(weights[name], again[name])] == []
+        assert [path.name for path in checkpoints(tmp_path / "run")] == ["checkpoint-2", "checkpoint-4"]
+
+
+def test_the_command_asks_what_to_do_with_a_run_that_is_there(tmp_path, capsys):
+    values = asdict(replace(PICTURE, model=str(tmp_path / "model"), steps=1))
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(values | {"betas": list(values["betas"])}))
+    command = ["train", str(tmp_path / "a.yaml"), "--out"]
+    (tmp_path / "run/checkpoint-1").mkdir(parents=True)
+    assert main([*command, str(tmp_path / "run")]) == 2
+    assert "--resume goes on with it, --overwrite starts afresh" in capsys.readouterr().err
+    assert (tmp_path / "run/checkpoint-1").is_dir() and not (tmp_path / "model").exists()
+    assert main([*command, " "]) == 2
+    assert "--out has no value" in capsys.readouterr().err
 
 
 def test_a_half_written_checkpoint_is_not_one(tmp_path):
@@ -117,8 +144,6 @@ def test_losses_throughput_and_memory_are_logged(tmp_path):
 
 
 def test_a_bad_recipe_writes_nothing(tmp_path):
-    from train.recipe import RecipeError
-
     recipe = replace(PICTURE, model=str(tmp_path / "model"), learning_rates={"encoder": 1e-3})
     with pytest.raises(RecipeError, match="no rate for part 'decoder'"):
         run_recipe(recipe, tmp_path / "run")
