@@ -1,12 +1,10 @@
 """What stands between encoders, language model and decoders: small trained parts, knowing no other room."""
 
 from adapters.gated_prompts import GatedPrompts, PromptBatch
-from adapters.imagebind_llm import BindNetwork
+from adapters.imagebind_llm import BindNetwork, image_embedding, mix
 from adapters.input_projection import GroupProjection, LinearInput, MlpInput, PatchLinear, PatchMlp
 from adapters.llama_adapter_v2 import TunedLinear, VisualPrompts
-from adapters.mixing import image_embedding, mix
-from adapters.output_projection import LinearProjection, TransformerProjection
-from adapters.qformer import QFormerProjection
+from adapters.output_projection import LinearProjection, QFormerProjection, TransformerProjection
 from adapters.visual_cache import VisualCache
 
 #: Input projections of pooled embeddings by the name that a configuration gives.

@@ -6,16 +6,21 @@
 - "words", the paper's Eq. 2: before decoder layer j, T_W becomes T_W + g_j T_I. g_j is one number, zero at the start,
   without a tanh; T_I is what the bind network makes of the medium.
 
-Shapes: B batch, T tokens, M media of a row, H heads, D model width.
+Several inputs at once, and arithmetic with embeddings (Fig. 7): :func:`mix`.
+
+Shapes: B batch, T tokens, M media of a row, H heads, D model width, E embedding width.
 """
 
 import re
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import nn
 from torch.nn import functional
+
+from adapters.visual_cache import VisualCache
 
 if TYPE_CHECKING:
     from adapters.gated_prompts import PromptBatch
@@ -24,6 +29,10 @@ FORMS = ("rms", "legacy")
 #: How the bind network's entries begin in a released checkpoint.
 PUBLISHED = "image_bind_"
 ENTRY = re.compile(PUBLISHED + r"(proj|(norm|f1|f2|f3)_[1-9]\d*)\.(weight|bias)")
+
+
+#: Point embeddings are this much longer than the others before they are normalised (Point-Bind).
+POINT_SCALE = 5.0
 
 
 class BindBlock(nn.Module):
@@ -179,3 +188,44 @@ def _add_media(index: int, layer: nn.Module, arguments: tuple, keywords: dict[st
         return None
     hidden, *others = arguments
     return (hidden + word_term(batch, index).to(hidden), *others), keywords
+
+
+def mix(embeddings: Sequence[torch.Tensor], weights: Sequence[float], normalise: bool = True) -> torch.Tensor:
+    """Weighted mean of embeddings (..., E): sum(w_i f_i / |f_i|) / (sum(w_i) + 1e-6).
+
+    The result is not normalised again, as in the released code: inputs that disagree give a shorter one. A weight may
+    be negative, which takes that input's meaning away. ``normalise`` False keeps each input's own length. Raises
+    ValueError unless there is one weight for each embedding, their sum is positive, and every value is finite.
+    """
+    if not embeddings or len(embeddings) != len(weights):
+        raise ValueError(f"{len(weights)} weights for {len(embeddings)} embeddings: give one for each, at least one")
+    if not sum(weights) > 0:
+        raise ValueError(f"weights {list(weights)} sum to {sum(weights)}: expected a positive sum")
+    stacked = torch.stack(list(embeddings))  # (inputs, ..., E)
+    if not stacked.isfinite().all():
+        raise ValueError("an embedding holds values that are not finite")
+    directions = functional.normalize(stacked, dim=-1) if normalise else stacked
+    shares = stacked.new_tensor(list(weights)) / (sum(weights) + 1e-6)
+    return torch.einsum("i,i...->...", shares, directions)
+
+
+def image_embedding(
+    modalities: Sequence[str],
+    projections: Sequence[torch.Tensor],
+    weights: Sequence[float],
+    cache: VisualCache | None = None,
+) -> torch.Tensor:
+    """What drives an unCLIP decoder (decoders.image): (B, E) from projections (B, E) that are not normalised.
+
+    ``modalities`` says what each projection is of. Each keeps its length, points divided by 5; the cache, which knows
+    unit vectors, turns the direction, and the length is put back (ImageBind-LLM's image generation).
+    """
+    scaled = [
+        value / POINT_SCALE if modality == "points" else value
+        for modality, value in zip(modalities, projections, strict=True)
+    ]
+    mixed = mix(scaled, weights, normalise=False)
+    if cache is None:
+        return mixed
+    length = mixed.norm(dim=-1, keepdim=True)
+    return cache(mixed / length) * length

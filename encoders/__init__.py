@@ -4,10 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from encoders.base import CONFIG_FILE, Encoder, read_config
-from encoders.imagebind import ImageBind, ImageBindConfig, TowerConfig
-from encoders.imagebind_checkpoint import load_imagebind, load_points
+from encoders.imagebind import ImageBind, ImageBindConfig, TowerConfig, load_imagebind
 from encoders.media_encoder import MediaEncoder, MediaEncoderConfig
-from encoders.points import PointConfig, PointEncoder
+from encoders.points import PointConfig, PointEncoder, load_points
 
 
 def _open_clip() -> type[Encoder]:

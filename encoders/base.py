@@ -1,12 +1,14 @@
 """What the rest of the application asks of an encoder: media (and text, with a text tower) in one space."""
 
+import pickle
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from data.atomic import atomic_file, hash_file, write_json
@@ -102,3 +104,33 @@ def read_config(folder: str | Path) -> dict[str, Any]:
 def stacked(batch: Batch) -> torch.Tensor:
     """A batch as one tensor (B, ...)."""
     return batch if isinstance(batch, torch.Tensor) else torch.stack(batch)
+
+
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a .safetensors file or of a PyTorch archive, mapped into memory rather than read."""
+    if not path.is_file():
+        raise ValueError(f"there is no checkpoint {path}")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (pickle.UnpicklingError, RuntimeError, SafetensorError, EOFError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{path} is not a file of tensors alone, and nothing else is read: {reason}") from error
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise ValueError(f"{path} holds something other than a state dict: expected names and tensors")
+    return state
+
+
+def check_state(state: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], source: str) -> None:
+    """Raise ValueError unless ``state`` has exactly the names and shapes of ``expected``, and finite values."""
+    if missing := [name for name in expected if name not in state]:
+        raise ValueError(f"{source} lacks {len(missing)} of {len(expected)} entries, the first is {missing[0]!r}")
+    if unknown := [name for name in state if name not in expected]:
+        raise ValueError(f"{source} has {len(unknown)} unknown entries, the first is {unknown[0]!r}")
+    for name, value in state.items():
+        if value.shape != expected[name].shape:
+            found, wanted = tuple(value.shape), tuple(expected[name].shape)
+            raise ValueError(f"{source}: {name!r} has shape {found}, expected {wanted}")
+        if not name.endswith(".mask") and not value.isfinite().all():  # the causal mask is made of -inf
+            raise ValueError(f"{source}: {name!r} holds values that are not finite")

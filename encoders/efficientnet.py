@@ -21,8 +21,7 @@ from torch import nn
 from torch.nn import functional
 
 from data.strict import read_json
-from encoders.base import WEIGHTS_FILE
-from encoders.imagebind_checkpoint import check_state
+from encoders.base import WEIGHTS_FILE, check_state
 from encoders.preprocess_vision import ImageSettings, preprocess_image
 
 #: What the checkpoint was trained with: its first batch norm has the statistics of pixels that are scaled so.

@@ -5,6 +5,7 @@ Legend: B batch, S clips, L tokens, D tower width, E width of the shared space.
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self, cast
 
 import torch
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from data.strict import setting
+from encoders.base import check_state, read_state
 from encoders.imagebind_blocks import (
     TRUNK_EPSILON,
     FirstToken,
@@ -199,3 +201,20 @@ def _postprocessor(modality: str, tower: TowerConfig) -> nn.Sequential:
     if tower.logit_scale is None:
         return nn.Sequential(Normalise())
     return nn.Sequential(Normalise(), LogitScale(tower.logit_scale, learnable=modality == "text"))
+
+
+def load_imagebind(
+    path: str | Path, config: ImageBindConfig | None = None, dtype: torch.dtype = torch.float32
+) -> ImageBind:
+    """``imagebind_huge.pth``, or the same as safetensors, in evaluation mode; ``config`` where it is another size.
+
+    Weights narrower or wider than ``dtype`` are cast. Raises ValueError that names the first missing, unknown,
+    wrongly shaped or not finite entry, and for a file that holds more than tensors.
+    """
+    path = Path(path)
+    state = read_state(path)
+    with torch.device("meta"):
+        model = ImageBind(ImageBindConfig.huge() if config is None else config)
+    check_state(state, model.state_dict(), str(path))
+    model.load_state_dict({name: value.to(dtype) for name, value in state.items()}, assign=True)
+    return model.eval()

@@ -15,10 +15,9 @@ from tokenizers import Tokenizer
 
 from data.atomic import atomic_file, hash_file
 from data.strict import SettingsError, nearest, read_settings
-from encoders.base import CONFIG_FILE, WEIGHTS_FILE, Batch, Encoder, read_config, stacked
-from encoders.imagebind import ImageBind, ImageBindConfig
-from encoders.imagebind_checkpoint import check_state, load_imagebind, load_points, read_state
-from encoders.points import PointConfig, PointEncoder
+from encoders.base import CONFIG_FILE, WEIGHTS_FILE, Batch, Encoder, check_state, read_config, read_state, stacked
+from encoders.imagebind import ImageBind, ImageBindConfig, load_imagebind
+from encoders.points import PointConfig, PointEncoder, load_points
 from encoders.preprocess_vision import ImageSettings
 from encoders.preprocessors import POINTS, PREPROCESSORS
 from encoders.text_tokenizer import CLIP_VOCABULARY, ClipTokenizer, tokenize
@@ -116,7 +115,7 @@ class MediaEncoder(Encoder):
     def project(self, modality: str, batch: Batch) -> torch.Tensor:
         """As :meth:`embed`, but what the head gives before it is normalised: float32 (B, E) of any length.
 
-        The length is what ImageBind-LLM's image output needs (2309.03905, Sec. 3.3.2; ``adapters.mixing``).
+        The length is what ImageBind-LLM's image output needs (2309.03905, Sec. 3.3.2; ``adapters.imagebind_llm``).
         """
         return self._of_clips(modality, batch, unit=False)
 

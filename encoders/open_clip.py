@@ -19,8 +19,7 @@ from torch.nn import functional
 
 from data.atomic import hash_file
 from data.strict import read_settings, setting
-from encoders.base import CONFIG_FILE, WEIGHTS_FILE, Batch, Encoder, read_config, stacked
-from encoders.imagebind_checkpoint import check_state
+from encoders.base import CONFIG_FILE, WEIGHTS_FILE, Batch, Encoder, check_state, read_config, stacked
 from encoders.preprocess_vision import ImageSettings, as_rgb, preprocess_image
 
 CHANNELS = ("rgb", "bgr")

@@ -6,6 +6,7 @@ Legend: B batch, N points, G groups, M points a group, D width, E width of the s
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 import torch
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from data.strict import setting
+from encoders.base import check_state, read_state
 from encoders.imagebind_blocks import FeedForward
 
 
@@ -182,3 +184,18 @@ class PointEncoder(nn.Module):
     def project(self, points: torch.Tensor, start: torch.Tensor | None = None) -> torch.Tensor:
         """As :meth:`forward`, before the normalisation."""
         return self.head(self.enc(points, start) @ self.pc_projection)
+
+
+def load_points(path: str | Path, config: PointConfig | None = None) -> PointEncoder:
+    """A published point encoder with the names of :class:`PointEncoder`, in evaluation mode.
+
+    Raises ValueError that names what does not fit.
+    """
+    encoder = PointEncoder(PointConfig() if config is None else config)
+    state, expected = (
+        {name: value for name, value in values.items() if not name.endswith("num_batches_tracked")}
+        for values in (read_state(Path(path)), encoder.state_dict())
+    )
+    check_state(state, expected, str(path))
+    encoder.load_state_dict(state)
+    return encoder.eval()

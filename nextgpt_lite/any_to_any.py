@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import numpy as np
 import torch
 
-from adapters.rope_scaling import context_length
+from adapters.long_context import context_length
 from adapters.visual_cache import VisualCache
 from nextgpt_lite import checkpoint, conversation
 from nextgpt_lite.candidates import decode_best
+from nextgpt_lite.checkpoint import Decoders, load_encoder
 from nextgpt_lite.experts import Experts
 from nextgpt_lite.generate import Prepared, Row, Sampling, TextStream, generate
-from nextgpt_lite.loading import Decoders, load_encoder
 from nextgpt_lite.model import AnyToAnyCore
 from nextgpt_lite.reply import MediaRequest, Reply, ReplyMedium
 

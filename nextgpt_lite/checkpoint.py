@@ -8,11 +8,14 @@
 referred to by hash, not copied: loading another base is an error.
 """
 
+from __future__ import annotations
+
 import hashlib
 import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
@@ -28,6 +31,10 @@ from nextgpt_lite.language_models import load_language_model
 from nextgpt_lite.model import AnyToAnyCore
 from nextgpt_lite.signal_tokens import add_to_tokenizer, check_tokenizer
 from nextgpt_lite.weight_files import CheckpointError, copy_tensors, read_tensors
+
+if TYPE_CHECKING:
+    from decoders import Decoder
+    from encoders import Encoder
 
 log = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
@@ -281,3 +288,47 @@ def _read_json(path: Path) -> dict[str, Any]:
         return read_json(path)
     except SettingsError as error:
         raise CheckpointError(str(error)) from None
+
+
+# -- encoder and decoders -------------------------------------------------------------------------------------------
+
+
+def load_encoder(folder: Path, config: CoreConfig) -> Encoder:
+    """The encoder in ``folder``. CheckpointError where the core was trained on another one."""
+    from encoders import load_encoder as load  # imported late: text alone needs no encoder
+
+    encoder = load(folder)
+    expected = config.encoder_identity
+    if encoder.identity != expected:
+        found = encoder.identity[:12]
+        raise CheckpointError(f"the core was trained on encoder {expected[:12]}, this one is {found}")
+    if config.image_size:
+        encoder.set_image_size(config.image_size)
+    return encoder
+
+
+class Decoders(dict[str, "Decoder"]):
+    """Decoders by modality, each loaded when it is first asked for.
+
+    ``folder_of`` names a component's folder; ``shapes`` are the conditions (L, C) that the core makes, by modality.
+    """
+
+    def __init__(
+        self, folder_of: Callable[[str], Path], shapes: Mapping[str, Sequence[int]], device: torch.device
+    ) -> None:
+        super().__init__()
+        self._folder_of, self._shapes, self._device = folder_of, shapes, device
+
+    def __missing__(self, modality: str) -> Decoder:
+        """Load a decoder. ValueError for a modality that the model does not generate; CheckpointError where the decoder
+        takes conditions of another shape."""
+        from decoders import load_decoder
+
+        if modality not in self._shapes:
+            raise ValueError(f"this model has no {modality} decoder: it has {', '.join(self._shapes)}")
+        decoder = load_decoder(self._folder_of(f"{modality}_decoder"))
+        expected, found = tuple(self._shapes[modality]), tuple(decoder.condition_shape)
+        if found != expected:
+            raise CheckpointError(f"the {modality} decoder takes conditions {found}, the core makes {expected}")
+        self[modality] = decoder.to(self._device)
+        return self[modality]

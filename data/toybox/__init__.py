@@ -13,8 +13,7 @@ This module is the world's whole interface; nothing outside imports what lies be
 from data.toybox.dialogues.speaker import Dialogue, MediaPart
 from data.toybox.dialogues.stream import KINDS, dialogue, mismatched_media, text_only, vocabulary_corpus
 from data.toybox.drawing.render import thing_mask
-from data.toybox.language.grammar import TAG_WORDS, parse_tags, phrase, tag_caption
-from data.toybox.language.parsing import attribute_words, parse_reply
+from data.toybox.language.grammar import TAG_WORDS, attribute_words, parse_reply, parse_tags, phrase, tag_caption
 from data.toybox.records import write_toybox
 from data.toybox.rendering import out_of_distribution_medium, render, render_medium
 from data.toybox.world import (

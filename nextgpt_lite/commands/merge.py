@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from transformers import AutoConfig  # takes seconds to import: --help should not wait
 
-    from adapters.rope_scaling import context_length
+    from adapters.long_context import context_length
     from nextgpt_lite.long_context.merge import merge_adapter
 
     out = merge_adapter(arguments.base, arguments.adapter, arguments.out, arguments.length, arguments.scaling)

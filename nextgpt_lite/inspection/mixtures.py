@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from adapters.mixing import image_embedding, mix
+from adapters.imagebind_llm import image_embedding, mix
 from adapters.visual_cache import VisualCache
 from data.modalities import MODALITIES
 from encoders.media_encoder import MediaEncoder

@@ -24,7 +24,7 @@ from torch import nn
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from adapters.llama_adapter_v2 import fold
-from adapters.rope_scaling import positions_of, scale_positions
+from adapters.long_context import positions_of, scale_positions
 from data.atomic import atomic_folder, write_json
 from nextgpt_lite.language_models import load_language_model
 from nextgpt_lite.model import AnyToAnyCore

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from adapters.rope_scaling import context_length
+from adapters.long_context import context_length
 from adapters.streaming_cache import StreamingCache
 from data.passkey import PasskeyDocument
 

@@ -5,7 +5,7 @@ import torch
 from transformers import AutoConfig, Gemma3TextConfig, LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
-from adapters.rope_scaling import context_length, scale_positions
+from adapters.long_context import context_length, scale_positions
 
 
 def small(**changes):

@@ -19,8 +19,7 @@ from torch.utils.data import Dataset
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 
 from adapters import attention
-from adapters.long_context import FORMS, ShiftedAttention
-from adapters.rope_scaling import SCALINGS, scale_positions
+from adapters.long_context import FORMS, SCALINGS, ShiftedAttention, scale_positions
 from data.passkey import PasskeyWriter
 from data.texts import hashes, read_texts
 from nextgpt_lite.language_models import load_language_model

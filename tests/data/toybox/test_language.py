@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from data.toybox.language.grammar import LANGUAGES, TAG_WORDS, noun, parse_tags, phrase, tag_caption, word
-from data.toybox.language.parsing import parse_reply
+from data.toybox.language.grammar import LANGUAGES, TAG_WORDS, noun, parse_reply, parse_tags, phrase, tag_caption, word
 from data.toybox.world import MODALITIES, THINGS, sample, visible
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data import toybox
-from evaluation.toybox.out_of_distribution import resampled, sample_medium
+from evaluation.toybox.cases import resampled, sample_medium
 
 
 @pytest.mark.parametrize(("modality", "shape"), [("image", (128, 128, 3)), ("audio", (32_000,))])

@@ -14,8 +14,7 @@ from evaluation.toybox.conversations import (
     shown_conversation,
 )
 from evaluation.toybox.oracles import MODALITIES, Oracle
-from evaluation.toybox.suite import cells, choose_conversations, edit_right, measure
-from evaluation.toybox.targets import TARGETS, look_up, verdicts
+from evaluation.toybox.suite import TARGETS, cells, choose_conversations, edit_right, look_up, measure, verdicts
 from nextgpt_lite import Reply, ReplyMedium
 
 SCENE = toybox.sample(77, 3, "all").with_(thing="bell", colour="red", count=1)

@@ -6,7 +6,7 @@ import pytest
 
 from evaluation import SUITES
 from evaluation.toybox.cases import GENERATED, MEDIA
-from evaluation.toybox.targets import TARGETS, look_up
+from evaluation.toybox.suite import TARGETS, look_up
 from nextgpt_lite.cli import main
 
 

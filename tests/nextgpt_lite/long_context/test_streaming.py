@@ -7,7 +7,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
-from adapters.rope_scaling import scale_positions
+from adapters.long_context import scale_positions
 from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.long_context.streaming import stream, stream_tokens, streaming_cache
 from nextgpt_lite.model import AnyToAnyCore

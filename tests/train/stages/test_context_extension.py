@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from adapters import attention as gated_attention
-from adapters.rope_scaling import context_length
+from adapters.long_context import context_length
 from nextgpt_lite.cli import main
 from nextgpt_lite.long_context.merge import merge_adapter
 from train.engine.trainer import TaskTrainer
