@@ -4,6 +4,7 @@
       - {path: llava/manifest.jsonl, weight: 2.0, held_out: 0.02}
       - {path: alpaca/manifest.jsonl, weight: 1.0}
       - {toybox: true, weight: 1.0}
+      - {things: true}
       - {shards: "cc3m/*.tar", weight: 4.0, held_out: cc3m/held_out/manifest.jsonl}
       - {dataset: some/folder, columns: {image: picture, caption: text}, weight: 1.0}
 
@@ -30,7 +31,7 @@ from data.toybox import Dialogue, MediaPart, dialogue, mismatched_media
 from train.dialogues.media import AT_START, MediaFile
 from train.settings import RecipeError, read_settings, setting
 
-TOYBOX = "toybox"
+TOYBOX, THINGS = "toybox", "things"
 #: How many of Toybox's dialogues are drawn for each usable one before it is an error that there are none.
 MAX_SKIPPED = 50
 #: Share of a manifest that is kept for evaluate() where its entry does not say.
@@ -56,6 +57,7 @@ class Source:
     """One entry of ``data``. Every field is a key of it."""
 
     toybox: bool = setting(False, help="dialogues of Toybox")
+    things: bool = setting(False, help="the world of things, see data.things")
     path: str = setting("", help="of a manifest")
     shards: str = setting("", help="tar archives, with * for many, see data.shards")
     dataset: str = setting("", help="a Hugging Face dataset, see data.hub_datasets")
@@ -69,16 +71,18 @@ class Source:
     embeddings: str = setting(AT_START, help="media are embedded at the start, in steps, or are in this folder")
 
     def __post_init__(self) -> None:
-        if sum(map(bool, (self.toybox, self.path, self.shards, self.dataset))) != 1:
-            raise RecipeError(f"an entry has one of toybox, path, shards and dataset, not {self.label or 'none'}")
+        if sum(map(bool, (self.toybox, self.things, self.path, self.shards, self.dataset))) != 1:
+            raise RecipeError(
+                f"an entry has one of toybox, things, path, shards and dataset, not {self.label or 'none'}"
+            )
         if self.is_stream and isinstance(self.held_out, float):
             raise RecipeError(f"held_out of {self.label}, which is a stream, must be a manifest, not {self.held_out}")
 
     @property
     def label(self) -> str:
         """A short name of the entry."""
-        if self.toybox:
-            return TOYBOX
+        if self.toybox or self.things:
+            return TOYBOX if self.toybox else THINGS
         path = Path(self.path or self.shards or self.dataset)
         return self.name or (path.name if self.dataset else path.parent.name or path.stem)
 
@@ -90,7 +94,7 @@ class Source:
 
 def sources_of(data: Any, embeddings: str) -> list[Source]:
     """The entries of the setting ``data``; ``embeddings`` is for manifests that do not say."""
-    listed = (data if isinstance(data, list) else [data]) if data else [{"toybox": True}]
+    listed = (data if isinstance(data, list) else [data]) if data not in (None, []) else [{"toybox": True}]
     entries = [{"path": entry} if isinstance(entry, str) else entry for entry in listed]
     found = []
     for number, entry in enumerate(entries):

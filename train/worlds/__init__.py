@@ -1,6 +1,7 @@
-"""What the foundations learn from: the generated Toybox, or manifests of one's own. Recipes name it in ``data``.
+"""What the foundations learn from: Toybox, the world of things, or manifests of one's own. Recipes name it in ``data``.
 
-``task_settings: {data: []}`` is Toybox, ``{data: [{path: digits/train.jsonl}]}`` a manifest, or several as one.
+``task_settings: {data: []}`` is Toybox, ``{data: [{things: true}]}`` the world of things, ``{data: [{path:
+digits/train.jsonl}]}`` a manifest, or several as one.
 """
 
 from pathlib import Path
@@ -12,6 +13,7 @@ from train.dialogues.records import sources_of
 from train.recipe import RecipeError
 from train.worlds.base import ENDLESS, MediaStream, World
 from train.worlds.manifest_world import ManifestWorld
+from train.worlds.things_world import ThingsWorld
 from train.worlds.toybox_world import ToyboxWorld
 
 
@@ -23,12 +25,14 @@ def open_world(data: Any) -> World:
     sources = sources_of(data, AT_START)
     if all(source.toybox for source in sources):
         return ToyboxWorld()
-    if any(source.toybox for source in sources):
-        raise RecipeError("data: foundations learn from Toybox or from manifests, not from both")
+    if all(source.things for source in sources):
+        return ThingsWorld()
+    if any(source.toybox or source.things for source in sources):
+        raise RecipeError("data: foundations learn from Toybox, from the world of things or from manifests: from one")
     try:
         return ManifestWorld([Path(source.path) for source in sources])
     except FormatError as error:
         raise RecipeError(str(error)) from error
 
 
-__all__ = ["ENDLESS", "ManifestWorld", "MediaStream", "ToyboxWorld", "World", "open_world"]
+__all__ = ["ENDLESS", "ManifestWorld", "MediaStream", "ThingsWorld", "ToyboxWorld", "World", "open_world"]
