@@ -65,7 +65,10 @@ class PromptBatch:
         if (self.media is None) != (self.visibility is None):
             raise ValueError("media and visibility must be given together")
         if self.media is not None:
-            self.prompts.check_media(self.media)
+            expected = self.prompts.static_tokens if self.prompts.media_added else self.prompts.media_tokens
+            if expected and self.media.ndim == 4 and self.media.shape[2] != expected:
+                found = self.media.shape[2]
+                raise ValueError(f"a medium brings {found} tokens, the gated prompts expect {expected}")
         seen = self.visibility
         self.any_visible = seen is not None and bool(seen.any())
         self.all_visible = seen is not None and self.any_visible and bool(seen.all())
@@ -110,12 +113,6 @@ class GatedPrompts(StaticPrompts, MediaPrompts):
     def reads_media(self) -> bool:
         """Whether any layer has prompts that come from media."""
         return bool(self.media_tokens) or self.media_added
-
-    def check_media(self, media: torch.Tensor) -> None:
-        """ValueError when media bring another number of tokens than the layers have places for."""
-        expected = self.static_tokens if self.media_added else self.media_tokens
-        if expected and media.ndim == 4 and media.shape[2] != expected:
-            raise ValueError(f"a medium brings {media.shape[2]} tokens, the gated prompts expect {expected}")
 
     def terms(self, layer: int, batch: PromptBatch) -> Iterator[PromptTerm]:
         """What the layer sees: static prompts, or these with media added; and media prompts of their own."""

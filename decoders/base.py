@@ -46,15 +46,11 @@ class Decoder(ABC):
     A subclass names the class of the pipeline (UNet or transformer, VAE, scheduler, text encoder), and says with which
     keywords conditions enter its ``__call__`` (:meth:`prompt`) and its network (:meth:`predict`), and how arrays leave
     it.
-
-    Attributes:
-        modality: what it generates, a name in ``data.modalities.MODALITIES``.
-        default_steps, default_guidance: how it samples where nothing else is asked for.
-        rate: frames or samples a second of what it generates; None for media without time.
     """
 
-    modality: ClassVar[str]
+    modality: ClassVar[str]  #: what it generates, a name in ``data.modalities.MODALITIES``
     pipeline_class: ClassVar[type[DiffusionPipeline]]
+    #: How it samples where nothing else is asked for.
     default_steps: int = 12
     default_guidance: float = 2.5
 
@@ -92,6 +88,7 @@ class Decoder(ABC):
 
     @property
     def rate(self) -> float | None:
+        """Frames or samples a second of what it generates; None for media without time."""
         return self.settings.rate or MODALITIES[self.modality].rate
 
     @property

@@ -15,10 +15,17 @@ def _open_clip() -> type[Encoder]:
     return OpenClipVision
 
 
+def _trunk_encoder() -> type[Encoder]:
+    from encoders.trunk_encoder import TrunkEncoder  # transformers' models, which other encoders do without
+
+    return TrunkEncoder
+
+
 #: The registry: ``class`` in an encoder's ``config.json`` -> what gives that class.
 ENCODERS: dict[str, Callable[[], type[Encoder]]] = {
     "MediaEncoder": lambda: MediaEncoder,
     "OpenClipVision": _open_clip,
+    "TrunkEncoder": _trunk_encoder,
 }
 #: A key by which the configuration of an encoder that was saved without ``class`` is recognised -> the class.
 RECOGNISED = {"imagebind": "MediaEncoder", "quick_gelu": "OpenClipVision"}

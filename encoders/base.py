@@ -20,20 +20,14 @@ Batch = torch.Tensor | list[torch.Tensor]
 
 
 class Encoder(nn.Module, ABC):
-    """An encoder of several media into one space. Shapes: B media, P patches of a medium, E = ``width``.
+    """An encoder of several media into one space. Shapes: B media, P patches of a medium, E = ``width``."""
 
-    Attributes:
-        width: of an embedding and of a patch token.
-        modalities: the media that it reads, names in ``data.modalities.MODALITIES`` or of further sensors.
-        identity: SHA-256 of the weights file that was loaded or saved last: projections and caches made with one
-            encoder are worthless with another, and record it.
-        reads_text: whether it has a text tower.
-    """
-
-    width: int
-    modalities: tuple[str, ...]
+    width: int  #: of an embedding and of a patch token
+    modalities: tuple[str, ...]  #: that it reads, names in ``data.modalities.MODALITIES`` or of further sensors
+    #: SHA-256 of the weights file that was loaded or saved last: projections and caches made with one encoder are
+    #: worthless with another, and record it.
     identity: str = ""
-    reads_text: bool = False
+    reads_text: bool = False  #: whether it has a text tower
 
     @property
     def device(self) -> torch.device:

@@ -10,9 +10,10 @@ from typing import Self, cast
 
 import torch
 import torch.nn.functional as F
+import yaml
 from torch import nn
 
-from data.strict import setting
+from data.strict import read_settings, setting
 from encoders.base import check_state, read_state
 from encoders.imagebind_blocks import (
     TRUNK_EPSILON,
@@ -32,6 +33,8 @@ MODALITIES = ("vision", "text", "audio", "depth", "thermal", "imu")
 #: Names of patch stems in the released state dict that are not :data:`STEM_NAME`.
 STEM_NAMES = {"depth": "depth_stem"}
 STEM_NAME = "rgbt_stem"
+#: Sizes of the released model.
+HUGE = Path(__file__).with_name("imagebind_huge.yaml")
 
 
 @dataclass(frozen=True)
@@ -66,21 +69,7 @@ class ImageBindConfig:
     @classmethod
     def huge(cls) -> Self:
         """The released model: 1,200,781,057 parameters."""
-        return cls(
-            1024,
-            {
-                "vision": TowerConfig(1280, 32, 16, (3, 2, 224, 224), (2, 14, 14), (2, 14, 14)),
-                "text": TowerConfig(1024, 24, 16, (77,), vocabulary=49408, logit_scale=1 / 0.07),
-                "audio": TowerConfig(
-                    768, 12, 12, (1, 128, 204), (16, 16), (10, 10), logit_scale=20.0, drop_path=0.1
-                ),
-                "depth": TowerConfig(384, 12, 8, (1, 224, 224), (16, 16), (16, 16), logit_scale=5.0),
-                "thermal": TowerConfig(768, 12, 12, (1, 224, 224), (16, 16), (16, 16), logit_scale=10.0),
-                "imu": TowerConfig(
-                    512, 6, 8, (6, 2000), (8,), (8,), logit_scale=5.0, drop_path=0.7, head_dropout=0.5
-                ),
-            },
-        )  # fmt: skip
+        return read_settings(cls, yaml.safe_load(HUGE.read_text(encoding="utf-8")), str(HUGE))
 
 
 class ImageBind(nn.Module):

@@ -5,10 +5,12 @@ Legend: B batch, L tokens, D tower width, E width of the shared space.
 """
 
 import math
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torchvision.ops import stochastic_depth
 
 TRUNK_EPSILON = 1e-6
 STEM_EPSILON = 1e-5
@@ -83,15 +85,9 @@ class Block(nn.Module):
         self.drop_path = drop_path
 
     def forward(self, x: torch.Tensor, causal: bool = False) -> torch.Tensor:  # (B, L, D) -> (B, L, D)
-        x = x + self._drop(self.attn(self.norm_1(x), causal))
-        return x + self._drop(self.mlp(self.norm_2(x)))
-
-    def _drop(self, branch: torch.Tensor) -> torch.Tensor:
-        if not self.training or self.drop_path == 0:
-            return branch
-        keep = 1 - self.drop_path
-        kept = torch.empty(branch.shape[0], 1, 1, device=branch.device).bernoulli_(keep)
-        return branch * kept.to(branch.dtype) / keep
+        drop = partial(stochastic_depth, p=self.drop_path, mode="row", training=self.training)
+        x = x + drop(self.attn(self.norm_1(x), causal))
+        return x + drop(self.mlp(self.norm_2(x)))
 
 
 class Trunk(nn.Module):
@@ -212,12 +208,8 @@ class MotionSensorTokens(nn.Module):
     def __init__(self, channels: int, samples: int, kernel: int, width: int):
         super().__init__()
         self.kernel = kernel
-        self.imu_stem = nn.ModuleDict(
-            {
-                "proj": nn.Linear(channels * kernel, width, bias=False),
-                "norm_layer": nn.LayerNorm(width, eps=STEM_EPSILON),
-            }
-        )
+        projection, norm = nn.Linear(channels * kernel, width, bias=False), nn.LayerNorm(width, eps=STEM_EPSILON)
+        self.imu_stem = nn.ModuleDict({"proj": projection, "norm_layer": norm})
         self.cls_token = nn.Parameter(torch.empty(1, 1, width))
         self.pos_embed = nn.Parameter(torch.empty(1, 1 + samples // kernel, width))
         nn.init.trunc_normal_(self.cls_token, std=0.02)

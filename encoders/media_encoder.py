@@ -30,18 +30,13 @@ TOKENIZERS = ("file", "clip")
 class MediaEncoderConfig:
     """Towers and preprocessing.
 
-    Attributes:
-        imagebind: the towers.
-        media: modality -> settings of its preprocessor; what is left out has the defaults. "points" is a PointConfig,
-            without which there is no point encoder.
-        tokenizer: "file" (``tokenizer.json`` beside the weights) or "clip" (the released text tower's).
-
     In ``config.json`` the settings of the media stand beside ``imagebind``, each under its medium's name.
     """
 
-    imagebind: ImageBindConfig
+    imagebind: ImageBindConfig  #: the towers
+    #: Modality -> settings of its preprocessor, by default its own. "points" is a PointConfig, none = no point encoder.
     media: dict[str, Any] = field(default_factory=dict)
-    tokenizer: str = "file"
+    tokenizer: str = "file"  #: ``tokenizer.json`` beside the weights, or "clip" (the released text tower's)
 
     def __post_init__(self) -> None:
         if self.tokenizer not in TOKENIZERS:

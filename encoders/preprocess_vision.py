@@ -52,16 +52,10 @@ def resize_and_crop(image: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(transforms.center_crop(resized, [size, size]))
 
 
-def normalise(pixels: torch.Tensor, settings: ImageSettings) -> torch.Tensor:
-    """Pixels in [0, 1], channels third from last, to zero mean and unit deviation."""
-    mean = torch.tensor(settings.mean).view(3, 1, 1)
-    return (pixels - mean) / torch.tensor(settings.deviation).view(3, 1, 1)
-
-
 def preprocess_image(image: np.ndarray, settings: ImageSettings) -> torch.Tensor:
     """An image of any size, uint8 (H, W[, 1 | 3 | 4]) -> float32 (3, size, size). ValueError: not such an image."""
     pixels = resize_and_crop(as_rgb(image), settings.size)
-    return normalise(torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 255, settings)
+    return transforms.normalize(transforms.to_tensor(pixels.copy()), settings.mean, settings.deviation)
 
 
 @dataclass(frozen=True)
@@ -130,11 +124,11 @@ def preprocess_video(
     return torch.cat(clips)
 
 
-def _frame_crops(frame: np.ndarray, settings: VideoSettings, image_settings: ImageSettings) -> torch.Tensor:
+def _frame_crops(frame: np.ndarray, settings: VideoSettings, image: ImageSettings) -> torch.Tensor:
     """One frame -> (crops, 3, size, size)."""
     if settings.crops == 1:
-        return preprocess_image(frame, image_settings)[None]
+        return preprocess_image(frame, image)[None]
     if settings.crops != 3:
         raise ValueError(f"{settings.crops} crops: expected 1 or 3")
-    pixels = torch.from_numpy(as_rgb(frame).copy()).permute(2, 0, 1)[None].float() / 255
-    return three_crops(normalise(pixels, image_settings), image_settings.size)[:, 0]
+    pixels = transforms.normalize(transforms.to_tensor(as_rgb(frame).copy()), image.mean, image.deviation)
+    return three_crops(pixels[None], image.size)[:, 0]

@@ -28,19 +28,13 @@ POINTS = "points"
 
 @dataclass(frozen=True)
 class Preprocessor:
-    """How a medium enters its tower.
+    """How a medium enters its tower."""
 
-    Attributes:
-        tower: the tower's name in ``ImageBindConfig.towers``, or :data:`POINTS`.
-        settings: dataclass of the settings, which stand under the medium's name in an encoder's ``config.json``.
-        prepare: (array, rate or None, settings of all media) -> tensor without a batch axis.
-        clips: whether the tensor's first axis is clips, whose encodings are averaged.
-    """
-
-    tower: str
-    settings: type
+    tower: str  #: its name in ``ImageBindConfig.towers``, or :data:`POINTS`
+    settings: type  #: dataclass of the settings, which stand under the medium's name in an encoder's ``config.json``
+    #: (array, rate or None, settings of all media) -> tensor without a batch axis.
     prepare: Callable[[np.ndarray, float | None, Settings], torch.Tensor]
-    clips: bool = False
+    clips: bool = False  #: whether the tensor's first axis is clips, whose encodings are averaged
 
 
 #: image uint8 (H, W, 3) -> (3, s, s); video uint8 (F, H, W, 3) -> (S, 3, 2, s, s); audio float (N,) or (channels, N)

@@ -8,41 +8,25 @@ LENGTHS = (512, 1024, 2048, 4096, 8192)
 
 @dataclass(frozen=True)
 class Settings:
-    """What a suite is run with.
+    """What a suite is run with."""
 
-    Attributes:
-        model: "nano" or a model folder.
-        out: folder of ``results.json`` and ``report.html``.
-        count: conversations, or windows of text and passkeys a length.
-        seed: streams of scenes, words and noise.
-        data: own_data: a manifest; long_context: a folder of texts.
-        judge: own_data: a folder of judges.
-        lengths: long_context: tokens of a row.
-    """
-
-    model: str
-    out: Path
-    count: int
-    seed: int = 0
-    data: Path | None = None
-    judge: Path | None = None
-    lengths: tuple[int, ...] = LENGTHS
+    model: str  #: "nano" or a model folder
+    out: Path  #: folder of ``results.json`` and ``report.html``
+    count: int  #: conversations, or windows of text and passkeys a length
+    seed: int = 0  #: streams of scenes, words and noise
+    data: Path | None = None  #: own_data: a manifest; long_context: a folder of texts
+    judge: Path | None = None  #: own_data: a folder of judges
+    lengths: tuple[int, ...] = LENGTHS  #: long_context: tokens of a row
 
 
 @dataclass(frozen=True)
 class Suite:
-    """A suite of ``nextgpt-lite evaluate``.
+    """A suite of ``nextgpt-lite evaluate``."""
 
-    Attributes:
-        run: "module:function" with the signature ``(settings) -> text to print``. A string, so that listing
-            the suites imports none of them.
-        full_count: ``--count`` of a full run.
-        options: the options that only some suites have.
-    """
-
+    #: "module:function", ``(settings) -> text to print``. A string, so that listing the suites imports none of them.
     run: str
-    full_count: int
-    options: frozenset[str] = frozenset()
+    full_count: int  #: ``--count`` of a full run
+    options: frozenset[str] = frozenset()  #: those that only some suites have
 
 
 SUITES = {

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from evaluation import LENGTHS, SUITES, Settings
 
-ERRORS = (ValueError, OSError)
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     full = ", ".join(f"{name} {suite.full_count}" for name, suite in SUITES.items())
@@ -59,6 +57,10 @@ def settings_of(name: str, args: argparse.Namespace) -> Settings:
         if value is not None and option not in suite.options:
             known = " and ".join(other for other, its in SUITES.items() if option in its.options)
             raise ValueError(f"--{option} {value} belongs to the suite {known}, not to {name}")
+    try:
+        lengths = LENGTHS if args.lengths is None else tuple(map(int, args.lengths.split(",")))
+    except ValueError:
+        raise ValueError(f"--lengths must be numbers of tokens between commas, not {args.lengths!r}") from None
     out = args.out or Path("outputs") / f"{name}-seed{args.seed}"
     return Settings(
         model=args.model,
@@ -67,13 +69,5 @@ def settings_of(name: str, args: argparse.Namespace) -> Settings:
         seed=args.seed,
         data=args.data,
         judge=args.judge,
-        lengths=LENGTHS if args.lengths is None else lengths_of(args.lengths),
+        lengths=lengths,
     )
-
-
-def lengths_of(text: str) -> tuple[int, ...]:
-    """Numbers between commas."""
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise ValueError(f"--lengths must be numbers of tokens between commas, not {text!r}") from None

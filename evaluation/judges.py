@@ -21,14 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from evaluation.classifiers import (
-    Residual,
-    audio_inputs,
-    classifier_array,
-    convolution,
-    image_inputs,
-    save_classifier,
-)
+from evaluation.classifiers import Residual, audio_inputs, classifier_array, convolution, image_inputs, save_classifier
 from nextgpt_lite import Reply
 
 MODALITIES = ("image", "audio")

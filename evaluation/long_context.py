@@ -127,10 +127,7 @@ def models_of(folder: Path) -> Iterator[tuple[str, PreTrainedModel]]:
 
 
 def measure(
-    name: str,
-    model: PreTrainedModel,
-    windows: list[torch.Tensor],
-    documents: dict[int, list[PasskeyDocument]],
+    name: str, model: PreTrainedModel, windows: list[torch.Tensor], documents: dict[int, list[PasskeyDocument]]
 ) -> dict[str, Any]:
     """Perplexity and passkey accuracy by length (a string, as JSON keys are), and the depths of missed keys."""
     metrics: dict[str, Any] = {"perplexity": {}, "passkey": {}, "missed_depths": {}}

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nextgpt_lite.any_to_any import AnyToAny
-    from nextgpt_lite.reply import Reply, ReplyMedium
+    from nextgpt_lite.conversation_media import Reply, ReplyMedium
 
 __all__ = ["AnyToAny", "Reply", "ReplyMedium"]
 

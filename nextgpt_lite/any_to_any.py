@@ -19,10 +19,10 @@ from adapters.visual_cache import VisualCache
 from nextgpt_lite import checkpoint, conversation
 from nextgpt_lite.candidates import decode_best
 from nextgpt_lite.checkpoint import Decoders, load_encoder
+from nextgpt_lite.conversation_media import MediaRequest, Reply, ReplyMedium
 from nextgpt_lite.experts import Experts
 from nextgpt_lite.generate import Prepared, Row, Sampling, TextStream, generate
 from nextgpt_lite.model import AnyToAnyCore
-from nextgpt_lite.reply import MediaRequest, Reply, ReplyMedium
 
 if TYPE_CHECKING:
     from decoders.image_critic import ImageCritic

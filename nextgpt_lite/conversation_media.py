@@ -1,12 +1,14 @@
-"""The media of conversations as files: what users attach becomes content parts, what replies hold becomes files."""
-
-from __future__ import annotations
+"""Replies, and the media of conversations as files: what users attach becomes content parts, replies become files."""
 
 import json
 import os
 import tempfile
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
 
 from data.media.decoding_pool import DecodingPool
 from data.media.file_formats import EXTENSIONS
@@ -14,9 +16,6 @@ from data.media.loading import UPLOAD_LIMITS, Limits, MediaError, Medium, load_m
 from data.media.saving import save_medium
 from data.modalities import MODALITIES
 from nextgpt_lite.conversation import ConversationError
-
-if TYPE_CHECKING:
-    from nextgpt_lite.reply import Reply, ReplyMedium
 
 #: What is wrong with messages, their files or a model folder: each says it in one sentence.
 CHAT_ERRORS = (ValueError, OSError)
@@ -28,6 +27,43 @@ BROWSER_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".wav", ".mp3", ".
 VIDEO_SCALE = {"upscale": 2, "repeat": 2}
 #: Videos up to this many pixels on their long side are enlarged when they are converted for browsers.
 SMALL_VIDEO = 256
+
+
+@dataclass
+class ReplyMedium:
+    """A medium of a reply. ``array``: image (H, W, 3) uint8, video (F, H, W, 3) uint8, audio (N,) float32."""
+
+    modality: str
+    array: np.ndarray
+    rate: float | None
+    signal_tokens: int
+    seconds: float
+
+
+@dataclass
+class Reply:
+    """A model's answer. ``seconds`` has "text" and each modality generated; ``repaired`` counts added or removed signal
+    tokens."""
+
+    text: str
+    media: list[ReplyMedium] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    repaired: int = 0
+    dropped_turns: int = 0
+
+    def as_message(self) -> dict[str, Any]:
+        """The reply as the assistant's message of the next call."""
+        parts: list[dict[str, Any]] = [{"type": "text", "text": self.text}]
+        parts += [{"type": m.modality, "array": m.array, "rate": m.rate} for m in self.media]
+        return {"role": "assistant", "content": parts}
+
+
+class MediaRequest(NamedTuple):
+    """A medium that a reply asks for: the decoder's condition (L, C), and the words that go with it."""
+
+    modality: str
+    condition: torch.Tensor
+    words: str
 
 
 def media_part(medium: Medium) -> dict[str, Any]:

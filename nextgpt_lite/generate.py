@@ -9,10 +9,15 @@ The hidden state of every generated token is kept. When a reply is finished, its
 states go through the output projections: what the decoders are driven by costs no second pass of the model. Each row
 samples with its own generator, so a reply does not depend on the rest of the batch.
 
+A reply can be preferred in a language: its first token belongs to that language, where the model allows it. A language
+model goes on in the language that it has begun, so only the first token is restricted. A model that hardly ever answers
+in that language would begin an answer to another question, and generate the wrong medium; so it is left unrestricted.
+
 Shapes: B rows, S positions of the longest row, T tokens of a reply, V vocabulary with the added tokens, H heads,
 D model width, L x C a decoder's condition.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -21,10 +26,38 @@ import torch
 from torch.nn import functional
 from transformers import DynamicCache, PreTrainedTokenizerBase
 
-from nextgpt_lite.answer_language import prefer_language
 from nextgpt_lite.media_slots import batch_media
 from nextgpt_lite.model import AnyToAnyCore, PromptStore
 from nextgpt_lite.signal_tokens import SignalTable
+
+#: What the first token of a reply in each language must contain.
+LETTERS = {"en": re.compile("[A-Za-z]"), "zh": re.compile("[\u4e00-\u9fff]")}
+LANGUAGES = tuple(LETTERS)
+#: The least probability of all first tokens in a language together for which that language is preferred.
+MIN_PROBABILITY = 1 / 3
+
+
+def disallowed_first_tokens(tokenizer: PreTrainedTokenizerBase, table: SignalTable, language: str) -> torch.Tensor:
+    """True (V,) for tokens that a reply in ``language`` ("en" or "zh") does not begin with; signal tokens are allowed.
+
+    ValueError for another language.
+    """
+    if language not in LETTERS:
+        raise ValueError(f"answers in {language!r} are not known: expected {' or '.join(LETTERS)}")
+    disallowed = torch.zeros(table.first + len(table.names), dtype=torch.bool)
+    for token in range(table.first):
+        text = str(tokenizer.decode([token], skip_special_tokens=True))
+        disallowed[token] = LETTERS[language].search(text) is None
+    return disallowed
+
+
+def prefer_language(logits: torch.Tensor, disallowed: torch.Tensor) -> torch.Tensor:
+    """A reply's first ``logits`` (V,) without the ``disallowed`` tokens (V,).
+
+    Unchanged where the model gives the allowed ones less than :data:`MIN_PROBABILITY` together.
+    """
+    likely = torch.softmax(logits.float(), dim=-1)[~disallowed].sum() >= MIN_PROBABILITY
+    return logits.masked_fill(disallowed, torch.finfo(logits.dtype).min) if likely else logits
 
 
 class Prepared(NamedTuple):
@@ -39,7 +72,7 @@ class Prepared(NamedTuple):
 class Sampling:
     """How a reply is generated: greedily at ``temperature`` 0.
 
-    ``disallowed_first`` (V,) is true for tokens that the reply should not begin with (nextgpt_lite.answer_language).
+    ``disallowed_first`` (V,) is true for tokens that the reply should not begin with (:func:`disallowed_first_tokens`).
     A reply without a span of ``required_modality`` gets one at its end.
     """
 

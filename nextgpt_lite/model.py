@@ -23,12 +23,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.generation.utils import GenerationMixin
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from adapters import (
-    BindNetwork,
-    GatedPrompts,
-    PromptBatch,
-    VisualPrompts,
-)
+from adapters import BindNetwork, GatedPrompts, PromptBatch, VisualPrompts
 from adapters import attention as gated_attention
 from adapters.gated_prompts import ProjectionStore
 from adapters.imagebind_llm import attach_to_words

@@ -31,18 +31,15 @@ def signal_span(modality: str, count: int) -> list[str]:
 class SignalTable:
     """Ids of the added tokens: placeholders of ``inputs``, :data:`OWN`, then the signal tokens of each modality.
 
-    Attributes:
-        first: id of the first added token.
-        counts: output modality -> number of signal tokens, in the order of their ids.
-        input_tokens: placeholders in a row of a medium that comes in, a number for all or one a modality.
-        inputs: input modalities, in the order of their placeholders' ids. Ids below ``first_signal`` are never
-            generated.
+    Ids below ``first_signal`` are never generated.
     """
 
-    first: int
-    counts: dict[str, int]
-    input_tokens: int | dict[str, int] = 1
-    inputs: tuple[str, ...] = DEFAULT_INPUTS
+    first: int  #: id of the first added token
+    counts: dict[str, int]  #: output modality -> number of signal tokens, in the order of their ids
+    input_tokens: int | dict[str, int] = (
+        1  #: placeholders in a row of a medium that comes in, for all or one a modality
+    )
+    inputs: tuple[str, ...] = DEFAULT_INPUTS  #: input modalities, in the order of their placeholders' ids
 
     @property
     def names(self) -> list[str]:

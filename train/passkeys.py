@@ -23,28 +23,21 @@ SHORT = 128  # tokens
 class PasskeyRows:
     """Documents for each step, drawn from (seed, step) alone.
 
-    Args:
-        writer: what writes them.
-        tokens: about how many a step has.
-        longest: length of the longest; lengths are spread evenly over the ratios between the writer's shortest and
-            this, so that short documents, from which copying is learnt first, are seen all the time.
-        span: positions that they are spread over (PoSE, 2309.10400): one place of each, drawn at random, is followed
-            by a gap, so that key and question are up to ``span`` positions apart in a row of ``longest`` tokens.
-            None = no gap.
-        plain_weight: of filler and question in the loss; answers count 1, a key's first mention nothing.
-        shortest: length of the shortest, if the writer's shortest is not to be it.
-        short_share: of the steps whose documents have at most ``SHORT`` tokens. Where all lengths come equally often, a
-            small model learns nothing for a long time; from short documents alone it does so within few steps.
+    Their lengths are spread evenly over the ratios between the shortest and the longest, so that short documents, from
+    which copying is learnt first, are seen all the time. ``span``: positions that they are spread over (PoSE,
+    2309.10400): one place of each, drawn at random, is followed by a gap, so that key and question are up to ``span``
+    positions apart in a row of ``longest`` tokens. Where all lengths come equally often, a small model learns nothing
+    for a long time; from short documents alone it does so within few steps: see ``short_share``.
     """
 
     writer: PasskeyWriter
     seed: int
-    tokens: int
-    longest: int
-    span: int | None = None
-    plain_weight: float = 0.05
-    short_share: float = 0.0
-    shortest: int = 0
+    tokens: int  #: about how many a step has
+    longest: int  #: length of the longest document, in tokens
+    span: int | None = None  #: None = no gap
+    plain_weight: float = 0.05  #: of filler and question in the loss; answers count 1, a key's first mention nothing
+    short_share: float = 0.0  #: of the steps whose documents have at most ``SHORT`` tokens
+    shortest: int = 0  #: length of the shortest, if the writer's shortest is not to be it
 
     def __post_init__(self) -> None:
         least = max(self.shortest, self.writer.shortest)

@@ -14,7 +14,7 @@ from data.media.saving import save_medium
 from data.modalities import get_modality
 from data.toybox.language.grammar import phrase, tag_caption
 from data.toybox.rendering import render
-from data.toybox.world import MODALITIES, Scene, sample, visible
+from data.toybox.world import MODALITIES, sample, visible
 
 #: Sides of images and videos that can be asked for, in pixels.
 SMALLEST, LARGEST = 16, 2048
@@ -49,6 +49,7 @@ def write_toybox(
 
 
 def _record(seed: int, index: int, modalities: Sequence[str], folder: Path, size: int | None) -> dict[str, Any]:
+    """A conversation about a scene. A medium is shown and described, or asked for and given, in turn."""
     scene = sample(seed, index)
     messages = []
     for position, modality in enumerate(modalities):
@@ -56,24 +57,17 @@ def _record(seed: int, index: int, modalities: Sequence[str], folder: Path, size
         path = folder / modality / f"{index:06}{entry.suffix}"
         save_medium(Medium(modality, render(scene, modality, size), entry.rate), path)
         shown = modality not in _REQUESTS or (index + position) % 2 == 0
-        messages += (_shown if shown else _asked)(scene, modality, str(path))
+        attributes = visible(scene, modality)
+        words = phrase(attributes, modality)
+        medium = {"type": modality, "path": str(path)}
+        if shown:
+            user, assistant = [medium, _text("What is this?")], [_text(f"This is {words}.")]
+        else:  # the caption is what the medium's decoder understands
+            user = [_text(_REQUESTS[modality].format(words))]
+            assistant = [_text("Here you are."), medium | {"caption": tag_caption(attributes)}]
+        messages += [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
     return {"messages": messages, "meta": {**asdict(scene), "seed": seed, "index": index}}
 
 
-def _shown(scene: Scene, modality: str, path: str) -> list[dict[str, Any]]:
-    """The user shows the medium and the assistant says what it is."""
-    description = f"This is {phrase(visible(scene, modality), modality)}."
-    question = [{"type": modality, "path": path}, {"type": "text", "text": "What is this?"}]
-    return _exchange(question, [{"type": "text", "text": description}])
-
-
-def _asked(scene: Scene, modality: str, path: str) -> list[dict[str, Any]]:
-    """The user asks for the medium and the assistant gives it, with the caption that its decoder understands."""
-    attributes = visible(scene, modality)
-    request = _REQUESTS[modality].format(phrase(attributes, modality))
-    medium = {"type": modality, "path": path, "caption": tag_caption(attributes)}
-    return _exchange([{"type": "text", "text": request}], [{"type": "text", "text": "Here you are."}, medium])
-
-
-def _exchange(user: list[dict[str, str]], assistant: list[dict[str, str]]) -> list[dict[str, Any]]:
-    return [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
+def _text(text: str) -> dict[str, str]:
+    return {"type": "text", "text": text}

@@ -12,10 +12,9 @@ import torch
 from demo.engine.events import Finished, TextDelta
 from demo.engine.job import Job, Settings
 from nextgpt_lite import AnyToAny, Reply, ReplyMedium
-from nextgpt_lite.answer_language import LANGUAGES, disallowed_first_tokens
 from nextgpt_lite.conversation import ConversationError
-from nextgpt_lite.generate import Row, Sampling, TextBatch, TextStream
-from nextgpt_lite.reply import MediaRequest
+from nextgpt_lite.conversation_media import MediaRequest
+from nextgpt_lite.generate import LANGUAGES, Row, Sampling, TextBatch, TextStream, disallowed_first_tokens
 
 #: Least and greatest value of each number that a request may set.
 RANGES = {

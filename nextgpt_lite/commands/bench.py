@@ -24,7 +24,9 @@ def run(arguments: argparse.Namespace) -> int:
     for name in arguments.names or BENCHMARKS:
         results[name] = measure(name)
         if not arguments.json:
-            print_figures(name, results[name])
+            rows = [(k, f"{v:.4g}" if isinstance(v, float) else str(v)) for k, v in flat(results[name])]
+            width = max(len(key) for key, _ in rows)
+            print("\n".join([name, *(f"  {key:{width}}  {value}" for key, value in rows)]), flush=True)
     if arguments.json:
         print(json.dumps(results, indent=2))
     return 0
@@ -36,12 +38,6 @@ def measure(name: str) -> dict[str, Any]:
     started = time.perf_counter()
     figures = importlib.import_module(module).run()
     return {**figures, "seconds_in_all": round(time.perf_counter() - started, 3)}
-
-
-def print_figures(name: str, figures: dict[str, Any]) -> None:
-    rows = [(key, f"{value:.4g}" if isinstance(value, float) else str(value)) for key, value in flat(figures)]
-    width = max(len(key) for key, _ in rows)
-    print("\n".join([name, *(f"  {key:{width}}  {value}" for key, value in rows)]), flush=True)
 
 
 def flat(figures: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -36,9 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     path = checkpoint.component(folder, checkpoint.read_manifest(folder), "encoder")
     encoder = load_encoder(path).to("cuda" if torch.cuda.is_available() else "cpu")
     prototypes = embed_images(encoder, arguments.manifest, arguments.batch)
-    cache = VisualCache(
-        prototypes, arguments.neighbours, arguments.temperature, arguments.blend, arguments.kind
-    )  # fmt: skip
+    cache = VisualCache(prototypes, arguments.neighbours, arguments.temperature, arguments.blend, arguments.kind)
     cache.save(out, str(encoder.identity))
     print(f"{out}: {len(prototypes)} prototypes, {(out / FILE).stat().st_size / 1e6:.1f} MB, {arguments.kind}")
     return 0

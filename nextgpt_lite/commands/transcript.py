@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from PIL import Image
 
 from data.media.loading import Medium
@@ -16,21 +17,7 @@ from data.modalities import MODALITIES
 from data.toybox import render, sample
 from nextgpt_lite.any_to_any import AnyToAny, Reply
 
-#: What the user says in two conversations; a pair (modality, scene number) is a medium rendered from Toybox.
-CONVERSATIONS: tuple[tuple[tuple[str | tuple[str, int], ...], ...], ...] = (
-    (
-        ("Hello!",),
-        ("Draw a large yellow car on a meadow.",),
-        ("Now make it blue.",),
-        (("image", 3), "What is this?"),
-        ("Let me hear it.",),
-    ),
-    (
-        (("audio", 11), "Draw what you hear."),
-        ("Make a video of a green frog moving left.",),
-        ("画一只红色的鸟，背景是雪地。",),
-    ),
-)
+CONVERSATIONS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 SCENES = 90  #: stream of the scenes above
 SCALE = 3  #: small images are shown this many times their size
 
@@ -48,7 +35,7 @@ def write_transcript(folder: Path, seed: int = 0) -> Path:
     return path
 
 
-def _conversation(model: AnyToAny, turns: tuple, folder: Path, letter: str, seed: int) -> list[str]:
+def _conversation(model: AnyToAny, turns: list, folder: Path, letter: str, seed: int) -> list[str]:
     """One conversation as Markdown, its media in files that begin with ``letter``."""
     lines: list[str] = []
     messages: list[dict[str, Any]] = []
@@ -61,14 +48,14 @@ def _conversation(model: AnyToAny, turns: tuple, folder: Path, letter: str, seed
     return [*lines, "---", ""]
 
 
-def _content(turn: tuple, folder: Path, number: str) -> tuple[list[dict[str, Any]], str]:
+def _content(turn: list, folder: Path, number: str) -> tuple[list[dict[str, Any]], str]:
     content, shown = [], ""
     for part in turn:
         if isinstance(part, str):
             content.append({"type": "text", "text": part})
             shown += f" {part}"
         else:
-            modality, index = part
+            [(modality, index)] = part.items()
             array = render(sample(SCENES, index), modality)
             rate = MODALITIES[modality].rate
             content.append({"type": modality, "array": array, "rate": rate})

@@ -12,7 +12,6 @@ into the merged model's configuration: without it, the model would generate nons
 import json
 import re
 import shutil
-from collections.abc import Iterable, Set
 from pathlib import Path
 from typing import Any
 
@@ -124,17 +123,13 @@ def load_adapter(model: PreTrainedModel, adapter: Path, whole: dict[str, torch.T
     own = {name.replace(".default.", "."): p for name, p in model.named_parameters()}
     missing = sorted(name for name in own if ".lora_" in name and name not in lora)
     missing += [n for n in saved or () if not any(f".{n}." in f".{k}" for k in lora)]
-    missing += _missing_in_layers(own, lora.keys() | whole.keys())
+    given = lora.keys() | whole.keys()
+    kinds = {LAYER.sub(".", name) for name in given if LAYER.search(name)}  # what one layer has, all layers must have
+    missing += sorted(n for n in own if n not in given and LAYER.search(n) and LAYER.sub(".", n) in kinds)
     if missing:
         raise CheckpointError(f"{adapter} lacks the key {missing[0]!r}")
     in_lora_layers = {name.replace(".base_layer.", "."): p for name, p in own.items()}
     copy_tensors(lora | whole, own | in_lora_layers, adapter, complete=False)
-
-
-def _missing_in_layers(own: Iterable[str], given: Set[str]) -> list[str]:
-    """Parameters of a model that are not given while the same ones of another layer are."""
-    kinds = {LAYER.sub(".", name) for name in given if LAYER.search(name)}
-    return sorted(name for name in own if name not in given and LAYER.search(name) and LAYER.sub(".", name) in kinds)
 
 
 def merge_lora(model: nn.Module, keep: tuple[str, ...] = ()) -> int:

@@ -28,6 +28,10 @@ LINEARS, NORMS, OUTSIDE, VISUAL, BLOCKS = yaml.safe_load(
 ).values()
 LAYER = re.compile(r"layers\.(\d+)\.(.+)")
 LINEAR = re.compile(r"(attention|feed_forward)\.(?:lora_)?(w[qkvo123])(?:_(l1|l2))?(?:\.(weight|bias)|_(bias|scale))")
+#: Axis along which shards split what belongs to a linear: one split by its input (wo, w2), and one by its output.
+AXES = {"l1": (1, None), "l2": (None, 0), "weight": (1, 0), "bias": (None, 0), "scale": (0, None)}
+#: The same of what is no linear, by the end of its name; gates are (1, H, 1, 1).
+AXES_OUTSIDE = {"tok_embeddings.weight": 1, "output.weight": 0, ".gate": 1}
 #: Buffers that some files carry; transformers computes its own.
 BUFFERS = ("rope.freqs", "freqs_cis")
 
@@ -118,24 +122,15 @@ def read_shards(paths: Sequence[Path | str]) -> Tensors:
 
 def _split_axis(name: str) -> int | None:
     """Along which axis Meta's model-parallel shards split a tensor; None = each shard has all of it."""
-    if name.endswith("tok_embeddings.weight"):
-        return 1
-    if name.endswith("output.weight"):
-        return 0
-    if name.endswith(".gate"):
-        return 1  # (1, H, 1, 1)
+    for ending, axis in AXES_OUTSIDE.items():
+        if name.endswith(ending):
+            return axis
     linear = LINEAR.fullmatch(LAYER.sub(r"\2", name.removeprefix("llama.")))
     if linear is None:
         return None
     _, weight, lora, kind, beside = linear.groups()
-    by_input = weight in ("wo", "w2")
-    if lora is not None:
-        return (1 if by_input else None) if lora == "l1" else (None if by_input else 0)
-    if (kind or beside) == "weight":
-        return 1 if by_input else 0
-    if (kind or beside) == "bias":
-        return None if by_input else 0
-    return 0 if by_input else None  # a scale on the input
+    by_input, by_output = AXES[lora or kind or beside]
+    return by_input if weight in ("wo", "w2") else by_output
 
 
 def _in_layer(name: str, value: torch.Tensor, heads: int, kv_heads: int, has_lora: bool) -> tuple[str, torch.Tensor]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nextgpt_lite.answer_language import LETTERS, disallowed_first_tokens, prefer_language
+from nextgpt_lite.generate import LETTERS, disallowed_first_tokens, prefer_language
 
 
 @pytest.mark.parametrize("language", LETTERS)

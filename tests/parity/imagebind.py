@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms.functional import normalize
 
 from data.resampling import resample
 from encoders.imagebind import MODALITIES, ImageBind, ImageBindConfig, TowerConfig
 from encoders.preprocess_audio import AudioSettings, clip_starts, preprocess_audio
-from encoders.preprocess_vision import ImageSettings, normalise, preprocess_image, three_crops
+from encoders.preprocess_vision import CLIP_DEVIATION, CLIP_MEAN, ImageSettings, preprocess_image, three_crops
 from encoders.text_tokenizer import CLIP_VOCABULARY, ClipTokenizer
 from tests.parity.cases import GOLDEN, Case, Comparison
 
@@ -148,7 +149,7 @@ def audio(case: Case) -> Iterator[Comparison]:
 def video(case: Case) -> Iterator[Comparison]:
     """The three crops of frames, and when clips begin and end."""
     for name, frames in case.group("inputs/").items():  # (3, T, H, W)
-        pixels = normalise(frames.transpose(0, 1).float() / 255, ImageSettings())
+        pixels = normalize(frames.transpose(0, 1).float() / 255, CLIP_MEAN, CLIP_DEVIATION)
         ours = three_crops(pixels, 224).transpose(1, 2)[..., 1::4, 2::4]  # (3 crops, 3, T, 56, 56)
         yield from within(name, ours, case.tensors[f"outputs/{name}_sub4"], 1e-4)
     for name, spans in case.record["clip_timepoints"].items():

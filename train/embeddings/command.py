@@ -1,13 +1,12 @@
 """``nextgpt-lite embed``: embeddings of a manifest's media, made once for all training on it."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
+from data.strict import read_json
 from nextgpt_lite import checkpoint
 
-ERRORS = (ValueError, OSError)
 FEATURES = ("pooled", "patches")
 NAMED = 20
 
@@ -29,7 +28,9 @@ def run(arguments: argparse.Namespace) -> int:
         if getattr(arguments, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(arguments, name)}")
     model = model_folder(arguments.model)
-    said = core_settings(model)
+    paths = [model / folder / "config.json" for folder in ("core", "core_encoding")]
+    core = next((read_json(path) for path in paths if path.is_file()), {})
+    said = {"input_features": "pooled", "image_size": 0} | core  # the defaults where there is no core yet
     features = arguments.features or said["input_features"]
     size = said["image_size"] if arguments.image_size is None else arguments.image_size
     from train.embeddings.job import EmbeddingJob, embed_manifest  # torch and the encoder take seconds to import
@@ -52,10 +53,3 @@ def model_folder(name: str) -> Path:
     if not (Path(name) / "encoder").is_dir():
         raise ValueError(f"no model {name!r}: expected nano or a folder with an encoder")
     return Path(name)
-
-
-def core_settings(model: Path) -> dict:
-    """What the core of a model says of its input; the defaults where it has none yet."""
-    paths = [model / folder / "config.json" for folder in ("core", "core_encoding")]
-    found = next((json.loads(path.read_text(encoding="utf-8")) for path in paths if path.is_file()), {})
-    return {"input_features": "pooled", "image_size": 0} | found

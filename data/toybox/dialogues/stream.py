@@ -13,8 +13,7 @@ import numpy as np
 
 from data.toybox.dialogues.convert import combine, convert, edit, follow
 from data.toybox.dialogues.generate import generate, multi
-from data.toybox.dialogues.perceive import ask, cannot_tell, count, describe, own
-from data.toybox.dialogues.several_media import compare, recall
+from data.toybox.dialogues.perceive import ask, cannot_tell, compare, count, describe, own, recall
 from data.toybox.dialogues.speaker import Dialogue, MediaPart, Speaker, Turn
 from data.toybox.dialogues.words_only import decline, talk, text_to_text
 from data.toybox.language.grammar import LANGUAGES, phrase

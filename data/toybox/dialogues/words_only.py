@@ -11,7 +11,10 @@ HELD_OUT_UNKNOWN = 10
 
 def text_to_text(speaker: Speaker) -> Dialogue:
     """Riddles, sounds, kinds, and questions about something described."""
-    return speaker.pick((_riddle, _riddle, _sound, _kind, _described, _described))(speaker)
+    form = speaker.pick(("riddle", "riddle", "sound", "kind", "described", "described"))
+    if form in ("sound", "kind"):
+        return _fact(speaker, form)
+    return _riddle(speaker) if form == "riddle" else _described(speaker)
 
 
 def _riddle(speaker: Speaker) -> Dialogue:
@@ -19,14 +22,6 @@ def _riddle(speaker: Speaker) -> Dialogue:
     speaker.user("riddle", x=speaker.pick(speaker.table(f"facts.{thing}.clues")))
     speaker.reply(speaker.say("answer_riddle", x=speaker.a(thing)))
     return speaker.done("text_to_text", {"thing": thing})
-
-
-def _sound(speaker: Speaker) -> Dialogue:
-    return _fact(speaker, "sound")
-
-
-def _kind(speaker: Speaker) -> Dialogue:
-    return _fact(speaker, "kind")
 
 
 def _fact(speaker: Speaker, topic: str) -> Dialogue:
@@ -62,7 +57,7 @@ def decline(speaker: Speaker) -> Dialogue:
     """A medium, a thing, a colour or a question from outside the world."""
     source = speaker.source or speaker.pick(("image", "image", "video", "audio", "audio", "points", "text", "text"))
     if source == "text":
-        speaker.pick((_unknown_thing, _unknown_thing, _unknown_thing, _unknown_question, _unknown_colour))(speaker)
+        _unknown_words(speaker, speaker.pick(("thing", "thing", "thing", "question", "colour")))
     else:
         number = (int(speaker.rng.integers(2**31)), int(speaker.rng.integers(2**31)))
         speaker.user("unknown.medium", MediaPart(speaker.choose(source, MODALITIES), None, number))
@@ -70,7 +65,14 @@ def decline(speaker: Speaker) -> Dialogue:
     return speaker.done("decline", unknown=True)
 
 
-def _unknown_thing(speaker: Speaker) -> None:
+def _unknown_words(speaker: Speaker, form: str) -> None:
+    if form == "question":
+        speaker.user("unknown.question")
+        return
+    if form == "colour":
+        colour, thing = speaker.pick(speaker.table("unknown.colours")), speaker.noun(speaker.pick(THINGS))
+        speaker.user("unknown.thing", x=speaker.table("coloured_thing").format(colour=colour, n=thing))
+        return
     nouns = speaker.table("unknown.things")
     name = speaker.pick(nouns[-HELD_OUT_UNKNOWN:] if speaker.pairs == "held_out" else nouns[:-HELD_OUT_UNKNOWN])
     if speaker.language == "en":
@@ -78,15 +80,6 @@ def _unknown_thing(speaker: Speaker) -> None:
             name = f"{speaker.word('colour', speaker.scene().colour)} {name}"
         name = f"{article(name)} {name}"
     speaker.user("unknown.thing", x=name)
-
-
-def _unknown_question(speaker: Speaker) -> None:
-    speaker.user("unknown.question")
-
-
-def _unknown_colour(speaker: Speaker) -> None:
-    colour, thing = speaker.pick(speaker.table("unknown.colours")), speaker.noun(speaker.pick(THINGS))
-    speaker.user("unknown.thing", x=speaker.table("coloured_thing").format(colour=colour, n=thing))
 
 
 def talk(speaker: Speaker) -> Dialogue:

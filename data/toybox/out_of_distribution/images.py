@@ -6,7 +6,7 @@ Each maker takes a generator and a size and returns uint8 (size, size, 3).
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from data.toybox.drawing.backgrounds import Colour, paint_background
+from data.toybox.drawing.render import Colour, paint_background
 from data.toybox.out_of_distribution.photos import coloured, compressed, fractal, palette, photo, texture_close_up
 from data.toybox.world import BACKGROUNDS
 

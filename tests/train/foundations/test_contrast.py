@@ -9,8 +9,15 @@ from encoders import MediaEncoder
 from train.foundations.autoencoders.image_vae import ImageVaeTask
 from train.foundations.encoder.contrast import ContrastTask
 from train.foundations.encoder.linear_probe import fit_probe
-from train.foundations.encoder.media_pools import decode_attributes, encode_attributes, from_storage
-from train.foundations.encoder.phrases import ATTRIBUTES, ToyboxPhrases, caption, partial_attributes
+from train.foundations.encoder.phrases import (
+    ATTRIBUTES,
+    ToyboxPhrases,
+    caption,
+    decode_attributes,
+    encode_attributes,
+    from_storage,
+    partial_attributes,
+)
 from train.recipe import RecipeError
 
 TINY = {

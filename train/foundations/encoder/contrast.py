@@ -31,8 +31,17 @@ from train.foundations.autoencoders.vae import load_vae
 from train.foundations.classifiers.image_critic import degrade
 from train.foundations.components import frozen, weights_hash
 from train.foundations.encoder.linear_probe import probe_encoder
-from train.foundations.encoder.media_pools import ABSENT, decode_attributes, encode_attributes, from_storage, pool
-from train.foundations.encoder.phrases import ContrastPhrases, ManifestPhrases, ToyboxPhrases, recolour
+from train.foundations.encoder.phrases import (
+    ABSENT,
+    ContrastPhrases,
+    ManifestPhrases,
+    ToyboxPhrases,
+    decode_attributes,
+    encode_attributes,
+    from_storage,
+    pool,
+    recolour,
+)
 from train.foundations.pools import DataSettings, EndlessDataset
 from train.settings import RecipeError, setting
 from train.task import Task

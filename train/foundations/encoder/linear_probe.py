@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from encoders import MediaEncoder
-from train.foundations.encoder.media_pools import Attributes, from_storage, pool
-from train.foundations.encoder.phrases import UNKNOWN, ContrastPhrases
+from train.foundations.encoder.phrases import UNKNOWN, Attributes, ContrastPhrases, from_storage, pool
 
 FIT_COUNT = 4000
 BATCH = 64
