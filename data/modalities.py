@@ -12,6 +12,9 @@ import numpy as np
 from data.media.file_formats import suffixes_of
 from data.previews import audio_preview, image_preview, points_preview, video_preview
 
+#: A point has at most so many numbers: its place, a colour, a normal, what a scanner measures.
+MAX_COLUMNS = 16
+
 
 @dataclass(frozen=True)
 class Modality:
@@ -58,8 +61,13 @@ class Modality:
 
 
 def _points_of(array: np.ndarray) -> np.ndarray | None:
-    """(N, 3 or more) numbers -> float32 (N, 3); further columns (colours, normals) are left out."""
-    return array[:, :3].astype(np.float32) if array.ndim == 2 and array.shape[1] >= 3 else None
+    """(N, 3 or more) numbers -> float32 (N, 3); further columns (colours, normals) are left out.
+
+    (3 or more, N), as convolutions have it, is turned round. What may be neither is no point cloud.
+    """
+    if array.ndim == 2 and array.shape[1] > MAX_COLUMNS and 3 <= array.shape[0] <= MAX_COLUMNS:
+        array = array.T
+    return array[:, :3].astype(np.float32) if array.ndim == 2 and 3 <= array.shape[1] <= MAX_COLUMNS else None
 
 
 #: Every known medium by name. The order is that of the manifests' documentation and of untied sorting.

@@ -7,130 +7,90 @@ opened under the name of their format, so that a playlist cannot refer to other 
 """
 
 import contextlib
+import io
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
-from data.media.file_formats import FORMATS, Refused
+from data.media.decoded import Decoded, Limits, check_pixels, check_seconds, sample_frames, shrunk_size
+from data.media.file_formats import FORMATS, Refused, end_of_tags
 
 #: The modality of an array whose medium is determined by its shape and type (data.modalities.modality_of_array).
 ARRAY = "array"
-#: Formats that state no duration: libav estimates it from the size of the file.
-_WITHOUT_DURATION = ("MP3", "AAC")
+#: Writers that stream cannot know how long a WAV file will be: they state nothing, or about the most that fits.
+_UNKNOWN_BYTES = 2**30
+#: An Ogg page is at most so long.
+_PAGE_BYTES = 65_307
 
 
-class Decoded(NamedTuple):
-    """A medium as raw bytes. Audio still has its channels, and a video is to be rotated by ``turns`` quarters."""
-
-    modality: str
-    rate: float | None
-    dtype: str
-    shape: tuple[int, ...]
-    body: bytes
-    turns: int = 0
-
-
-def decode(file: BinaryIO, form: str, limits: dict[str, Any]) -> Decoded:
+def decode(file: BinaryIO, form: str, limits: Limits) -> Decoded:
     """The medium in ``file``, whose bytes are of format ``form``; ``limits`` are the fields of ``Limits``."""
+    if end_of_tags(file):
+        file = io.BytesIO(file.read())  # not every demuxer of libav passes over tags
     _check_complete(file, form)
     if "image" in FORMATS[form].suffixes:
+        from data.media.image_files import decode_image
+
         return decode_image(file, form, limits)
     if FORMATS[form].demuxer:
         return decode_stream(file, form, limits)
-    from data.media.point_files import read_array, read_points
+    from data.media.ply_files import read_ply
+    from data.media.point_files import read_array, read_table
 
-    if form == "NPY":
-        array = read_array(file, limits["points"])
-        return Decoded(ARRAY, None, array.dtype.str, array.shape, array.tobytes())
-    points = read_points(file, form, limits["points"])  # (N, 3)
-    return Decoded("points", None, "float32", points.shape, points.tobytes())
+    array = {"NPY": read_array, "PLY": read_ply, "text": read_table}[form](file, limits["points"])
+    return Decoded(ARRAY if form == "NPY" else "points", None, array.dtype.str, array.shape, array.tobytes())
 
 
 def _check_complete(file: BinaryIO, form: str) -> None:
-    """Refuse a truncated file of the formats whose decoders would not notice."""
-    head, length = file.read(8192), file.seek(0, 2)
-    file.seek(max(0, length - 2**16))
-    tail = file.read()
-    file.seek(0)
-    stated = _stated_bytes(head, form)
-    if length < stated - 1:  # some writers omit the last byte of padding
+    """Refuse a truncated file of the formats that can be decoded to the end wherever they are cut."""
+    length = file.seek(0, 2)
+    if form == "WAV" and length + 1 < (stated := _wav_end(file)) < _UNKNOWN_BYTES:  # padding may be left out
         raise Refused(f"is truncated: {length:,} of {stated:,} bytes are there")
-    last_page = tail.rfind(b"OggS")
-    if form == "Ogg" and (last_page < 0 or not tail[last_page + 5] & 4):  # the mark of a stream's last page
-        raise Refused("is truncated: its last page is missing")
-    if form == "GIF" and not tail.rstrip(b"\0").endswith(b";"):
-        raise Refused("is truncated: its end mark is missing")
+    if form == "Ogg":
+        file.seek(max(0, length - 2 * _PAGE_BYTES))
+        tail = file.read()
+        page = tail[tail.rfind(b"OggS") :]
+        if len(page) < 27 or 27 + page[26] + sum(page[27 : 27 + page[26]]) > len(page):
+            raise Refused("is truncated: its last page is not whole")
+    file.seek(0)
 
 
-def _stated_bytes(head: bytes, form: str) -> int:
-    """The length of the file by its own header; 0 where it states none."""
-    if form in ("WAV", "AVI", "WebP", "AIFF"):
-        size = int.from_bytes(head[4:8], "big" if form == "AIFF" else "little")
-        return 0 if size == 0xFFFFFFFF else size + 8  # recorders that stream write 0 or the maximum
-    tag = max(head.find(b"Xing"), head.find(b"Info"))
-    if form != "MP3" or tag < 0 or not head[tag + 7] & 2:
-        return 0
-    at = tag + 8 + 4 * (head[tag + 7] & 1)
-    return int.from_bytes(head[at : at + 4], "big")
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Images
-
-
-def decode_image(file: BinaryIO, form: str, limits: dict[str, Any]) -> Decoded:
-    """uint8 (H, W, 3): orientation applied, transparency over white. An animated GIF is a video."""
-    from PIL import Image, ImageOps
-
-    Image.MAX_IMAGE_PIXELS = None  # the limit below replaces it
-    with Image.open(file, formats=[form.upper()]) as image:
-        _check_pixels(image.width, image.height, limits)
-        if form == "GIF" and getattr(image, "n_frames", 1) > 1:
-            file.seek(0)
-            return decode_stream(file, form, limits)
-        if image.mode.startswith("I"):  # 16 bits a sample, which a conversion to RGB would clip
-            image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
-        image = ImageOps.exif_transpose(image)
-        if "A" in image.getbands() or "transparency" in image.info:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        if limits["image_side"]:
-            image.thumbnail((limits["image_side"],) * 2, reducing_gap=2.0)
-        return Decoded("image", None, "uint8", (image.height, image.width, 3), image.convert("RGB").tobytes())
-
-
-def _check_pixels(width: int, height: int, limits: dict[str, Any]) -> None:
-    if max(width, height) > limits["side"]:
-        raise Refused(f"is {width} x {height} pixels, and no side may have more than {limits['side']:,}")
-    if width * height > limits["pixels"]:
-        allowed = limits["pixels"] / 1e6
-        raise Refused(
-            f"has {width} x {height} pixels, more than the {allowed:g} million allowed: make it smaller first"
-        )
+def _wav_end(file: BinaryIO) -> int:
+    """Where the samples of a WAV file end by its own header; 0 where there are none."""
+    file.seek(12)
+    while len(head := file.read(8)) == 8:
+        size = int.from_bytes(head[4:], "little")
+        if head[:4] == b"data":
+            return file.tell() + size
+        file.seek(size + size % 2, 1)
+    return 0
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Video, and audio where there is no video
 
 
-def decode_stream(file: BinaryIO, form: str, limits: dict[str, Any]) -> Decoded:
+def decode_stream(file: BinaryIO, form: str, limits: Limits) -> Decoded:
     """The first video stream as uint8 (F, H, W, 3), or else the first audio stream as float32 (N, channels)."""
     import av
     from av.stream import Disposition
 
+    head = file.read(4096)
+    file.seek(0)
+    counted = b"Xing" in head or b"Info" in head  # the first frame of an MP3 file says how many there are
     container: Any  # PyAV's stubs do not know which kind of container a file object gives
     with av.open(file, format=FORMATS[form].demuxer) as container:
-        if container.duration and form not in _WITHOUT_DURATION:
-            _check_seconds(container.duration / av.time_base, limits)
         covers = Disposition.attached_pic
         videos = [stream for stream in container.streams.video if not stream.disposition & covers]
         if not videos and not container.streams.audio:
             raise Refused("holds neither video nor sound")
         stream = videos[0] if videos else container.streams.audio[0]
-        stated = 0.0 if form in _WITHOUT_DURATION else _stated_seconds(container, stream)
+        guessed = form == "AAC" or (form == "MP3" and not counted)  # from the size of the file
+        check_seconds(0.0 if guessed else (container.duration or 0) / av.time_base, limits)
+        stated = 0.0 if guessed else _stated_seconds(container, stream)
         medium, seconds = (_decode_video if videos else _decode_audio)(container, stream, limits)
         if stated - seconds > max(0.1, 0.05 * stated):
             raise Refused(f"is truncated: {seconds:.1f} of {stated:.1f} s are there")
@@ -144,37 +104,24 @@ def _stated_seconds(container: Any, stream: Any) -> float:
     return container.duration / 1e6 if container.duration and len(container.streams) == 1 else 0.0
 
 
-def _check_seconds(seconds: float, limits: dict[str, Any]) -> None:
-    if seconds > limits["seconds"]:
-        raise Refused(f"lasts {seconds:,.0f} s or more, and at most {limits['seconds']:g} s are read: cut it first")
-
-
-def _decode_video(container: Any, stream: Any, limits: dict[str, Any]) -> tuple[Decoded, float]:
-    """The video and its length in seconds.
-
-    At most ``limits["frames"]`` frames, evenly over the whole length, their long side at most ``frame_side``.
-    """
-    _check_pixels(stream.codec_context.width, stream.codec_context.height, limits)
+def _decode_video(container: Any, stream: Any, limits: Limits) -> tuple[Decoded, float]:
+    """The video, its frames' long side at most ``limits["frame_side"]``, and its length in seconds."""
+    check_pixels(stream.codec_context.width, stream.codec_context.height, limits)
     stream.thread_type = "AUTO"
-    kept: list[tuple[float, Any]] = []  # every stride-th frame, at most twice as many as are returned
     width = height = turns = 0  # of the first frame, and so of all
-    stride, end = 1, 0.0
-    for index, (start, end, frame) in enumerate(_timed(container.decode(stream), stream)):
-        _check_seconds(end, limits)
-        if index == 0:
-            (width, height), turns = _shrunk_size(frame, limits["frame_side"]), frame.rotation // 90
-        if index % stride == 0:
-            kept.append((start, frame.reformat(width, height, format="rgb24", interpolation="AREA")))
-        if len(kept) == 2 * limits["frames"]:
-            kept, stride = kept[::2], 2 * stride
-    if not kept:
-        raise Refused("holds no frames, or is truncated before the first one")
-    count = min(len(kept), limits["frames"])
-    chosen = [kept[round(index * (len(kept) - 1) / max(1, count - 1))] for index in range(count)]
-    span = chosen[-1][0] - chosen[0][0]
-    rate = (count - 1) / span if span > 0 else float(stream.average_rate or 1)
-    body = b"".join(_rows(frame.planes[0], 3 * width) for _, frame in chosen)
-    return Decoded("video", round(rate, 6), "uint8", (count, height, width, 3), body, turns), end
+
+    def shrunk(frame: Any) -> Callable[[], Any]:
+        nonlocal width, height, turns
+        if not width:
+            aspect = float(stream.sample_aspect_ratio or 1) or 1.0  # width of a pixel by its height
+            width, height = shrunk_size(frame.width * aspect, frame.height, limits["frame_side"])
+            turns = frame.rotation // 90
+        return lambda: frame.reformat(width, height, format="rgb24", interpolation="AREA")
+
+    timed = ((start, end, shrunk(frame)) for start, end, frame in _timed(container.decode(stream), stream))
+    frames, rate, seconds = sample_frames(timed, float(stream.average_rate or 1), limits)
+    body = b"".join(_rows(frame.planes[0], 3 * width) for frame in frames)
+    return Decoded("video", rate, "uint8", (len(frames), height, width, 3), body, turns), seconds
 
 
 def _timed(frames: Iterator[Any], stream: Any) -> Iterator[tuple[float, float, Any]]:
@@ -187,19 +134,13 @@ def _timed(frames: Iterator[Any], stream: Any) -> Iterator[tuple[float, float, A
         yield time - first, time - first + length, frame
 
 
-def _shrunk_size(frame: Any, side: int) -> tuple[int, int]:
-    """Width and height of ``frame`` with its long side at most ``side``."""
-    scale = min(1.0, side / max(frame.width, frame.height))
-    return max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
-
-
 def _rows(plane: Any, length: int) -> bytes:
     """The bytes of a plane without the padding at the end of its rows."""
     data, step = bytes(plane), plane.line_size
     return data if step == length else b"".join(data[start : start + length] for start in range(0, len(data), step))
 
 
-def _decode_audio(container: Any, stream: Any, limits: dict[str, Any]) -> tuple[Decoded, float]:
+def _decode_audio(container: Any, stream: Any, limits: Limits) -> tuple[Decoded, float]:
     """The audio as float32 (N, channels) at the stream's own rate, and its length in seconds."""
     import av
 
@@ -208,7 +149,7 @@ def _decode_audio(container: Any, stream: Any, limits: dict[str, Any]) -> tuple[
     for frame in container.decode(stream):
         for piece in resampler.resample(frame):
             body += bytes(piece.planes[0])[: width * piece.samples]
-        _check_seconds(len(body) / width / rate, limits)
+        check_seconds(len(body) / width / rate, limits)
     return Decoded("audio", rate, "float32", (len(body) // width, width // 4), bytes(body)), len(body) / width / rate
 
 
@@ -230,11 +171,13 @@ def sentence(error: Exception) -> str:
         return str(error)
     if isinstance(error, MemoryError):
         return "needs more memory to decode than is allowed"
+    if type(error).__name__ == "UnidentifiedImageError":
+        return "is damaged, or of a kind that is not read"
     detail = str(getattr(error, "strerror", None) or error).strip().splitlines()[:1] or [type(error).__name__]
     return f"is damaged or truncated and cannot be decoded: {detail[0]}"
 
 
-def answer(form: str, limits: dict[str, Any], target: BinaryIO) -> None:
+def answer(form: str, limits: Limits, target: BinaryIO) -> None:
     """Decode the standard input and write a line of JSON, then the medium's bytes."""
     bound_memory(limits["memory"])
     body = b""

@@ -144,10 +144,10 @@ def import_decoders() -> None:
     import numpy
     from PIL import Image
 
-    from data.media import point_files
+    from data.media import image_files, ply_files
 
     Image.init()
-    _ = av, numpy, point_files
+    _ = av, numpy, image_files, ply_files
 
 
 if __name__ == "__main__":

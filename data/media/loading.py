@@ -20,7 +20,7 @@ from typing import BinaryIO
 import numpy as np
 
 from data.media.decoding import ARRAY, environment
-from data.media.file_formats import AUDIO_ONLY, FORMATS, SNIFFED_BYTES, promised, sniff
+from data.media.file_formats import AUDIO_ONLY, FORMATS, format_of, promised
 from data.modalities import modality_of_array
 
 
@@ -65,6 +65,8 @@ class Medium:
     source: str = ""
 
 
+#: Samples of floating point up to this are taken for overs, and all are scaled down.
+MAX_OVER = 4.0
 #: (file, format, limits) -> what a decoding process writes: decode_in_new_process, or DecodingPool.decode.
 Decode = Callable[[BinaryIO, str, Limits], bytes]
 
@@ -92,19 +94,19 @@ def load_bytes(name: str, content: bytes, limits: Limits = Limits(), decode: Dec
 def check_format(path: str | os.PathLike[str], limits: Limits = Limits()) -> None:
     """Refuse a file that is missing, too large, mislabelled or of an unknown format, without decoding it."""
     with _open(Path(path), limits) as file:
-        _check_format(Path(path), file.read(SNIFFED_BYTES))
+        _check_format(Path(path), file)
 
 
 def _load(path: Path, file: BinaryIO, limits: Limits, decode: Decode) -> Medium:
     """The medium in ``file``, which is open, at its beginning and without a buffer."""
-    form = _check_format(path, file.read(SNIFFED_BYTES))
+    form = _check_format(path, file)
     header, body = _decoded(path, file, form, limits, decode)
     modality = header["modality"]
     if path.suffix.lower() in AUDIO_ONLY and modality == "video":
         raise MediaError(f"{path.name} is mislabelled: its name promises sound, but it holds a video")
     array = np.frombuffer(body, header["dtype"]).reshape(header["shape"])
     if modality == "audio":
-        array = array.mean(axis=1, dtype=np.float32)  # (N, channels) -> (N,)
+        array = _in_range(path, array).mean(axis=1, dtype=np.float32)  # (N, channels) -> (N,)
     turned = np.rot90(array, k=header["turns"], axes=(1, 2)) if header["turns"] else array.copy()
     array = np.ascontiguousarray(turned)
     if modality == ARRAY:
@@ -117,6 +119,19 @@ def _load(path: Path, file: BinaryIO, limits: Limits, decode: Decode) -> Medium:
     if not np.isfinite(array).all():
         raise MediaError(f"{path.name} holds values that are not finite numbers")
     return Medium(modality, array, header["rate"], str(path))
+
+
+def _in_range(path: Path, samples: np.ndarray) -> np.ndarray:
+    """Samples between -1 and 1, of those that floating point can hold beyond: overs, or whole numbers of 16 bits."""
+    peak = float(np.abs(samples).max(initial=0.0))
+    if not 1 < peak < np.inf:
+        return samples
+    if peak <= MAX_OVER:
+        return samples / peak
+    full = next((2.0**bits for bits in (15, 23, 31) if peak <= 2.0**bits), None)
+    if full is None or (samples != np.rint(samples)).any():
+        raise MediaError(f"{path.name} holds samples up to {peak:g}, expected -1 to 1: normalise it first")
+    return samples / full
 
 
 def _open(path: Path, limits: Limits) -> BinaryIO:
@@ -147,17 +162,17 @@ def _check_size(path: Path, size: int, limits: Limits) -> None:
         raise MediaError(f"{path.name} has {found}, more than the {allowed} allowed")
 
 
-def _check_format(path: Path, head: bytes) -> str:
+def _check_format(path: Path, file: BinaryIO) -> str:
     """The format of the content, which must be the one that the extension promises."""
     try:
         expected = promised(path)
     except ValueError as error:
         raise MediaError(str(error)) from None
-    found = sniff(head)
-    if found is None or found == "HEIF":
-        what = "HEIC or AVIF data, which is not read" if found else "of no format read here, or damaged at its start"
+    found = format_of(file)
+    if found is None:
         wanted = f", although its name promises {expected}" if expected else ""
-        raise MediaError(f"{path.name} is {what}{wanted}: convert it, for example to PNG, WAV or MP4")
+        what = f"of no format read here, or damaged at its start{wanted}"
+        raise MediaError(f"{path.name} is {what}: convert it, for example to PNG, WAV or MP4")
     if expected and expected != found:
         suffix = next(iter(FORMATS[found].suffixes.values())).split()[0]
         remedy = "" if found == "text" else f"; if that is meant, rename it to {path.stem}{suffix}"
