@@ -16,8 +16,8 @@ from jinja2 import Environment
 
 from demo.api import chat, embeddings, errors, files, generation
 from demo.api.errors import ApiError
-from demo.api.guards import LOOPBACK, Guard
 from demo.api.service import CurrentService, Service
+from demo.serving.guard import BODY_BYTES, LOOPBACK, Guard
 from demo.texts import read_asset
 
 router = APIRouter()
@@ -71,10 +71,10 @@ def build(
     *,
     keys: Collection[str] = (),
     hosts: Collection[str] = LOOPBACK,
-    body_bytes: int = 96 * 2**20,
+    body_bytes: int = BODY_BYTES,
     sweep_seconds: float = SWEEP_SECONDS,
 ) -> Guard:
-    """The ASGI application of a service. See :class:`demo.api.guards.Guard` for who may use it.
+    """The ASGI application of a service. See :class:`demo.serving.guard.Guard` for who may use it.
 
     The caller closes the service.
     """
@@ -90,7 +90,7 @@ def build(
     errors.install(app)
     for each in (chat.router, files.router, generation.router, embeddings.router, router):  # last: all other paths
         app.include_router(each)
-    return Guard(app, keys, hosts, body_bytes)
+    return Guard(app, keys=keys, hosts=hosts, body_bytes=body_bytes)
 
 
 async def _sweep(service: Service, seconds: float) -> None:

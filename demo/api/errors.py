@@ -1,5 +1,6 @@
 """Errors in OpenAI's shape: one sentence, a type, a code."""
 
+import errno
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -43,6 +44,18 @@ def first_problem(error: Any) -> str:
     return f"{'.'.join(str(step) for step in first['loc'] if step != 'body') or 'the body'}: {first['msg']}"
 
 
+def _of_system(error: OSError) -> ApiError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return ApiError(507, "the server's disk is full", "no_room")
+    return ApiError(500, "the server failed at this request")
+
+
+def _of_framework(error: StarletteHTTPException) -> ApiError:
+    if isinstance(error.__cause__, OSError):  # a form could not be written to the disk
+        return _of_system(error.__cause__)
+    return ApiError(error.status_code, str(error.detail), headers=error.headers)
+
+
 #: What each kind of exception is answered with.
 ANSWERS: dict[type[Exception], Callable[[Any], ApiError]] = {
     ApiError: lambda error: error,
@@ -51,7 +64,8 @@ ANSWERS: dict[type[Exception], Callable[[Any], ApiError]] = {
         429, str(error), "queue_full", {"Retry-After": str(max(1, round(error.seconds)))}
     ),
     RequestValidationError: lambda error: ApiError(400, first_problem(error)),
-    StarletteHTTPException: lambda error: ApiError(error.status_code, str(error.detail), headers=error.headers),
+    StarletteHTTPException: _of_framework,
+    OSError: _of_system,
     Exception: lambda error: ApiError(500, "the server failed at this request"),
 }
 

@@ -16,9 +16,10 @@ from typing import Any
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 
+from data.atomic import atomic_file
 from demo.api.errors import ApiError
-from demo.api.guards import bearer
 from demo.data_urls import mime_type
+from demo.serving.guard import sent_key
 
 
 class StoredFile(BaseModel):
@@ -71,17 +72,20 @@ class Sessions:
         minutes: how long a session's files stay after it was last used.
         session_bytes: the most that a session's files have together; its oldest are deleted when there are more.
         all_bytes: the most of all sessions together; beyond it files are refused.
+        folder: where the folder of the sessions is made; the system's for temporary files unless given.
     """
 
-    def __init__(self, minutes: float = 60.0, session_bytes: int = 2**28, all_bytes: int = 2**31) -> None:
+    def __init__(
+        self, minutes: float = 60.0, session_bytes: int = 2**28, all_bytes: int = 2**31, folder: Path | None = None
+    ) -> None:
         self.seconds, self.session_bytes, self.all_bytes = 60 * minutes, session_bytes, all_bytes
-        self.folder = Path(tempfile.mkdtemp(prefix="nextgpt-lite-serve-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="sessions-", dir=folder))
         self._sessions: dict[str, Session] = {}
 
     def of(self, request: Request) -> Session:
         """The session of a client, a new one at its first request."""
         address = request.client.host if request.client else ""
-        identity = "\0".join((bearer(request.headers), address, request.headers.get("x-session", "")))
+        identity = "\0".join((sent_key(request.headers), address, request.headers.get("x-session", "")))
         name = hashlib.sha256(identity.encode()).hexdigest()
         session = self._sessions.get(name)
         if session is None or self._expired(session):
@@ -102,8 +106,8 @@ class Sessions:
             raise ApiError(503, "the server has no space for more files: try again later", "no_room")
         name, now = f"file-{secrets.token_urlsafe(24)}", int(time.time())
         path = session.folder / f"{name}{Path(filename).suffix.lower()}"
-        session.folder.mkdir(exist_ok=True)
-        path.write_bytes(content)
+        with atomic_file(path) as temporary:  # a full disk leaves nothing
+            temporary.write_bytes(content)
         session.files[name] = StoredFile(
             path=path, id=name, filename=filename, purpose=purpose, modality=modality, mime_type=mime_type(path),
             bytes=len(content), created_at=now, expires_at=now + int(self.seconds),

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
-import tempfile
+import shutil
+import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from demo.serving import running
+from demo.serving.folders import lock, temporary_files_in, temporary_folder
 from nextgpt_lite.conversation_media import CHAT_ERRORS
 
 if TYPE_CHECKING:
     from demo.engine.model_pool import ModelPool
 
 ERRORS = CHAT_ERRORS
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,50 +27,89 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", action="append", help="nano, or a model folder; may be given again: the page then offers a choice"
     )
     parser.add_argument("--models-dir", type=Path, metavar="DIR", help="offer every model folder in DIR as well")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at; default: this machine only")
-    parser.add_argument("--port", type=int, default=7860)
+    running.add_arguments(parser, 7860)
+    help = "where conversations are kept; default: a folder of the user's for each port"
+    parser.add_argument("--data", type=Path, metavar="DIR", help=help)
     parser.add_argument("--time", action="store_true", help="print the seconds to the first token of a reply, and exit")
 
 
 def run(args: argparse.Namespace) -> int:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does, so the folder below is deleted
-    with tempfile.TemporaryDirectory(prefix="nextgpt-lite-demo-", dir=os.environ.get("GRADIO_TEMP_DIR")) as folder:
-        # Before gradio is imported: uploads and replies are kept in a folder that is deleted when the demo ends.
-        os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
-        serve(args, Path(folder))
+    started, keys = time.perf_counter(), running.read_keys(args)
+    if not running.is_loopback(args.host) and not keys:
+        raise ValueError(
+            f"--host {args.host} lets other machines in: give a password for them with --key-file FILE, "
+            f"the variable {running.KEY_VARIABLE}, or --key"
+        )
+    with running.listen(args.host, args.port) as listener:
+        running.interrupt_on_signals()
+        with data_folder(args) as folder:
+            # Before gradio is imported: what is in "media" its server serves, and nothing else.
+            os.environ |= {"GRADIO_TEMP_DIR": str(folder / "media"), "GRADIO_ANALYTICS_ENABLED": "False"}
+            serve(args, keys, listener, folder, started)
     return 0
 
 
-def serve(args: argparse.Namespace, folder: Path) -> None:
+def serve(args: argparse.Namespace, keys: list[str], listener: socket.socket, folder: Path, started: float) -> None:
     """Open the page, load the model in the background; returns when interrupted. Errors of loading are raised."""
     from demo.engine.model_pool import ModelPool, models_in
 
-    started = time.perf_counter()
     found = models_in(args.models_dir) if args.models_dir else []
     pool = ModelPool([*(args.model or ([] if found else ["nano"])), *found])  # refuses a wrong name at once
 
-    from demo.page.app import Page, launch
-    from demo.page.conversations import Visitors
+    from demo.page.app import Page
+    from demo.page.routes import application
+    from demo.page.visitors import Visitors
     from nextgpt_lite.inspection.examples import write_examples
 
-    visitors = Visitors()
-    page = Page(pool, visitors, write_examples(folder))
+    visitors = Visitors(folder)
+    page = Page(pool, visitors, write_examples(folder / "media" / "examples"))
     try:
-        address = launch(page, args.host, args.port)
-        print(f"{address}  (ready after {time.perf_counter() - started:.1f} s; Ctrl-C ends)", flush=True)
-        if args.host not in LOOPBACK:
-            print(
-                f"Caution: anyone who can reach {args.host}:{args.port} can use it; there is no password.", flush=True
-            )
-        pool.wait()
-        if args.time:
-            print_latency(pool, started)
-        else:
-            page.blocks.block_thread()
+        app = application(page, keys, running.allowed_hosts(args))
+        with running.serving(app, listener, grace=1) as thread:
+            seconds = time.perf_counter() - started
+            print(f"{running.address_of(listener)}/  (ready after {seconds:.1f} s; Ctrl-C ends)", flush=True)
+            pool.wait()
+            if args.time:
+                print_latency(pool, started)
+            else:
+                thread.join()
     finally:
-        page.blocks.close(verbose=False)
         visitors.close()
         pool.close()
+
+
+@contextmanager
+def data_folder(args: argparse.Namespace) -> Iterator[Path]:
+    """The folder of the conversations, this process's own meanwhile; all else in it is deleted before and after.
+
+    A browser knows its key by the port, so each port has a folder; that of any free port is temporary.
+    """
+    if not args.data and not args.port:
+        with temporary_folder("nextgpt-lite-demo-") as folder:
+            yield folder
+        return
+    home = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    folder = (args.data or home / "nextgpt_lite" / f"demo-{args.port}").absolute()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = lock(folder)
+    if descriptor is None:
+        raise ValueError(f"another demo keeps its conversations in {folder}: give another folder with --data")
+    try:
+        remove_temporary(folder)
+        (folder / "temporary").mkdir()
+        with temporary_files_in(folder / "temporary"):
+            yield folder
+    finally:
+        remove_temporary(folder)
+        os.close(descriptor)
+
+
+def remove_temporary(folder: Path) -> None:
+    """Delete everything of ours but the conversations."""
+    shutil.rmtree(folder / "temporary", ignore_errors=True)
+    for path in (folder / "media").glob("*"):
+        if path.name != "conversations":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def print_latency(pool: ModelPool, started: float) -> None:

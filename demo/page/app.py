@@ -9,18 +9,15 @@ from typing import Any
 import gradio as gr
 
 from demo.engine.model_pool import ModelPool
-from demo.page.appearance import TITLE, head, heading, theme
+from demo.page.appearance import TITLE, heading
 from demo.page.chat import Chat
 from demo.page.chat_tab import REPLY, ChatTab
-from demo.page.conversations import DAY, Visitor, Visitors
 from demo.page.explain_tab import ExplainTab
 from demo.page.labels import QUIET, Labels
-from demo.page.local_files import MIDDLEWARE
-from demo.page.mcp_tools import McpTools
 from demo.page.playground_tab import PlaygroundTab
 from demo.page.settings_drawer import SettingsDrawer
+from demo.page.visitors import Visitor, Visitors
 from demo.texts import LANGUAGES, read_asset, translate
-from nextgpt_lite.conversation_media import MAX_BYTES
 from nextgpt_lite.inspection.examples import Example
 
 
@@ -30,16 +27,15 @@ class Page:
     def __init__(self, pool: ModelPool, visitors: Visitors, examples: list[tuple[Example, list[Path]]]) -> None:
         """``examples`` come with files in a folder that gradio may read."""
         self.pool, self.visitors, self.labels = pool, visitors, Labels()
-        with gr.Blocks(title=TITLE, analytics_enabled=False, fill_height=True, delete_cache=(3600, DAY)) as self.blocks:
+        with gr.Blocks(title=TITLE, analytics_enabled=False, fill_height=True) as self.blocks:
             # The key is no secret of ours: it only has to be the same when the demo is started again.
             self.browser = gr.BrowserState(storage_key=TITLE, secret=TITLE)
             self.visitor = gr.State(None)
-            self.wide = gr.Checkbox(True, visible=False)
+            self.wide, self.remembered = gr.Checkbox(True, visible=False), gr.Textbox(visible=False)
             self.drawer = SettingsDrawer(pool, self.labels)
             self.tab = ChatTab(Chat(pool), self.visitor, self.drawer, self.labels, examples)
             self._build_sides()
             self._build_main()
-            McpTools(pool).publish()
             self._wire()
         self.blocks.queue(max_size=64, default_concurrency_limit=None)
 
@@ -89,9 +85,10 @@ class Page:
         self.playground.wire(self.drawer.picker)
         texts = [self.browser, self.language, *self.labels.components]
         entered = self.blocks.load(
-            self._enter, [self.browser, self.wide], [self.visitor, self.side, *texts],
-            js="(browser, wide) => [browser, window.innerWidth > 1000]", **QUIET,
+            self._enter, [self.browser, self.wide, self.remembered], [self.visitor, self.side, *texts],
+            js=read_asset("enter.js"), **QUIET,
         )  # fmt: skip
+        self.conversations.change(None, self.conversations, None, js=read_asset("remember.js"), **QUIET)
         resume: tuple[Any, ...] = (self.tab.chat.resume, [self.visitor, self.drawer.picker], self.tab.shown)
         resumed = entered.then(*resume, **REPLY)
         resumed.then(None, js="() => document.querySelector('#box textarea')?.focus()", **QUIET)
@@ -100,12 +97,12 @@ class Page:
         self.open_drawer.click(lambda: gr.Sidebar(open=True), None, self.drawer_bar, **QUIET)
         self.drawer_bar.expand(self.drawer.models, None, self.drawer.about, **QUIET)
 
-    def _enter(self, browser: dict[str, str] | None, wide: bool, request: gr.Request) -> list[Any]:
-        """A page is opened: its visitor and its language. An unknown browser gets a key."""
+    def _enter(self, browser: Any, wide: bool, remembered: Any, request: gr.Request) -> list[Any]:
+        """A page is opened: its visitor and its language. An unknown browser, or a broken memory of it, gets a key."""
         known = browser if isinstance(browser, dict) else {}
         preferred = "zh" if str(request.headers.get("accept-language", "")).lower().startswith("zh") else "en"
-        language = known.get("language") if known.get("language") in LANGUAGES else preferred
-        visitor = self.visitors.enter(known.get("visitor"), str(language))
+        language = known.get("language") if known.get("language") in [*LANGUAGES] else preferred
+        visitor = self.visitors.enter(known.get("visitor"), str(language), remembered, request.session_hash or "")
         return [visitor, gr.Sidebar(open=wide), *self._set_language(visitor, str(language))]
 
     def _set_language(self, visitor: Visitor, language: str) -> list[Any]:
@@ -113,14 +110,3 @@ class Page:
         visitor.language = language if language in LANGUAGES else "en"
         remembered = {"visitor": visitor.identity, "language": visitor.language}
         return [remembered, visitor.language, *self.labels.updates(visitor.language)]
-
-
-def launch(page: Page, host: str, port: int) -> str:
-    """Serve the page in the background; returns its address. OSError if the port is taken."""
-    _, address, _ = page.blocks.launch(
-        server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, inbrowser=False, share=False,
-        allowed_paths=[], max_file_size=MAX_BYTES, enable_monitoring=False, run_history=False, footer_links=[],
-        ssr_mode=False, pwa=False, mcp_server=True, theme=theme(), css=read_asset("page.css"), head=head(),
-        app_kwargs={"middleware": MIDDLEWARE},
-    )  # fmt: skip
-    return address

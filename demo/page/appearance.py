@@ -20,8 +20,9 @@ SYMBOLS = {"image": "▣", "audio": "♪", "video": "▶"}
 
 
 def head() -> str:
-    """The page's head: style of the frame around gradio's components, to which gradio confines other styles."""
-    return f"<style>{read_asset('frame.css')}</style><script>{read_asset('loop_videos.js')}</script>"
+    """The page's head: scripts, and style of the frame around the components, to which gradio confines other styles."""
+    scripts = "".join(f"<script>{read_asset(name)}</script>" for name in ("loop_videos.js", "plain_text.js"))
+    return f"<style>{read_asset('frame.css')}</style>{scripts}"
 
 
 def theme() -> Base:

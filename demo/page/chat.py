@@ -12,7 +12,9 @@ import gradio as gr
 from demo.engine.events import Failed
 from demo.engine.job import QueueFull
 from demo.engine.model_pool import ModelPool
-from demo.page.conversations import Conversation, Turn, Visitor
+from demo.page.conversations import Conversation
+from demo.page.turns import Turn
+from demo.page.visitors import Visitor
 from demo.texts import translate
 from nextgpt_lite.conversation_media import CHAT_ERRORS
 
@@ -47,7 +49,7 @@ class Chat:
         if conversation.running or not conversation.turns:
             yield self.refuse(visitor, translate(visitor.language, "busy"))
             return
-        turn = conversation.turns.pop()
+        turn = conversation.take_back()
         if settings == turn.settings or settings | {"seed": 0} == turn.settings | {"seed": 0}:
             settings = settings | {"seed": turn.settings["seed"] + 1}
         yield from self._answer(visitor, turn, settings, model)
@@ -58,8 +60,7 @@ class Chat:
         if conversation.running or number >= len(conversation.turns) or not text.strip():
             yield self.refuse(visitor, translate(visitor.language, "busy"))
             return
-        files = conversation.turns[number].files
-        del conversation.turns[number:]
+        files = [str(file) for file in conversation.take_back(number).files]
         yield from self._begin(visitor, text.strip()[:MAX_TEXT], files, settings, model)
 
     def undo(self, visitor: Visitor) -> Shown:
@@ -67,8 +68,8 @@ class Chat:
         conversation = visitor.current
         if conversation.running or not conversation.turns:
             return self.refuse(visitor, translate(visitor.language, "busy"))
-        turn = conversation.turns.pop()
-        return self.shown(visitor)[0], gr.MultimodalTextbox(value={"text": turn.text, "files": turn.files}), gr.skip()
+        turn = conversation.take_back()
+        return self.shown(visitor)[0], gr.MultimodalTextbox(value=_as_sent(turn)), gr.skip()
 
     def resume(self, visitor: Visitor, model: str) -> Iterator[Shown]:
         """Show the current conversation, and a reply that is being generated until it ends."""
@@ -108,7 +109,7 @@ class Chat:
     def _answer(self, visitor: Visitor, turn: Turn, settings, model: str) -> Iterator[Shown]:
         """Show the message at once, whether or not the model is loaded; then request the reply and watch it."""
         conversation, waiting = visitor.current, self._waiting(visitor, model)
-        turn.streamed = None
+        turn.streamed = turn.kept = None
         bubbles = [each for part in (conversation, turn) for each in part.bubbles(visitor.language, waiting)]
         yield bubbles, gr.MultimodalTextbox(value=None, submit_btn=False, stop_btn=True), gr.skip()
         try:
@@ -140,15 +141,20 @@ class Chat:
 
     def _restored(self, visitor: Visitor, conversation: Conversation, turn: Turn) -> Shown:
         """The conversation as it was, and the message back in the text box."""
-        box = gr.MultimodalTextbox(value={"text": turn.text, "files": turn.files}, submit_btn=True, stop_btn=False)
+        box = gr.MultimodalTextbox(value=_as_sent(turn), submit_btn=True, stop_btn=False)
         return conversation.bubbles(visitor.language, ""), box, gr.skip()
 
     def _waiting(self, visitor: Visitor, model: str | None) -> str:
         """What stands in a bubble before the first token."""
-        return "…" if self.pool.ready(model) else f"*{translate(visitor.language, 'loading')}*"
+        return "…" if self.pool.ready(model) else translate(visitor.language, "loading")
 
 
 def conversation_list(visitor: Visitor) -> Any:
     """The visitor's conversations, the newest first, the current one chosen."""
-    choices = [(each.title(visitor.language), each.identity) for each in reversed(visitor.conversations.values())]
+    choices = [(title, identity) for identity, title in reversed(visitor.conversations.items())]
     return gr.Radio(choices=choices, value=visitor.current.identity)
+
+
+def _as_sent(turn: Turn) -> dict[str, Any]:
+    """A user's message as the text box holds it."""
+    return {"text": turn.text, "files": [str(file) for file in turn.files]}

@@ -8,10 +8,11 @@ import gradio as gr
 
 from demo.page.appearance import chips, empty_chat, matrix
 from demo.page.chat import MAX_TEXT, Chat
-from demo.page.conversations import Visitor, write_folder, write_page
+from demo.page.export import write_folder, write_page
 from demo.page.labels import QUIET, Labels
-from demo.page.local_files import own_files_only
 from demo.page.settings_drawer import SettingsDrawer
+from demo.page.traffic import own_files_only
+from demo.page.visitors import Visitor
 from demo.texts import read_asset
 from nextgpt_lite.conversation_media import ACCEPTED
 from nextgpt_lite.inspection.examples import Example
@@ -40,7 +41,7 @@ class ChatTab:
         self.bubbles = gr.Chatbot(
             elem_id="chat", show_label=False, layout="bubble", latex_delimiters=[], buttons=["copy"], allow_tags=False,
             feedback_options=None, editable="user", placeholder=empty_chat("en"), height="auto", scale=1,
-            group_consecutive_messages=False,
+            group_consecutive_messages=False, render_markdown=False,  # text is shown as it was typed or generated
         )  # fmt: skip
         self.labels.add(self.bubbles, placeholder=empty_chat)
         self.chips = self._examples(chips, "chips")
@@ -125,7 +126,7 @@ class ChatTab:
 
         inputs = [self.visitor, self.conversations, self.drawer.picker]
         self.conversations.input(go_to, inputs, self.shown, **REPLY)
-        forget = self._after(lambda visitor: visitor.forget(visitor.current.identity))
+        forget = self._after(Visitor.forget)
         for event, handler in (
             (new.click, self._after(Visitor.begin)), (delete.click, forget), (self.bubbles.clear, forget),
         ):  # fmt: skip

@@ -10,8 +10,9 @@ import gradio as gr
 import torch
 
 from demo.engine.model_pool import ModelPool
-from demo.page.conversations import Turn, Visitor, save_for_browser
 from demo.page.labels import PRIVATE, QUIET, Labels
+from demo.page.turns import Turn, save_for_browser
+from demo.page.visitors import Visitor
 from demo.texts import render, translate
 from nextgpt_lite.inspection.examples import names, pictures
 from nextgpt_lite.inspection.explain import explain
@@ -108,7 +109,7 @@ def _from_caption(model: AnyToAny, visitor: Visitor, turn: Turn, number: int, ch
     [medium] = model.decode(
         check.modality, condition, [settings["seed"] + number], settings["steps"], settings["guidance"]
     )
-    return save_for_browser(medium, visitor.folder / f"caption-{check.modality}")[1]
+    return save_for_browser(medium, visitor.current.folder / f"caption-{check.modality}")[1]
 
 
 def _captions(text: str, count: int) -> list[str | None] | None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import html
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from data.media.loading import UPLOAD_LIMITS, load_medium
 from demo.engine.model_pool import ModelPool
-from demo.page.conversations import Visitor, save_for_browser
 from demo.page.explain_tab import neighbour_rows
 from demo.page.labels import PRIVATE, Labels
-from demo.page.local_files import own_files_only
+from demo.page.traffic import own_files_only
+from demo.page.turns import save_for_browser
+from demo.page.visitors import Visitor
 from demo.texts import render, translate
-from nextgpt_lite.conversation_media import ACCEPTED, CHAT_ERRORS, attach
+from nextgpt_lite.conversation_media import ACCEPTED, CHAT_ERRORS, media_part
 from nextgpt_lite.inspection.examples import INGREDIENTS, ingredient, ingredient_name
 from nextgpt_lite.inspection.mixtures import Sum, add
 
@@ -53,7 +56,7 @@ class PlaygroundTab:
         """The sum of the slots as HTML. What is wrong with them comes as a toast."""
         language, engine = visitor.language, self.pool.engine(model)
         try:
-            parts, weights, names = self._summands(visitor, slots)
+            parts, weights, names = self._summands(visitor.language, slots)
             if not parts:
                 raise ValueError(translate(language, "mix_needs"))
             total, near = engine.call(lambda loaded: _add(loaded, parts, weights, language)).result()
@@ -61,8 +64,8 @@ class PlaygroundTab:
             reply = job.result().reply
         except (*CHAT_ERRORS, RuntimeError) as error:
             title = translate(language, "did_not_work")
-            raise gr.Error(str(error), title=title, print_exception=False) from error
-        files = [save_for_browser(medium, visitor.folder / f"sum-{modality}")[1] for medium in reply.media]
+            raise gr.Error(html.escape(str(error)), title=title, print_exception=False) from error
+        files = [save_for_browser(medium, visitor.current.folder / f"sum-{modality}")[1] for medium in reply.media]
         summands = list(zip(names, weights, total.likeness, strict=True))
         return render("sum", language, files=files, text=reply.text, summands=summands, neighbours=near)
 
@@ -78,16 +81,16 @@ class PlaygroundTab:
         self.labels.add(strength, label="weight")
         self.slots += [picked, file, strength]
 
-    def _summands(self, visitor: Visitor, slots: tuple) -> tuple[list[dict[str, Any]], list[float], list[str]]:
+    def _summands(self, language: str, slots: tuple) -> tuple[list[dict[str, Any]], list[float], list[str]]:
         """Content part, weight and name of each slot that holds something. A file counts before an ingredient."""
         parts, weights, names = [], [], []
-        for number, (name, file, weight) in enumerate(zip(slots[::3], slots[1::3], slots[2::3], strict=True), 1):
+        for name, file, weight in zip(slots[::3], slots[1::3], slots[2::3], strict=True):
             if file:
-                parts.append(attach(Path(file), visitor.folder, number)[0])
+                parts.append(media_part(load_medium(Path(file), UPLOAD_LIMITS)))
                 names.append(Path(file).name)
             elif name in INGREDIENTS:
                 parts.append(ingredient(name))
-                names.append(ingredient_name(name, visitor.language))
+                names.append(ingredient_name(name, language))
             else:
                 continue
             weights.append(float(weight))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import html
 import logging
 import threading
 import time
@@ -9,6 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import gradio as gr
 
 from data.modalities import MODALITIES
 from demo.data_urls import image_url
@@ -31,7 +35,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 #: Least seconds between two updates of a reply: a browser shows no more of them.
 UPDATE_SECONDS = 0.06
-Part = str | dict[str, Any]
+Part = Any  # text, a file, or a component of gradio's
 
 
 @dataclass
@@ -50,32 +54,36 @@ class Card:
         if self.files:
             return shown_file(self.files[1])
         making = MODALITIES[self.modality].is_making(language)
-        return render("medium_card", language, card=self, index=index, making=making)
+        card = render("medium_card", language, card=self, index=index, making=making)
+        return gr.HTML(card, apply_default_css=False)
 
 
 class StreamedReply:
     """A reply that a thread of its own reads from the engine, so that it is finished even if the page is reloaded.
 
-    ``save`` writes a finished medium and returns its file and what browsers show of it; ``failed`` is called
-    if the request fails.
+    ``save`` writes a finished medium and returns its file and what browsers show of it; ``ended`` is called with the
+    last event and the cards, before those who watch see the end.
     """
 
     def __init__(
         self,
         job: Job,
         save: Callable[[ReplyMedium], tuple[Path, Path]],
-        failed: Callable[[], None],
+        ended: Callable[[Finished | Failed, list[Card]], None],
     ) -> None:
         self.job, self.text = job, ""
         self.last: Finished | Failed | None = None
         self.cards: dict[int, Card] = {}
-        self._save, self._failed = save, failed
+        self._save, self._ended = save, ended
         self._changes = 0
         threading.Thread(target=self._read, name="reply", daemon=True).start()
 
     def parts(self, language: str, waiting: str) -> list[Part]:
         """The bubble's content: the text, or ``waiting`` while there is none, then the cards."""
-        return [self.text or waiting, *(card.part(index, language) for index, card in sorted(self.cards.items()))]
+        return [
+            shown_text(self.text) or waiting,
+            *(card.part(index, language) for index, card in sorted(self.cards.items())),
+        ]
 
     def watch(self) -> Iterator[None]:
         """Yields when the reply has changed since, and once more at its end."""
@@ -96,7 +104,10 @@ class StreamedReply:
         except Exception:  # a medium that cannot be written, for example: who watches must not wait for ever
             log.exception("a reply could not be saved")
             self.job.cancel()
-            self._update(Failed("the reply could not be saved"))
+            self.last = Failed("the reply could not be saved")
+            with contextlib.suppress(OSError):  # the disk may be full
+                self._ended(self.last, [])
+            self._changes += 1
 
     def _update(self, event: Event) -> None:
         match event:
@@ -122,9 +133,13 @@ class StreamedReply:
             card.cancelled = card.files is None
         if isinstance(event, Finished):
             self.text = event.reply.text
-        else:
-            self._failed()
+        self._ended(event, [card for _, card in sorted(self.cards.items())])
         self.last = event
+
+
+def shown_text(text: str) -> Part:
+    """A text as a part of a gr.Chatbot message, which reads HTML: what is typed is shown, nothing in it is done."""
+    return html.escape(text, quote=False)
 
 
 def shown_file(path: Path) -> Part:

@@ -32,7 +32,8 @@ def engine(taught):
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory) -> Iterator[Path]:
     """Gradio's folder; gradio reads its name when it is imported, so the page is imported after this."""
-    folder = tmp_path_factory.mktemp("gradio")
+    folder = tmp_path_factory.mktemp("demo") / "media"
+    folder.mkdir()
     os.environ |= {"GRADIO_TEMP_DIR": str(folder), "GRADIO_ANALYTICS_ENABLED": "False"}
     loops, new_event_loop = [], asyncio.new_event_loop
 
@@ -64,23 +65,30 @@ def pool(cache, taught, tiny_folder):
 @pytest.fixture(scope="module")
 def page_address(pool, cache) -> Iterator[str]:
     """The whole page, served."""
-    from demo.page.app import Page, launch
-    from demo.page.conversations import Visitors
+    from demo.page.app import Page
+    from demo.page.routes import application
+    from demo.page.visitors import Visitors
+    from demo.serving import running
     from nextgpt_lite.inspection.examples import write_examples
-    from tests.demo.serving import free_port
 
-    visitors = Visitors()
-    page = Page(pool, visitors, write_examples(cache))
-    yield launch(page, "127.0.0.1", free_port()).rstrip("/")
-    page.blocks.close(verbose=False)
+    visitors = Visitors(cache.parent)
+    page = Page(pool, visitors, write_examples(cache / "examples"))
+    with running.listen("127.0.0.1", 0) as listener, running.serving(application(page), listener, grace=1):
+        yield running.address_of(listener)
     visitors.close()
 
 
 @pytest.fixture
-def visitor(cache):
-    """A new visitor, whose files go in the end."""
-    from demo.page.conversations import Visitor
+def visitors(cache):
+    """Nobody yet, beside what earlier tests have kept."""
+    from demo.page.visitors import Visitors
 
-    visitor = Visitor("en")
-    yield visitor
-    visitor.close()
+    visitors = Visitors(cache.parent)
+    yield visitors
+    visitors.close()
+
+
+@pytest.fixture
+def visitor(visitors):
+    """A new visitor."""
+    return visitors.enter(None, "en")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,21 +17,13 @@ def free_port() -> int:
 @contextmanager
 def serving(service, **settings) -> Iterator[str]:
     """The service at an address of this machine. The engine stays open."""
-    import uvicorn
-
     from demo.api.application import build
+    from demo.serving import running
 
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(build(service, **settings), log_level="warning"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
-        service.sessions.close()
-        service.uploads.close()
+    with running.listen("127.0.0.1", 0) as listener, running.serving(build(service, **settings), listener):
+        yield running.address_of(listener)
+    service.sessions.close()
+    service.uploads.close()
 
 
 def client(address: str, key: str = "mine"):

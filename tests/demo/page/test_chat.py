@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import re
-import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,9 @@ def say(chat, visitor, text: str, *files: Path, **changes) -> list[Any]:
 
 
 def words(bubble: dict[str, Any]) -> str:
-    return " ".join(part for part in bubble["content"] if isinstance(part, str))
+    """Text and cards of a bubble."""
+    parts = [part if isinstance(part, str | dict) else part.value for part in bubble["content"]]
+    return " ".join(part for part in parts if isinstance(part, str))
 
 
 @pytest.fixture
@@ -50,7 +53,7 @@ def test_text_streams_then_cards_then_media(chat, visitor):
     last = shown[-1][-1]["content"]
     assert last[0] == "Watch and listen."
     assert [load_medium(part["path"]).modality for part in last[1:]] == ["video", "audio"]
-    assert all(Path(part["path"]).is_relative_to(visitor.folder) for part in last[1:])
+    assert all(Path(part["path"]).is_relative_to(visitor.current.folder) for part in last[1:])
 
 
 def test_a_picture_is_seen_and_the_next_reply_knows_of_it(chat, visitor, picture):
@@ -80,7 +83,7 @@ def test_one_medium_is_cancelled_alone(chat, visitor):
         if "cancel-0" in words(bubbles[-1]):
             chat.cancel_medium(visitor, 0)
     content = bubbles[-1]["content"]
-    assert "video: cancelled" in content[1] and load_medium(content[2]["path"]).modality == "audio"
+    assert "video: cancelled" in content[1].value and load_medium(content[2]["path"]).modality == "audio"
 
 
 def test_stopping_keeps_what_is_there(chat, visitor):
@@ -117,12 +120,15 @@ def test_a_message_that_does_not_fit_comes_back_to_the_box(chat, visitor):
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # torch's, told anew by pytest.warns
-def test_a_reply_that_cannot_be_written_ends_in_a_sentence(chat, visitor, caplog):
-    shutil.rmtree(visitor.folder)
+def test_a_reply_that_cannot_be_written_ends_in_a_sentence(chat, visitor, caplog, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "the disk is full")
+
+    monkeypatch.setattr("demo.page.conversations.save_for_browser", full)
     with pytest.warns(UserWarning, match="the reply could not be saved"):
         *_, (bubbles, box, _) = list(chat.send(visitor, {"text": "film it and play it"}, PLAIN, chat.pool.first))
     assert bubbles == [] and box.value["text"] == "film it and play it" and visitor.current.running is None
-    assert "FileNotFoundError" in caplog.text
+    assert "the disk is full" in caplog.text and visitor.visitors.storage.titles(visitor.identity) == {}
 
 
 def test_a_setting_out_of_range_is_refused(chat, visitor):
@@ -132,10 +138,10 @@ def test_a_setting_out_of_range_is_refused(chat, visitor):
 
 
 def test_again_takes_the_next_seed(chat, visitor):
-    first = say(chat, visitor, "film it and play it")[-1]
+    before = load_medium(say(chat, visitor, "film it and play it")[-1][-1]["content"][1]["path"]).array
     again = [shown[0] for shown in chat.again(visitor, PLAIN, chat.pool.first)][-1]
     assert len(visitor.current.turns) == 1 and visitor.current.turns[0].settings["seed"] == 1
-    before, after = (load_medium(shown[-1]["content"][1]["path"]).array for shown in (first, again))
+    after = load_medium(again[-1]["content"][1]["path"]).array
     assert (before != after).any()
 
 
@@ -144,7 +150,8 @@ def test_edit_goes_on_from_the_edited_message(chat, visitor, picture):
     say(chat, visitor, "hello")
     shown = [each[0] for each in chat.edit(visitor, 0, "what is this?", PLAIN, chat.pool.first)][-1]
     assert len(shown) == 2 and words(shown[-1]) == SEEN
-    assert shown[0]["content"][0]["path"] == str(picture)  # its file has stayed
+    kept = Path(shown[0]["content"][0]["path"])
+    assert kept.name == picture.name and kept.read_bytes() == picture.read_bytes()  # its file has stayed
 
 
 def test_undo_gives_the_message_back(chat, visitor):
@@ -168,10 +175,20 @@ def test_conversations_are_apart(chat, visitor):
     visitor.begin()
     assert visitor.current.turns == [] and visitor.begin() is visitor.current
     visitor.go_to(first.identity)
-    assert visitor.current is first and first.title("en") == "hello"
+    assert visitor.current is first and first.title == "hello"
     assert visitor.go_to("nobody's") is first
-    visitor.forget(first.identity)
+    visitor.forget()
     assert first.identity not in visitor.conversations and visitor.current.turns == []
+
+
+def test_text_is_shown_as_it_was_typed_and_generated(chat, visitor, monkeypatch):
+    typed = "![](http://example.org/a.png) <img src=x> **bold** &lt;"
+    shown = say(chat, visitor, typed)[-1]
+    escaped = "![](http://example.org/a.png) &lt;img src=x&gt; **bold** &amp;lt;"
+    assert shown[0]["content"] == [escaped]
+    turn = visitor.current.turns[0]
+    turn.kept = replace(turn.kept, text=typed)
+    assert turn.bubbles("en", "")[1]["content"][0] == escaped
 
 
 def test_words_follow_the_language(chat, visitor):

@@ -1,8 +1,9 @@
-"""Visitors are known by a key, keep their conversations, can export them, and are forgotten in time."""
+"""Conversations outlive the process, are bounded in bytes, and belong to one browser; two pages are two of them."""
 
 import json
+import threading
+import time
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,70 +15,225 @@ from tests.demo.taught import SEEN
 from tests.tiny_model import medium
 
 
+def ask(visitor, pool, text: str, *files, **settings) -> None:
+    """A message, and its reply to the end."""
+    turn = visitor.current.read_message(text, [str(file) for file in files])
+    list(visitor.current.request_reply(turn, pool.engine(), {"seed": 0, "steps": 1, **settings}).watch())
+
+
 @pytest.fixture
-def visitors(cache):
-    from demo.page.conversations import Visitors
+def storage(tmp_path):
+    """A storage whose conversations are in use where ``in_use`` says so."""
+    from demo.page.storage import Storage
 
-    visitors = Visitors(lifetime=1000)
-    yield visitors
-    visitors.close()
+    storage, used = None, set()
+    storage = Storage(tmp_path, lambda: used)
+    storage.used = used
+    yield storage
+    storage.close()
 
 
-def test_who_has_the_key_gets_the_conversations(visitors):
-    visitor = visitors.enter(None, "en")
-    assert visitors.enter(visitor.identity, "zh") is visitor
+def keep(storage, identity: str, visitor: str, size: int = 100_000) -> None:
+    (storage.folder_of(identity, visitor) / "1-image.png").write_bytes(b"x" * size)
+    storage.save(identity, visitor, identity, [])
+
+
+def test_who_has_the_key_gets_the_conversations(visitors, pool):
+    visitor = visitors.enter(None, "en", None, "first")
     assert len(visitor.identity) == 32
+    ask(visitor, pool, "hello")
+    again = visitors.enter(visitor.identity, "zh")
+    assert again.identity == visitor.identity and visitor.current.identity in again.conversations
     stranger = visitors.enter("guessed", "en")
-    assert stranger is not visitor and stranger.identity != "guessed"
+    assert stranger.identity not in (visitor.identity, "guessed")
+    stranger.go_to(visitor.current.identity)
+    assert stranger.current.turns == [] and visitor.current.identity not in stranger.conversations
 
 
-def test_visitors_expire_with_their_files(visitors, monkeypatch):
-    from demo.page import conversations as history
+@pytest.mark.parametrize("broken", [["a"], {"a": 1}, 7, "", None, "\ud800", "x" * 100_000, True])
+def test_a_broken_key_is_a_new_visitor(visitors, broken):
+    visitor = visitors.enter(broken, "en", broken)
+    assert len(visitor.identity) == 32 and visitor.current.turns == []
 
+
+def test_two_pages_are_two_conversations_and_a_reload_is_one(visitors, pool):
+    first = visitors.enter(None, "en", None, "one")
+    ask(first, pool, "hello")
+    second = visitors.enter(first.identity, "en", None, "two")
+    ask(second, pool, "what is this?")
+    ask(first, pool, "hello")
+    assert [len(page.current.turns) for page in (first, second)] == [2, 1]
+    reloaded = visitors.enter(first.identity, "en", first.current.identity, "three")
+    assert reloaded.current is first.current
+
+
+def test_a_page_opened_later_shows_the_latest_conversation(visitors, pool):
+    page = visitors.enter(None, "en", None, "one")
+    ask(page, pool, "hello")
+    page.entered -= 1000
+    later = visitors.enter(page.identity, "en", None, "two")
+    assert later.current is page.current  # the first page is closed
+    visitors.connected.add("two")
+    later.entered -= 1000
+    assert visitors.enter(page.identity, "en", None, "three").current.turns == []
+
+
+def test_history_is_there_after_the_process_was_killed(visitors, pool, cache, tmp_path):
+    from demo.page.visitors import Visitors
+
+    seen = save_medium(Medium("image", medium("image")["array"]), tmp_path / "seen.png")
     visitor = visitors.enter(None, "en")
-    monkeypatch.setattr(history.time, "monotonic", lambda: visitor.seen + 1001)
-    other = visitors.enter(visitor.identity, "en")
-    assert other is not visitor and not visitor.folder.exists()
+    ask(visitor, pool, "what is this?", seen)
+    ask(visitor, pool, "film it and play it")
+    pool.engine().call(lambda model: time.sleep(0.2))
+    turn = visitor.current.read_message("draw a bell", [])
+    streamed = visitor.current.request_reply(turn, pool.engine(), {"seed": 0, "steps": 1})
+    seen.unlink()
+    other = Visitors(cache.parent)  # as after a kill: nothing was closed
+    again = other.enter(visitor.identity, "en", visitor.current.identity)
+    first, second, third = again.current.turns
+    assert (first.text, first.reply.text, first.modalities) == ("what is this?", SEEN, ["image"])
+    np.testing.assert_array_equal(first.message["content"][0]["array"], medium("image")["array"])
+    kept = visitor.current.turns[1].reply
+    assert [each.modality for each in second.reply.media] == [each.modality for each in kept.media] != []
+    for one, two in zip(second.reply.media, kept.media, strict=True):
+        np.testing.assert_array_equal(one.array, two.array)
+        assert one.rate == two.rate and one.signal_tokens == two.signal_tokens
+    assert third.reply.text == "" and third.kept.stopped
+    assert "(stopped)" in again.current.bubbles("en", "")[-1]["content"]
+    list(streamed.watch())
+    ask(again, pool, "hello")
+    assert again.current.turns[-1].reply.text
+    other.close()
 
 
-def test_the_oldest_visitor_goes_when_there_are_too_many(visitors, monkeypatch):
-    monkeypatch.setattr("demo.page.conversations.MAX_VISITORS", 2)
-    first, *others = [visitors.enter(None, "en") for _ in range(4)]
-    assert not first.folder.exists() and all(visitor.folder.exists() for visitor in others[-2:])
+def test_a_damaged_database_is_said(tmp_path):
+    from demo.page.storage import Storage, StorageError
+
+    (tmp_path / "conversations.sqlite").write_bytes(b"no database" * 1000)
+    with pytest.raises(StorageError, match="move it away"):
+        Storage(tmp_path)
 
 
-def test_a_visitors_files_lie_in_their_folder_and_go_with_it(visitors, cache, tmp_path):
-    visitor = visitors.enter(None, "en")
+def test_what_a_killed_process_has_left_is_removed(tmp_path):
+    from demo.page.storage import Storage
+
+    storage = Storage(tmp_path)
+    keep(storage, "a", "me")
+    storage.folder_of("begun", "me")
+    (storage.media / "unknown").mkdir()
+    storage.close()
+    storage = Storage(tmp_path)
+    assert [folder.name for folder in storage.media.iterdir()] == ["a"] and storage.titles("me") == {"a": "a"}
+    storage.close()
+
+
+def test_a_flood_of_visits_deletes_nothing(visitors, pool):
+    visitor = visitors.enter(None, "en", None, "one")
+    ask(visitor, pool, "hello")
+    visitor.entered -= 1000
+    for number in range(300):
+        visitors.enter(None, "en", None, str(number))
+    assert visitors.enter(visitor.identity, "en").current is visitor.current
+
+
+def test_one_visitor_cannot_push_out_another(storage, monkeypatch):
+    monkeypatch.setattr("demo.page.storage.VISITOR_BYTES", 350_000)
+    keep(storage, "theirs", "you")
+    for number in range(8):
+        keep(storage, f"mine{number}", "me")
+    assert list(storage.titles("you")) == ["theirs"] and list(storage.titles("me")) == ["mine5", "mine6", "mine7"]
+    assert sorted(folder.name for folder in storage.media.iterdir()) == ["mine5", "mine6", "mine7", "theirs"]
+
+
+def test_the_one_that_was_not_visited_for_longest_goes_first_and_never_one_in_use(storage, monkeypatch):
+    monkeypatch.setattr("demo.page.storage.ALL_BYTES", 350_000)
+    for name in ("a", "b", "c"):
+        keep(storage, name, name)
+    storage.used.add("b")
+    storage.visit("a")
+    keep(storage, "d", "d")
+    assert storage.titles("c") == {} and storage.titles("a") and storage.titles("b")
+    keep(storage, "e", "e")
+    assert storage.titles("a") == {} and storage.titles("b")
+
+
+def test_where_nothing_may_go_more_is_refused(storage, monkeypatch):
+    from demo.page.storage import StorageError
+
+    monkeypatch.setattr("demo.page.storage.VISITOR_BYTES", 250_000)
+    keep(storage, "a", "me")
+    storage.used.add("a")
+    storage.make_room("me", 100_000)
+    with pytest.raises(StorageError, match="no room for more"):
+        storage.make_room("me", 200_000)
+
+
+def test_only_so_many_conversations_of_a_visitor_are_kept(storage, monkeypatch):
+    monkeypatch.setattr("demo.page.storage.VISITOR_COUNT", 2)
+    for number in range(4):
+        keep(storage, str(number), "me")
+    assert list(storage.titles("me")) == ["2", "3"]
+
+
+def test_many_threads_may_write(storage):
+    threads = [
+        threading.Thread(target=lambda name=name: [keep(storage, f"{name}-{n}", name, 10) for n in range(20)])
+        for name in "abcd"
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [len(storage.titles(name)) for name in "abcd"] == [20] * 4
+
+
+def test_deleting_a_conversation_stops_its_reply_and_leaves_nothing(visitor, pool):
+    turn = visitor.current.read_message("film it and play it", [])
+    streamed = visitor.current.request_reply(turn, pool.engine(), {"seed": 0, "steps": 60})
+    place = visitor.current.folder
+    visitor.forget()
+    list(streamed.watch())
+    assert not place.exists() and visitor.visitors.storage.titles(visitor.identity) == {}
+
+
+def test_files_of_turns_that_are_gone_are_deleted_and_a_message_taken_back_keeps_its_own(visitor, pool, tmp_path):
+    seen = save_medium(Medium("image", medium("image")["array"]), tmp_path / "seen.png")
+    ask(visitor, pool, "what is this?", seen)
+    [file] = visitor.current.take_back().files
+    assert file.is_file()
+    ask(visitor, pool, "what is this?", file)
+    assert visitor.current.turns[0].files == [file]
+    visitor.current.take_back()
+    ask(visitor, pool, "hello")
+    assert list(visitor.current.folder.iterdir()) == []
+
+
+def test_points_are_shown_as_a_picture(visitor, tmp_path):
     save_medium(Medium("points", medium("points")["array"]), tmp_path / "cloud.npy")
     turn = visitor.current.read_message("", [str(tmp_path / "cloud.npy")])
-    assert visitor.folder.is_relative_to(cache)
-    assert turn.shown == [visitor.folder / "attached-1.png"] and turn.message["content"][0]["type"] == "points"
-    visitors.close()
-    assert not Path(visitor.folder).exists()
+    assert turn.shown == [visitor.current.folder / "1" / "attached-1.png"] and turn.modalities == ["points"]
 
 
-def test_only_so_many_conversations_are_kept(visitors, monkeypatch):
-    monkeypatch.setattr("demo.page.conversations.MAX_CONVERSATIONS", 2)
-    visitor = visitors.enter(None, "en")
-    for _ in range(4):
-        visitor.current.turns.append(visitor.current.read_message("hello", []))
-        visitor.begin()
-    assert len(visitor.conversations) == 2 and visitor.current.identity in visitor.conversations
+def test_a_file_that_is_refused_leaves_nothing(visitor, tmp_path):
+    seen = save_medium(Medium("image", medium("image")["array"]), tmp_path / "seen.png")
+    (tmp_path / "bad.png").write_text("no picture")
+    with pytest.raises(ValueError, match=r"bad\.png is mislabelled"):
+        visitor.current.read_message("look", [str(seen), str(tmp_path / "bad.png")])
+    assert list(visitor.current.folder.iterdir()) == []
 
 
 @pytest.fixture
 def exported(pool, visitor, tmp_path):
     """A conversation with a picture shown and one drawn; the picture's file has an awkward name."""
     seen = save_medium(Medium("image", medium("image")["array"]), tmp_path / "a picture & <more>.png")
-    for text, files in (("what is this?", [str(seen)]), ("draw a bell", [])):
-        settings = {"seed": 0, "steps": 1}
-        streamed = visitor.current.request_reply(visitor.current.read_message(text, files), pool.engine(), settings)
-        list(streamed.watch())
+    ask(visitor, pool, "what is this?", seen)
+    ask(visitor, pool, "draw a bell")
     return visitor
 
 
 def test_the_folder_is_read_by_the_command_line(exported, tmp_path):
-    from demo.page.conversations import write_folder
+    from demo.page.export import write_folder
 
     with zipfile.ZipFile(write_folder(exported)) as archive:
         names = set(archive.namelist())
@@ -91,7 +247,7 @@ def test_the_folder_is_read_by_the_command_line(exported, tmp_path):
 
 
 def test_the_page_holds_its_media_and_names_no_other_file(exported):
-    from demo.page.conversations import write_page
+    from demo.page.export import write_page
 
     page = write_page(exported).read_text()
     assert page.count('src="data:image/png;base64,') == 2 and page.count("src=") == 2

@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,9 +10,9 @@ import demo.commands.demo
 from data.media.loading import MediaError, load_medium
 from data.modalities import MODALITIES
 from demo.texts import LANGUAGES, TEXTS, request_for, translate
+from nextgpt_lite.cli import main
 from nextgpt_lite.conversation_media import attach
 from nextgpt_lite.inspection.examples import EXAMPLES, INGREDIENTS, ingredient, portraits, write_examples
-from tests.demo.serving import free_port
 
 
 @pytest.mark.parametrize("key", TEXTS)
@@ -75,17 +74,17 @@ def test_labels_change_every_component_at_once(cache):
 
 def test_a_new_modality_is_shown_by_its_registry_entry(cache, visitor, monkeypatch):
     from data.modalities import MODALITIES
-    from demo.page.conversations import save_for_browser
     from demo.page.streamed_reply import Card
+    from demo.page.turns import save_for_browser
     from nextgpt_lite import ReplyMedium
 
     words = {"en": "heat map", "zh": "热图"}
     heat = replace(MODALITIES["points"], name="heat", words=words, preview=lambda array: array[..., None].repeat(3, -1))
     monkeypatch.setitem(MODALITIES, "heat", heat)
     assert request_for("heat", "a bell") == "Generate heat map: a bell" and translate("zh", "heat") == "热图"
-    assert "making the heat map" in Card("heat").part(0, "en")
+    assert "making the heat map" in Card("heat").part(0, "en").value
     medium = ReplyMedium("heat", np.zeros((8, 8), np.uint8), None, 4, 0.0)
-    file, shown = save_for_browser(medium, visitor.folder / "heat")
+    file, shown = save_for_browser(medium, visitor.current.folder / "heat")
     assert file.suffix == ".npy" and load_medium(shown).modality == "image"
 
 
@@ -99,12 +98,9 @@ def test_points_are_drawn_and_odd_formats_written_anew(tmp_path):
     assert part["type"] == "image" and shown == tmp_path / "attached-1.png"
 
 
-def test_an_unknown_model_is_said_before_the_page_opens(tmp_path):
-    arguments = SimpleNamespace(
-        model=[str(tmp_path / "nothing")], models_dir=None, host="127.0.0.1", port=free_port(), time=False
-    )
-    with pytest.raises(demo.commands.demo.ERRORS, match="no model"):
-        demo.commands.demo.serve(arguments, tmp_path)
+def test_an_unknown_model_is_said_before_the_page_opens(tmp_path, capsys):
+    arguments = ["demo", "--model", str(tmp_path / "nothing"), "--port", "0"]
+    assert main(arguments) == 2 and "no model" in capsys.readouterr().err
 
 
 def test_media_errors_are_among_those_that_are_shown():

@@ -1,0 +1,80 @@
+"""The page as an application: of what gradio's server offers, only what this page uses; anything else answers 404."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import gradio as gr
+from fastapi import FastAPI
+from gradio.utils import get_upload_folder
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from demo.page.appearance import head, theme
+from demo.page.mcp_tools import McpTools
+from demo.page.traffic import Traffic
+from demo.serving.guard import BODY_BYTES, LOOPBACK, Guard
+from demo.texts import read_asset
+from nextgpt_lite.conversation_media import MAX_BYTES
+
+if TYPE_CHECKING:
+    from demo.page.app import Page
+
+#: Routes of gradio's that the page uses, with their method.
+USED = {
+    "/": "GET",
+    "/config": "GET",
+    "/theme.css": "GET",
+    "/favicon.ico": "GET",
+    "/assets/{path:path}": "GET",
+    "/static/{path:path}": "GET",
+    "/gradio_api/info": "GET",
+    "/gradio_api/heartbeat/{session_hash}": "GET",
+    "/gradio_api/queue/join": "POST",
+    "/gradio_api/queue/data": "GET",
+    "/gradio_api/cancel": "POST",
+    "/gradio_api/upload": "POST",
+    "/gradio_api/upload_progress": "GET",
+    "/gradio_api/file={path_or_url:path}": "GET",
+}
+TOOLS = "/gradio_api/mcp"
+#: The most bytes of a request, and of those that carry files.
+PAGE_BYTES, LARGER = 2**20, {"/gradio_api/upload": 4 * MAX_BYTES, TOOLS: BODY_BYTES}
+#: Whatever a message or a file says, a browser runs and loads nothing from elsewhere.
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-src 'none'; "
+    "base-uri 'self'; form-action 'self'; frame-ancestors 'self'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+}
+
+
+def application(page: Page, keys: Collection[str] = (), hosts: Collection[str] = LOOPBACK) -> Guard:
+    """The ASGI application of a page and of its tools. See :class:`demo.serving.guard.Guard` for who may use it."""
+    whole = everything(page.blocks)
+    traffic = Traffic(whole, Path(get_upload_folder()), page.visitors.connected)
+    tools = McpTools(page.pool).server(TOOLS)
+    protocol = cast(Route, tools.streamable_http_app().routes[0]).endpoint
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with whole.router.lifespan_context(whole), tools.session_manager.run():
+            yield
+
+    routes = [Route(path, traffic, methods=[method]) for path, method in USED.items()]
+    routes += [Route(path, protocol, methods=["POST", "DELETE"]) for path in (TOOLS, TOOLS + "/")]
+    app = Starlette(routes=routes, lifespan=lifespan)
+    app.router.redirect_slashes = False
+    return Guard(app, keys=keys, hosts=hosts, body_bytes=PAGE_BYTES, larger=LARGER, headers=HEADERS)
+
+
+def everything(blocks: gr.Blocks) -> FastAPI:
+    """Gradio's whole server for ``blocks``."""
+    return gr.mount_gradio_app(
+        FastAPI(openapi_url=None), blocks, path="/", allowed_paths=[], max_file_size=MAX_BYTES,
+        enable_monitoring=False, run_history=False, footer_links=[], ssr_mode=False, pwa=False, mcp_server=False,
+        theme=theme(), css=read_asset("page.css"), head=head(), show_error=True,
+    )  # fmt: skip

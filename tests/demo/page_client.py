@@ -1,0 +1,74 @@
+"""The page as its browser uses it, over HTTP alone."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from typing import Any
+
+import httpx
+
+
+class PageClient:
+    """One page that is open: ``enter`` first, then ``send``. ``browser`` is what the browser remembers."""
+
+    def __init__(self, address: str, browser: Any = None, remembered: Any = "", **settings: Any) -> None:
+        self.address, self.settings = address, {"timeout": 120, **settings}
+        self.browser, self.remembered, self.session = browser, remembered, secrets.token_hex(6)
+        config = self.get("/config").json()
+        self.ids = {each["props"].get("elem_id"): each["id"] for each in config["components"]}
+        self.events = {tuple(target): each for each in config["dependencies"] for target in each["targets"]}
+        [self.load] = [each for each in config["dependencies"] if any(t[1] == "load" for t in each["targets"])]
+
+    def get(self, path: str, **settings: Any) -> httpx.Response:
+        return httpx.get(self.address + path, **self.settings, **settings)
+
+    def post(self, path: str, **settings: Any) -> httpx.Response:
+        return httpx.post(self.address + path, **self.settings, **settings)
+
+    def join(self, event: dict[str, Any], data: list[Any]) -> list[Any]:
+        """Run an event's function; what it shows at the end. RuntimeError, with its sentence, if it failed."""
+        body = {"data": data, "fn_index": event["id"], "session_hash": self.session, "event_data": None}
+        self.post("/gradio_api/queue/join", json=body).raise_for_status()
+        shown: list[Any] = []
+        events = f"{self.address}/gradio_api/queue/data?session_hash={self.session}"
+        with httpx.stream("GET", events, **self.settings) as lines:
+            for line in lines.iter_lines():
+                message = json.loads(line[5:]) if line.startswith("data:") else {}
+                if message.get("msg") == "process_completed":
+                    if not message["success"]:
+                        raise RuntimeError(message["output"].get("error"))
+                    shown = message["output"]["data"] or shown
+                    return shown
+        return shown
+
+    def enter(self) -> PageClient:
+        """Open the page; afterwards ``browser`` holds its key, ``remembered`` its conversation."""
+        shown = self.join(self.load, [self.browser, True, self.remembered])
+        self.browser = next(each for each in shown if isinstance(each, dict) and "visitor" in each)
+        return self
+
+    def conversations(self) -> list[str]:
+        """Titles in the list, the newest first."""
+        resumed = self._after(self.load)
+        _, _, listed = self.join(resumed, [None] * len(resumed["inputs"]))
+        self.remembered = listed["value"]
+        return [title for title, _ in listed["choices"]]
+
+    def bubbles(self) -> list[Any]:
+        resumed = self._after(self.load)
+        return self.join(resumed, [None] * len(resumed["inputs"]))[0]
+
+    def send(self, text: str, *files: str) -> list[Any]:
+        """Send a message; the bubbles at the end."""
+        event = self.events[(self.ids["box"], "submit")]
+        value = {"text": text, "files": [{"path": each, "meta": {"_type": "gradio.FileData"}} for each in files]}
+        settings = [0, 2, 0, 0, "", ["image", "audio", "video"], None]  # seed to model, as the drawer has them
+        return self.join(event, [None, value, *settings])[0]
+
+    def upload(self, name: str, content: bytes, **headers: str) -> httpx.Response:
+        return self.post("/gradio_api/upload", files={"files": (name, content)}, headers=headers)
+
+    def _after(self, event: dict[str, Any]) -> dict[str, Any]:
+        [after] = [each for each in self.events.values() if each.get("trigger_after") == event["id"]]
+        return after
