@@ -1,7 +1,9 @@
 """Arrays from NPY files, and point clouds from tables of numbers (XYZ, CSV)."""
 
 import csv
+import io
 import re
+from itertools import islice
 from typing import BinaryIO
 
 import numpy as np
@@ -10,6 +12,8 @@ from data.media.file_formats import Refused
 from data.text_files import decode_text
 
 AXES = ("x", "y", "z")
+#: The most lines of comments that are read, and the most characters of a line.
+MAX_COMMENTS, MAX_LINE = 1000, 10_000
 #: A number with a decimal comma.
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+([eE][-+]?\d+)?")
 
@@ -37,8 +41,8 @@ def read_table(file: BinaryIO, limit: int) -> np.ndarray:
 
     Refused for more than ``limit`` points, rows of different lengths, and columns that cannot be what is meant.
     """
-    lines = [line for line in decode_text(file.read()).splitlines() if line.strip()]
-    comments = [line.lstrip("#/ ") for line in lines if line.lstrip().startswith(("#", "//"))]
+    lines = [line for line in _lines(decode_text(file.read()), limit) if line.strip()]
+    comments = [line.lstrip("#/ ") for line in lines if line.lstrip().startswith(("#", "//"))][:MAX_COMMENTS]
     rows = [line for line in lines if not line.lstrip().startswith(("#", "//"))]
     check_points(len(rows) - 1, limit)
     headers = [names for line in comments if set(AXES) <= set(names := _names(line))]
@@ -50,6 +54,15 @@ def read_table(file: BinaryIO, limit: int) -> np.ndarray:
     return _columns([_cells(row, delimiter) for row in rows], headers[0] if headers else [])
 
 
+def _lines(text: str, limit: int) -> list[str]:
+    """The lines of a text, counted before any of them is split: what is too much must not cost anything."""
+    lines = [line.rstrip("\n") for line in islice(io.StringIO(text, newline=None), limit + MAX_COMMENTS + 1)]
+    check_points(len(lines) - MAX_COMMENTS, limit)
+    if longest := max((len(line) for line in lines if len(line) > MAX_LINE), default=0):
+        raise Refused(f"is not a point cloud: it has a line of {longest:,} characters")
+    return lines
+
+
 def _delimiter(line: str) -> str | None:
     """What divides the cells of a line; None = white space."""
     if found := next((mark for mark in (";", "\t") if mark in line), None):
@@ -59,7 +72,8 @@ def _delimiter(line: str) -> str | None:
 
 
 def _cells(line: str, delimiter: str | None) -> list[str]:
-    cells = next(csv.reader([line], delimiter=delimiter), []) if delimiter else line.split()
+    quoted = delimiter and '"' in line
+    cells = next(csv.reader([line], delimiter=str(delimiter)), []) if quoted else line.split(delimiter)
     return [cell.strip(" \"'") for cell in cells]
 
 
