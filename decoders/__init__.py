@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from decoders.audio import AudioDecoder
-from decoders.base import Decoder, class_name
+from decoders.base import Decoder, class_name, decoder_settings
 from decoders.image import ImageDecoder, UnclipDecoder, XlImageDecoder
 from decoders.video import VideoDecoder
 
@@ -22,4 +22,8 @@ def load_decoder(folder: str | Path) -> Decoder:
     name = class_name(folder)
     if name not in DECODERS:
         raise ValueError(f"{folder} holds a {name}, which cannot be used: expected one of {', '.join(DECODERS)}")
+    if decoder_settings(folder).conditions == "phrases":
+        from decoders.phrase_image import PhraseImageDecoder  # with transformers' models, which others do without
+
+        return PhraseImageDecoder.from_pretrained(folder)
     return DECODERS[name].from_pretrained(folder)

@@ -35,6 +35,7 @@ class DecoderSettings:
     guidance: float | None = setting(None, low=0, high=100, help="scale of classifier-free guidance")
     frames: int | None = setting(None, low=1, help="frames of a video")
     rate: float | None = setting(None, above=0, help="frames or samples a second")
+    conditions: str = setting("text", choices=("text", "phrases"), help="what it follows; see decoders.phrase_image")
 
 
 class Decoder(ABC):
@@ -50,6 +51,8 @@ class Decoder(ABC):
 
     modality: ClassVar[str]  #: what it generates, a name in ``data.modalities.MODALITIES``
     pipeline_class: ClassVar[type[DiffusionPipeline]]
+    #: Components that the pipeline does without, each None: diffusers wants to be told.
+    absent: ClassVar[dict[str, None]] = {}
     #: How it samples where nothing else is asked for.
     default_steps: int = 12
     default_guidance: float = 2.5
@@ -75,10 +78,11 @@ class Decoder(ABC):
         found, expected = class_name(folder), cls.pipeline_class.__name__
         if found != expected:
             raise ValueError(f"{folder} holds a {found}, and {cls.__name__} runs {expected}")
-        path = Path(folder) / SETTINGS
-        settings = read_settings(DecoderSettings, read_json(path), str(path)) if path.is_file() else None
+        settings = decoder_settings(folder)
         with loading_bar_hidden():
-            pipeline = cls.pipeline_class.from_pretrained(str(folder), dtype=dtype, local_files_only=True)
+            pipeline = cls.pipeline_class.from_pretrained(
+                str(folder), dtype=dtype, local_files_only=True, trust_remote_code=False, **cls.absent
+            )
         return cls(pipeline, settings)
 
     def to(self, device: torch.device | str) -> Self:
@@ -238,6 +242,12 @@ def class_name(folder: str | Path) -> str:
     if not isinstance(name, str):
         raise ValueError(f"{path}: _class_name must be text, the name of a pipeline class, not {name!r}")
     return name
+
+
+def decoder_settings(folder: str | Path) -> DecoderSettings:
+    """What ``decoder.json`` in a decoder's folder says; the defaults where there is none. SettingsError for others."""
+    path = Path(folder) / SETTINGS
+    return read_settings(DecoderSettings, read_json(path), str(path)) if path.is_file() else DecoderSettings()
 
 
 @contextmanager

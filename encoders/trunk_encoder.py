@@ -1,0 +1,126 @@
+"""An encoder over pretrained trunks: one space (ImageBind, 2305.05665), whose text tower is a sentence encoder.
+
+    image -> EfficientNet-Lite (frozen) -> reader -> embedding, object tokens
+          -> its 1,000 class probabilities -> mean of the likeliest names' embeddings (ConSE, 1312.5650)
+    text  -> sentence encoder (frozen)
+
+The classifier knows photographs, the reader what it was trained on; how much of an image's embedding comes from which
+is decided by how sure the reader is that it is looking at a photograph.
+Shapes: B media, Q object tokens, E width of the shared space, which is the sentence encoder's.
+"""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from data.atomic import hash_file
+from data.parts import part_folder
+from data.strict import read_settings, setting
+from encoders.base import CONFIG_FILE, WEIGHTS_FILE, Batch, Encoder, check_state, read_config, read_state, stacked
+from encoders.efficientnet import EfficientNetLite
+from encoders.image_reader import ImageReader, ReaderConfig
+from encoders.sentence_encoder import SentenceEncoder
+
+#: How many of the classifier's names make an embedding.
+LIKELIEST = 10
+
+
+@dataclass(frozen=True)
+class TrunkEncoderConfig:
+    """Parts by name (see data.parts), and what was trained on them."""
+
+    trunk: str = setting("efficientnet", help="part that holds the image classifier")
+    text: str = setting("minilm", help="part that holds the sentence encoder")
+    image: ReaderConfig = field(default_factory=ReaderConfig)
+
+
+class TrunkEncoder(Encoder):
+    """Images and texts to unit vectors of the sentence encoder's space; object tokens as patches."""
+
+    modalities = ("image",)
+    reads_text = True
+
+    def __init__(self, config: TrunkEncoderConfig, trunk: EfficientNetLite, text: SentenceEncoder) -> None:
+        super().__init__()
+        self.config, self.trunk, self.text = config, trunk, text
+        self.width = text.width
+        self.reader = ImageReader(config.image, self.width)
+        self.photograph = nn.Linear(self.width, 1)  # of the reader's embedding: the logit of being a photograph
+        self.register_buffer("class_names", text(trunk.classes), persistent=False)  # (1000, E)
+        self.class_names: torch.Tensor
+
+    @property
+    def image_size(self) -> int:
+        return self.trunk.size
+
+    def set_image_size(self, size: int) -> None:
+        """Only the trunk's own size is possible: the reader's positions belong to its maps."""
+        if size != self.trunk.size:
+            raise ValueError(f"this encoder sees images at {self.trunk.size} pixels a side, not at {size}")
+
+    def preprocess(self, modality: str, array: np.ndarray, rate: float | None = None) -> torch.Tensor:
+        self.check_modality(modality)
+        return self.trunk.preprocess(array)
+
+    def embed(self, modality: str, batch: Batch) -> torch.Tensor:
+        return self.see(stacked(batch))[0]
+
+    def patches(self, modality: str, batch: Batch) -> list[torch.Tensor]:
+        """Of an image: its embedding, what the classifier sees, and its object tokens (2 + Q, E)."""
+        return list(torch.cat([each if each.ndim == 3 else each[:, None] for each in self.see(stacked(batch))], dim=1))
+
+    def patch_counts(self) -> dict[str, int]:
+        return {"image": 2 + self.config.image.objects}
+
+    @torch.no_grad()
+    def see(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Preprocessed images (B, 3, H, W) -> embeddings (B, E), unit; what the classifier sees (B, E), as long as it
+        is sure; object tokens (B, Q, E), each as long as it is sure that something is there."""
+        maps = self.trunk.features(pixels)
+        whole, objects = self.reader(maps)
+        photograph = self.photograph(whole).sigmoid()  # (B, 1)
+        seen = self.classified(maps[32])
+        mixed = (1 - photograph) * functional.normalize(whole, dim=-1) + photograph * functional.normalize(seen, dim=-1)
+        presence = self.reader.presence(objects).sigmoid() * (1 - photograph[:, None])
+        return functional.normalize(mixed, dim=-1), photograph * seen, presence * objects
+
+    def classified(self, coarse: torch.Tensor) -> torch.Tensor:
+        """The map of stride 32 (B, C, h, w) -> the mean of the likeliest class names, weighted by their probabilities
+        (B, E): its length says how sure the classifier is."""
+        likeliest = self.trunk.classify(coarse.mean((2, 3))).softmax(-1).topk(LIKELIEST)
+        return torch.einsum("bk,bke->be", likeliest.values, self.class_names[likeliest.indices])
+
+    def embed_text(self, texts: list[str]) -> torch.Tensor:
+        return self.text(texts)
+
+    def trained_state(self) -> dict[str, torch.Tensor]:
+        """Weights that are not those of a pretrained part."""
+        return {name: value for name, value in self.state_dict().items() if name.split(".")[0] not in ("trunk", "text")}
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write ``config.json`` and, in half precision, what was trained."""
+        weights = {name: value.half().contiguous() for name, value in self.trained_state().items()}
+        self.write(Path(folder), asdict(self.config), weights)
+
+    @classmethod
+    def from_parts(cls, config: TrunkEncoderConfig) -> Self:
+        """An untrained encoder on pretrained parts. PartMissing says how to get them."""
+        trunk = EfficientNetLite.from_pretrained(part_folder(config.trunk))
+        return cls(config, trunk, SentenceEncoder.from_pretrained(part_folder(config.text)))
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> Self:
+        folder = Path(folder)
+        values: dict[str, Any] = {name: value for name, value in read_config(folder).items() if name != "class"}
+        values["image"] = read_settings(ReaderConfig, values.get("image", {}), f"{folder / CONFIG_FILE}: image")
+        encoder = cls.from_parts(TrunkEncoderConfig(**values))
+        weights = read_state(folder / WEIGHTS_FILE)
+        check_state(weights, encoder.trained_state(), str(folder / WEIGHTS_FILE))
+        encoder.load_state_dict(weights, strict=False)
+        encoder.identity = hash_file(folder / WEIGHTS_FILE)
+        return encoder.eval()

@@ -1,0 +1,135 @@
+"""Captions as phrases, and images from them: a tiny pipeline of the real classes that is shown pictures."""
+
+import numpy as np
+import pytest
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+
+from data.atomic import write_json
+from decoders import load_decoder
+from decoders.diffusion import flow_scheduler
+from decoders.layout import GREY, LayoutConfig, LayoutNetwork, Pictures, Put, cells_of, paste, save_layout
+from decoders.phrase_image import LAYOUT, POSITION, PhraseImageDecoder, prompt_tokens
+from decoders.phrases import SLOTS, THINGS, embed_captions, split_caption
+
+WIDTH, CHANNELS, SIDE = 12, 4, 32
+
+
+def embed(texts: list[str]) -> torch.Tensor:
+    """A vector of its own for each text."""
+    made = [torch.randn(WIDTH, generator=torch.Generator().manual_seed(sum(text.encode()))) for text in texts]
+    return torch.nn.functional.normalize(torch.stack(made), dim=-1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    torch.manual_seed(0)
+    width = WIDTH + CHANNELS + POSITION + SLOTS
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        in_channels=CHANNELS,
+        out_channels=CHANNELS,
+        block_out_channels=(16,),
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D",),
+        up_block_types=("CrossAttnUpBlock2D",),
+        attention_head_dim=2,
+        norm_num_groups=4,
+        cross_attention_dim=width,
+    )
+    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 3, "up_block_types": ("UpDecoderBlock2D",) * 3}
+    sizes = {"block_out_channels": (4, 8, 8), "latent_channels": CHANNELS, "norm_num_groups": 4, "sample_size": SIDE}
+    vae = AutoencoderKL(**blocks, **sizes, scaling_factor=1.0, mid_block_add_attention=False)
+    nothing = {"text_encoder": None, "tokenizer": None, "safety_checker": None, "feature_extractor": None}
+    pipeline = StableDiffusionPipeline(
+        vae=vae, unet=unet, scheduler=flow_scheduler(), requires_safety_checker=False, **nothing
+    )
+    out = tmp_path_factory.mktemp("decoder")
+    pipeline.save_pretrained(out)
+    write_json(out / "decoder.json", {"conditions": "phrases"})
+    (out / LAYOUT).mkdir()
+    network = LayoutNetwork(LayoutConfig(width=WIDTH, inner=16, depth=1, heads=2, boxes=2))
+    names = ["cat", "dog"]
+    pixels = np.full((2, 16, 16, 4), 255, dtype=np.uint8)
+    save_layout(out / LAYOUT, network, Pictures(names, embed(names), pixels))
+    return out
+
+
+@pytest.fixture(scope="module")
+def decoder(folder) -> PhraseImageDecoder:
+    decoder = load_decoder(folder)
+    assert isinstance(decoder, PhraseImageDecoder)
+    decoder.embed = embed
+    return decoder
+
+
+@pytest.mark.parametrize(
+    ("caption", "phrases"),
+    [
+        (
+            "a small red cat at the top left, in a meadow",
+            ["small red cat", "at the top left", *[""] * 5, "in a meadow"],
+        ),
+        ("Three green frogs.", ["green frogs", *[""] * 5, "three", ""]),
+        (
+            "a red cat on the left and an owl on the right, in front of the night sky",
+            ["red cat", "on the left", "owl", "on the right", "", "", "", "in front of the night sky"],
+        ),
+        ("a pair of glasses, some corn and the sun", ["pair of glasses", "", "corn", "", "sun", "", "", ""]),
+        ("dogs under a tree", ["dogs", *[""] * 6, "under a tree"]),
+        ("a black cat in the middle", ["black cat", "in the middle", *[""] * 6]),
+        ("", [""] * SLOTS),
+    ],
+)
+def test_a_caption_is_split_into_its_phrases(caption, phrases):
+    assert split_caption(caption) == phrases
+
+
+def test_each_phrase_has_its_vector_and_silence_has_none():
+    conditions = embed_captions(["a cat on the left", ""], embed)
+    assert conditions.shape == (2, SLOTS, WIDTH)
+    assert torch.equal(conditions[0, :2], embed(["cat", "on the left"]))
+    assert not conditions[0, 2:].any() and not conditions[1].any()
+
+
+def test_pictures_are_pasted_where_their_boxes_are():
+    pixels = np.zeros((1, 8, 8, 4), dtype=np.uint8)
+    pixels[..., 0] = pixels[..., 3] = 255
+    puts = [Put((0.25, 0.25, 0.5, 0.5), 1, 0), Put((0.75, 0.75, 0.5, 0.5), 0, None)]
+    canvas = paste(pixels, puts, 32)
+    assert (canvas[2:14, 2:14] == (255, 0, 0)).all() and (canvas[18:, 18:] == GREY).all()
+    owner = cells_of(puts, 8)
+    assert owner[1, 1] == 1 and owner[6, 6] == 0 and owner[0, 7] == -1
+
+
+def test_images_follow_seeds_and_conditions(decoder):
+    conditions = decoder.encode_caption(["a cat", "a dog on the left"])
+    assert decoder.condition_shape == conditions.shape[1:]
+    images = decoder.decode(conditions, seeds=[1, 2], steps=2)
+    assert [image.shape for image in images] == [(SIDE, SIDE, 3)] * 2
+    again = decoder.decode(conditions[1:], seeds=[2], steps=2)[0]
+    assert np.abs(images[1].astype(int) - again).max() <= 1
+    assert not np.array_equal(again, decoder.decode(conditions[:1], seeds=[2], steps=2)[0])
+
+
+def test_what_is_shown_joins_the_condition(decoder):
+    config = decoder.network.config
+    condition = decoder.encode_caption(["a cat"])
+    decoder.layout.thing.bias.data = torch.tensor([9.0] + [0.0] * THINGS)  # every box holds the first thing
+    decoder.layout.name[-1].weight.data.zero_(), decoder.layout.name[-1].bias.data.zero_()
+    shown = decoder.show(condition)
+    tokens, without = (prompt_tokens(condition, each, config) for each in (shown, [None]))
+    assert tokens.shape == (1, SLOTS + 64, WIDTH + CHANNELS + POSITION + SLOTS)
+    assert torch.equal(tokens[:, :SLOTS], without[:, :SLOTS]) and not without[:, SLOTS:].any()
+    named = tokens[0, SLOTS:, :WIDTH].any(-1)
+    assert torch.equal(named, torch.from_numpy(shown[0].owner.reshape(-1) == 0)) and named.any()
+    assert torch.allclose(tokens[0, SLOTS:][named][0, :WIDTH], condition[0, 0])
+
+
+def test_an_added_picture_is_found_by_its_name(decoder):
+    picture = np.zeros((20, 30, 3), dtype=np.uint8)
+    more = decoder.pictures.added("teapot", embed(["teapot"])[0], picture)
+    assert more.nearest(embed(["teapot"])[0]) == (2, pytest.approx(1.0, abs=1e-5))
+    assert more.pixels[2, 8, 8].tolist() == [0, 0, 0, 255] and len(decoder.pictures.names) == 2

@@ -1,0 +1,182 @@
+"""Trains where the things of a caption stand and what is looked up for them (decoders.layout), on scenes of things.
+
+Shapes: B captions, L phrases, E their width, Q queries, K names.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from data import things
+from data.parts import part_folder
+from data.strict import read_json
+from data.things.captions import any_name
+from decoders.layout import LayoutConfig, LayoutNetwork, Pictures, save_layout
+from decoders.phrase_image import LAYOUT
+from decoders.phrases import SLOTS, THINGS, embed_captions
+from encoders.sentence_encoder import SentenceEncoder
+from train.foundations.pools import HELD_OUT_SEED, TRAIN_SEED, EndlessDataset
+from train.settings import setting
+from train.task import Task
+
+
+@dataclass(frozen=True)
+class LayoutSettings:
+    """Settings of :class:`LayoutTask`."""
+
+    seed: int = setting(TRAIN_SEED, low=0, help="of the stream of scenes")
+    noise: float = setting(0.02, low=0, help="deviation of the noise on phrases: projections are not exact")
+    other_nouns: float = setting(0.3, low=0, help="weight of names beyond the world's: others are looked up, too")
+    held_out: int = setting(512, low=1, help="captions that evaluate() uses")
+
+
+class LayoutTask(Task):
+    """Boxes by L1, which thing stands in each, and names by their cosines with all names."""
+
+    Settings = LayoutSettings
+    settings: LayoutSettings
+    model: "LayoutObjective"
+    part = "layout"
+
+    def build(self) -> None:
+        self.embed = Remembered(SentenceEncoder.from_pretrained(part_folder("minilm")))
+        nouns = [name.lower() for name in read_json(part_folder("efficientnet") / "classes.json")["classes"]]
+        self.nouns = sorted(set(nouns) - set(things.catalogue()))
+        self.model = LayoutObjective(LayoutNetwork(LayoutConfig()), self.embed(things.trained_things() + self.nouns))
+        self.model.noise, self.model.other_nouns = self.settings.noise, self.settings.other_nouns
+        self.dataset = SceneCaptions(self.settings.seed, self.nouns)
+
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        return {"layout": list(self.model.network.parameters())}
+
+    def collate(self, items: list[dict]) -> dict[str, torch.Tensor]:
+        return {
+            "phrases": embed_captions([item["caption"] for item in items], self.embed),
+            "nouns": self.embed([item["noun"] for item in items]),
+            **{name: torch.stack([item[name] for item in items]) for name in ("boxes", "owners", "names", "noun_row")},
+        }
+
+    def export(self, model_dir: Path) -> None:
+        """Write ``image_decoder/layout``, with the pictures of all things that training sees."""
+        folder = Path(model_dir) / "image_decoder" / LAYOUT
+        folder.mkdir(parents=True, exist_ok=True)
+        save_layout(folder, self.model.network.eval(), known_pictures(self.embed))
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """On unseen captions in other names: captions with the right number of things, boxes that overlap by half,
+        names looked up rightly, of held-out things among all names as well."""
+        network, count = self.model.network.eval(), self.settings.held_out
+        right = {"number": [], "overlap": [], "name": [], "held_out_name": []}
+        everything = self.embed(list(things.catalogue()))
+        order = {name: row for row, name in enumerate(things.catalogue())}
+        for index in range(count):
+            kind = "held_out" if index % 4 == 0 else "train"
+            scene = things.sample(HELD_OUT_SEED, index, things=kind, pairs="all")
+            phrases = embed_captions([things.caption(scene)], self.embed)
+            boxes, owners = network(phrases)
+            chosen = owners[0].argmax(-1) < THINGS
+            right["number"].append(int(chosen.sum()) == scene.count)
+            if int(chosen.sum()) == scene.count:
+                own = torch.tensor(things.boxes(scene))
+                found = torch.cat(
+                    (boxes[0, chosen, :2] - boxes[0, chosen, 2:] / 2, boxes[0, chosen, :2] + boxes[0, chosen, 2:] / 2),
+                    -1,
+                )
+                low, high = torch.maximum(found[:, :2], own[:, :2]), torch.minimum(found[:, 2:], own[:, 2:])
+                shared = (high - low).clamp_min(0).prod(-1)
+                areas = [(each[:, 2:] - each[:, :2]).prod(-1) for each in (found, own)]
+                right["overlap"] += (shared / (areas[0] + areas[1] - shared) > 0.5).tolist()
+            looked_up = int((network.names(phrases[0, 0]) @ everything.T).argmax())
+            right["name" if kind == "train" else "held_out_name"].append(looked_up == order[scene.placed[0].thing])
+        return {name: float(np.mean(values)) for name, values in right.items()}
+
+
+def known_pictures(embed) -> Pictures:
+    """The pictures of all things that training sees."""
+    names = things.trained_things()
+    return Pictures(names, embed(names), np.stack([np.asarray(things.sprite(name)) for name in names]))
+
+
+class Remembered:
+    """A sentence encoder that embeds each text once: phrases come again and again."""
+
+    def __init__(self, encoder: SentenceEncoder) -> None:
+        self.encoder, self.known = encoder, {}
+
+    def __call__(self, texts: list[str]) -> torch.Tensor:
+        new = sorted(set(texts) - self.known.keys())
+        if new:
+            self.known |= dict(zip(new, self.encoder(new), strict=True))
+        return torch.stack([self.known[text] for text in texts])
+
+
+@dataclass(eq=False)
+class SceneCaptions(EndlessDataset):
+    """Item i: the caption of scene i, its boxes, whose they are, the names of its things; and another noun."""
+
+    seed: int
+    nouns: list[str]
+
+    def __getitem__(self, index: int) -> dict:
+        rng = np.random.default_rng((self.seed, index, 6))
+        scene = things.sample(self.seed, index)
+        naming = any_name(rng) if rng.random() < 0.5 else None
+        boxes, owners, names = scene_layout(scene)
+        row = int(rng.integers(len(self.nouns)))
+        colour = str(rng.choice(["", "", *things.COLOURS]))
+        return {
+            "caption": things.caption(scene, naming) if naming else things.caption(scene),
+            "noun": f"{colour} {self.nouns[row]}".strip(),
+            "noun_row": torch.tensor(len(things.trained_things()) + row),
+            **{"boxes": boxes, "owners": owners, "names": names},
+        }
+
+
+def scene_layout(scene: things.Scene) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Boxes (Q, 4), centre and size; which thing of the caption each is, THINGS for none (Q,); rows of the things'
+    names among those trained, -1 for none (THINGS,)."""
+    order = {name: row for row, name in enumerate(things.trained_things())}
+    boxes, owners = torch.zeros(LayoutConfig().boxes, 4), torch.full((LayoutConfig().boxes,), THINGS)
+    names = torch.full((THINGS,), -1)
+    for query, (left, top, right, bottom) in enumerate(things.boxes(scene)):
+        boxes[query] = torch.tensor(((left + right) / 2, (top + bottom) / 2, right - left, bottom - top))
+        owners[query] = 0 if scene.layout == "several" else query
+    for thing, placed in enumerate(scene.placed[: 1 if scene.layout == "several" else THINGS]):
+        names[thing] = order.get(placed.thing, -1)
+    return boxes, owners, names
+
+
+class LayoutObjective(nn.Module):
+    """The network and its losses. ``names`` (K, E): what is looked up."""
+
+    noise, other_nouns = 0.0, 1.0
+
+    def __init__(self, network: LayoutNetwork, names: torch.Tensor) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("names", names, persistent=False)
+        self.names: torch.Tensor
+
+    def forward(self, phrases, nouns, boxes, owners, names, noun_row) -> dict[str, torch.Tensor]:
+        """phrases (B, L, E), nouns (B, E), boxes (B, Q, 4), owners (B, Q), names (B, THINGS), noun_row (B,)."""
+        said = phrases.any(-1, keepdim=True)
+        phrases = phrases + self.noise * torch.randn_like(phrases) * said
+        nouns = nouns + self.noise * torch.randn_like(nouns)
+        found, things_found = self.network(phrases)
+        there = owners < THINGS
+        box = (found - boxes).abs().sum(-1)[there].mean()
+        thing = functional.cross_entropy(things_found.flatten(0, 1), owners.flatten())
+        known = names >= 0
+        name = self.name_loss(phrases[:, : SLOTS - 2 : 2][known], names[known])
+        parts = {"box": box, "thing": thing, "name": name, "noun": self.name_loss(nouns, noun_row)}
+        loss = 3 * box + thing + name + self.other_nouns * parts["noun"]
+        return {"loss": loss, **{key: value.detach() for key, value in parts.items()}}
+
+    def name_loss(self, phrases: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy of the cosines (N,) with all names."""
+        return functional.cross_entropy(self.network.names(phrases) @ self.names.T * 20, rows)

@@ -1,0 +1,150 @@
+"""The image decoder that is shown pictures of what it is to draw (decoders.phrase_image), trained by flow matching.
+
+Shapes: B images, C latent channels, h x w cells, L phrases, E their width.
+"""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from data import things
+from data.atomic import atomic_folder, write_json
+from data.parts import part_folder
+from decoders.base import SETTINGS
+from decoders.image import encode_images
+from decoders.layout import Put, cells_of, paste
+from decoders.phrase_image import LAYOUT, POSITION, Shown, prompt_tokens
+from decoders.phrases import SLOTS, embed_captions
+from encoders.sentence_encoder import SentenceEncoder
+from train.foundations.components import channels_last, half_copy, weights_hash
+from train.foundations.diffusion.captioned_flow import CaptionedFlow, build_unet
+from train.foundations.diffusion.image_diffusion import ImageDiffusionSettings, ImageDiffusionTask, load_unet
+from train.foundations.diffusion.layout import Remembered, known_pictures
+from train.foundations.pools import BATCH, EndlessDataset
+from train.settings import setting
+
+
+@dataclass(frozen=True)
+class PhraseDiffusionSettings(ImageDiffusionSettings):
+    """Settings of :class:`PhraseDiffusionTask`."""
+
+    data: Any = setting([{"things": True}], help="only the world of things has pictures to show")
+    shown: float = setting(0.8, low=0, high=1, help="share of images whose things the network is shown")
+    box_noise: float = setting(0.02, low=0, help="deviation of the boxes in which it is shown them")
+    condition_noise: float = setting(0.02, low=0, help="deviation of the noise on phrases: projections are not exact")
+
+
+class PhraseDiffusionTask(ImageDiffusionTask):
+    """Trains the UNet of a PhraseImageDecoder; its layout network is trained apart (recipe image_layout)."""
+
+    Settings = PhraseDiffusionSettings
+    settings: PhraseDiffusionSettings
+
+    def build(self) -> None:
+        super().build()
+        latents, owners = self.shown_pictures(self.pool)
+        self.dataset = ShownLatents(self.captioned, latents, owners, self.settings)
+
+    def load_text_encoder(self) -> tuple[Any, Any]:
+        return None, Remembered(SentenceEncoder.from_pretrained(part_folder("minilm")))
+
+    def build_flow(self, latents: torch.Tensor, text_encoder: Any) -> CaptionedFlow:
+        chosen, channels = self.settings, latents.shape[1]
+        self.embed = text_encoder
+        if chosen.start:
+            unet = load_unet(self.model_dir / chosen.start)
+        else:
+            width = text_encoder.encoder.width + channels + POSITION + SLOTS
+            blocks = {"layers_per_block": chosen.layers_per_block, "norm_num_groups": chosen.norm_num_groups}
+            levels = chosen.block_out_channels, [True] * len(chosen.block_out_channels), chosen.attention_heads
+            unet = build_unet(latents[0], *levels, cross_attention_dim=width, **blocks)
+        return PhraseFlow(channels_last(unet), torch.nn.Identity(), chosen.condition_noise, chosen.shift)
+
+    def tokenize(self, captions: Sequence[str]) -> dict[str, torch.Tensor]:
+        phrases = embed_captions(captions, self.embed)
+        return {"prompt": prompt_tokens(phrases, [None] * len(captions), self.flow.unet.config)}
+
+    def collate(self, items: list[tuple]) -> dict[str, torch.Tensor]:
+        """{"latents": (B, C, h, w), "weight": of their cells, "prompt": tokens (B, L + h w, ...)}."""
+        latents, weights, captions, shown = zip(*items, strict=True)
+        phrases = embed_captions(captions, self.embed)
+        phrases = phrases + self.settings.condition_noise * torch.randn_like(phrases) * phrases.any(-1, keepdim=True)
+        batch = {"latents": torch.stack(latents).float(), "weight": torch.stack(weights).float()}
+        return batch | {"prompt": prompt_tokens(phrases, shown, self.flow.unet.config)}
+
+    def shown_pictures(self, pool: Any) -> tuple[torch.Tensor, np.ndarray]:
+        """What the network is shown of each image: latents (count, h, w, C), the things of cells (count, h, w)."""
+        pictures, size = known_pictures(self.embed), self.vae.config["sample_size"]
+        rows = {name: row for row, name in enumerate(pictures.names)}
+        cells = size // 2 ** (len(self.vae.config["block_out_channels"]) - 1)
+
+        def puts(index: int) -> list[Put]:
+            scene = pool.stream.scene(index)
+            rng = np.random.default_rng((pool.stream.seed, index, 7))
+            return scene_puts(scene, rows, self.settings.box_noise, rng)
+
+        def encoded() -> Iterator[np.ndarray]:
+            for batch in pool.batches(BATCH):
+                pasted = [paste(pictures.pixels, puts(index), size) for index in batch]
+                yield from encode_images(self.vae, pasted).permute(0, 2, 3, 1).half().numpy()
+
+        how = (weights_hash(self.vae), self.settings.box_noise)
+        latents = torch.from_numpy(pool.cached("shown-latents", encoded, *how))
+        owners = (cells_of(puts(index), cells).astype(np.int8) for index in range(pool.count))
+        return latents, pool.cached("shown-owners", lambda: owners, cells, self.settings.box_noise)
+
+    def export(self, model_dir: Path) -> None:
+        """Write ``image_decoder``, in half precision, with the layout that is there already."""
+        networks = {"vae": half_copy(self.vae), "unet": half_copy(self.flow.unet)}
+        nothing = {"text_encoder": None, "tokenizer": None}
+        pipeline = self.pipeline_class(**networks, **nothing, **self.pipeline_parts(Path(model_dir)))
+        target = Path(model_dir) / "image_decoder"
+        with atomic_folder(target) as folder:
+            pipeline.save_pretrained(folder)
+            write_json(folder / SETTINGS, {"conditions": "phrases"})
+            if (target / LAYOUT).is_dir():
+                shutil.copytree(target / LAYOUT, folder / LAYOUT)
+
+
+def scene_puts(scene: things.Scene, rows: dict[str, int], noise: float, rng: np.random.Generator) -> list[Put]:
+    """Where the things of a scene stand, not quite, and their pictures."""
+    found = []
+    for number, (placed, (left, top, right, bottom)) in enumerate(zip(scene.placed, things.boxes(scene), strict=True)):
+        box = np.array(((left + right) / 2, (top + bottom) / 2, right - left, bottom - top)) + rng.normal(0, noise, 4)
+        thing = 0 if scene.layout == "several" else number
+        found.append(Put(tuple(box.tolist()), thing, rows.get(placed.thing)))
+    return found
+
+
+@dataclass(eq=False)
+class ShownLatents(EndlessDataset):
+    """Items of ``captioned``, each with what the network is shown of it, or None."""
+
+    captioned: Any
+    latents: torch.Tensor
+    owners: np.ndarray
+    settings: PhraseDiffusionSettings
+
+    def __len__(self) -> int:
+        return len(self.captioned)
+
+    def __getitem__(self, index: int) -> tuple:
+        latents, weights, caption = self.captioned[index]
+        row, rng = index % len(self.latents), np.random.default_rng((self.settings.seed, index, 8))
+        shown = caption and rng.random() < self.settings.shown
+        return latents, weights, caption, Shown(self.latents[row], self.owners[row]) if shown else None
+
+
+class PhraseFlow(CaptionedFlow):
+    """A UNet that reads prompt tokens."""
+
+    def condition(self, prompt: torch.Tensor) -> torch.Tensor:
+        return prompt
+
+    def noisy(self, condition: torch.Tensor) -> torch.Tensor:
+        return condition  # the phrases have their noise already
