@@ -55,13 +55,15 @@ def flatten(
         role, parts = _checked(message, number, table)
         parts = [_escape_special_tokens(part, by_hand) for part in parts]
         if role == "assistant":
-            own = [part for part in parts if part["type"] in table.inputs and _is_available(part)]
+            available = (part for part in parts if part.get("array") is not None or part.get("embedding") is not None)
+            own = [part for part in available if part["type"] in table.inputs]
             content = "".join(_assistant_part(part, table) for part in parts)
         else:
             given = [part for part in parts if part["type"] != "text"]
             media += own + given
             echo = "".join(OWN + table.placeholders_of(part["type"]) for part in own)
-            content, own = echo + "".join(_user_part(part, table) for part in parts), []
+            said = (p["text"].strip() if p["type"] == "text" else table.placeholders_of(p["type"]) for p in parts)
+            content, own = echo + "".join(said), []
         plain.append({"role": role, "content": content})
     return plain, media
 
@@ -137,17 +139,9 @@ def _assistant_mask(plain: list[dict[str, str]], ids: list[int], tokenizer: PreT
     return mask
 
 
-def _user_part(part: dict[str, Any], table: SignalTable) -> str:
-    return part["text"].strip() if part["type"] == "text" else table.placeholders_of(part["type"])
-
-
 def _assistant_part(part: dict[str, Any], table: SignalTable) -> str:
     if part["type"] == "text":
         return part["text"].strip()
     if part["type"] not in table.counts:
         raise ConversationError(f"the assistant cannot answer with {part['type']}")
     return "".join(signal_span(part["type"], table.counts[part["type"]]))
-
-
-def _is_available(part: dict[str, Any]) -> bool:
-    return part.get("array") is not None or part.get("embedding") is not None

@@ -1,7 +1,5 @@
 """``nextgpt-lite chat``: answers one message, a conversation file, or messages typed in the terminal."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys
@@ -65,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def load_model(name: str) -> AnyToAny:
+def load_model(name: str) -> "AnyToAny":
     """The model, loaded without the libraries' progress bars: stderr is for our lines."""
     from transformers.utils import logging
 
@@ -76,7 +74,7 @@ def load_model(name: str) -> AnyToAny:
 
 
 def answer(
-    model: AnyToAny, messages: list[dict[str, Any]], args: argparse.Namespace, experts: Experts | None = None
+    model: "AnyToAny", messages: list[dict[str, Any]], args: argparse.Namespace, experts: "Experts | None" = None
 ) -> None:
     """Answer ``messages``, print and write the reply, and append it to them."""
     if args.json:
@@ -99,7 +97,7 @@ def answer(
     messages.append(reply.as_message())
 
 
-def chat_in_terminal(model: AnyToAny, args: argparse.Namespace, experts: Experts | None = None) -> None:
+def chat_in_terminal(model: "AnyToAny", args: argparse.Namespace, experts: "Experts | None" = None) -> None:
     """Read messages from the terminal until it ends; ``/attach FILE`` adds a medium to the next one."""
     print("Type a message. /attach FILE adds an image, audio, video or point-cloud file; Ctrl-D ends.")
     messages: list[dict[str, Any]] = []

@@ -7,8 +7,7 @@ import torch
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from adapters.long_context import context_length
-from adapters.streaming_cache import StreamingCache
+from adapters.long_context import StreamingCache, context_length
 from data.passkey import PasskeyDocument
 
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from data.atomic import atomic_file
 from data.media.loading import MediaError
 from data.toybox import MediaPart
-from train.dialogues.media import AT_START, MediaFile, Medium, embedded, fingerprint, read_medium
+from train.dialogues.records import AT_START, MediaFile, Medium, embedded, fingerprint, read_medium
 from train.embeddings.store import EmbeddingStore
 
 CACHE = Path(".cache")

@@ -9,8 +9,7 @@ from data.manifest import BadRecord
 from data.records import BadRecords, ParsedRecord
 from nextgpt_lite.conversation import ConversationError, encode
 from nextgpt_lite.signal_tokens import SignalTable
-from train.dialogues.media import Medium
-from train.dialogues.records import TOYBOX, Conversation
+from train.dialogues.records import TOYBOX, Conversation, Medium
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,7 +26,7 @@ from train.dialogues import records
 from train.dialogues.bins import BinnedRows, StreamedBins
 from train.dialogues.embed import MediaEmbeddings
 from train.dialogues.encode import Row, RowEncoder
-from train.dialogues.media import AT_START, IN_STEPS, MediaFile, Medium, embedded
+from train.dialogues.records import AT_START, IN_STEPS, MediaFile, Medium, embedded
 from train.dialogues.targets import CaptionConditions, TargetLatents
 from train.embeddings.store import EmbeddingStore
 from train.settings import RecipeError, setting

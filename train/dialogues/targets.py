@@ -13,7 +13,7 @@ from decoders import load_decoder
 from decoders.audio import encode_pooled
 from decoders.base import encode_text
 from train.dialogues.embed import read_and_encode
-from train.dialogues.media import Medium, has_content, read_medium
+from train.dialogues.records import Medium, has_content, read_medium
 from train.embeddings.store import EmbeddingStore
 
 CAPTION_BATCH, MEDIA_BATCH = 256, 64

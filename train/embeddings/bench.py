@@ -21,7 +21,7 @@ from data.toybox import write_toybox
 from nextgpt_lite.checkpoint import resolve_model
 from train.dialogues.bins import BinnedRows
 from train.dialogues.embed import own_device
-from train.dialogues.media import IN_STEPS
+from train.dialogues.records import IN_STEPS
 from train.embeddings.job import EmbeddingJob, embed_manifest
 from train.engine.speed import compiled_blocks, full_precision_attention, has_compiler
 from train.recipe import RECIPES, Recipe, read_recipe

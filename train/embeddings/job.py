@@ -23,7 +23,7 @@ from data.modalities import MODALITIES
 from data.records import ParsedRecord, scan_manifest
 from encoders import Encoder
 from train.dialogues.embed import read_and_embed
-from train.dialogues.media import MediaFile
+from train.dialogues.records import MediaFile
 from train.dialogues.targets import CAPTION_BATCH, caption_encoders
 from train.embeddings import store
 

@@ -70,7 +70,7 @@ class EmbeddingStore:
             raise StoreError(f"the {what} in {self.folder} are of {both}")
 
     def problem(self, part: Any) -> str:
-        """Why there is no embedding of a medium (train.dialogues.media.MediaFile); empty where there is one."""
+        """Why there is no embedding of a medium (train.dialogues.records.MediaFile); empty where there is one."""
         place = self._media.get(part.name)
         if part.name in self._broken:
             return self._broken[part.name]

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from data.manifest import FormatError
-from train.dialogues.media import AT_START
-from train.dialogues.records import sources_of
+from train.dialogues.records import AT_START, sources_of
 from train.recipe import RecipeError
 from train.worlds.base import ENDLESS, MediaStream, World
 from train.worlds.manifest_world import ManifestWorld

@@ -217,7 +217,11 @@ class ContrastTask(Task):
         self.model = ContrastModel(encoder, self.words, chosen, kept)
         self.pools = {modality: pool(stream, encoder, chosen.cache) for modality, stream in streams.items()}
         degraded = self._degraded_images(streams["image"].key) if chosen.rough else None
-        self.dataset = ContrastData(self.pools, shares_of(chosen.shares, list(streams)), self.words, chosen, degraded)
+        shares = chosen.shares
+        if set(streams) != set(shares):  # their sum is 1 again where a medium is missing
+            total = sum(shares[modality] for modality in streams)
+            shares = {modality: shares[modality] / total for modality in streams}
+        self.dataset = ContrastData(self.pools, shares, self.words, chosen, degraded)
 
     @property
     def encoder(self) -> MediaEncoder:
@@ -271,14 +275,6 @@ class ContrastTask(Task):
     def evaluate(self) -> dict[str, float]:
         """Accuracy of linear probes on new scenes, on held-out pairs, and on media out of distribution."""
         return probe_encoder(self.encoder, self.words, self.pools, self.settings.held_out, self.settings.cache)
-
-
-def shares_of(shares: dict[str, float], modalities: list[str]) -> dict[str, float]:
-    """The shares of those modalities that there are, their sum 1 again where one is missing."""
-    if set(modalities) == set(shares):
-        return shares
-    total = sum(shares[modality] for modality in modalities)
-    return {modality: shares[modality] / total for modality in modalities}
 
 
 def small_config(settings: ContrastSettings, vocabulary: int, with_points: bool) -> MediaEncoderConfig:
