@@ -1,7 +1,7 @@
-"""A pretrained sentence encoder: texts to unit vectors (E5-style mean pooling), frozen."""
+"""A pretrained sentence encoder: texts to unit vectors by the mean of its token states, frozen."""
 
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -14,7 +14,8 @@ class SentenceEncoder(nn.Module):
 
     def __init__(self, model: nn.Module, tokenizer, length: int = 64) -> None:
         super().__init__()
-        self.model, self.tokenizer, self.length = model.requires_grad_(False).eval(), tokenizer, length
+        self.model: Any = model.requires_grad_(False).eval()
+        self.tokenizer, self.length = tokenizer, length
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Self:

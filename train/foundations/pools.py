@@ -1,7 +1,7 @@
 """Pools: the first media of a stream and what is made of them, computed once and kept on disk.
 
 Item ``i`` of a pool belongs to item ``i`` of its stream, so captions need not be stored: the stream knows them.
-Shapes: C latent channels, F frames, h x w latent pixels; B clips, N = 32,000 samples, T = 200 frames of M = 64 bands.
+Shapes: C latent channels, F frames, h x w latent pixels; B clips, N samples, T = N / 160 frames of M = 64 bands.
 """
 
 import hashlib
@@ -22,13 +22,13 @@ from train.embeddings.array_files import cached
 from train.foundations.components import weights_hash
 from train.settings import RecipeError, setting
 from train.worlds import MediaStream, World
-from train.worlds.media_files import RATE, SECONDS, in_a_room
+from train.worlds.media_files import RATE, in_a_room
 
 #: Training pools draw from the first stream, figures from the second.
 TRAIN_SEED, HELD_OUT_SEED = 1001, 2002
 #: Stream of the clips that the figures of audio are of.
 AUDIO_HELD_OUT_SEED = 992
-#: Silence before a clip that is shorter than two seconds, in samples.
+#: Silence before a clip that is shorter than the stream's clips, in samples.
 LEAD = 1600
 BATCH = 32
 
@@ -66,7 +66,7 @@ def media_of(world: World, modality: str, seed: int, held_out: bool = False) -> 
     """The media of a world; RecipeError where it has none of this modality."""
     stream = world.stream(modality, seed, held_out)
     if not len(stream):
-        raise RecipeError(f"the data hold no {modality} with a caption to train on")
+        raise RecipeError(stream.missing or f"the data hold no {modality} with a caption to train on")
     return stream
 
 
@@ -135,7 +135,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class AudioPool(Pool):
-    """The first clips of a stream of audio, two seconds each."""
+    """The first clips of a stream of audio, all as long as its longest."""
 
     @cached_property
     def content(self) -> str:
@@ -154,11 +154,11 @@ class AudioPool(Pool):
 
 def waveforms(stream: MediaStream, indices: Iterable[int]) -> torch.Tensor:
     """Clips (B, N) of a stream, float32 in [-1, 1]; a short one is padded with the noise of a quiet room."""
-    return torch.from_numpy(np.stack([_two_seconds(stream, index) for index in indices]))
+    return torch.from_numpy(np.stack([_clip(stream, index) for index in indices]))
 
 
-def _two_seconds(stream: MediaStream, index: int) -> np.ndarray:
-    wave, length = stream.medium(index), int(RATE * SECONDS)
+def _clip(stream: MediaStream, index: int) -> np.ndarray:
+    wave, length = stream.medium(index), round(RATE * stream.seconds)
     if len(wave) == length:
         return wave
     return in_a_room(wave, length, min(LEAD, length - len(wave)), np.random.default_rng((stream.seed, index)))

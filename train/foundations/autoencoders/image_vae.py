@@ -144,7 +144,7 @@ class ImagesAndFrames(Dataset):
         row = index % len(self.videos)
         frames = self.videos.medium(row, self.size)
         frame = int(rng.integers(len(frames)))
-        return frames[frame], self.videos.mask(row, self.size, frame)
+        return frames[frame], self.videos.mask(row, self.size, frame, len(frames))
 
 
 class VaeObjective(nn.Module):

@@ -46,7 +46,10 @@ class LayoutTask(Task):
         self.embed = Remembered(SentenceEncoder.from_pretrained(part_folder("minilm")))
         nouns = [name.lower() for name in read_json(part_folder("efficientnet") / "classes.json")["classes"]]
         self.nouns = sorted(set(nouns) - set(things.catalogue()))
-        self.model = LayoutObjective(LayoutNetwork(LayoutConfig()), self.embed(things.trained_things() + self.nouns))
+        self.model = LayoutObjective(
+            LayoutNetwork(LayoutConfig(width=self.embed.encoder.width)),
+            self.embed(things.trained_things() + self.nouns),
+        )
         self.model.noise, self.model.other_nouns = self.settings.noise, self.settings.other_nouns
         self.dataset = SceneCaptions(self.settings.seed, self.nouns)
 

@@ -47,6 +47,7 @@ class ImageReaderTask(Task):
 
     Settings = ImageReaderSettings
     settings: ImageReaderSettings
+    model: "ReaderObjective"
     part = "reader"
 
     def build(self) -> None:
