@@ -112,3 +112,4 @@ for _tag, _pattern, _construct in _PLAIN:
     Loader.add_implicit_resolver(_tag, re.compile(rf"^(?:{_pattern})$"), None)
     Loader.add_constructor(_tag, _construct)
 Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+yaml.SafeDumper.add_representer(LocatedMapping, yaml.SafeDumper.represent_dict)

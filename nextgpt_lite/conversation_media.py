@@ -1,6 +1,5 @@
 """Replies, and the media of conversations as files: what users attach becomes content parts, replies become files."""
 
-import json
 import os
 import tempfile
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from data.media.file_formats import EXTENSIONS
 from data.media.loading import UPLOAD_LIMITS, Limits, MediaError, Medium, load_medium
 from data.media.saving import save_medium
 from data.modalities import MODALITIES
+from data.text_files import parse_json
 from nextgpt_lite.conversation import ConversationError
 
 #: What is wrong with messages, their files or a model folder: each says it in one sentence.
@@ -74,10 +74,10 @@ def media_part(medium: Medium) -> dict[str, Any]:
 def read_conversation(path: Path) -> list[dict[str, Any]]:
     """Messages of a JSON file, ``{"messages": [...]}`` or a list; media are loaded from paths beside the file."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_bytes())
     except FileNotFoundError as error:
         raise ConversationError(f"no conversation at {path}") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConversationError(f"{path} is not a readable JSON file: {error}") from error
     messages = values.get("messages") if isinstance(values, dict) else values
     if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
@@ -93,7 +93,10 @@ def read_conversation(path: Path) -> list[dict[str, Any]]:
 def _loaded(part: Any, folder: Path) -> Any:
     if not isinstance(part, dict) or "path" not in part:
         return part
-    path = (folder / str(part["path"])).resolve()
+    try:
+        path = (folder / str(part["path"])).resolve()
+    except (OSError, ValueError) as error:
+        raise ConversationError(f"{part['path']!r} is no path: {error}") from error
     if not path.is_relative_to(folder.resolve()):
         raise ConversationError(f"{part['path']} leaves the folder of the conversation file")
     medium = load_medium(path)

@@ -82,7 +82,7 @@ def decode_stream(file: BinaryIO, form: str, limits: Limits) -> Decoded:
     file.seek(0)
     counted = b"Xing" in head or b"Info" in head  # the first frame of an MP3 file says how many there are
     container: Any  # PyAV's stubs do not know which kind of container a file object gives
-    with av.open(file, format=FORMATS[form].demuxer) as container:
+    with av.open(file, format=FORMATS[form].demuxer, metadata_errors="replace") as container:
         covers = Disposition.attached_pic
         videos = [stream for stream in container.streams.video if not stream.disposition & covers]
         if not videos and not container.streams.audio:
@@ -171,9 +171,10 @@ def sentence(error: Exception) -> str:
         return str(error)
     if isinstance(error, MemoryError):
         return "needs more memory to decode than is allowed"
-    if type(error).__name__ == "UnidentifiedImageError":
-        return "is damaged, or of a kind that is not read"
-    detail = str(getattr(error, "strerror", None) or error).strip().splitlines()[:1] or [type(error).__name__]
+    telling = isinstance(error, OSError | ValueError | SyntaxError) and not isinstance(error, UnicodeError)
+    detail = str(getattr(error, "strerror", None) or error).strip().splitlines()[:1] if telling else []
+    if not detail or type(error).__name__ == "UnidentifiedImageError":  # of Pillow, which names the object that it read
+        return "is damaged, truncated or of a kind that is not read"
     return f"is damaged or truncated and cannot be decoded: {detail[0]}"
 
 

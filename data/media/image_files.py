@@ -103,8 +103,6 @@ def _eight_bits(image: Any) -> Any:
     elif low >= 0 and high <= 65_535 and (values == np.rint(values)).all():
         scale = 1.0 if high <= 255 else 1 / 257
     else:
-        expected = "0 to 1 (floating point), or whole numbers from 0 to 255 or to 65535"
-        raise Refused(
-            f"has pixels of 32 bits from {low:g} to {high:g}, and it is unknown what is white: give {expected}"
-        )
+        known = "known are 0 to 1, and whole numbers from 0 to 255 or to 65535"
+        raise Refused(f"has pixels of 32 bits from {low:g} to {high:g}, a scale without a known white: {known}")
     return Image.fromarray(np.rint(values * scale).astype(np.uint8))

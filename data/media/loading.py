@@ -105,26 +105,32 @@ def _load(path: Path, file: BinaryIO, limits: Limits, decode: Decode) -> Medium:
     if path.suffix.lower() in AUDIO_ONLY and modality == "video":
         raise MediaError(f"{path.name} is mislabelled: its name promises sound, but it holds a video")
     array = np.frombuffer(body, header["dtype"]).reshape(header["shape"])
+    _check_finite(path, array)
     if modality == "audio":
         array = _in_range(path, array).mean(axis=1, dtype=np.float32)  # (N, channels) -> (N,)
     turned = np.rot90(array, k=header["turns"], axes=(1, 2)) if header["turns"] else array.copy()
     array = np.ascontiguousarray(turned)
     if modality == ARRAY:
         try:
-            modality, array = modality_of_array(array)
+            with np.errstate(over="ignore"):
+                modality, array = modality_of_array(array)
         except ValueError as error:
             raise MediaError(f"{path.name} holds {error}") from None
+        _check_finite(path, array)
     if array.size == 0:
         raise MediaError(f"{path.name} holds no {'points' if modality == 'points' else 'samples'}")
+    return Medium(modality, array, header["rate"], str(path))
+
+
+def _check_finite(path: Path, array: np.ndarray) -> None:
     if not np.isfinite(array).all():
         raise MediaError(f"{path.name} holds values that are not finite numbers")
-    return Medium(modality, array, header["rate"], str(path))
 
 
 def _in_range(path: Path, samples: np.ndarray) -> np.ndarray:
     """Samples between -1 and 1, of those that floating point can hold beyond: overs, or whole numbers of 16 bits."""
     peak = float(np.abs(samples).max(initial=0.0))
-    if not 1 < peak < np.inf:
+    if peak <= 1:
         return samples
     if peak <= MAX_OVER:
         return samples / peak

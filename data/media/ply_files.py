@@ -61,7 +61,7 @@ def _read_header(file: BinaryIO) -> tuple[str, list[Element]]:
             elements.append(Element(words[1], int(words[2]), []))
             if elements[-1].count < 0:
                 raise Refused(f"states {words[2]} rows of {words[1]}")
-        elif words[:1] == ["property"]:
+        elif words[:1] == ["property"] and elements:
             kinds = [word for word in words[1:-1] if word != "list"]
             if unknown := next((kind for kind in kinds if kind not in _TYPES), None):
                 raise Refused(f"has a property of the unknown type {unknown!r}")

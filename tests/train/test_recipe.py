@@ -173,7 +173,7 @@ def test_a_recipe_is_found_where_it_was_before(name):
         ("seed: off", "line 5: seed must be an integer, .* not 'off'"),
         ("warmup: 5", "line 5: warmup must be a number, at least 0 and at most 1, not 5"),
         ("warmup: -0.1", "line 5: warmup must be a number"),
-        ("task_settings:\n\tdialogues: 5", "line 6: found character .* indent with spaces"),
+        ("task_settings:\n\tdialogues: 5", "line 6: found character .*indent with spaces"),
         ("task_settings: {data: }", "line 5: a key or an item has no value"),
         ("task_settings:\n  data:", "line 6: a key or an item has no value"),
         ("task_settings: {a: 1, a: 2}", "line 5: 'a' is given twice"),

@@ -26,9 +26,9 @@ def numbered_video(count=8, size=64):
     return np.stack([np.full((size, size, 3), 10 + 200 * index // count, np.uint8) for index in range(count)])
 
 
-def refusal(path, limits=DEFAULT):
+def refusal(path, limits=DEFAULT, decode=None):
     with pytest.raises(MediaError) as caught:
-        load_medium(path, limits)
+        load_medium(path, limits, decode)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
