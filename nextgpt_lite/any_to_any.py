@@ -59,6 +59,7 @@ class AnyToAny:
             raise checkpoint.CheckpointError(f"{folder} asks for candidates, but a vision tower cannot compare them")
         shapes = self.core.config.conditions
         self.decoders = Decoders(self.folder_of, shapes, self.device)
+        self.experts: Experts | None = None  #: whose words are added to every conversation
 
     @classmethod
     def from_pretrained(cls, name: str | Path = "nano", device: str | None = None) -> Self:
@@ -187,7 +188,7 @@ class AnyToAny:
 
     def prepare(self, messages: Sequence[dict[str, Any]]) -> Prepared:
         """Messages as the core reads them. ConversationError for what cannot be understood."""
-        ids, media, dropped = self.encode_messages(messages)
+        ids, media, dropped = self.encode_messages(self.experts.add_context(messages) if self.experts else messages)
         return Prepared(ids, [self.embed(part) for part in media], dropped)
 
     def encode_messages(self, messages: Sequence[dict[str, Any]]) -> tuple[list[int], list[dict[str, Any]], int]:

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("outputs"), metavar="DIR", help="where media are written")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--expert", action="append", default=[], metavar="NAME=FOLDER", help="caption, ocr, detect or search"
+        "--expert", action="append", default=[], metavar="NAME=FOLDER", help="caption, ocr, detect, hear or search"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 

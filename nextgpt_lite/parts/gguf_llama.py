@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from gguf import GGUFReader  # pyright: ignore[reportMissingImports]  # installed for the conversion alone
-from gguf.quants import dequantize  # pyright: ignore[reportMissingImports]
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from nextgpt_lite.parts.convert import write_object, write_tensors
@@ -34,13 +32,18 @@ CONTROL = 3  #: the type of tokens that no text contains
 
 def convert(content: bytes, out: Path) -> None:
     """Write the model of the GGUF file ``content`` to ``out``."""
+    from gguf import GGUFReader  # pyright: ignore[reportMissingImports]  # on the path for this conversion alone
+    from gguf.quants import dequantize  # pyright: ignore[reportMissingImports]  # the same
+
     with tempfile.NamedTemporaryFile(suffix=".gguf", dir=out) as file:  # the reader maps a file into memory
         file.write(content)
         file.flush()
         reader = GGUFReader(file.name)
         values = {name: field.contents() for name, field in reader.fields.items()}
         heads = {"q": values["llama.attention.head_count"], "k": values["llama.attention.head_count_kv"]}
-        write_tensors(out / "model.safetensors", {name(t.name): _tensor(t, heads) for t in reader.tensors})
+        tensors = ((t.name, torch.from_numpy(np.array(dequantize(t.data, t.tensor_type)))) for t in reader.tensors)
+        weights = {rename(name): arrange(name, value, heads).to(torch.bfloat16) for name, value in tensors}
+        write_tensors(out / "model.safetensors", weights)
         tied = all(t.name != "output.weight" for t in reader.tensors)
     tokens = {kind: values[f"tokenizer.ggml.{kind}_token_id"] for kind in ("bos", "eos", "padding", "unknown")}
     ids = {f"{kind}_token_id": tokens[kind] for kind in ("bos", "eos")} | {"pad_token_id": tokens["padding"]}
@@ -49,24 +52,22 @@ def convert(content: bytes, out: Path) -> None:
     _write_tokenizer(values, tokens, out)
 
 
-def name(gguf_name: str) -> str:
+def rename(name: str) -> str:
     """``"blk.3.attn_q.weight"`` -> ``"model.layers.3.self_attn.q_proj.weight"``."""
-    if block := re.fullmatch(r"blk\.(\d+)\.(\w+)\.weight", gguf_name):
+    if block := re.fullmatch(r"blk\.(\d+)\.(\w+)\.weight", name):
         return f"model.layers.{block[1]}.{BLOCK[block[2]]}.weight"
-    return f"{TOP[gguf_name.removesuffix('.weight')]}.weight"
+    return f"{TOP[name.removesuffix('.weight')]}.weight"
 
 
-def _tensor(tensor: Any, heads: dict[str, int]) -> torch.Tensor:
-    values = torch.from_numpy(np.array(dequantize(tensor.data, tensor.tensor_type)))
-    kind = re.search(r"attn_([qk])\.", tensor.name)
-    if kind:
-        values = _split_halves(values, heads[kind[1]])
-    return values.to(torch.bfloat16)
+def arrange(name: str, weight: torch.Tensor, heads: dict[str, int]) -> torch.Tensor:
+    """GGUF rotates neighbouring channels of a head, transformers its two halves: rows of queries and keys move.
 
-
-def _split_halves(weight: torch.Tensor, heads: int) -> torch.Tensor:
-    """GGUF rotates neighbouring channels of a head, transformers its two halves: (heads * 2 pairs, width) reordered."""
-    pairs = weight.reshape(heads, -1, 2, weight.shape[1])
+    ``weight`` (channels, width), ``heads`` how many "q" and "k" have.
+    """
+    kind = re.search(r"attn_([qk])\.", name)
+    if not kind:
+        return weight
+    pairs = weight.reshape(heads[kind[1]], -1, 2, weight.shape[1])  # (heads, pairs, 2, width)
     return pairs.transpose(1, 2).reshape(weight.shape)
 
 

@@ -64,10 +64,10 @@ class Part:
 
 
 @cache
-def read_lock(path: Path = LOCK_FILE) -> dict[str, Part]:
-    """The parts of a lock by name. SettingsError names what the file may not hold."""
-    entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return {name: read_settings(Part, entry, f"{path}: {name}") for name, entry in entries.items()}
+def read_lock() -> dict[str, Part]:
+    """The parts of the lock by name. SettingsError names what the file may not hold."""
+    entries = yaml.safe_load(LOCK_FILE.read_text(encoding="utf-8"))
+    return {name: read_settings(Part, entry, f"{LOCK_FILE}: {name}") for name, entry in entries.items()}
 
 
 def locked_part(name: str) -> Part:

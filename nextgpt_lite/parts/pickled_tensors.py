@@ -20,7 +20,7 @@ def read_pickled_tensors(archive: bytes) -> Any:
     """What a PyTorch archive holds, tensors as tensors, scalars of numpy as None. ValueError for anything else."""
     try:
         return _read(zipfile.ZipFile(io.BytesIO(archive)))
-    except (pickle.UnpicklingError, zipfile.BadZipFile, KeyError, IndexError, RuntimeError, TypeError) as error:
+    except (pickle.UnpicklingError, zipfile.BadZipFile, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"this is not a PyTorch archive of tensors: {error}") from error
 
 
@@ -66,6 +66,7 @@ NAMES: dict[tuple[str, str], Callable[..., Any]] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("numpy.core.multiarray", "scalar"): _Nothing,
+    ("numpy._core.multiarray", "scalar"): _Nothing,
     ("numpy", "dtype"): _Nothing,
     ("_codecs", "encode"): _Nothing,
 }
