@@ -180,7 +180,7 @@ class SpeechExpert:
         from transformers import WhisperForConditionalGeneration
 
         return WhisperForConditionalGeneration.from_pretrained(
-            self.folder, dtype=torch.float32, use_safetensors=True, **LOCAL
+            self.folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
         ).eval()
 
     @torch.no_grad()
@@ -205,8 +205,8 @@ class SpeechExpert:
         if first[config.no_timestamps_token_id - 1] > self.max_no_speech:  # the token that says so stands before it
             return ""
         prompt = self._prompt(encoded, config)
-        # Whisper's own `generate` is for long recordings; this is the common one.
-        made: Any = GenerationMixin.generate(
+        common: Any = GenerationMixin  # Whisper's own `generate` is for long recordings
+        made = common.generate(
             self.model, encoder_outputs=encoded, decoder_input_ids=prompt, do_sample=False, max_new_tokens=MAX_WORDS,
             return_dict_in_generate=True, output_logits=True, stopping_criteria=StoppingCriteriaList([loops]),
         )  # fmt: skip

@@ -5,20 +5,14 @@ executes nothing of what the wheels hold: safetensors are copied, pickles are re
 ``pickled_tensors``, other formats by readers of their own. The same wheels always give the same bytes.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    import torch  # seconds to import: what is only copied does without
-
-    Tensors = dict[str, torch.Tensor]
+from nextgpt_lite.parts.writing import write_object, write_tensors
 
 #: What the trunk for sound effects hears: log10(1 + 10000 * mel power) of frames in hertz, divided by ``peak``; a block
 #: is what one embedding is made of. Widths are those of its convolutions.
@@ -97,16 +91,6 @@ CONVERTERS: dict[str, Callable[[Wheels, Path], None]] = {
     "whisper": convert_whisper,
     "aisfx": convert_aisfx,
 }
-
-
-def write_tensors(path: Path, tensors: Tensors) -> None:
-    from safetensors.torch import save
-
-    path.write_bytes(save({name: value.contiguous() for name, value in tensors.items()}, {"format": "pt"}))
-
-
-def write_object(path: Path, value: dict[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def main(arguments: list[str]) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from nextgpt_lite.parts.convert import write_object, write_tensors
+from nextgpt_lite.parts.writing import write_object, write_tensors
 
 LAYOUT = (6, "WhisperSpec", 3)
 DTYPES = (torch.float32, torch.int8, torch.int16, torch.int32, torch.float16, torch.bfloat16)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-from nextgpt_lite.parts.convert import write_object, write_tensors
+from nextgpt_lite.parts.writing import write_object, write_tensors
 
 #: Names in GGUF -> names in transformers.
 TOP = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
