@@ -81,31 +81,54 @@ def sample(seed: int, index: int, layout: str = "", things: str = "train", pairs
     "held_out" (only those that training never shows) or "all". KeyError for others.
     """
     rng = np.random.default_rng((seed, index, 0x7417))
-    pool = {"train": _trained, "held_out": _held_out}[things]()
+    allowed = pool(things)
     layout = layout or str(rng.choice(list(_LAYOUTS), p=_SHARES))
     kinds, size, position, spots = _LAYOUTS[layout](rng)
-    names = [str(name) for name in rng.choice(len(pool), kinds, replace=False)]
-    chosen = [_coloured(pool[int(name)], rng, pairs) for name in names]
-    chosen = chosen * len(spots) if kinds == 1 else chosen
-    placed = tuple(
-        Placed(thing, colour, x, y, side, bool(rng.random() < 0.3), float(rng.normal(0, 4)))
-        for (thing, colour), (x, y, side) in zip(chosen, spots, strict=True)
-    )
+    names = [str(name) for name in rng.choice(len(allowed), kinds, replace=False)]
+    chosen = [coloured(allowed[int(name)], rng, pairs) for name in names]
+    placed = _placed(chosen, spots, rng)
     background = str(rng.choice(list(PLACES))) if rng.random() < 0.5 else ""
     return Scene(placed, layout, size, position, background, int(rng.integers(2**31)))
 
 
-@cache
-def _trained() -> list[str]:
-    return trained_things()
+def compose(
+    rng: np.random.Generator,
+    chosen: list[tuple[str, str | None]],
+    layout: str,
+    count: int = 1,
+    size: str = "",
+    position: str = "",
+    background: str = "",
+) -> Scene:
+    """A scene of the ``chosen`` things and colours, ``count`` of the one in the layout "several".
+
+    ValueError for a size at a position that no scene has.
+    """
+    if position and size not in ("small", ""):
+        raise ValueError(f"a thing at the {position} is small or of middle size, not {size!r}")
+    while True:  # layouts draw what they leave open, too
+        _, size_drawn, position_drawn, spots = _LAYOUTS[layout](rng)
+        if (size_drawn, position_drawn) == (size, position) and (layout != "several" or len(spots) == count):
+            return Scene(_placed(chosen, spots, rng), layout, size, position, background, int(rng.integers(2**31)))
+
+
+def _placed(chosen: list[tuple[str, str | None]], spots: "Spots", rng: np.random.Generator) -> tuple[Placed, ...]:
+    """Things at their spots; one thing alone stands at all of them."""
+    chosen = chosen * len(spots) if len(chosen) == 1 else chosen
+    return tuple(
+        Placed(thing, colour, x, y, side, bool(rng.random() < 0.3), float(rng.normal(0, 4)))
+        for (thing, colour), (x, y, side) in zip(chosen, spots, strict=True)
+    )
 
 
 @cache
-def _held_out() -> list[str]:
-    return held_out_things()
+def pool(things: str) -> list[str]:
+    """Names of the things that are "train" or "held_out". KeyError for others."""
+    return {"train": trained_things, "held_out": held_out_things}[things]()
 
 
-def _coloured(thing: str, rng: np.random.Generator, pairs: str) -> tuple[str, str | None]:
+def coloured(thing: str, rng: np.random.Generator, pairs: str) -> tuple[str, str | None]:
+    """A thing and a colour that it may have, or none; ``pairs`` as in :func:`sample`."""
     if thing in UNCOLOURED or (pairs != "held_out" and rng.random() < 0.4):
         return thing, None
     wanted = {"train": (False,), "held_out": (True,), "all": (False, True)}[pairs]

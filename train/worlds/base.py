@@ -25,6 +25,16 @@ class MediaStream(ABC):
     modality: str
     seed: int
 
+    @property
+    def missing(self) -> str:
+        """Why there are no items, and what would help, as one sentence; "" where nothing more is known."""
+        return ""
+
+    @property
+    def seconds(self) -> float:
+        """The greatest length of audio."""
+        return 2.0
+
     @abstractmethod
     def __len__(self) -> int:
         """How many different items there are: 0 where the world has no such media, ENDLESS where they are generated."""
@@ -36,8 +46,8 @@ class MediaStream(ABC):
 
     @abstractmethod
     def medium(self, index: int, size: int = 64) -> np.ndarray:
-        """image uint8 (size, size, 3); video uint8 (F, size, size, 3); audio float32 (N,) at 16 kHz, at most two
-        seconds; points float32 (N, 3)."""
+        """image uint8 (size, size, 3); video uint8 (F, size, size, 3); audio float32 (N,) at 16 kHz, at most
+        ``seconds``; points float32 (N, 3)."""
 
     @abstractmethod
     def mask(self, index: int, size: int, frame: int | None = None, frames: int = 8) -> np.ndarray:

@@ -189,6 +189,11 @@ VOICES: dict[str, Callable[[Event], np.ndarray]] = {
 }
 
 
+def sounding(thing: str, seconds: float, pitch: float, seed: int) -> np.ndarray:
+    """One sounding of a thing alone, float32 (N,) at 16 kHz: ``seconds`` long, at most half of one."""
+    return VOICES[thing](Event(seconds, pitch, np.random.default_rng(seed)))
+
+
 def render_audio(scene: Scene) -> np.ndarray:
     """The sound of ``scene``: mono float32 (32000,) in [-1, 1] at 16 kHz."""
     rng = np.random.default_rng((scene.jitter, 0x50D))

@@ -41,6 +41,7 @@ class ImageVaeSettings(DataSettings):
     latent_channels: int = setting(16, low=1)
     square_weight: float = setting(2.0, low=0, help="of the squared error; small coloured things stay grey without it")
     colour_weight: float = setting(1.0, low=0, help="of errors in colour against brightness, in the squared error")
+    residual: bool = setting(False, help="a deep compression autoencoder (DC-AE)")
     start: str = setting("", help="folder in the model folder of a VAE to go on from; none = a new one")
     noise_shift: float = setting(0.0, help="added to that VAE's log variances: a stronger pull takes hold at once")
     standardise: bool = setting(True, help="latents to unit deviation; false once diffusion is trained on them")
@@ -69,7 +70,10 @@ class ImageVaeTask(Task):
     def build(self) -> None:
         chosen = self.settings
         if chosen.start:
-            vae = AutoencoderKL.from_pretrained(self.model_dir / chosen.start, dtype=torch.float32)
+            folder = self.model_dir / chosen.start
+            vae: vaes.ImageVae = vaes.vae_class(folder).from_pretrained(folder, dtype=torch.float32)
+        elif chosen.residual:
+            vae = vaes.build_residual_vae(chosen.block_out_channels, chosen.latent_channels, chosen.image_size)
         else:
             vae = build_image_vae(chosen)
         vaes.shift_log_variances(vae, chosen.noise_shift)
@@ -85,7 +89,8 @@ class ImageVaeTask(Task):
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         vae = self.model.vae
-        before, after = ([] if layer is None else layer.parameters() for layer in (vae.quant_conv, vae.post_quant_conv))
+        around = (getattr(vae, name, None) for name in ("quant_conv", "post_quant_conv"))
+        before, after = ([] if layer is None else layer.parameters() for layer in around)
         return {"encoder": [*vae.encoder.parameters(), *before], "decoder": [*vae.decoder.parameters(), *after]}
 
     def collate(self, items: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, torch.Tensor]:
@@ -152,7 +157,7 @@ class VaeObjective(nn.Module):
     perceptual loss. Weights as in :class:`ImageVaeSettings`."""
 
     def __init__(
-        self, vae: AutoencoderKL, weights: ImageVaeSettings, critic: ImageCritic | TrunkDistance | None = None
+        self, vae: vaes.ImageVae, weights: ImageVaeSettings, critic: ImageCritic | TrunkDistance | None = None
     ) -> None:
         super().__init__()
         self.vae, self.weights, self.critic = channels_last(vae), weights, critic

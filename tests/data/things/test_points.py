@@ -1,0 +1,98 @@
+"""Kinds of 3D models, their surfaces as point clouds, and the credits of their makers."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.things import BankMissing, points
+from data.things.points import bank, model_kinds
+from data.things.points.bank import read_obj, surface
+from data.things.points.kinds import model_files
+
+CUBE = """
+v 0 0 0
+v 1 0 0
+v 1 1 0
+v 0 1 0
+v 0 0 1
+v 1 0 1
+v 1 1 1
+v 0 1 1
+vn 0 0 1
+f 1/1/1 2/1/1 3/1/1 4/1/1
+f -4//1 -3//1 -2//1 -1//1
+f 1 2 6 5
+f 3 4 8 7
+f 1 4 8 5
+f 2 3 7 6
+"""
+
+
+@pytest.fixture
+def cubes(tmp_path, monkeypatch):
+    """A bank in which every model is the same upright box."""
+    monkeypatch.setenv("NEXTGPT_LITE_CACHE", str(tmp_path))
+    folder = tmp_path / "data" / "models"
+    folder.mkdir(parents=True)
+    vertices, triangles = read_obj(CUBE)
+    box = surface(vertices * (1, 1, 3), triangles, 600, np.random.default_rng(0)).astype(np.float16)
+    np.save(folder / "clouds.npy", np.broadcast_to(box, (len(model_files()), *box.shape)))
+    (folder / "files.json").write_text(json.dumps(model_files()))
+    (folder / "bank.json").write_text("{}")
+    bank.clouds.cache_clear()
+    yield folder
+    bank.clouds.cache_clear()
+
+
+def test_kinds_are_many_and_every_model_and_name_belongs_to_one():
+    kinds = model_kinds().values()
+    assert len(kinds) >= 100 and sum(bool(kind.held_out) for kind in kinds) >= 60
+    assert len(set(model_files())) == len(model_files()) >= 600
+    for language in ("en", "zh"):
+        names = [name for kind in kinds for name in kind.names[language]]
+        assert len(set(names)) == len(names)
+    for kind in kinds:
+        assert kind.models and bool(kind.held_out) == (len(kind.models) + len(kind.held_out) >= 3)
+
+
+def test_every_model_has_its_credit():
+    credits = (Path(points.__file__).parent / "CREDITS").read_text(encoding="utf-8")
+    known = "".join(credits.split())
+    assert [file for file in model_files() if file.partition("/")[2] not in known] == []
+    assert "creativecommons.org/licenses/by/3.0" in credits
+
+
+def test_the_surface_of_an_obj_file_is_evenly_covered():
+    vertices, triangles = read_obj(CUBE)
+    assert vertices.shape == (8, 3) and triangles.shape == (12, 3)
+    cloud = surface(vertices * (1, 1, 3), triangles, 20_000, np.random.default_rng(0))
+    assert np.linalg.norm(cloud, axis=1).max() == pytest.approx(1, abs=1e-5)
+    ends = np.abs(cloud[:, 2]) > cloud[:, 2].max() - 1e-4
+    assert ends.mean() == pytest.approx(2 / 14, abs=0.02)  # two squares of one, four sides of three
+
+
+def test_clouds_are_turned_about_the_vertical_and_held_out_models_never_trained(cubes):
+    drawn = [points.sample(1, index) for index in range(200)]
+    assert drawn[3] == points.sample(1, 3)
+    assert all(each.model in model_kinds()[each.kind].models for each in drawn)
+    held_out = [points.sample(1, index, models="held_out") for index in range(100)]
+    assert all(each.model in model_kinds()[each.kind].held_out for each in held_out)
+    cloud = points.render_points(drawn[0], 500)
+    assert cloud.shape == (500, 3) and cloud.dtype == np.float32
+    assert np.linalg.norm(cloud, axis=1).max() == pytest.approx(1, abs=1e-5)
+    assert np.ptp(cloud[:, 2]) > np.ptp(cloud[:, 0])  # upright still
+    assert np.array_equal(cloud, points.render_points(drawn[0], 500))
+
+
+def test_captions():
+    assert points.caption(points.PointScene("armchair", "", 0)) == "an armchair"
+    assert points.caption(points.PointScene("bamboo", "", 0)) == "some bamboo"
+    assert points.caption(points.PointScene("sofa", "", 0), lambda kind: "couch") == "a couch"
+
+
+def test_a_bank_of_other_models_is_said(cubes):
+    (cubes / "files.json").write_text(json.dumps(["x.obj"] * len(model_files())))
+    with pytest.raises(BankMissing, match="remove it and fetch the models again"):
+        points.render_points(points.sample(1, 0))
