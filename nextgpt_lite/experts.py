@@ -179,9 +179,11 @@ class SpeechExpert:
         """Loaded when there is a first sound: most conversations have none."""
         from transformers import WhisperForConditionalGeneration
 
-        return WhisperForConditionalGeneration.from_pretrained(
+        model = WhisperForConditionalGeneration.from_pretrained(
             self.folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
-        ).eval()
+        )
+        model.generation_config.max_length = None  # the one limit is MAX_WORDS
+        return model.eval()
 
     @torch.no_grad()
     def context(self, part: dict[str, Any]) -> str:
