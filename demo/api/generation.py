@@ -160,7 +160,7 @@ async def _video_request(request: Request) -> MediumRequest:
         return MediumRequest.model_validate(values)
     except ValidationError as error:
         raise ApiError(400, first_problem(error)) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ApiError(400, f"the body is not JSON: {error}") from None
 
 

@@ -40,12 +40,14 @@ def run(args: argparse.Namespace) -> int:
             f"--host {args.host} lets other machines in: give a password for them with --key-file FILE, "
             f"the variable {running.KEY_VARIABLE}, or --key"
         )
-    with running.listen(args.host, args.port) as listener:
-        running.interrupt_on_signals()
-        with data_folder(args) as folder:
-            # Before gradio is imported: what is in "media" its server serves, and nothing else.
-            os.environ |= {"GRADIO_TEMP_DIR": str(folder / "media"), "GRADIO_ANALYTICS_ENABLED": "False"}
-            serve(args, keys, listener, folder, started)
+    with (
+        running.listen(args.host, args.port) as listener,
+        running.interrupted_by_signals(),
+        data_folder(args) as folder,
+    ):
+        # Before gradio is imported: what is in "media" its server serves, and nothing else.
+        os.environ |= {"GRADIO_TEMP_DIR": str(folder / "media"), "GRADIO_ANALYTICS_ENABLED": "False"}
+        serve(args, keys, listener, folder, started)
     return 0
 
 

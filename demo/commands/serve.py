@@ -25,10 +25,12 @@ def run(args: argparse.Namespace) -> int:
     _check(args)
     read_manifest(resolve_model(args.model))  # refuses a wrong name at once
     keys = running.read_keys(args)
-    with running.listen(args.host, args.port) as listener:
-        running.interrupt_on_signals()
-        with temporary_folder("nextgpt-lite-serve-") as folder:
-            serve(args, keys, listener, folder)
+    with (
+        running.listen(args.host, args.port) as listener,
+        running.interrupted_by_signals(),
+        temporary_folder("nextgpt-lite-serve-") as folder,
+    ):
+        serve(args, keys, listener, folder)
     return 0
 
 

@@ -1,5 +1,6 @@
 """The chat's components, and what happens when they are used."""
 
+import html
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,8 +72,8 @@ class ChatTab:
 
     def _examples(self, content: Callable[[str], str], name: str) -> gr.HTML:
         click = read_asset("example_click.js")
-        html = gr.HTML(content("en"), js_on_load=click, elem_id=name, apply_default_css=False)
-        return self.labels.add(html, value=content)
+        component = gr.HTML(content("en"), js_on_load=click, elem_id=name, apply_default_css=False)
+        return self.labels.add(component, value=content)
 
     def wire(self, tabs: gr.Tabs) -> None:
         """Events of the chat; ``tabs`` go to the chat when an example is sent from the gallery."""
@@ -91,7 +92,8 @@ class ChatTab:
 
         def edit(event: gr.EditData, visitor: Visitor, *settings: Any):
             index = event.index[0] if isinstance(event.index, list | tuple) else event.index
-            yield from chat.edit(visitor, index, str(event.value), *drawer.read(*settings))
+            text = html.unescape(str(event.value))  # it comes as the bubble holds it
+            yield from chat.edit(visitor, index, text, *drawer.read(*settings))
 
         def cancel_medium(event: gr.EventData, visitor: Visitor):
             chat.cancel_medium(visitor, int(event._data["index"]))

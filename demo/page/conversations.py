@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from nextgpt_lite import ReplyMedium
 
 TITLE_LENGTH = 28
+#: The most files of one message.
+MAX_FILES = 16
 
 
 class Conversation:
@@ -63,6 +65,8 @@ class Conversation:
 
     def read_message(self, text: str, files: list[str]) -> Turn:
         """A user's message as a turn, not part of the conversation yet. MediaError for a file that is refused."""
+        if len(files) > MAX_FILES:
+            raise ValueError(f"{len(files)} files: at most {MAX_FILES} are read at a time")
         if files:
             self.storage.make_room(self.visitor, sum(Path(file).stat().st_size for file in files))
         first = self.written + 1

@@ -73,8 +73,10 @@ def application(page: Page, keys: Collection[str] = (), hosts: Collection[str] =
 
 def everything(blocks: gr.Blocks) -> FastAPI:
     """Gradio's whole server for ``blocks``."""
+    # Gradio checks which files a client names only where it believes that the page is served.
+    blocks.has_launched = blocks.is_running = True
     return gr.mount_gradio_app(
         FastAPI(openapi_url=None), blocks, path="/", allowed_paths=[], max_file_size=MAX_BYTES,
         enable_monitoring=False, run_history=False, footer_links=[], ssr_mode=False, pwa=False, mcp_server=False,
-        theme=theme(), css=read_asset("page.css"), head=head(), show_error=True,
+        theme=theme(), css=read_asset("page.css"), head=head(), show_error=False,
     )  # fmt: skip

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from starlette.concurrency import run_in_threadpool
+from gradio.utils import get_upload_folder
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -27,7 +27,7 @@ class Traffic:
     ``folder`` is where gradio keeps uploads."""
 
     def __init__(self, app: ASGIApp, folder: Path, connected: set[str]) -> None:
-        self.app, self.folder, self.connected = app, folder, connected
+        self.app, self.folder, self.connected, self.uploading = app, folder, connected, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
@@ -41,40 +41,43 @@ class Traffic:
             finally:
                 self.connected.discard(session)
         elif path == "/gradio_api/upload":
+            self.uploading += 1
             try:
                 await self.app(scope, receive, send)
             finally:
-                await run_in_threadpool(remove_old_uploads, self.folder)
+                self.uploading -= 1
+                remove_old_uploads(self.folder, broken=not self.uploading)
         else:
             await self.app(scope, receive, send)
 
 
-def remove_old_uploads(folder: Path) -> None:
-    """Delete the oldest uploads beyond the limits. A message keeps copies of its own."""
+def remove_old_uploads(folder: Path, broken: bool = False) -> None:
+    """Delete the oldest uploads beyond the limits, and ``broken`` ones. A message keeps copies of its own."""
     uploads = []
-    for path in folder.rglob("*"):
+    for path in [path for top in folder.iterdir() if top.name not in KEPT for path in (top, *top.glob("**/*"))]:
         with contextlib.suppress(FileNotFoundError):  # gradio has moved it meanwhile
-            if path.is_file() and path.relative_to(folder).parts[0] not in KEPT:
+            if path.is_file():
                 uploads.append((path.stat().st_mtime, path.stat().st_size, path))
     total = sum(size for _, size, _ in uploads)
     for changed, size, path in sorted(uploads):
-        if total <= UPLOAD_BYTES and time.time() - changed < UPLOAD_SECONDS:
-            break
-        path.unlink(missing_ok=True)
-        if path.parent != folder:
-            with contextlib.suppress(OSError):  # it holds another upload
+        unfinished = path.parent == folder
+        if total > UPLOAD_BYTES or time.time() - changed > UPLOAD_SECONDS or (broken and unfinished):
+            total -= size
+            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # it holds another upload, or more than uploads
                 path.parent.rmdir()
-        total -= size
 
 
 def own_files_only(component: Any) -> Any:
-    """Make a component that takes files refuse an address: gradio would download what a client gives as one."""
+    """Make a component that takes files refuse all but uploads: gradio would download addresses, and copy files."""
     keep_file = component.async_move_resource_to_block_cache
 
-    async def keep_file_of_this_machine(path: Any) -> str | None:
+    async def keep_own_file(path: Any) -> str | None:
         if "://" in str(path):
             raise gr.Error(SENTENCE, print_exception=False)
+        if path is not None and not Path(path).resolve().is_relative_to(Path(get_upload_folder()).resolve()):
+            raise gr.Error("This file was not uploaded.", print_exception=False)
         return await keep_file(path)
 
-    component.async_move_resource_to_block_cache = keep_file_of_this_machine
+    component.async_move_resource_to_block_cache = keep_own_file
     return component

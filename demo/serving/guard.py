@@ -50,7 +50,7 @@ class Guard:
         headers: Mapping[str, str] | None = None,
     ) -> None:
         self.app, self.keys, self.hosts, self.headers = app, list(keys), set(hosts), dict(headers or {})
-        self.body_bytes, self.larger = body_bytes, dict(larger or {})
+        self.body_bytes, self.larger = body_bytes, larger or {}
         self.held = 0  # bytes of the bodies of all unfinished requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -104,8 +104,9 @@ def serving(app: Any, listener: socket.socket, grace: int = 5) -> Iterator[threa
         thread.join()
 
 
-def interrupt_on_signals() -> None:
-    """Let the signals by which a process is ended act as Ctrl-C does, once, so that what it has opened is closed."""
+@contextmanager
+def interrupted_by_signals() -> Iterator[None]:
+    """The signals that end a process act as Ctrl-C does meanwhile, once, so that all that is open is closed."""
     signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
     def interrupt(*_: object) -> None:
@@ -113,5 +114,9 @@ def interrupt_on_signals() -> None:
             signal.signal(each, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    for each in signals:
-        signal.signal(each, interrupt)
+    before = [signal.signal(each, interrupt) for each in signals]
+    try:
+        yield
+    finally:
+        for each, handler in zip(signals, before, strict=True):
+            signal.signal(each, handler)

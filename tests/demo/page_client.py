@@ -17,8 +17,9 @@ class PageClient:
         self.browser, self.remembered, self.session = browser, remembered, secrets.token_hex(6)
         config = self.get("/config").json()
         self.ids = {each["props"].get("elem_id"): each["id"] for each in config["components"]}
-        self.events = {tuple(target): each for each in config["dependencies"] for target in each["targets"]}
-        [self.load] = [each for each in config["dependencies"] if any(t[1] == "load" for t in each["targets"])]
+        self.dependencies = config["dependencies"]
+        self.events = {tuple(target): each for each in self.dependencies for target in each["targets"]}
+        [self.load] = [each for each in self.dependencies if any(t[1] == "load" for t in each["targets"])]
 
     def get(self, path: str, **settings: Any) -> httpx.Response:
         return httpx.get(self.address + path, **self.settings, **settings)
@@ -70,5 +71,5 @@ class PageClient:
         return self.post("/gradio_api/upload", files={"files": (name, content)}, headers=headers)
 
     def _after(self, event: dict[str, Any]) -> dict[str, Any]:
-        [after] = [each for each in self.events.values() if each.get("trigger_after") == event["id"]]
+        [after] = [each for each in self.dependencies if each.get("trigger_after") == event["id"]]
         return after

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.demo.serving import client, serving
+from tests.demo.servers import client, serving
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from PIL import Image
 from data.media.loading import Medium
 from data.media.saving import save_medium
 from demo.data_urls import file_url
-from tests.demo.serving import client, serving
+from tests.demo.servers import client, serving
 from tests.demo.taught import HELLO, PICTURE, SEEN, user
 
 CLIENTS = 32

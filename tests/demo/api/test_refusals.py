@@ -11,7 +11,7 @@ import pytest
 from data.media.loading import Medium
 from data.media.saving import save_medium
 from demo.data_urls import file_url
-from tests.demo.serving import client, serving
+from tests.demo.servers import client, serving
 from tests.demo.taught import PICTURE
 
 HELLO = {"model": "taught", "messages": [{"role": "user", "content": "hello"}]}

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from demo.data_urls import image_url
-from tests.demo.serving import free_port
+from tests.demo.servers import free_port
 from tests.tiny_model import medium
 
 ROOT = Path(__file__).parents[3]

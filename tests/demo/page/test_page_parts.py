@@ -98,7 +98,8 @@ def test_points_are_drawn_and_odd_formats_written_anew(tmp_path):
     assert part["type"] == "image" and shown == tmp_path / "attached-1.png"
 
 
-def test_an_unknown_model_is_said_before_the_page_opens(tmp_path, capsys):
+def test_an_unknown_model_is_said_before_the_page_opens(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))  # which the command changes
     arguments = ["demo", "--model", str(tmp_path / "nothing"), "--port", "0"]
     assert main(arguments) == 2 and "no model" in capsys.readouterr().err
 

@@ -23,6 +23,25 @@ def test_addresses_given_as_files_are_not_fetched(cache):
         box = own_files_only(gr.MultimodalTextbox())
     with pytest.raises(gr.Error, match="not fetched"):
         asyncio.run(box.async_move_resource_to_block_cache("http://127.0.0.1:1/a.png"))
+    for path in ("/etc/hostname", "/dev/zero", cache.parent / "conversations.sqlite", f"{cache}/../a.png", "a.png"):
+        with pytest.raises(gr.Error, match="not uploaded"):
+            asyncio.run(box.async_move_resource_to_block_cache(path))
+
+
+@pytest.mark.parametrize("meta", [{"_type": "gradio.FileData"}, None])
+def test_files_that_were_not_uploaded_are_not_read_whatever_component_names_them(page_address, cache, meta):
+    (cache.parent / "outside.png").write_bytes(picture())
+    page = PageClient(page_address).enter()
+    before = sorted(cache.rglob("*"))
+    send, mix = (page.events[(page.ids[name], event)] for name, event in (("box", "submit"), ("mix", "click")))
+    for path in (cache.parent / "outside.png", cache / ".." / "outside.png", "/dev/zero", "/etc/hostname"):
+        file = {"path": str(path), "meta": meta}
+        for event, place, value in ((send, 1, {"text": "look", "files": [file]}), (send, 6, file), (mix, 4, file)):
+            data: list = [None] * len(event["inputs"])
+            data[place] = value
+            with pytest.raises(RuntimeError):
+                page.join(event, data)
+    assert sorted(cache.rglob("*")) == before and page.bubbles() == []
 
 
 @pytest.mark.parametrize(
@@ -87,6 +106,21 @@ def test_a_flood_of_uploads_has_a_limit(page_address, cache, monkeypatch):
         assert page.upload("a.png", os.urandom(2**17) + bytes([number])).status_code == 200
     left = [path for path in cache.rglob("*") if path.is_file() and path.relative_to(cache).parts[0] != "conversations"]
     assert sum(path.stat().st_size for path in left) < 2**20 + 2**19
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(page_address, cache, monkeypatch):
+    from demo.page.routes import LARGER
+
+    def endless():
+        yield b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+        for _ in range(40):
+            yield b"x" * 2**16
+
+    monkeypatch.setitem(LARGER, "/gradio_api/upload", 2**20)
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    before = {path for path in cache.iterdir() if path.is_file()}
+    answer = httpx.post(f"{page_address}/gradio_api/upload", content=endless(), headers=headers)
+    assert answer.status_code == 413 and {path for path in cache.iterdir() if path.is_file()} <= before == set()
 
 
 @pytest.mark.parametrize(
