@@ -51,6 +51,8 @@ class Decoder(ABC):
 
     modality: ClassVar[str]  #: what it generates, a name in ``data.modalities.MODALITIES``
     pipeline_class: ClassVar[type[DiffusionPipeline]]
+    #: What the pipeline is to give; :meth:`to_media` takes it.
+    output_type: ClassVar[str] = "np"
     #: Components that the pipeline does without, each None: diffusers wants to be told.
     absent: ClassVar[dict[str, None]] = {}
     #: How it samples where nothing else is asked for.
@@ -158,7 +160,7 @@ class Decoder(ABC):
                 generator=[torch.Generator().manual_seed(int(seed)) for seed in seeds],
                 num_inference_steps=steps,
                 guidance_scale=self.default_guidance if guidance is None else guidance,
-                output_type="np",
+                output_type=self.output_type,
             )[0]  # images (B, H, W, 3) in [0, 1], videos (B, F, H, W, 3) in [0, 1], or audio (B, N)
         return list(self.to_media(made))
 
@@ -166,7 +168,7 @@ class Decoder(ABC):
         """Keywords of the pipeline's ``__call__`` that hold the conditions, both (B, L, D), and what it needs else."""
         return {"prompt_embeds": condition, "negative_prompt_embeds": unconditional}
 
-    def to_media(self, made: np.ndarray) -> np.ndarray:
+    def to_media(self, made: Any) -> np.ndarray:
         """What the pipeline gives as arrays of the modality."""
         return to_uint8(made)
 
@@ -276,7 +278,9 @@ def caption_ids(tokenizer: Any, captions: Sequence[str]) -> torch.Tensor:
 
 def encode_latents(vae: Any, inputs: torch.Tensor) -> torch.Tensor:
     """Scaled latents of a VAE's inputs (B, ...): the mean of the posterior times the VAE's scaling factor."""
-    return vae.encode(inputs.to(vae.device, vae.dtype)).latent_dist.mean * vae.config["scaling_factor"]
+    encoded = vae.encode(inputs.to(vae.device, vae.dtype))
+    latents = encoded.latent if hasattr(encoded, "latent") else encoded.latent_dist.mean
+    return latents * vae.config["scaling_factor"]
 
 
 def to_uint8(pixels: torch.Tensor | np.ndarray) -> np.ndarray:

@@ -41,6 +41,7 @@ class PhraseImageDecoder(ImageDecoder):
     """See above. ``embed`` gives texts' vectors; by default the sentence encoder of the pretrained parts does."""
 
     absent = {"text_encoder": None, "tokenizer": None}
+    output_type = "latent"  # pipelines of Stable Diffusion cannot call a DC-AE
 
     def __init__(self, pipeline: Any, settings: DecoderSettings | None = None) -> None:
         super().__init__(pipeline, settings)
@@ -83,6 +84,11 @@ class PhraseImageDecoder(ImageDecoder):
             "prompt_embeds": prompt_tokens(condition, shown, self.network.config).to(condition),
             "negative_prompt_embeds": prompt_tokens(unconditional, empty, self.network.config).to(condition),
         }
+
+    @torch.no_grad()
+    def to_media(self, made: torch.Tensor) -> np.ndarray:
+        """Scaled latents (B, C, h, w) as images uint8 (B, H, W, 3)."""
+        return np.stack([self.draw_latents(each[None]) for each in made])
 
     def predict(self, noisy: torch.Tensor, timestep: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         tokens = prompt_tokens(condition, [None] * len(condition), self.network.config)
