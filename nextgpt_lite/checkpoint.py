@@ -1,6 +1,6 @@
 """Model folders: one manifest, a subfolder per component, safetensors only. What does not fit is refused by name.
 
-    manifest.json            components with class, path, sha256; candidates
+    manifest.json            components with class, path (or pretrained part), sha256; candidates
     tokenizer/  language_model/  encoder/  core/  image_decoder/  video_decoder/  audio_decoder/  image_critic/
     cache/
 
@@ -23,14 +23,15 @@ from safetensors.torch import save_file
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from adapters import llama_adapter_v2
-from data.atomic import atomic_folder, hash_folder, write_json
+from data.atomic import atomic_folder, hash_file, hash_folder, write_json
 from data.modalities import MODALITIES
+from data.parts import STAMP, PartMissing, cache_folder, part_folder
 from data.strict import SettingsError, nearest, read_json, read_settings, setting
 from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.language_models import load_language_model
 from nextgpt_lite.model import AnyToAnyCore
 from nextgpt_lite.signal_tokens import add_to_tokenizer, check_tokenizer
-from nextgpt_lite.weight_files import CheckpointError, copy_tensors, read_tensors
+from nextgpt_lite.weight_files import CheckpointError, copy_tensors, read_tensors, refuse_code
 
 if TYPE_CHECKING:
     from decoders import Decoder
@@ -98,11 +99,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     for name, entry in checked.components.items():
         if name not in component_names():
             raise CheckpointError(f"{path}: components: unknown component {name!r}{nearest(name, component_names())}")
-        if entry.keys() != {"class", "path", "sha256"}:
-            raise CheckpointError(f"{path}: components.{name} must have the keys class, path, sha256, not {entry}")
+        if entry.keys() not in ({"class", "path", "sha256"}, {"class", "part", "sha256"}):
+            raise CheckpointError(
+                f"{path}: components.{name} must have the keys class, path or part, sha256, not {entry}"
+            )
     for modality in checked.candidates:
         if f"{modality}_decoder" not in checked.components:
             raise CheckpointError(f"{path}: candidates: {modality!r} has no decoder in this model")
+    refuse_code(folder)
     return manifest
 
 
@@ -129,11 +133,7 @@ def write_manifest(
     each medium (nextgpt_lite.candidates). ``core`` is the subfolder of the component of that name.
     """
     components = {
-        component: {
-            "class": component_class(component, folder / path),
-            "path": path,
-            "sha256": hash_folder(folder / path),
-        }
+        component: {"class": component_class(component, folder / path), **_place(folder, path)}
         for component in component_names()
         if (folder / (path := core if component == "core" else component)).is_dir()
         and (not component.endswith("_decoder") or (folder / path / "model_index.json").is_file())
@@ -144,6 +144,14 @@ def write_manifest(
         manifest["candidates"] = candidates
     write_json(folder / MANIFEST, manifest)
     return manifest
+
+
+def _place(folder: Path, path: str) -> dict[str, str]:
+    """Where a component is and its hash: in the model's folder, or, linked to from there, a pretrained part."""
+    resolved = (folder / path).resolve()
+    if resolved.parent == cache_folder() / "parts":  # whose stamp has the hashes of its files
+        return {"part": resolved.name, "sha256": hash_file(resolved / STAMP)}
+    return {"path": path, "sha256": hash_folder(folder / path)}
 
 
 def update_manifest(folder: Path, core: str | None = None) -> None:
@@ -170,13 +178,16 @@ def component(folder: Path, manifest: dict[str, Any], name: str) -> Path:
     entry = manifest["components"].get(name)
     if entry is None:
         raise CheckpointError(f"{folder} has no component {name!r}")
-    path = folder / entry["path"]
+    try:
+        path = part_folder(entry["part"]) if "part" in entry else folder / entry["path"]
+    except PartMissing as error:
+        raise CheckpointError(f"component {name!r}: {error}") from None
     if not path.is_dir():
         raise CheckpointError(f"component {name!r} is missing: expected a folder at {path}")
     pickles = sorted(file.name for file in path.rglob("*") if file.suffix in PICKLES)
     if pickles:
         raise CheckpointError(f"component {name!r} holds {pickles[0]}: only safetensors are read, never a pickle")
-    found = hash_folder(path)
+    found = hash_file(path / STAMP) if "part" in entry else hash_folder(path)
     if found != entry["sha256"]:
         raise CheckpointError(
             f"component {name!r} in {path} is not the one in the manifest: sha256 {found[:12]}, "
@@ -273,7 +284,7 @@ def trained_state(core: AnyToAnyCore) -> dict[str, torch.Tensor]:
 
 def load_tokenizer(folder: Path, config: CoreConfig) -> PreTrainedTokenizerBase:
     """The base tokenizer with placeholders and signal tokens added, their rows checked."""
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if len(tokenizer) != config.first_added_token:
         raise CheckpointError(
             f"the tokenizer in {folder} has {len(tokenizer)} tokens, the core expects {config.first_added_token}"

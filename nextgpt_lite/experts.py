@@ -24,9 +24,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from data.parts import part_folder
 from data.resampling import resample
 from data.strict import read_json
-from nextgpt_lite.parts.lock import is_fetched, part_folder
+from nextgpt_lite.parts.lock import is_fetched
 
 #: Characters of one expert's words on one part; what is longer is cut, so that it cannot push out the conversation.
 MAX_CONTEXT_CHARACTERS = 400

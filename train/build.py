@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from data.atomic import atomic_folder
+from data.parts import PartMissing, part_folder
 from data.strict_yaml import Loader, read_yaml
 from train.recipe import RECIPES, Recipe, read_recipe, shipped_recipe
 from train.settings import RecipeError, nearest, read_settings, setting
@@ -63,6 +64,7 @@ class BuildFile:
     """The keys of a build file."""
 
     runs: dict[str, Run | None] = setting(help="name -> run, in the order in which they start when several could")
+    parts: dict[str, str] = setting({}, help="component -> the pretrained part that it is, see nextgpt_lite.parts")
     cache: Cache | None = setting(None, help="null = no visual cache")
     candidates: dict[str, int] = setting({}, low=1, help="modality -> how many are made of each medium")
 
@@ -175,10 +177,23 @@ def train_chosen(build: Build, only: list[str] | None, jobs: int) -> None:
     if jobs < 1:
         raise RecipeError(f"--jobs must be at least 1, not {jobs}")
     started = time.monotonic()
+    link_parts(build.model, build.file.parts)
     failed = train_all(build, only or list(build.runs), jobs)
     if failed:
         raise RecipeError(f"failed: {', '.join(failed)}; see {build.folder / failed[0]}.log")
     print(f"trained in {(time.monotonic() - started) / 60:.1f} min, {jobs} at a time", flush=True)
+
+
+def link_parts(model: Path, parts: dict[str, str]) -> None:
+    """Put links to pretrained parts into a model's folder. RecipeError where one has not been fetched."""
+    model.mkdir(parents=True, exist_ok=True)
+    for component, part in parts.items():
+        try:
+            folder = part_folder(part)
+        except PartMissing as error:
+            raise RecipeError(str(error)) from None
+        if not (model / component).exists():
+            (model / component).symlink_to(folder, target_is_directory=True)
 
 
 def assemble(build: Build, name: str, target: Path | None) -> None:
@@ -189,10 +204,13 @@ def assemble(build: Build, name: str, target: Path | None) -> None:
         finish(build.model, name, build.file)
         return
     with atomic_folder(target) as folder:
+        link_parts(folder, build.file.parts)
         for component in component_names():
-            if (build.model / component).is_dir():
+            if (build.model / component).is_dir() and component not in build.file.parts:
                 shutil.copytree(build.model / component, folder / component)
         finish(folder, target.name, build.file)
+        for component in build.file.parts:
+            (folder / component).unlink()  # the manifest names the part
 
 
 def finish(folder: Path, name: str, file: BuildFile) -> None:

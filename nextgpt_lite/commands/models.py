@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from data.parts import cache_folder
 from nextgpt_lite.parts.fetch import fetch_parts
-from nextgpt_lite.parts.lock import cache_folder, is_fetched, read_lock
+from nextgpt_lite.parts.lock import is_fetched, read_lock
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 LICENCE = "Apache-2.0"  #: of the models that were trained here

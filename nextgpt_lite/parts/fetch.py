@@ -14,7 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from data.atomic import atomic_folder, hash_file, write_json
-from nextgpt_lite.parts.lock import STAMP, Part, PartError, Wheel, cache_folder, is_fetched, locked_part, read_lock
+from data.parts import STAMP, PartError, cache_folder
+from nextgpt_lite.parts.lock import Part, Wheel, is_fetched, locked_part, read_lock
 
 ROOT = Path(__file__).parents[2]
 Say = Callable[[str], None]

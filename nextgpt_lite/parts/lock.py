@@ -1,31 +1,21 @@
 """The lock of pretrained parts, ``parts.yaml``: which wheels a part is made of, and which files it becomes.
 
-    folder = part_folder("smollm2")         # PartMissing says how to get it
+    part = locked_part("smollm2")           # its wheels, files, licence; data.parts says where it lies
 
 A part lies in ``parts/NAME`` of the cache folder: ``$NEXTGPT_LITE_CACHE``, or ``~/.cache/nextgpt_lite``. It is moved
 there as a whole, so a folder that is there is complete; its ``part.json`` says which lock it was made by.
 """
 
-import os
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
 import yaml
 
+from data.parts import STAMP, PartError, cache_folder
 from data.strict import nearest, read_json, read_settings, setting
 
 LOCK_FILE = Path(__file__).parent / "parts.yaml"
-STAMP = "part.json"
-VARIABLE = "NEXTGPT_LITE_CACHE"
-
-
-class PartError(ValueError):
-    """A part that cannot be fetched, converted or used, with a sentence that says why."""
-
-
-class PartMissing(PartError):
-    """A part that is not in the cache folder, with a sentence that says how to get it."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +67,6 @@ def locked_part(name: str) -> Part:
     return read_lock()[name]
 
 
-def cache_folder() -> Path:
-    """The folder that parts are kept in, whether it is there or not. PartError where no home folder is known."""
-    try:
-        return Path(os.environ.get(VARIABLE) or "~/.cache/nextgpt_lite").expanduser().absolute()
-    except RuntimeError:
-        raise PartError(f"no home folder is known to keep parts in: set {VARIABLE} to a folder") from None
-
-
 def is_fetched(name: str) -> bool:
     """Whether the part lies in the cache folder, made by this lock, its files as long as they should be."""
     files, folder = locked_part(name).files, cache_folder() / "parts" / name
@@ -94,14 +76,3 @@ def is_fetched(name: str) -> bool:
     except (ValueError, OSError):  # not there, or not what a conversion writes
         return False
     return whole and stamp.get("files") == {file: asdict(expected) for file, expected in files.items()}
-
-
-def part_folder(name: str) -> Path:
-    """The folder of a part. PartMissing, with the command that gets it, where it is not there."""
-    if not is_fetched(name):
-        size = locked_part(name).bytes / 1e6
-        raise PartMissing(
-            f"the pretrained part {name} is not in {cache_folder() / 'parts'}: "
-            f"get it with `nextgpt-lite models --fetch {name}` ({size:.0f} MB)"
-        )
-    return cache_folder() / "parts" / name

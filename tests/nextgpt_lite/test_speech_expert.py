@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from data.media.loading import load_medium
+from data.parts import PartMissing, part_folder
 from nextgpt_lite.experts import (
     ExpertError,
     Experts,
@@ -18,7 +19,7 @@ from nextgpt_lite.experts import (
     loops,
     repeats_itself,
 )
-from nextgpt_lite.parts.lock import PartMissing, is_fetched, part_folder
+from nextgpt_lite.parts.lock import is_fetched
 
 WORDS = ["<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|transcribe|>", "<|nospeech|>", "<|notimestamps|>"]
 WORDS += [" red", " cat", " draw", " bell", " green", " snow", " dog", " please"]

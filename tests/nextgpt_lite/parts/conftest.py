@@ -9,6 +9,7 @@ import torch
 import yaml
 from safetensors.torch import save
 
+from data import parts
 from nextgpt_lite.parts import lock
 
 MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
@@ -89,7 +90,7 @@ def index(tmp_path, monkeypatch):
     """pip knows this index and no other."""
     made = Index(tmp_path)
     monkeypatch.setattr(lock, "LOCK_FILE", made.lock_file)
-    monkeypatch.setenv(lock.VARIABLE, str(made.cache))
+    monkeypatch.setenv(parts.VARIABLE, str(made.cache))
     for name, value in {"CONFIG_FILE": "/dev/null", "NO_INDEX": "1", "FIND_LINKS": str(made.wheels)}.items():
         monkeypatch.setenv(f"PIP_{name}", value)
     yield made

@@ -14,9 +14,10 @@ import psutil
 import pytest
 
 from data.atomic import hash_file
+from data.parts import PartError, PartMissing, part_folder
 from nextgpt_lite.parts import fetch
 from nextgpt_lite.parts.fetch import fetch_part, fetch_parts
-from nextgpt_lite.parts.lock import PartError, PartMissing, is_fetched, part_folder
+from nextgpt_lite.parts.lock import is_fetched
 
 ROOT = Path(__file__).parents[3]
 #: The command line with another lock, as a process of its own.

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from data.parts import PartError, cache_folder
 from data.strict import SettingsError
 from nextgpt_lite.parts import lock
-from nextgpt_lite.parts.lock import PartError, cache_folder, read_lock
+from nextgpt_lite.parts.lock import read_lock
 
 ROOT = Path(__file__).parents[3]
 PARTS = read_lock()

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from data.parts import part_folder
 from encoders.efficientnet import DEVIATION, MEAN, EfficientNetLite
-from nextgpt_lite.parts.lock import part_folder
 
 
 class TrunkDistance(nn.Module):

@@ -1,0 +1,45 @@
+"""Components of a model folder that are pretrained parts: named in the manifest, not copied."""
+
+import json
+import shutil
+
+import pytest
+
+from data.parts import STAMP, VARIABLE
+from nextgpt_lite import checkpoint
+from nextgpt_lite.any_to_any import AnyToAny
+from nextgpt_lite.checkpoint import CheckpointError, read_manifest, write_manifest
+from tests.tiny_model import build_tiny_model
+
+
+@pytest.fixture
+def model(tmp_path, monkeypatch):
+    """A tiny model whose language model and tokenizer lie in the cache folder as a part, linked to from the model."""
+    folder = tmp_path / "model"
+    build_tiny_model(folder)
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "cache"))
+    for component in ("language_model", "tokenizer"):
+        part = tmp_path / "cache" / "parts" / component
+        shutil.move(folder / component, part)
+        (part / STAMP).write_text(json.dumps({"part": component}))
+        (folder / component).symlink_to(part)
+    write_manifest(folder, "tiny")
+    for component in ("language_model", "tokenizer"):
+        (folder / component).unlink()  # as in a folder that is installed: the manifest is enough
+    return folder
+
+
+def test_a_model_finds_its_parts_in_the_cache_folder(model):
+    entry = read_manifest(model)["components"]["language_model"]
+    assert entry.keys() == {"class", "part", "sha256"} and entry["part"] == "language_model"
+    assert AnyToAny.from_pretrained(model).chat([{"role": "user", "content": "hello"}], max_new_tokens=3)
+
+
+def test_a_part_that_is_missing_or_another_is_said(model, tmp_path):
+    stamp = tmp_path / "cache" / "parts" / "tokenizer" / STAMP
+    stamp.write_text('{"part": "tokenizer", "version": 2}')
+    with pytest.raises(CheckpointError, match="'tokenizer' in .* is not the one in the manifest"):
+        AnyToAny.from_pretrained(model)
+    stamp.unlink()
+    with pytest.raises(CheckpointError, match="'tokenizer': the pretrained part tokenizer is not in .* models --fetch"):
+        checkpoint.component(model, read_manifest(model), "tokenizer")
