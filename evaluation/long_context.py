@@ -50,7 +50,7 @@ def run(settings: Settings) -> str:
     folder, count, seed = Path(settings.model), settings.count, settings.seed
     check_folder(folder)
     lengths = sorted(set(settings.lengths))
-    tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True, trust_remote_code=False)
     writer = PasskeyWriter(lambda text: tokenizer(text, add_special_tokens=False)["input_ids"])
     check_lengths(lengths, writer.shortest)
     texts = held_out_texts(folder, settings.data)

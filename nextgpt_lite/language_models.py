@@ -13,6 +13,8 @@ import torch
 from peft import prepare_model_for_kbit_training
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PretrainedConfig, PreTrainedModel
 
+from nextgpt_lite.weight_files import refuse_code
+
 #: Factors on logits that the core does not know; a model that uses one is refused.
 LOGIT_FACTORS = ("logit_scale", "logits_scaling")
 #: QLoRA's settings (2305.14314): 4-bit NormalFloat, constants quantised again, bfloat16 products.
@@ -35,7 +37,10 @@ def load_language_model(
 
     ``config`` takes the place of the folder's own. QuantisationError where bitsandbytes is not installed.
     """
-    settings: dict[str, Any] = {"config": config, "local_files_only": True, "use_safetensors": True}
+    refuse_code(Path(folder))
+    settings: dict[str, Any] = {
+        "config": config, "local_files_only": True, "use_safetensors": True, "trust_remote_code": False
+    }  # fmt: skip
     if not quantised:
         return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **settings)
     if importlib.util.find_spec("bitsandbytes") is None:

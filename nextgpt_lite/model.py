@@ -64,7 +64,7 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         name = gated_attention.register()
         text = config.text_config
         width = text.hidden_size
-        self.language_model: Any = AutoModelForCausalLM.from_config(text) if language_model is None else language_model
+        self.language_model: Any = language_model or AutoModelForCausalLM.from_config(text, trust_remote_code=False)
         check_language_model(self.language_model)
         self.language_model.set_attn_implementation(name)
         self.table = config.table

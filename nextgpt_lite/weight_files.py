@@ -1,5 +1,6 @@
 """Weights in files and in models: read without running code, copied with every key checked."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -11,6 +12,22 @@ from safetensors.torch import load_file
 
 class CheckpointError(ValueError):
     """A model folder or adapter that cannot be used, with a sentence that says what is wrong and what was expected."""
+
+
+def refuse_code(folder: Path) -> None:
+    """CheckpointError for a folder that brings code of its own, which Transformers or Diffusers would ask to run."""
+    for path in sorted(folder.rglob("*.py")):
+        raise CheckpointError(f"{path}: code in a model folder is never run: remove it, or use another model")
+    for path in sorted(folder.rglob("*config.json")):
+        try:
+            found = isinstance(values := json.loads(path.read_bytes()), dict) and values.get("auto_map")
+        except (ValueError, RecursionError):
+            continue  # whoever needs the file says what is wrong with it
+        if found:
+            sentence = (
+                "auto_map names code of the model's own, which is never run: remove auto_map, or use another model"
+            )
+            raise CheckpointError(f"{path}: {sentence}")
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:

@@ -37,9 +37,11 @@ class Distiller:
     """Draws conversations from the chat model in ``folder``."""
 
     def __init__(self, folder: Path) -> None:
-        self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
+        self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         self.tokenizer.padding_side = "left"
-        self.model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        self.model: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, trust_remote_code=False
+        ).eval()
         # Where the user speaks, in the model's own template.
         mark = "MARK"
         shown = self.tokenizer.apply_chat_template([{"role": "user", "content": mark}], tokenize=False)

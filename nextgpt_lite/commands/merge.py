@@ -19,5 +19,5 @@ def run(arguments: argparse.Namespace) -> int:
     from nextgpt_lite.long_context.merge import merge_adapter
 
     out = merge_adapter(arguments.base, arguments.adapter, arguments.out, arguments.length, arguments.scaling)
-    print(f"{out}: {context_length(AutoConfig.from_pretrained(out))} positions")
+    print(f"{out}: {context_length(AutoConfig.from_pretrained(out, trust_remote_code=False))} positions")
     return 0

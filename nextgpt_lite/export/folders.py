@@ -164,7 +164,9 @@ def _export_language_model(sources: dict[str, Path], folder: Path, exported: Exp
     language_model.to(DTYPES[exported.dtype])
     language_model.set_attn_implementation("sdpa")
     language_model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(sources["tokenizer"], local_files_only=True).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(sources["tokenizer"], local_files_only=True, trust_remote_code=False).save_pretrained(
+        folder
+    )
     exported.components["language_model"] = f"transformers.{type(language_model).__name__}"
 
 

@@ -64,7 +64,9 @@ class ContextExtensionTask(Task):
 
     def build(self) -> None:
         chosen = self.settings
-        self.tokenizer = AutoTokenizer.from_pretrained(self.model_dir / "tokenizer", local_files_only=True)
+        self.tokenizer = AutoTokenizer.from_pretrained(
+            self.model_dir / "tokenizer", local_files_only=True, trust_remote_code=False
+        )
         language_model = self.load_language_model()
         inject_adapter_in_model(LoraConfig(**chosen.lora), language_model)
         self.model = LongRows(language_model, ShiftedAttention(chosen.form, chosen.group))
@@ -83,7 +85,7 @@ class ContextExtensionTask(Task):
     def load_language_model(self) -> PreTrainedModel:
         """The base with scaled positions, running the registered attention."""
         folder = self.model_dir / "language_model"
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         scale_positions(config, self.settings.length, self.settings.scaling)
         model = load_language_model(folder, config, self.settings.quantised)
         model.set_attn_implementation(attention.register())

@@ -58,7 +58,9 @@ class JointTrainingTask(NewCoreTask):
 
     def _prompts(self) -> dict[str, Any]:
         """Media in the first layers, static prompts in the rest."""
-        base = AutoConfig.from_pretrained(self.model_dir / "language_model", local_files_only=True)
+        base = AutoConfig.from_pretrained(
+            self.model_dir / "language_model", local_files_only=True, trust_remote_code=False
+        )
         early, layers = self.settings.early_layers, base.num_hidden_layers
         if not 0 < early < layers:
             raise RecipeError(f"early_layers {early} must lie between 1 and {layers - 1}")

@@ -61,8 +61,10 @@ class NewCoreTask(DialogueTask):
         own = {name: getattr(self.settings, name) for name in CoreSettings.__annotations__}
         more = [name for name in self.encoder.modalities if name in MODALITIES and name not in DEFAULT_INPUTS]
         config = CoreConfig(
-            text_config=AutoConfig.from_pretrained(base, local_files_only=True),
-            first_added_token=len(AutoTokenizer.from_pretrained(tokenizer, local_files_only=True)),
+            text_config=AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=False),
+            first_added_token=len(
+                AutoTokenizer.from_pretrained(tokenizer, local_files_only=True, trust_remote_code=False)
+            ),
             embedding_width=self.encoder.width,
             encoder_identity=self.encoder.identity,
             input_modalities=[*DEFAULT_INPUTS, *more],
