@@ -9,7 +9,15 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 #: The ground floor, which every room may import.
-EVERYONE_MAY_IMPORT = {"data.modalities", "data.previews", "data.atomic", "data.strict", "data.resampling", "data.parts"}
+EVERYONE_MAY_IMPORT = {
+    "data.modalities",
+    "data.previews",
+    "data.atomic",
+    "data.strict",
+    "data.resampling",
+    "data.parts",
+    "data.boxes",
+}
 MAY_IMPORT = {
     "encoders": set(),
     "adapters": set(),
@@ -23,9 +31,9 @@ MAY_IMPORT = {
 #: Files with one arrow more, and why: oracles and judges that evaluation scores with are trained by the common trainer.
 #: (nextgpt_lite/cli.py names the modules of its subcommands as text and imports the one that was called.)
 #: A decoder whose text encoder is the encoders' own.
-EXCEPTIONS = {f"train/foundations/classifiers/{name}.py": {"evaluation"} for name in ("oracles", "judges", "damage")} | {
-    "decoders/phrase_image.py": {"encoders"}
-}
+EXCEPTIONS = {
+    f"train/foundations/classifiers/{name}.py": {"evaluation"} for name in ("oracles", "judges", "damage")
+} | {"decoders/phrase_image.py": {"encoders"}}
 
 
 def imported_rooms(source: str, room: str) -> Iterator[tuple[int, str]]:

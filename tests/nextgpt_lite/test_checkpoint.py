@@ -160,7 +160,7 @@ def test_manifests_that_cannot_be_read(tiny_copy, text):
         ({"candidate": {}}, r"manifest.json: unknown key 'candidate': did you mean 'candidates'\?"),
         ({"name": 3}, "manifest.json: name must be text, not 3"),
         ({"components": {"nose": {}}}, "manifest.json: components: unknown component 'nose'"),
-        ({"components": {"core": {"path": "core"}}}, "components.core must have the keys class, path, sha256"),
+        ({"components": {"core": {"path": "core"}}}, "components.core must have the keys class, path or part, sha256"),
     ],
 )
 def test_a_manifest_may_hold_what_is_known(tiny_copy, changes, sentence):

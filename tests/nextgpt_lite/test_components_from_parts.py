@@ -38,8 +38,10 @@ def test_a_model_finds_its_parts_in_the_cache_folder(model):
 def test_a_part_that_is_missing_or_another_is_said(model, tmp_path):
     stamp = tmp_path / "cache" / "parts" / "tokenizer" / STAMP
     stamp.write_text('{"part": "tokenizer", "version": 2}')
-    with pytest.raises(CheckpointError, match="'tokenizer' in .* is not the one in the manifest"):
+    with pytest.raises(CheckpointError, match=r"'tokenizer' in .* is not the one in the manifest"):
         AnyToAny.from_pretrained(model)
     stamp.unlink()
-    with pytest.raises(CheckpointError, match="'tokenizer': the pretrained part tokenizer is not in .* models --fetch"):
+    with pytest.raises(
+        CheckpointError, match=r"'tokenizer': the pretrained part tokenizer is not in .* models --fetch"
+    ):
         checkpoint.component(model, read_manifest(model), "tokenizer")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -44,9 +45,11 @@ def wait_for(condition, seconds=60):
 
 def conversion(process):
     """The process that converts, once it has begun."""
-    return next(
-        (c for c in psutil.Process(process.pid).children() if "nextgpt_lite.parts.convert" in c.cmdline()), None
-    )
+    for child in psutil.Process(process.pid).children():
+        with suppress(psutil.Error):  # pip's have ended by now
+            if "nextgpt_lite.parts.convert" in child.cmdline():
+                return child
+    return None
 
 
 def test_parts_are_fetched_converted_and_checked(index):
