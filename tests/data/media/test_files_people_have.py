@@ -156,7 +156,7 @@ def test_pictures_of_phones_and_browsers(tmp_path):
         ).max()
         < 16
     )
-    assert "damaged or truncated" in refusal(written(tmp_path / "b.heic", HEIC[:300]))
+    assert "truncated" in refusal(written(tmp_path / "b.heic", HEIC[:300]))
     for name, form in (("a.jfif", "JPEG"), ("a.jpe", "JPEG"), ("a.avif", "AVIF"), ("a.apng", "PNG")):
         Image.fromarray(smooth_image()).save(tmp_path / name, form)
         medium = load_medium(tmp_path / name)

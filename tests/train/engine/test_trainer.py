@@ -85,13 +85,13 @@ def test_a_folder_that_holds_a_run_is_not_trained_over_without_a_word(tmp_path):
 
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_a_finished_run_that_is_resumed_trains_nothing_more(tmp_path, ema):
-    recipe = replace(SOUND, steps=4, model=str(tmp_path / "model"), checkpoint_every=2, ema=ema)
+    recipe = replace(SOUND, steps=2, model=str(tmp_path / "model"), checkpoint_every=1, ema=ema)
     figures, weights = run_recipe(recipe, tmp_path / "run"), exported(tmp_path / "model")
     for _ in range(2):
         assert run_recipe(recipe, tmp_path / "run", resume=True) == figures
         again = exported(tmp_path / "model")
         assert [name for name in weights if not torch.equal(weights[name], again[name])] == []
-        assert [path.name for path in checkpoints(tmp_path / "run")] == ["checkpoint-2", "checkpoint-4"]
+        assert [path.name for path in checkpoints(tmp_path / "run")] == ["checkpoint-1", "checkpoint-2"]
 
 
 def test_the_command_asks_what_to_do_with_a_run_that_is_there(tmp_path, capsys):
