@@ -14,13 +14,14 @@ from tqdm import tqdm
 
 from data.atomic import atomic_file
 from data.media.loading import MediaError
-from data.toybox import MediaPart
+from data.things.dialogues import Photograph
+from train.dialogues.photographs import simulated
 from train.dialogues.records import AT_START, MediaFile, Medium, embedded, fingerprint, read_medium
 from train.embeddings.store import EmbeddingStore
 
 CACHE = Path(".cache")
 EMBEDDING_BATCH = 64
-M = TypeVar("M", bound=MediaPart | MediaFile)
+M = TypeVar("M", bound=Medium)
 
 
 class MediaEmbeddings:
@@ -61,8 +62,18 @@ class MediaEmbeddings:
         self._of_batch.clear()
 
 
-def preprocess_medium(encoder: Any, medium: Medium) -> torch.Tensor:
-    """What the encoder takes of a medium. Raises data.media.loading.MediaError for one that cannot be read."""
+def is_photograph(medium: Medium) -> bool:
+    """Whether only is known what a classifier sees in it."""
+    return isinstance(getattr(medium, "content", None), Photograph)
+
+
+def preprocess_medium(encoder: Any, medium: Medium) -> Any:
+    """What the encoder takes of a medium; a photograph as it is.
+
+    Raises data.media.loading.MediaError for one that cannot be read.
+    """
+    if is_photograph(medium):
+        return medium.content
     array, rate = read_medium(medium)
     try:
         return encoder.preprocess(medium.modality, array, rate)
@@ -71,8 +82,10 @@ def preprocess_medium(encoder: Any, medium: Medium) -> torch.Tensor:
         raise MediaError(f"{name} cannot be embedded: {error}") from error
 
 
-def encode_media(encoder: Any, modality: str, tensors: list[torch.Tensor], features: str) -> Sequence[torch.Tensor]:
-    """Embeddings (B, E), or patch tokens (P, E) each, of preprocessed media of one modality."""
+def encode_media(encoder: Any, modality: str, tensors: list[Any], features: str) -> Sequence[torch.Tensor]:
+    """Embeddings (B, E), or patch tokens (P, E) each, of preprocessed media of one modality, or of photographs."""
+    if isinstance(tensors[0], Photograph):
+        return [simulated(encoder, photograph, features) for photograph in tensors]
     device = next(encoder.parameters()).device
     tensors = [tensor.to(device) for tensor in tensors]
     return (encoder.patches if features == "patches" else encoder.embed)(modality, tensors)
@@ -110,7 +123,7 @@ def read_and_embed(
 ) -> tuple[dict[M, torch.Tensor], dict[M, str]]:
     """Embeddings (E,) of media, or their patch tokens (P, E), on the CPU; and why others cannot be read."""
 
-    def encode(modality: str, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+    def encode(modality: str, tensors: list[Any]) -> list[torch.Tensor]:
         return [row.cpu() for row in encode_media(encoder, modality, tensors, features)]
 
     return read_and_encode(media, lambda medium: preprocess_medium(encoder, medium), encode, size, bar)
@@ -147,7 +160,11 @@ def read_and_encode(
 
 
 def _batches(media: Sequence[M], size: int) -> Iterator[list[M]]:
-    """Media of one modality, at most ``size`` at a time."""
-    for _, group in groupby(sorted(media, key=lambda medium: medium.modality), key=lambda medium: medium.modality):
+    """Media of one modality, at most ``size`` at a time; photographs apart."""
+
+    def sort(medium: M) -> tuple[str, bool]:
+        return medium.modality, is_photograph(medium)
+
+    for _, group in groupby(sorted(media, key=sort), key=sort):
         while batch := list(islice(group, size)):
             yield batch

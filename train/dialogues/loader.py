@@ -26,8 +26,10 @@ from train.dialogues import records
 from train.dialogues.bins import BinnedRows, StreamedBins
 from train.dialogues.embed import MediaEmbeddings
 from train.dialogues.encode import Row, RowEncoder
+from train.dialogues.photographs import class_names
 from train.dialogues.records import AT_START, IN_STEPS, MediaFile, Medium, embedded
 from train.dialogues.targets import CaptionConditions, TargetLatents
+from train.dialogues.things_records import things_conversations
 from train.embeddings.store import EmbeddingStore
 from train.settings import RecipeError, setting
 
@@ -113,9 +115,9 @@ class DataSettings:
     """The settings of a stage that concern its data."""
 
     seed: int = setting(21, low=0)
-    dialogues: int = setting(20_000, low=1, help="of Toybox")
+    dialogues: int = setting(20_000, low=1, help="of each generated world")
     mismatched_media: float = setting(0.0, low=0, high=1, alias="misdrawn", help="share of edits that do not fit")
-    held_out: int = setting(400, low=0, help="dialogues of evaluate(), of Toybox; of a manifest see its entry of data")
+    held_out: int = setting(400, low=0, help="dialogues of evaluate(), of worlds; of a manifest see its entry of data")
     data: list[str | dict[str, Any]] | dict[str, Any] | str = setting([], help="see train.dialogues.records")
     embeddings: str = setting(AT_START, help='when media are embedded: "start", "steps", or a folder that has them')
     bad_records: str = setting("refuse", choices=POLICIES, help="records that cannot be used: none, or up to bad_limit")
@@ -222,7 +224,7 @@ class DialogueLoader:
         if self.streams:
             return [f"{source.label}: a stream, weight {source.weight or 1.0:g}" for source in self.sources]
         counts = Counter(row.source for row in self._order)
-        where = {source.label: "generated" if source.toybox else source.path for source in self.sources}
+        where = {source.label: "generated" if source.generated else source.path for source in self.sources}
         lines = [f"{label}: {counts[label]:,} dialogues ({place})" for label, place in where.items()]
         return [*lines, *([f"{len(self.bad.found):,} records left out"] if self.bad.found else [])]
 
@@ -235,11 +237,14 @@ class DialogueLoader:
 
     def _conversations(self, source: records.Source, held_out: bool) -> Iterator[records.Conversation | ParsedRecord]:
         chosen = self.settings
-        if not source.toybox:
+        if not source.generated:
             return records.manifest_conversations(source, held_out, chosen.seed)
         seed, count, mismatched = chosen.seed, chosen.dialogues, chosen.mismatched_media
         if held_out:
             seed, count, mismatched = EVALUATION_SEED, chosen.held_out, 0.0
+        if source.things:
+            classes = class_names(self.embeddings.encoder)
+            return things_conversations(seed, count, source.kinds, self.encoder.modalities, classes)
         return records.toybox_conversations(seed, count, self.kinds, self.encoder.modalities, mismatched)
 
     def _stream(self, source: records.Source, seed: int) -> Any:
@@ -251,7 +256,7 @@ class DialogueLoader:
 
     def _check_held_out(self) -> None:
         """Count bad records among those of evaluate() too, before training."""
-        found = (self._conversations(source, True) for source in self.sources if not source.toybox)
+        found = (self._conversations(source, True) for source in self.sources if not source.generated)
         for _ in self.encoder.rows(chain.from_iterable(found), self.bad):
             pass
 

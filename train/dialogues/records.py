@@ -31,7 +31,11 @@ from data.mixture import RecordStream
 from data.modalities import MODALITIES
 from data.records import ParsedRecord, scan_manifest
 from data.shards import Shards
-from data.toybox import Dialogue, MediaPart, dialogue, mismatched_media, render_medium
+from data.things.dialogues import KINDS as THINGS_KINDS
+from data.things.dialogues import MediaPart as ThingsPart
+from data.things.dialogues import Unknown
+from data.things.dialogues.rendering import render_medium as render_things
+from data.toybox import Dialogue, MediaPart, dialogue, mismatched_media, out_of_distribution_medium, render_medium
 from train.settings import RecipeError, read_settings, setting
 
 #: When media of a manifest are embedded: before training (and kept), or in each step. Else a folder of embeddings.
@@ -59,16 +63,17 @@ class MediaFile:
         return Path(self.path).relative_to(self.root).as_posix() if self.root else self.path
 
 
-Medium = MediaPart | MediaFile
+#: A medium of a generated world, or of a file.
+Medium = MediaPart | ThingsPart | MediaFile
 
 
 def has_content(medium: Medium) -> bool:
     """Whether there is a medium, not a caption alone."""
-    return isinstance(medium, MediaPart) or bool(medium.path)
+    return not isinstance(medium, MediaFile) or bool(medium.path)
 
 
 def embedded(medium: Medium) -> str:
-    """When a medium is embedded; scenes of Toybox always before training."""
+    """When a medium is embedded; scenes of generated worlds always before training."""
     return medium.embedded if isinstance(medium, MediaFile) else AT_START
 
 
@@ -79,6 +84,10 @@ def read_medium(medium: Medium) -> tuple[np.ndarray, float | None]:
     """
     if isinstance(medium, MediaPart):
         return render_medium(medium), MODALITIES[medium.modality].rate
+    if isinstance(medium, ThingsPart):
+        if isinstance(medium.content, Unknown):
+            return out_of_distribution_medium(medium.modality, *medium.content), MODALITIES[medium.modality].rate
+        return render_things(medium)
     if medium.content is None:
         found = load_medium(medium.path, decode=decode_in_pool)
     else:
@@ -90,7 +99,7 @@ def read_medium(medium: Medium) -> tuple[np.ndarray, float | None]:
 
 def fingerprint(medium: Medium) -> str:
     """A text that differs between media, and for a file that has been changed since."""
-    if isinstance(medium, MediaPart) or not medium.path:
+    if not isinstance(medium, MediaFile) or not medium.path:
         return repr(medium)
     status = os.stat(medium.path)
     return f"{medium.modality} {medium.path} {status.st_size} {status.st_mtime_ns}"
@@ -122,7 +131,8 @@ class Source:
     """One entry of ``data``. Every field is a key of it."""
 
     toybox: bool = setting(False, help="dialogues of Toybox")
-    things: bool = setting(False, help="the world of things, see data.things")
+    things: bool = setting(False, help="the world of things, see data.things; its dialogues, see train.dialogues")
+    kinds: list[str] = setting([], choices=tuple(THINGS_KINDS), help="of dialogues about things; none = all, by weight")
     path: str = setting("", help="of a manifest")
     shards: str = setting("", help="tar archives, with * for many, see data.shards")
     dataset: str = setting("", help="a Hugging Face dataset, see data.hub_datasets")
@@ -150,6 +160,11 @@ class Source:
             return TOYBOX if self.toybox else THINGS
         path = Path(self.path or self.shards or self.dataset)
         return self.name or (path.name if self.dataset else path.parent.name or path.stem)
+
+    @property
+    def generated(self) -> bool:
+        """Whether its dialogues are drawn from a generated world."""
+        return self.toybox or self.things
 
     @property
     def is_stream(self) -> bool:
