@@ -111,7 +111,7 @@ def remove_temporary(folder: Path) -> None:
     shutil.rmtree(folder / "temporary", ignore_errors=True)
     for path in (folder / "media").glob("*"):
         if path.name != "conversations":
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def print_latency(pool: ModelPool, started: float) -> None:

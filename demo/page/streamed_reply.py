@@ -76,7 +76,8 @@ class StreamedReply:
         self.cards: dict[int, Card] = {}
         self._save, self._ended = save, ended
         self._changes = 0
-        threading.Thread(target=self._read, name="reply", daemon=True).start()
+        self.thread = threading.Thread(target=self._read, name="reply", daemon=True)
+        self.thread.start()
 
     def parts(self, language: str, waiting: str) -> list[Part]:
         """The bubble's content: the text, or ``waiting`` while there is none, then the cards."""

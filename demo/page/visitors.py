@@ -106,8 +106,11 @@ class Visitors:
             shown = {page.current.identity for page in self._pages if page.is_open}
             return shown | {each.identity for each in self._conversations.values() if each.running}
 
-    def close(self) -> None:
-        """Stop all replies. What is kept stays."""
-        for conversation in list(self._conversations.values()):
-            conversation.stop()
+    def close(self, seconds: float = 5.0) -> None:
+        """Stop all replies, and wait some ``seconds`` until what is there of them is kept."""
+        replies = [each.running for each in list(self._conversations.values()) if each.running]
+        for reply in replies:
+            reply.job.cancel()
+        for reply in replies:
+            reply.thread.join(seconds)
         self.storage.close()
