@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[3]
 STEP = 3
 _FULL_RATE, _VELOCITY = 48_000, 100
 #: Seconds recorded of a note, of a hit or event, and of what goes on (after its beginning).
-_NOTE, _EVENT, _STEADY, _BEGINNING = 2.6, 2.0, 8.0, 1.0
+_NOTE, _EVENT, _STEADY, _BEGINNING = 2.6, 2.6, 8.0, 1.0
 #: Samples under this, full scale 1, are silence where a recording begins or ends.
 _SILENCE = 2e-3
 #: How long each voice of Toybox sounds in seconds, and how many recordings there are of it.
