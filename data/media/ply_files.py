@@ -63,8 +63,8 @@ def _read_header(file: BinaryIO) -> tuple[str, list[Element]]:
                 raise Refused(f"states {words[2]} rows of {words[1]}")
         elif words[:1] == ["property"] and elements:
             kinds = [word for word in words[1:-1] if word != "list"]
-            if unknown := next((kind for kind in kinds if kind not in _TYPES), None):
-                raise Refused(f"has a property of the unknown type {unknown!r}")
+            if not kinds or not set(kinds) <= _TYPES.keys():
+                raise Refused(f"has a property of the unknown type {' '.join(kinds)!r}")
             *length, kind = [_TYPES[kind] for kind in kinds]
             elements[-1].properties.append(Property(words[-1], kind, "".join(length)))
     else:

@@ -180,7 +180,7 @@ def test_a_recipe_is_found_where_it_was_before(name):
         ("sed: 1", "line 5: unknown key 'sed': did you mean 'seed'"),
         ("task_settings: &x [*x]", "line 5: found unconstructable recursive node"),
         ("task_settings: !!python/name:os.system", "line 5: could not determine a constructor"),
-        ("task_settings: " + "[" * 5000, "not YAML"),
+        ("task_settings: " + "[" * 1500, "not YAML"),
         ("[" * 5000, "could not find expected"),
     ],
 )
