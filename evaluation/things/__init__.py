@@ -1,0 +1,1 @@
+"""Measuring models that know the world of things."""
