@@ -35,6 +35,7 @@ def _english(text: str, rng: np.random.Generator) -> str:
 
 
 def _chinese(text: str, rng: np.random.Generator) -> str:
+    text = text.replace("声的声音", "声")
     text = text.replace(" ", "") if not re.search(r"[A-Za-z] [A-Za-z]", text) else text
     style = rng.random()
     if style < 0.5:

@@ -123,7 +123,7 @@ def test_captions_never_name_what_was_not_asked_for(kind):
 
 def test_a_request_is_met_whole():
     """What a single request names is in the caption: colours, numbers, backgrounds."""
-    for each in of_kind("request", 150):
+    for each in of_kind("request", 100):
         user, (part,) = each.turns[0].text, each.turns[1].media
         if part.modality != "image":
             continue
@@ -159,7 +159,7 @@ def colour_word(colour: str, language: str) -> str:
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_answers_are_true_to_the_image(language):
     topics = Counter()
-    for each in of_kind("ask", 250, language) + of_kind("where", 60, language):
+    for each in of_kind("ask", 180, language) + of_kind("where", 40, language):
         (part,), reply, topic = each.turns[0].media, each.turns[-1].text, each.expected["topic"]
         scene, nouns = part.content, nouns_of(part.content)
         topics[topic] += 1
@@ -230,7 +230,7 @@ NUMBERS = ("no", "one", "two", "three", "four", "five")
 
 def test_comparisons_are_true():
     told = Counter()
-    for each in of_kind("compare", 150):
+    for each in of_kind("compare", 90):
         first, second = (part.content for turn in each.turns for part in turn.media)
         reply, topic = each.turns[-1].text.lower(), each.expected["topic"]
         told[topic] += 1
@@ -249,7 +249,7 @@ def test_comparisons_are_true():
 
 def test_photographs_are_named_as_surely_as_the_classifier_is():
     sure = Counter()
-    for each in of_kind("photograph", 150):
+    for each in of_kind("photograph", 100):
         part = each.turns[0].media[0]
         assert isinstance(part.content, Photograph)
         (best, probability), *_ = part.content.classes
@@ -259,7 +259,7 @@ def test_photographs_are_named_as_surely_as_the_classifier_is():
         sure[unsure] += 1
         assert unsure == (probability < 0.4)
         assert best in reply or each.expected["topic"] == "yes_no"
-    assert min(sure.values()) > 30
+    assert min(sure.values()) > 20
 
 
 def test_without_classes_there_are_no_photographs():
