@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from diffusers.pipelines.stable_diffusion.pipeline_stable_unclip_img2img import StableUnCLIPImg2ImgPipeline
 from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import StableDiffusionXLPipeline
@@ -144,6 +143,6 @@ def image_tensor(images: Sequence[np.ndarray] | np.ndarray) -> torch.Tensor:
     return stacked.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def encode_images(vae: AutoencoderKL, images: Sequence[np.ndarray] | np.ndarray) -> torch.Tensor:
+def encode_images(vae: Any, images: Sequence[np.ndarray] | np.ndarray) -> torch.Tensor:
     """Scaled latents (B, C, h, w) of uint8 images (H, W, 3)."""
     return encode_latents(vae, image_tensor(images))

@@ -55,7 +55,7 @@ def resize_and_crop(image: np.ndarray, size: int) -> np.ndarray:
 def preprocess_image(image: np.ndarray, settings: ImageSettings) -> torch.Tensor:
     """An image of any size, uint8 (H, W[, 1 | 3 | 4]) -> float32 (3, size, size). ValueError: not such an image."""
     pixels = resize_and_crop(as_rgb(image), settings.size)
-    return transforms.normalize(transforms.to_tensor(pixels.copy()), settings.mean, settings.deviation)
+    return transforms.normalize(transforms.to_tensor(pixels.copy()), list(settings.mean), list(settings.deviation))
 
 
 @dataclass(frozen=True)
@@ -130,5 +130,5 @@ def _frame_crops(frame: np.ndarray, settings: VideoSettings, image: ImageSetting
         return preprocess_image(frame, image)[None]
     if settings.crops != 3:
         raise ValueError(f"{settings.crops} crops: expected 1 or 3")
-    pixels = transforms.normalize(transforms.to_tensor(as_rgb(frame).copy()), image.mean, image.deviation)
+    pixels = transforms.normalize(transforms.to_tensor(as_rgb(frame).copy()), list(image.mean), list(image.deviation))
     return three_crops(pixels[None], image.size)[:, 0]

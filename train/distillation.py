@@ -134,7 +134,7 @@ def _record(prompt: str, answer: str, number: int) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="train.distillation", description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(prog="train.distillation", description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--model", type=Path, required=True, help="folder of a chat model with its template")
     parser.add_argument("--out", type=Path, required=True, help="manifest; a run that stopped goes on there")
     parser.add_argument("--count", type=int, default=5000, help="conversations")

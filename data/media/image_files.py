@@ -82,7 +82,8 @@ def _rgb(image: Any, side: int | None) -> tuple[tuple[int, int], bytes]:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     image = image.convert("RGB")
     if side:
-        size = shrunk_size(*image.size, side)
+        width, height = image.size
+        size = shrunk_size(width, height, side)
         image = image if size == image.size else image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
     return (image.height, image.width), image.tobytes()
 

@@ -86,7 +86,9 @@ def _read_rows(file: BinaryIO, element: Element, form: str) -> "list[list[float]
         dtype = np.dtype([(each.name, _ORDERS[form] + each.kind) for each in element.properties])
         body = file.read(element.count * dtype.itemsize)
         table = np.frombuffer(body[: len(body) // dtype.itemsize * dtype.itemsize], dtype)
-        rows = np.stack([table[axis] for axis in AXES if axis in table.dtype.names] or [np.zeros(len(table))], axis=1)
+        rows = np.stack(
+            [table[axis] for axis in AXES if axis in (table.dtype.names or ())] or [np.zeros(len(table))], axis=1
+        )
     if len(rows) < element.count:
         raise Refused(f"is truncated: {len(rows):,} of {element.count:,} rows of {element.name} are there")
     return rows

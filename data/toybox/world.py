@@ -8,7 +8,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import yaml
@@ -58,7 +58,7 @@ class Scene:
     repeats: int
     jitter: int
 
-    def with_(self, **changes) -> Self:
+    def with_(self, **changes) -> "Scene":
         """The same scene with some attributes changed, e.g. ``scene.with_(colour="blue")``."""
         return _consistent(replace(self, **changes))
 

@@ -149,7 +149,7 @@ def audio(case: Case) -> Iterator[Comparison]:
 def video(case: Case) -> Iterator[Comparison]:
     """The three crops of frames, and when clips begin and end."""
     for name, frames in case.group("inputs/").items():  # (3, T, H, W)
-        pixels = normalize(frames.transpose(0, 1).float() / 255, CLIP_MEAN, CLIP_DEVIATION)
+        pixels = normalize(frames.transpose(0, 1).float() / 255, list(CLIP_MEAN), list(CLIP_DEVIATION))
         ours = three_crops(pixels, 224).transpose(1, 2)[..., 1::4, 2::4]  # (3 crops, 3, T, 56, 56)
         yield from within(name, ours, case.tensors[f"outputs/{name}_sub4"], 1e-4)
     for name, spans in case.record["clip_timepoints"].items():

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, groupby, islice, pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from data.atomic import atomic_file
 from data.media.loading import MediaError
+from data.things.dialogues import MediaPart as ThingsPart
 from data.things.dialogues import Photograph
 from train.dialogues.photographs import simulated
 from train.dialogues.records import AT_START, MediaFile, Medium, embedded, fingerprint, read_medium
@@ -62,7 +63,7 @@ class MediaEmbeddings:
         self._of_batch.clear()
 
 
-def is_photograph(medium: Medium) -> bool:
+def is_photograph(medium: Medium) -> TypeGuard[ThingsPart]:
     """Whether only is known what a classifier sees in it."""
     return isinstance(getattr(medium, "content", None), Photograph)
 

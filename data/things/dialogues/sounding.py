@@ -109,7 +109,7 @@ def change(speaker: Speaker, scene: SoundScene) -> tuple[SoundScene, str, dict[s
             slots,
         )
     attribute, steps = STEPS[wish]
-    return scene.with_(**{attribute: steps[getattr(scene, attribute)]}), f"sound.change.{wish}", {}
+    return scene.with_(**{attribute: steps[str(getattr(scene, attribute))]}), f"sound.change.{wish}", {}
 
 
 def _moves(kind: Kind, scene: SoundScene, attribute: str, steps: dict[str, str]) -> bool:

@@ -97,7 +97,7 @@ class Speaker:
 
     def for_context(self) -> Self:
         """A speaker for what comes before a question about held-out pairs: it keeps to pairs of the training."""
-        return Speaker(self.rng, self.language, "train" if self.pairs == "held_out" else self.pairs)
+        return type(self)(self.rng, self.language, "train" if self.pairs == "held_out" else self.pairs)
 
     # Words
 

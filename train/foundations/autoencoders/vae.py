@@ -58,7 +58,7 @@ def build_residual_vae(channels: Sequence[int], latent_channels: int, sample_siz
     return vae
 
 
-def load_vae(model_dir: Path, modality: str = "image") -> ImageVae:
+def load_vae(model_dir: Path, modality: str = "image") -> Any:
     """The trained VAE of the image or audio decoder of a model folder, frozen. ValueError where there is none."""
     folder = Path(model_dir) / f"{modality}_decoder" / "vae"
     return frozen(load_component(vae_class(folder), folder, f"{modality} VAE", f"{modality}_vae"))
