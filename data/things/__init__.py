@@ -1,6 +1,6 @@
 """The world of things: media of named things with exact ground truth. The door; who uses it imports here.
 
-Images and videos show about 500 things; ``sounds`` has about 70 kinds of them, ``points`` about 150 kinds of 3D models.
+Images and videos show about 500 things; ``sounds`` has about 70 kinds of them, ``points`` about 135 kinds of 3D models.
 Images need nothing but this repository. Animations, sounds and points are made of data that data.things.fetch gets.
 """
 

@@ -13,6 +13,7 @@ from data.things.animations import animated_things
 from data.things.backgrounds import PLACES
 from data.things.captions import BACKGROUNDS, Naming, first_name, noun
 from data.things.scenes import Placed, coloured, pool
+from data.things.sources import bank_folder
 from data.things.words import with_article
 
 #: Motion -> what a thing does, in English and Chinese.
@@ -66,7 +67,12 @@ def sample(seed: int, index: int, motion: str = "", things: str = "train", pairs
     """Video number ``index`` of the stream ``seed``; it depends on these and on the bank of animations alone.
 
     ``motion`` chooses that of one thing, "" draws it. ``things`` and ``pairs`` as in data.things.scenes.sample.
+    ValueError for a motion that there is not, BankMissing for ANIMATED where the bank of animations is not there.
     """
+    if motion not in ("", ANIMATED, *MOTIONS):
+        raise ValueError(f"unknown motion {motion!r}: expected one of {', '.join((ANIMATED, *MOTIONS))}")
+    if motion == ANIMATED:
+        bank_folder("animations")
     rng = np.random.default_rng((seed, index, 0xF11))
     count = 2 if not motion and rng.random() < _TWO else 1
     animated = [thing for thing in animated_things() if thing in pool(things)]

@@ -1,4 +1,4 @@
-"""The kinds of 3D models: about 130, each with names in English and Chinese and two to twenty models."""
+"""The kinds of 3D models: about 135, each with names in English and Chinese and up to 30 models."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -18,7 +18,7 @@ class ModelKind:
         name: the first of its English names; unique, and what scenes and captions call it.
         names: language ("en", "zh") -> names. "some" stands before what takes no article.
         models, held_out: files of the models that training sees, and of those that it never sees: where there are
-            three or more models at least one is held out.
+            four or more models a fifth is held out.
     """
 
     name: str

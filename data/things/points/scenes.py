@@ -47,7 +47,10 @@ def caption(scene: PointScene, naming: Naming = first_name) -> str:
 
 
 def render_points(scene: PointScene, count: int = COUNT) -> np.ndarray:
-    """float32 (count, 3), z up, its box centred, the farthest point at 1. BankMissing where the bank is not there."""
+    """float32 (count, 3), count at most 4,096, z up, its box centred, the farthest point at 1.
+
+    BankMissing where the bank of models is not there.
+    """
     rng = np.random.default_rng((scene.jitter, 0x3D))
     dense = clouds()[scene.model]
     points = dense[rng.permutation(len(dense))[:count]].astype(np.float32)

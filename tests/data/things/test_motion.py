@@ -84,6 +84,10 @@ def test_captions():
 def test_two_things_stay_on_their_sides_and_unfetched_animations_are_not_drawn():
     scenes = [things.sample_video(1, index) for index in range(80)]
     assert animated_things() == []
+    with pytest.raises(things.BankMissing, match="fetch animations"):
+        things.sample_video(1, 0, "animated")
+    with pytest.raises(ValueError, match="unknown motion 'fly': expected one of animated, right, left"):
+        things.sample_video(1, 0, "fly")
     assert not any(moving.motion == "animated" for scene in scenes for moving in scene.moving)
     pairs = [scene for scene in scenes if len(scene.moving) == 2]
     assert pairs
