@@ -161,6 +161,8 @@ def _second(speaker: Speaker, first: Scene) -> Scene:
     if speaker.chance(0.3):
         return composing.scene(speaker)
     (thing, colour), *_ = composing.nouns_of(first)
+    if speaker.chance(0.2):
+        return composing.plain(speaker, thing, colour)
     if speaker.chance(0.5):
         return composing.plain(speaker, thing, composing.some_colour(speaker, thing, colour))
     while True:

@@ -24,7 +24,7 @@ class Change(NamedTuple):
 
 def change(speaker: Speaker, shown: Scene, *names: str) -> Change:
     """One that is possible here, of those called ``names``, of all where none is named."""
-    kinds = list(names or CHANGES)
+    kinds = list(names or (*CHANGES, "colour", "colour", "add"))  # what people change most
     while kinds:
         kind = kinds.pop(int(speaker.rng.integers(len(kinds))))
         if found := CHANGES[kind](speaker, shown):
@@ -40,9 +40,8 @@ def _colour(speaker: Speaker, shown: Scene) -> Change | None:
     colour = composing.some_colour(speaker, thing, before)
     if colour is None:
         return None
-        return Change(
-            composing.changed(speaker, shown, [(thing, colour)]), "change.colour", _slots(speaker, shown, colour)
-        )
+    changed = composing.changed(speaker, shown, [(thing, colour)])
+    return Change(changed, "change.colour", _slots(speaker, shown, colour))
 
 
 def _one_colour(speaker: Speaker, shown: Scene) -> Change | None:

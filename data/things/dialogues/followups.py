@@ -10,7 +10,7 @@ from data.things.dialogues.requests import ask_for
 from data.things.dialogues.speaker import Speaker
 from data.things.scenes import Scene
 
-ORDINALS = ("first", "second", "third", "fourth")
+ORDINALS = ("first", "second", "third")
 
 
 def edit(speaker: Speaker) -> Dialogue:

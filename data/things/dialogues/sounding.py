@@ -93,7 +93,7 @@ def change(speaker: Speaker, scene: SoundScene) -> tuple[SoundScene, str, dict[s
     """A change that is possible here: the new sound, and the bank and the slots of the wish."""
     kind = kinds()[scene.kind]
     wishes = [step for step, (attribute, steps) in STEPS.items() if _moves(kind, scene, attribute, steps)]
-    wish = speaker.pick((*wishes, "kind", *(["count"] if MOST[kind.form] > 1 else [])))
+    wish = speaker.pick([*wishes, "kind", *(("count",) if MOST[kind.form] > 1 else ())])
     if wish == "kind":
         other = speaker.pick([each for each in kinds().values() if each.form == kind.form and each.name != kind.name])
         changed = scene.with_(kind=other.name, touch=scene.touch if other.held else "")
@@ -109,7 +109,7 @@ def change(speaker: Speaker, scene: SoundScene) -> tuple[SoundScene, str, dict[s
             slots,
         )
     attribute, steps = STEPS[wish]
-    return scene.with_(**{attribute: steps[str(getattr(scene, attribute))]}), f"sound.change.{wish}", {}
+    return scene.with_(**{attribute: steps[getattr(scene, attribute)]}), f"sound.change.{wish}", {}
 
 
 def _moves(kind: Kind, scene: SoundScene, attribute: str, steps: dict[str, str]) -> bool:

@@ -8,8 +8,10 @@ import pytest
 
 from data.boxes import parse_boxes
 from data.things import COLOURS, MOTIONS, Scene, boxes, catalogue
-from data.things.dialogues import KINDS, Dialogue, Photograph, dialogue, style, wording
+from data.things.dialogues import KINDS, Dialogue, Photograph, composing, dialogue, style, wording
+from data.things.dialogues.changes import CHANGES
 from data.things.dialogues.phrases import held_out_name
+from data.things.dialogues.speaker import Speaker
 from data.things.dialogues.wording import HELD_OUT, Wording, banks
 from tests.data.things.dialogues.caption_parsing import Read, read_caption
 
@@ -143,6 +145,28 @@ def test_a_medium_is_made_only_where_one_is_asked_for():
         assert [bool(turn.media) for turn in each.turns[1::2]] == [True, False]
     for each in of_kind("both", 30):
         assert len(each.turns[-1].media) == 2
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_is_asked_for_by_its_own_words_and_changes_that_alone(name):
+    """Each kind of change is possible for some of the scenes, and leaves the rest as it was."""
+    speaker, changed = Speaker("en", np.random.default_rng(8)), 0
+    for _ in range(150):
+        shown = composing.scene(speaker)
+        found = CHANGES[name](speaker, shown)
+        if found is None:
+            continue
+        changed += 1
+        assert found.bank.startswith("change.") and speaker.say(found.bank, **found.slots)
+        before, after = (
+            {"nouns": nouns_of(scene), "count": scene.count, "size": scene.size, "position": scene.position,
+             "background": scene.background} for scene in (shown, found.scene)
+        )  # fmt: skip
+        differs = {key for key in before if before[key] != after[key]}
+        allowed = {"count": {"count"}, "single": {"count"}, "size": {"size"}, "position": {"position"}}
+        allowed |= {"background": {"background"}, "no_background": {"background"}}
+        assert differs and differs <= allowed.get(name, {"nouns", "count"}), (name, before, after)
+    assert changed > 5
 
 
 # What is said about images that are shown
