@@ -105,6 +105,11 @@ def _loaded(part: Any, folder: Path) -> Any:
     return media_part(medium)
 
 
+def read_upload(path: Path) -> dict[str, Any]:
+    """A user's file as a content part for the model. MediaError for a file that is refused."""
+    return media_part(load_medium(path, UPLOAD_LIMITS))
+
+
 def attach(path: Path, folder: Path, number: int) -> tuple[dict[str, Any], Path]:
     """A user's file -> (content part for the model, file for the browser). MediaError for a file that is refused.
 

@@ -14,7 +14,6 @@ from mcp.types import AudioContent, BlobResourceContents, ContentBlock, Embedded
 from pydantic import AnyUrl, Field
 from starlette.concurrency import run_in_threadpool
 
-from data.media.loading import UPLOAD_LIMITS, load_medium
 from data.modalities import MODALITIES
 from demo.data_urls import base64_of_url, from_base64
 from demo.engine.job import QueueFull
@@ -22,7 +21,7 @@ from demo.engine.model_pool import ModelPool
 from demo.serving.guard import BODY_BYTES
 from demo.texts import request_for, translate
 from nextgpt_lite import ReplyMedium
-from nextgpt_lite.conversation_media import media_part, reply_medium_bytes
+from nextgpt_lite.conversation_media import read_upload, reply_medium_bytes
 
 #: The most files of one message.
 MAX_FILES = 8
@@ -107,7 +106,7 @@ def _part(address: str, number: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="tool-") as folder:
         path = Path(folder) / f"file-{number}"  # without an extension: the content alone decides its type
         path.write_bytes(from_base64(data, name))
-        return media_part(load_medium(path, UPLOAD_LIMITS))
+        return read_upload(path)
 
 
 def _block(medium: ReplyMedium) -> ContentBlock:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from data.media.loading import UPLOAD_LIMITS, load_medium
 from demo.engine.model_pool import ModelPool
 from demo.page.explain_tab import neighbour_rows
 from demo.page.labels import PRIVATE, Labels
@@ -16,7 +15,7 @@ from demo.page.traffic import own_files_only
 from demo.page.turns import save_for_browser
 from demo.page.visitors import Visitor
 from demo.texts import render, translate
-from nextgpt_lite.conversation_media import ACCEPTED, CHAT_ERRORS, media_part
+from nextgpt_lite.conversation_media import ACCEPTED, CHAT_ERRORS, read_upload
 from nextgpt_lite.inspection.examples import INGREDIENTS, ingredient, ingredient_name
 from nextgpt_lite.inspection.mixtures import Sum, add
 
@@ -86,7 +85,7 @@ class PlaygroundTab:
         parts, weights, names = [], [], []
         for name, file, weight in zip(slots[::3], slots[1::3], slots[2::3], strict=True):
             if file:
-                parts.append(media_part(load_medium(Path(file), UPLOAD_LIMITS)))
+                parts.append(read_upload(Path(file)))
                 names.append(Path(file).name)
             elif name in INGREDIENTS:
                 parts.append(ingredient(name))

@@ -12,12 +12,11 @@ import numpy as np
 from PIL import Image
 
 from data.atomic import atomic_file
-from data.media.loading import UPLOAD_LIMITS, load_medium
 from data.modalities import MODALITIES
 from demo.page.streamed_reply import Card, Part, StreamedReply, shown_file, shown_text
 from demo.texts import translate
 from nextgpt_lite import Reply, ReplyMedium
-from nextgpt_lite.conversation_media import attach, media_part, write_reply_medium
+from nextgpt_lite.conversation_media import attach, read_upload, write_reply_medium
 
 if TYPE_CHECKING:
     from demo.engine.events import Finished
@@ -62,7 +61,7 @@ class Turn:
     @cached_property
     def message(self) -> dict[str, Any]:
         """The user's side as the model reads it."""
-        media = [media_part(load_medium(file, UPLOAD_LIMITS)) for file in self.files]
+        media = [read_upload(file) for file in self.files]
         return {"role": "user", "content": [*media, *text_part(self.text)]}
 
     @cached_property
