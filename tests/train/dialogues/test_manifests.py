@@ -218,8 +218,8 @@ def test_a_resumed_run_knows_what_it_had_found(tiny_folder, toys, tmp_path):
     ("data", "sentence"),
     [
         ([{"pth": "x"}], r"data\[0\]: unknown key 'pth': did you mean 'path'"),
-        ([{"weight": 1.0}], "has one of toybox, path, shards and dataset"),
-        ([{"toybox": True, "path": "x"}], "has one of toybox, path, shards and dataset"),
+        ([{"weight": 1.0}], "has one of toybox, things, path, shards and dataset"),
+        ([{"toybox": True, "path": "x"}], "has one of toybox, things, path, shards and dataset"),
         ([{"path": "a/m.jsonl", "weight": 1}, {"toybox": True}], "every entry of data has a weight, or none"),
         ([{"path": "a/m.jsonl", "weight": 0}], r"data\[0\]: weight must be a number, above 0, not 0"),
         (

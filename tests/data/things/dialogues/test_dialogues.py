@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 
 from data.boxes import parse_boxes
-from data.things import COLOURS, MOTIONS, Scene, boxes, catalogue
-from data.things.dialogues import KINDS, Dialogue, Photograph, composing, dialogue, style, wording
+from data.things import COLOURS, Scene, boxes, catalogue
+from data.things.dialogues import KINDS, Dialogue, Photograph, composing, dialogue, style
 from data.things.dialogues.changes import CHANGES
-from data.things.dialogues.phrases import held_out_name
 from data.things.dialogues.speaker import Speaker
-from data.things.dialogues.wording import HELD_OUT, Wording, banks
+from data.things.dialogues.wording import HELD_OUT, banks
 from tests.data.things.dialogues.caption_parsing import Read, read_caption
 
 #: Stands for the classes of an image classifier, in its order.
@@ -296,63 +295,3 @@ def test_without_classes_there_are_no_photographs():
 def test_unknown_choices_are_refused_by_name(name, value):
     with pytest.raises(ValueError, match=f"unknown {name} '{value}'"):
         dialogue(0, 0, **{name: value})
-
-
-# What is held out
-
-
-def used(monkeypatch, **chosen) -> list[tuple[str, str]]:
-    """(bank, template) of everything that 200 dialogues say."""
-    found = []
-    original = Wording.template
-
-    def noted(self: Wording, name: str) -> str:
-        found.append((name, original(self, name)))
-        return found[-1][1]
-
-    monkeypatch.setattr(wording.Wording, "template", noted)
-    for index in range(200):
-        dialogue(6, index, classes=CLASSES, **chosen)
-    monkeypatch.undo()
-    return found
-
-
-@pytest.mark.parametrize("language", ["en", "zh"])
-def test_held_out_wordings_never_come_in_training(monkeypatch, language):
-    flagged = {(name, each.removeprefix(HELD_OUT)) for name, bank in banks(language).items() for each in bank
-               if each.startswith(HELD_OUT)}  # fmt: skip
-    usual_ones = {(name, each) for name, bank in banks(language).items() for each in bank}
-    assert len(flagged) > 100 and not flagged & usual_ones
-    assert not flagged & set(used(monkeypatch, language=language))
-    assert len(flagged & set(used(monkeypatch, language=language, wording="held_out"))) > 60
-
-
-def test_held_out_synonyms_never_come_in_training(drawn):
-    said = " ".join(turn.text.lower() for each in drawn for turn in each.turns)
-    words = ("scarlet", "ebony", "mauve", "sahara", "massive", "seashore", "朱红", "汪洋", "硕大")
-    assert not [word for word in words if word in said]
-    # A name that is part of no other wording is not said either.
-    everything = " ".join(" ".join(bank) for bank in banks("en").values()).lower()
-    names = [name.lower() for thing in catalogue().values() for name in thing.names["en"]]
-    held_out = [name for thing in catalogue().values() for name in thing.names["en"][1:] if held_out_name(name)]
-    alone = [
-        name.lower().removeprefix("some ") for name in held_out
-        if sum(name.lower().removeprefix("some ") in other for other in names) == 1 and name.lower() not in everything
-    ]  # fmt: skip
-    assert len(alone) > 40
-    assert not [name for name in alone if re.search(rf"\b{re.escape(name)}\b", said)]
-
-
-def test_chinese_names_what_english_names():
-    missing = [
-        name for name in banks("en") if name not in banks("zh") and name.split(".")[0] in ("ask", "answer", "change")
-    ]
-    assert missing == []
-    assert {name for name in banks("zh") if name.startswith("motion.")} == {f"motion.{motion}" for motion in MOTIONS}
-
-
-def test_typos_change_letters_and_make_no_other_word():
-    rng = np.random.default_rng(0)
-    changed = [style.with_typo("please draw a purple elephant", rng) for _ in range(50)]
-    assert all(text != "please draw a purple elephant" and "draw a" in text for text in changed)
-    assert style.with_typo("a cat", rng) == "a cat"
