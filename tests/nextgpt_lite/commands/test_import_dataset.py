@@ -34,7 +34,7 @@ def test_bad_records_are_named_and_left_out(source, tmp_path, capsys):
     printed = capsys.readouterr()
     assert f"{out}/manifest.jsonl: 1 records, 1 image; 4 left out" in printed.out
     rejected = [json.loads(line) for line in (out / "rejected.jsonl").read_text().splitlines()]
-    assert [entry["where"] for entry in rejected] == [f"{source}, line {n}" for n in (2, 3, 4, 5)]
+    assert [entry["where"] for entry in rejected] == [f"{source}, line {n}, id {n - 1}" for n in (2, 3, 4, 5)]
     reasons = ("damaged or truncated", "listed as image, but it holds audio", "no file 'pictures/gone.png'", "leaves")
     for entry, reason in zip(rejected, reasons, strict=True):
         assert reason in entry["reason"] and entry["where"] in printed.err
