@@ -24,6 +24,8 @@ from data.atomic import atomic_file, write_json
 from data.strict import read_json, read_settings, setting
 from decoders.phrases import SLOTS, THINGS
 
+#: Its folder in a decoder's.
+LAYOUT = "layout"
 CONFIG_FILE, WEIGHTS_FILE, PICTURES_FILE = "config.json", "model.safetensors", "pictures.safetensors"
 #: What a box without a known picture, and everything around the boxes, is filled with.
 GREY = 128

@@ -18,11 +18,10 @@ import torch
 from data.parts import part_folder
 from decoders.base import DecoderSettings
 from decoders.image import ImageDecoder, encode_images
-from decoders.layout import LayoutNetwork, Pictures, Put, cells_of, load_layout, paste
+from decoders.layout import LAYOUT, LayoutNetwork, Pictures, Put, cells_of, load_layout, paste
 from decoders.phrases import SLOTS, Embed, embed_captions
 from encoders.sentence_encoder import SentenceEncoder
 
-LAYOUT = "layout"
 #: Features of a cell's place.
 POSITION = 16
 #: A picture whose name is less like what is asked for than this is not shown.

@@ -10,8 +10,8 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import Stabl
 from data.atomic import write_json
 from decoders import load_decoder
 from decoders.diffusion import flow_scheduler
-from decoders.layout import GREY, LayoutConfig, LayoutNetwork, Pictures, Put, cells_of, paste, save_layout
-from decoders.phrase_image import LAYOUT, POSITION, PhraseImageDecoder, prompt_tokens
+from decoders.layout import GREY, LAYOUT, LayoutConfig, LayoutNetwork, Pictures, Put, cells_of, paste, save_layout
+from decoders.phrase_image import POSITION, PhraseImageDecoder, prompt_tokens
 from decoders.phrases import SLOTS, THINGS, embed_captions, split_caption
 
 WIDTH, CHANNELS, SIDE = 12, 4, 32

@@ -151,7 +151,7 @@ def test_a_folder_says_which_encoder_it_is(encoder, tmp_path):
     path.write_text(json.dumps(values))  # as saved before the class was written
     assert load_encoder(tmp_path).identity == encoder.identity
     path.write_text(json.dumps(values | {"class": "Telescope"}))
-    with pytest.raises(ValueError, match="class must be one of MediaEncoder, OpenClipVision, TrunkEncoder, not 'Telescope'"):
+    with pytest.raises(ValueError, match=r"class must be one of MediaEncoder, .*not 'Telescope'"):
         load_encoder(tmp_path)
 
 

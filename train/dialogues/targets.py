@@ -9,9 +9,13 @@ import torch
 from transformers import ClapTextModelWithProjection, CLIPTextModel, CLIPTokenizer, RobertaTokenizer
 
 from data.modalities import MODALITIES
+from data.parts import part_folder
 from decoders import load_decoder
 from decoders.audio import encode_pooled
 from decoders.base import encode_text
+from decoders.layout import LAYOUT
+from decoders.phrases import SLOTS, embed_captions
+from encoders.sentence_encoder import SentenceEncoder
 from train.dialogues.embed import read_and_encode
 from train.dialogues.records import Medium, has_content, read_medium
 from train.embeddings.store import EmbeddingStore
@@ -37,11 +41,15 @@ class CaptionEncoder:
 def caption_encoders(model_dir: Path, modalities: Iterable[str] | None = None) -> dict[str, Any]:
     """By modality (None = all) from ``text_encoders/`` while decoders are still in training, else from the decoders.
 
-    Images and videos take all hidden states of CLIP, sounds the pooled embedding of CLAP, of unit length.
+    Images and videos take all hidden states of CLIP, sounds the pooled embedding of CLAP, of unit length. A decoder
+    with a layout follows phrases, vectors of the sentence encoder, before the rest of it is trained as well.
     """
     folder = model_dir / "text_encoders"
     if not folder.is_dir():
-        return whole_decoders(model_dir, modalities)
+        wanted = decoders_of(model_dir) if modalities is None else list(modalities)
+        by_phrases = [modality for modality in wanted if (model_dir / f"{modality}_decoder" / LAYOUT).is_dir()]
+        found = whole_decoders(model_dir, [modality for modality in wanted if modality not in by_phrases])
+        return found | dict.fromkeys(by_phrases, _phrase_encoder()) if by_phrases else found
     encoder = CLIPTextModel.from_pretrained(folder / "clip", dtype=torch.float32).eval()
     shape = (encoder.config.max_position_embeddings, encoder.config.hidden_size)
     clip = CaptionEncoder(encoder, CLIPTokenizer.from_pretrained(folder / "clip_tokenizer"), encode_text, shape)
@@ -51,10 +59,19 @@ def caption_encoders(model_dir: Path, modalities: Iterable[str] | None = None) -
     return {modality: found[modality] for modality in (found if modalities is None else modalities)}
 
 
+def _phrase_encoder() -> CaptionEncoder:
+    encoder = SentenceEncoder.from_pretrained(part_folder("minilm"))
+    return CaptionEncoder(encoder, None, lambda _, embed, texts: embed_captions(texts, embed), (SLOTS, encoder.width))
+
+
+def decoders_of(model_dir: Path) -> list[str]:
+    """Modalities of the decoders in a model folder."""
+    return [modality for modality in MODALITIES if (model_dir / f"{modality}_decoder").is_dir()]
+
+
 def whole_decoders(model_dir: Path, modalities: Iterable[str] | None = None) -> dict[str, Any]:
     """The decoders themselves, for their noise loss; by modality, None = all. ValueError for one that is missing."""
-    there = {path.name.removesuffix("_decoder") for path in model_dir.glob("*_decoder")}
-    wanted = [modality for modality in MODALITIES if modality in there] if modalities is None else modalities
+    wanted = decoders_of(model_dir) if modalities is None else modalities
     return {modality: load_decoder(model_dir / f"{modality}_decoder") for modality in wanted}
 
 

@@ -8,6 +8,7 @@ from data.parts import VARIABLE
 from decoders.layout import load_layout
 from encoders import load_encoder
 from tests.tiny_parts import write_parts
+from train.dialogues.targets import caption_encoders
 from train.foundations.diffusion.layout import LayoutTask
 from train.foundations.encoder.image_reader import ImageReaderTask, match, overlap, targets
 from train.worlds import ThingsWorld, open_world
@@ -81,5 +82,8 @@ def test_the_layout_is_learned_and_exported(tmp_path):
         losses.append(float(parts["box"] + parts["thing"]))
     assert losses[-1] < 0.7 * losses[0]
     task.export(tmp_path)
+    # Stages can aim at its conditions before the rest of the decoder is trained.
+    aim = caption_encoders(tmp_path)["image"]
+    assert aim.encode_caption(["a cat on the left"]).shape == (1, *aim.condition_shape) == (1, 8, 24)
     _, pictures = load_layout(tmp_path / "image_decoder" / "layout")
     assert pictures.names == things.trained_things() and pictures.pixels.shape[1:] == (128, 128, 4)

@@ -15,8 +15,7 @@ from data import things
 from data.parts import part_folder
 from data.strict import read_json
 from data.things.captions import any_name
-from decoders.layout import LayoutConfig, LayoutNetwork, Pictures, save_layout
-from decoders.phrase_image import LAYOUT
+from decoders.layout import LAYOUT, LayoutConfig, LayoutNetwork, Pictures, save_layout
 from decoders.phrases import SLOTS, THINGS, embed_captions
 from encoders.sentence_encoder import SentenceEncoder
 from train.foundations.pools import HELD_OUT_SEED, TRAIN_SEED, EndlessDataset
