@@ -35,8 +35,9 @@ class Visitor:
     @property
     def conversations(self) -> dict[str, str]:
         """Titles of the browser's conversations by identity, the oldest first; the current one is among them."""
-        new = translate(self.language, "new")
-        return {self.current.identity: new} | self.visitors.storage.titles(self.identity)
+        titles = self.visitors.storage.titles(self.identity)
+        new = {self.current.identity: translate(self.language, "new")}
+        return titles if self.current.identity in titles else titles | new
 
     def begin(self) -> Conversation:
         """Go to a new conversation; one that holds nothing is used again."""

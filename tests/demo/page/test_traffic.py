@@ -152,7 +152,7 @@ def test_a_browser_talks_to_the_page_and_two_pages_are_two_conversations(page_ad
     second = PageClient(page_address, first.browser).enter()
     assert second.browser == first.browser
     assert second.send("hello")[-1]["content"][0]["text"] == HELLO
-    assert len(first.send("thanks")) == 4 and second.conversations() == ["what is this?", "hello"]
+    assert len(first.send("thanks")) == 4 and second.conversations() == ["hello", "what is this?"]
     first.conversations()
     reloaded = PageClient(page_address, first.browser, first.remembered).enter()
     assert len(reloaded.bubbles()) == 4
