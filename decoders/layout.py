@@ -10,7 +10,7 @@ Shapes: B captions, L phrases, E their width, Q queries, K pictures, S their sid
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -61,11 +61,10 @@ class LayoutNetwork(nn.Module):
             nn.Linear(config.width, config.width), nn.GELU(), nn.Linear(config.width, config.width)
         )
 
-    def forward(self, phrases: torch.Tensor, noise: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, phrases: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """-> boxes (B, Q, 4), centre and size as shares of the side, and logits of things (B, Q, THINGS + 1), the last
-        for none. ``noise`` (B, Q, inner) varies where nothing is said."""
+        for none."""
         queries = self.queries.expand(len(phrases), -1, -1)
-        queries = queries if noise is None else queries + noise
         hidden = self.layers(torch.cat((self.read(phrases) + self.slots, queries), dim=1))[:, SLOTS:]
         return self.box(hidden).sigmoid(), self.thing(hidden)
 
@@ -103,7 +102,7 @@ class Put:
 
     box: tuple[float, float, float, float]
     thing: int
-    picture: int | None = field(default=None)
+    picture: int | None = None
 
 
 def paste(pixels: np.ndarray, puts: Sequence[Put], side: int) -> np.ndarray:

@@ -28,14 +28,6 @@ from encoders.preprocess_vision import ImageSettings, preprocess_image
 #: What the checkpoint was trained with: its first batch norm has the statistics of pixels that are scaled so.
 MEAN, DEVIATION = (127 / 255,) * 3, (128 / 255,) * 3
 CLASSES_FILE = "classes.json"
-#: A convolution of the trunk or of a block and the norm after it.
-NORMS = (
-    ("_conv_stem", "_bn0"),
-    ("_conv_head", "_bn1"),
-    ("_expand_conv", "_bn0"),
-    ("_depthwise_conv", "_bn1"),
-    ("_project_conv", "_bn2"),
-)
 
 
 @dataclass(frozen=True)
@@ -158,16 +150,16 @@ class EfficientNetLite(nn.Module):
         """
         for module in [self, *self._blocks]:
             layers = list(module.named_children())
-            for (_, convolution), (name, norm) in pairwise(layers):
+            for (before, convolution), (name, norm) in pairwise(layers):
                 if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                    _fold(convolution, norm)
+                    setattr(module, before, fuse_conv_bn_eval(convolution, norm))
                     setattr(module, name, nn.Identity())
         nn.Module.to(self, memory_format=torch.channels_last)
         return self
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Self:
-        """EfficientNet-Lite0 with ``model.safetensors`` and ``classes.json`` of ``folder``.
+        """EfficientNet-Lite0 with ``model.safetensors`` and ``classes.json`` of ``folder``, folded.
 
         Raises ValueError that names a missing or unknown key, OSError where a file is missing.
         """
@@ -176,27 +168,7 @@ class EfficientNetLite(nn.Module):
         check_state(state, trunk.state_dict(), str(folder / WEIGHTS_FILE))
         trunk.load_state_dict(state)
         trunk.classes = read_json(folder / CLASSES_FILE)["classes"]
-        return trunk.folded()
-
-    def folded(self) -> Self:
-        """Itself, each norm folded into the convolution before it, in the memory format that is fastest on a CPU: the
-        same maps in less than half the time."""
-        for module in (self, *self._blocks):
-            for conv, norm in NORMS:
-                if hasattr(module, conv) and isinstance(getattr(module, norm), nn.BatchNorm2d):
-                    fused = fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm))
-                    setattr(module, conv, fused)
-                    setattr(module, norm, nn.Identity())
-        nn.Module.to(self, memory_format=torch.channels_last)
-        return self
-
-
-def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    mean, variance = norm.running_mean, norm.running_var
-    assert mean is not None and variance is not None
-    scale = norm.weight / (variance + norm.eps).sqrt()
-    convolution.weight.mul_(scale[:, None, None, None])
-    convolution.bias = nn.Parameter(norm.bias - mean * scale, requires_grad=False)
+        return trunk.fold()
 
 
 def _norm(width: int) -> nn.BatchNorm2d:

@@ -9,7 +9,7 @@ is decided by how sure the reader is that it is looking at a photograph.
 Shapes: B media, Q object tokens, E width of the shared space, which is the sentence encoder's.
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -117,8 +117,9 @@ class TrunkEncoder(Encoder):
     def from_pretrained(cls, folder: str | Path) -> Self:
         folder = Path(folder)
         values: dict[str, Any] = {name: value for name, value in read_config(folder).items() if name != "class"}
-        values["image"] = read_settings(ReaderConfig, values.get("image", {}), f"{folder / CONFIG_FILE}: image")
-        encoder = cls.from_parts(TrunkEncoderConfig(**values))
+        where = str(folder / CONFIG_FILE)
+        image = read_settings(ReaderConfig, values.pop("image", {}), f"{where}: image")
+        encoder = cls.from_parts(replace(read_settings(TrunkEncoderConfig, values, where), image=image))
         weights = read_state(folder / WEIGHTS_FILE)
         check_state(weights, encoder.trained_state(), str(folder / WEIGHTS_FILE))
         encoder.load_state_dict(weights, strict=False)

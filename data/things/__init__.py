@@ -11,7 +11,7 @@ from data.things.motion import MOTIONS, Moving, VideoScene
 from data.things.motion import caption as video_caption
 from data.things.motion import sample as sample_video
 from data.things.motion_rendering import render_video, video_boxes, video_mask
-from data.things.rendering import boxes, render_image, thing_mask
+from data.things.rendering import boxes, centred_boxes, render_image, thing_mask
 from data.things.scenes import Placed, Scene, sample
 from data.things.sources import BankMissing, has_bank, missing_bank
 from data.things.sprites import COLOURS, sprite
@@ -28,6 +28,7 @@ __all__ = [
     "boxes",
     "caption",
     "catalogue",
+    "centred_boxes",
     "has_bank",
     "held_out_things",
     "missing_bank",

@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from data.atomic import atomic_folder, hash_file, write_json
+from data.parts import PartError
 from data.things.animations import build_animations
 from data.things.points.bank import build_models
 from data.things.sounds.building import build_sounds
@@ -140,7 +141,7 @@ def _run(name: str, tool: str, command: list[str], folder: Path) -> None:
 def main(names: list[str]) -> int:
     try:
         fetch_banks(names, say=print)
-    except SourceError as error:
+    except PartError as error:
         print(error, file=sys.stderr)
         return 2
     return 0

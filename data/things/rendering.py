@@ -42,6 +42,11 @@ def boxes(scene: Scene, side: int = 128) -> list[Box]:
     return found
 
 
+def centred_boxes(scene: Scene, side: int = 128) -> list[Box]:
+    """As :func:`boxes`, but the middle (x, y), width and height of each."""
+    return [((a + c) / 2, (b + d) / 2, c - a, d - b) for a, b, c, d in boxes(scene, side)]
+
+
 def _placed_picture(placed: Placed, side: int) -> tuple[Image.Image, tuple[int, int]]:
     """The thing's RGBA picture at its size, and its corner in the image."""
     return _put(placed, sprite(placed.thing, placed.colour), side)

@@ -8,7 +8,6 @@ A *source* is a package of a registry, pinned in sources.yaml; a *bank* is the f
 Banks lie in ``data/`` of the cache folder: ``$NEXTGPT_LITE_CACHE``, or ``~/.cache/nextgpt_lite``.
 """
 
-import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,14 +15,14 @@ from typing import Literal
 
 import yaml
 
+from data.parts import PartError, cache_folder
 from data.strict import nearest, read_settings, setting
 
 TABLE = Path(__file__).parent / "sources.yaml"
 STAMP = "bank.json"
-VARIABLE = "NEXTGPT_LITE_CACHE"
 
 
-class SourceError(ValueError):
+class SourceError(PartError):
     """A source that cannot be fetched or read, with a sentence that says why."""
 
 
@@ -59,11 +58,8 @@ def source(name: str) -> Source:
 
 
 def data_folder() -> Path:
-    """The folder that banks are kept in, whether it is there or not. SourceError where no home folder is known."""
-    try:
-        return Path(os.environ.get(VARIABLE) or "~/.cache/nextgpt_lite").expanduser().absolute() / "data"
-    except RuntimeError:
-        raise SourceError(f"no home folder is known to keep data in: set {VARIABLE} to a folder") from None
+    """The folder that banks are kept in, whether it is there or not."""
+    return cache_folder() / "data"
 
 
 def has_bank(name: str) -> bool:

@@ -77,6 +77,9 @@ def test_what_is_wrong_is_said(encoder, tmp_path, monkeypatch):
     (tmp_path / "config.json").write_text('{"class": "TrunkEncoder", "image": {"widht": 3}}')
     with pytest.raises(SettingsError, match="unknown key 'widht'"):
         load_encoder(tmp_path)
+    (tmp_path / "config.json").write_text('{"class": "TrunkEncoder", "trunck": "x"}')
+    with pytest.raises(SettingsError, match="unknown key 'trunck'"):
+        load_encoder(tmp_path)
     monkeypatch.setenv(VARIABLE, str(tmp_path / "nowhere"))
     (tmp_path / "config.json").write_text('{"class": "TrunkEncoder", "image": {}}')
     with pytest.raises(PartMissing, match="models --fetch efficientnet"):

@@ -18,6 +18,7 @@ from data.things.captions import any_name
 from decoders.layout import LAYOUT, LayoutConfig, LayoutNetwork, Pictures, save_layout
 from decoders.phrases import SLOTS, THINGS, embed_captions
 from encoders.sentence_encoder import SentenceEncoder
+from train.foundations.encoder.image_reader import overlap
 from train.foundations.pools import HELD_OUT_SEED, TRAIN_SEED, EndlessDataset
 from train.settings import setting
 from train.task import Task
@@ -48,8 +49,8 @@ class LayoutTask(Task):
         self.model = LayoutObjective(
             LayoutNetwork(LayoutConfig(width=self.embed.encoder.width)),
             self.embed(things.trained_things() + self.nouns),
+            self.settings,
         )
-        self.model.noise, self.model.other_nouns = self.settings.noise, self.settings.other_nouns
         self.dataset = SceneCaptions(self.settings.seed, self.nouns)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
@@ -84,15 +85,8 @@ class LayoutTask(Task):
             chosen = owners[0].argmax(-1) < THINGS
             right["number"].append(int(chosen.sum()) == scene.count)
             if int(chosen.sum()) == scene.count:
-                own = torch.tensor(things.boxes(scene))
-                found = torch.cat(
-                    (boxes[0, chosen, :2] - boxes[0, chosen, 2:] / 2, boxes[0, chosen, :2] + boxes[0, chosen, 2:] / 2),
-                    -1,
-                )
-                low, high = torch.maximum(found[:, :2], own[:, :2]), torch.minimum(found[:, 2:], own[:, 2:])
-                shared = (high - low).clamp_min(0).prod(-1)
-                areas = [(each[:, 2:] - each[:, :2]).prod(-1) for each in (found, own)]
-                right["overlap"] += (shared / (areas[0] + areas[1] - shared) > 0.5).tolist()
+                own = torch.tensor(things.centred_boxes(scene))
+                right["overlap"] += (overlap(boxes[0, chosen], own) > 0.5).tolist()
             looked_up = int((network.names(phrases[0, 0]) @ everything.T).argmax())
             right["name" if kind == "train" else "held_out_name"].append(looked_up == order[scene.placed[0].thing])
         return {name: float(np.mean(values)) for name, values in right.items()}
@@ -145,8 +139,8 @@ def scene_layout(scene: things.Scene) -> tuple[torch.Tensor, torch.Tensor, torch
     order = {name: row for row, name in enumerate(things.trained_things())}
     boxes, owners = torch.zeros(LayoutConfig().boxes, 4), torch.full((LayoutConfig().boxes,), THINGS)
     names = torch.full((THINGS,), -1)
-    for query, (left, top, right, bottom) in enumerate(things.boxes(scene)):
-        boxes[query] = torch.tensor(((left + right) / 2, (top + bottom) / 2, right - left, bottom - top))
+    for query, box in enumerate(things.centred_boxes(scene)):
+        boxes[query] = torch.tensor(box)
         owners[query] = 0 if scene.layout == "several" else query
     for thing, placed in enumerate(scene.placed[: 1 if scene.layout == "several" else THINGS]):
         names[thing] = order.get(placed.thing, -1)
@@ -156,11 +150,9 @@ def scene_layout(scene: things.Scene) -> tuple[torch.Tensor, torch.Tensor, torch
 class LayoutObjective(nn.Module):
     """The network and its losses. ``names`` (K, E): what is looked up."""
 
-    noise, other_nouns = 0.0, 1.0
-
-    def __init__(self, network: LayoutNetwork, names: torch.Tensor) -> None:
+    def __init__(self, network: LayoutNetwork, names: torch.Tensor, settings: LayoutSettings) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.noise, self.other_nouns = network, settings.noise, settings.other_nouns
         self.register_buffer("names", names, persistent=False)
         self.names: torch.Tensor
 

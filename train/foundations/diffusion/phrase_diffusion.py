@@ -114,8 +114,8 @@ class PhraseDiffusionTask(ImageDiffusionTask):
 def scene_puts(scene: things.Scene, rows: dict[str, int], noise: float, rng: np.random.Generator) -> list[Put]:
     """Where the things of a scene stand, not quite, and their pictures."""
     found = []
-    for number, (placed, (left, top, right, bottom)) in enumerate(zip(scene.placed, things.boxes(scene), strict=True)):
-        box = np.array(((left + right) / 2, (top + bottom) / 2, right - left, bottom - top)) + rng.normal(0, noise, 4)
+    for number, (placed, centred) in enumerate(zip(scene.placed, things.centred_boxes(scene), strict=True)):
+        box = np.array(centred) + rng.normal(0, noise, 4)
         thing = 0 if scene.layout == "several" else number
         found.append(Put(tuple(box.tolist()), thing, rows.get(placed.thing)))
     return found

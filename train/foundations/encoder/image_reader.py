@@ -150,11 +150,10 @@ def targets(scene: things.Scene | None) -> tuple[torch.Tensor, torch.Tensor, tor
     if scene is None:
         return names, colours, boxes
     order = {name: row for row, name in enumerate(things.catalogue())}
-    for row, (placed, box) in enumerate(zip(scene.placed, things.boxes(scene), strict=True)):
-        left, top, right, bottom = box
+    for row, (placed, box) in enumerate(zip(scene.placed, things.centred_boxes(scene), strict=True)):
         names[row] = order[placed.thing]
         colours[row] = COLOURS.index(placed.colour) if placed.colour else -1
-        boxes[row] = torch.tensor(((left + right) / 2, (top + bottom) / 2, right - left, bottom - top))
+        boxes[row] = torch.tensor(box)
     return names, colours, boxes
 
 
