@@ -54,14 +54,18 @@ class ImageReader(nn.Module):
         self.box = nn.Linear(shared_width, 4)
         self.presence = nn.Linear(shared_width, 1)
 
-    def forward(self, maps: dict[int, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Maps by stride -> embeddings (B, E) of any length, object tokens (B, Q, E)."""
+    @staticmethod
+    def patches(maps: dict[int, torch.Tensor]) -> torch.Tensor:
+        """Maps by stride -> what they say of each cell of the coarsest: (B, P, channels)."""
         side = maps[32].shape[-1]
         fine = functional.pixel_unshuffle(functional.adaptive_avg_pool2d(maps[8], 2 * side), 2)
         middle = functional.pixel_unshuffle(maps[16], 2)
-        joined = torch.cat((fine, middle, maps[32]), dim=1).flatten(2).transpose(1, 2)  # (B, P, channels)
-        queries = self.queries.expand(len(joined), -1, -1)
-        hidden = self.layers(torch.cat((queries, self.join(joined)), dim=1) + self.positions)
+        return torch.cat((fine, middle, maps[32]), dim=1).flatten(2).transpose(1, 2)
+
+    def forward(self, patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Patches (B, P, channels) -> embeddings (B, E) of any length, object tokens (B, Q, E)."""
+        queries = self.queries.expand(len(patches), -1, -1)
+        hidden = self.layers(torch.cat((queries, self.join(patches)), dim=1) + self.positions)
         objects = self.config.objects
         return self.whole(hidden[:, 0]), self.object(hidden[:, 1 : 1 + objects])
 

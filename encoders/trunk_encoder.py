@@ -82,7 +82,7 @@ class TrunkEncoder(Encoder):
         """Preprocessed images (B, 3, H, W) -> embeddings (B, E), unit; what the classifier sees (B, E), as long as it
         is sure; object tokens (B, Q, E), each as long as it is sure that something is there."""
         maps = self.trunk.features(pixels)
-        whole, objects = self.reader(maps)
+        whole, objects = self.reader(self.reader.patches(maps))
         photograph = self.photograph(whole).sigmoid()  # (B, 1)
         seen = self.classified(maps[32])
         mixed = (1 - photograph) * functional.normalize(whole, dim=-1) + photograph * functional.normalize(seen, dim=-1)

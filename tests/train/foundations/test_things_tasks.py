@@ -36,7 +36,7 @@ def test_recipes_name_the_world_of_things():
 
 def test_the_reader_learns_and_is_exported(tmp_path):
     torch.manual_seed(0)
-    task = ImageReaderTask({"held_out": 32}, tmp_path)
+    task = ImageReaderTask({"held_out": 32, "pool": 12, "cache_dir": str(tmp_path / "pools")}, tmp_path)
     batch = task.collate([task.dataset[index] for index in range(4)])
     optimiser = torch.optim.Adam(task.parts()["reader"], lr=3e-3)
     losses = []

@@ -7,6 +7,7 @@ Shapes: B images, N things at most, Q queries, E width of the shared space, K na
 
 import itertools
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,12 +22,15 @@ from data import things, toybox
 from data.things.captions import any_name
 from data.things.scenes import MOST
 from encoders.trunk_encoder import TrunkEncoder, TrunkEncoderConfig
-from train.foundations.components import write_component
-from train.foundations.pools import HELD_OUT_SEED, TRAIN_SEED, EndlessDataset
+from train.embeddings.array_files import cached
+from train.foundations.components import weights_hash, write_component
+from train.foundations.pools import HELD_OUT_SEED, TRAIN_SEED, EndlessDataset, content_hash
 from train.settings import setting
 from train.task import Task
 
 COLOURS = list(things.COLOURS)
+#: Images that the trunk reads at once: more no longer fit into a processor's cache, and take twice as long each.
+BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class ImageReaderSettings:
     seed: int = setting(TRAIN_SEED, low=0, help="of the stream of scenes")
     outsiders: float = setting(0.15, low=0, below=1, help="share of images that are photographs, real or made up")
     photographs: str = setting("", help="folder of photographs for those; none = all are made up")
+    pool: int = setting(24576, low=1, help="images whose feature maps are kept: 0.19 MB each")
+    cache_dir: str = ".cache/pools"
     box_weight: float = setting(3.0, low=0)
     colour_weight: float = setting(0.5, low=0)
     held_out: int = setting(256, low=1, help="scenes that evaluate() uses")
@@ -61,16 +67,16 @@ class ImageReaderTask(Task):
         folder = Path(chosen.photographs)
         found = sorted(path for path in folder.iterdir() if path.is_file()) if chosen.photographs else []
         photographs = [np.asarray(Image.open(path).convert("RGB")) for path in found]
-        self.dataset = SceneImages(chosen.seed, chosen.outsiders, encoder, photographs)
+        images = SceneImages(chosen.seed, chosen.outsiders, photographs)
+        self.dataset = PooledPatches(images, encoder, chosen.pool, chosen.cache_dir)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         return {"reader": [*self.encoder.reader.parameters(), *self.encoder.photograph.parameters(), self.model.scale]}
 
     def collate(self, items: list[dict]) -> dict:
         return {
-            "pixels": torch.stack([item["pixels"] for item in items]),
-            "captions": self.encoder.text([item["caption"] for item in items]),
-            **{name: torch.stack([item[name] for item in items]) for name in ("names", "colours", "boxes", "outsider")},
+            "captions": self.encoder.text([item.pop("caption") for item in items]),
+            **{name: torch.stack([item[name] for item in items]) for name in items[0]},
         }
 
     def export(self, model_dir: Path) -> None:
@@ -93,8 +99,7 @@ class ImageReaderTask(Task):
 
     def _score(self, scenes: list[things.Scene], counts: dict[str, list[int]], held_out: bool) -> None:
         encoder = self.encoder.eval()
-        pixels = torch.stack([encoder.trunk.preprocess(things.render_image(scene)) for scene in scenes])
-        _, objects = encoder.reader(encoder.trunk.features(pixels))
+        _, objects = encoder.reader(patches_of(encoder, [things.render_image(scene) for scene in scenes]))
         read = encoder.reader.read(objects)
         for row, scene in enumerate(scenes):
             names, colours, boxes = targets(scene)
@@ -118,27 +123,60 @@ def _count(counts: list[int], right: torch.Tensor) -> None:
     counts[1] += right.numel()
 
 
-@dataclass(eq=False)
-class SceneImages(EndlessDataset):
-    """Item i: scene i as the trunk takes it, its caption in one of many wordings, and what is where in it."""
+@torch.no_grad()
+def patches_of(encoder: TrunkEncoder, images: Sequence[np.ndarray]) -> torch.Tensor:
+    """What the trunk's maps say of images uint8 (H, W, 3): (B, P, channels)."""
+    pixels = torch.stack([encoder.trunk.preprocess(image) for image in images])
+    return encoder.reader.patches(encoder.trunk.features(pixels))
+
+
+@dataclass(frozen=True)
+class SceneImages:
+    """Image i of a stream: a scene of things, disturbed, or an outsider."""
 
     seed: int
     outsiders: float
-    encoder: TrunkEncoder
     photographs: list[np.ndarray]
 
+    def scene(self, index: int) -> things.Scene | None:
+        """None for an outsider."""
+        outside = np.random.default_rng((self.seed, index, 5)).random() < self.outsiders
+        return None if outside else things.sample(self.seed, index)
+
+    def image(self, index: int) -> np.ndarray:
+        rng, scene = np.random.default_rng((self.seed, index, 6)), self.scene(index)
+        if scene is None:
+            return outsider(rng, self.photographs)
+        return disturbed(things.render_image(scene, int(rng.integers(96, 225))), rng)
+
+
+@dataclass(eq=False)
+class PooledPatches(EndlessDataset):
+    """Item i: patches of one of the first ``count`` images, a caption of it in one of many wordings, what is where."""
+
+    images: SceneImages
+    encoder: TrunkEncoder
+    count: int
+    cache_dir: str
+
+    def __post_init__(self) -> None:
+        first = [self.images.image(index) for index in range(min(BATCH, self.count))]
+        key = f"trunk-patches-{self.images.seed}-{self.count}-{weights_hash(self.encoder.trunk)}-{content_hash(first)}"
+        self.patches = torch.from_numpy(cached(self.cache_dir, key, self.count, self._patches))
+
+    def _patches(self) -> Iterator[np.ndarray]:
+        for start in range(0, self.count, BATCH):
+            images = [self.images.image(index) for index in range(start, min(start + BATCH, self.count))]
+            yield from patches_of(self.encoder, images).half().numpy()
+
     def __getitem__(self, index: int) -> dict:
-        rng = np.random.default_rng((self.seed, index, 5))
-        if rng.random() < self.outsiders:
-            image, caption, scene = outsider(rng, self.photographs), "a photograph", None
-        else:
-            scene = things.sample(self.seed, index)
-            side = int(rng.integers(96, 225))
-            image, caption = disturbed(things.render_image(scene, side), rng), things.caption(scene, any_name(rng))
+        row = index % self.count
+        scene, rng = self.images.scene(row), np.random.default_rng((self.images.seed, index, 7))
         names, colours, boxes = targets(scene)
         return {
-            **{"pixels": self.encoder.trunk.preprocess(image), "caption": caption},
-            **{"names": names, "colours": colours, "boxes": boxes, "outsider": torch.tensor(float(scene is None))},
+            **{"patches": self.patches[row].float(), "names": names, "colours": colours, "boxes": boxes},
+            **{"caption": things.caption(scene, any_name(rng)) if scene else "a photograph"},
+            **{"outsider": torch.tensor(float(scene is None))},
         }
 
 
@@ -220,11 +258,9 @@ class ReaderObjective(nn.Module):
         self.register_buffer("names", encoder.text(list(things.catalogue())), persistent=False)  # (K, E)
         self.names: torch.Tensor
 
-    def forward(self, pixels, captions, names, colours, boxes, outsider) -> dict[str, torch.Tensor]:
-        """pixels (B, 3, H, W), captions' embeddings (B, E), things as :func:`targets` gives them, outsider (B,)."""
-        with torch.no_grad():
-            maps = self.encoder.trunk.features(pixels)
-        whole, objects = self.encoder.reader(maps)
+    def forward(self, patches, captions, names, colours, boxes, outsider) -> dict[str, torch.Tensor]:
+        """patches (B, P, channels), captions (B, E), things as :func:`targets` gives them, outsider (B,)."""
+        whole, objects = self.encoder.reader(patches)
         read = {name: value.float() for name, value in self.encoder.reader.read(objects).items()}
         shown = outsider == 0
         contrast = self.contrast(functional.normalize(whole.float(), dim=-1)[shown], captions[shown])
