@@ -3,6 +3,9 @@
     "a small red cat at the top left and a green dog on the right, in a meadow"
     -> small red cat | at the top left | green dog | on the right |  |  |  | in a meadow
 
+    "a cat on the left that spins" -> cat | on the left spins
+    "three high notes on a piano, quick and loud" -> piano | high notes |  |  |  |  | three | quick and loud
+
 A sentence encoder gives each phrase one vector, so a condition is a few vectors, which an output projection can hit;
 words that no training caption had lie near those that some had; and what is asked for can be looked up among pictures.
 Shapes: B captions, L = SLOTS phrases, E width of the sentence encoder.
@@ -13,15 +16,19 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-#: Of each of THINGS things what it is and where; then how many there are of the first, and the background.
+#: Of each of THINGS things what it is, and where or what it does; then how many there are of the first, or how often it
+#: is heard, and the background, or how a sound is played.
 THINGS, SLOTS = 3, 8
 NUMBER, BACKGROUND = 2 * THINGS, 2 * THINGS + 1
 _PLACE = re.compile(
     r" ((?:on|at|in|to|near) the (?:far )?(?:left|right|top|bottom|cent(?:er|re)|middle)"
     r"(?: (?:left|right|corner|side|half|edge))*)$"
 )
-_BACKGROUND = re.compile(r",? ((?:in|on|at|under|over|by|against|in front of) (?:an?|the) [^,]+)$")
+_BACKGROUND = re.compile(r",? ((?:in|on|at|under|over|by|against|in front of) (?:an?|the) (?:(?! that | and )[^,])+)$")
 _NUMBER = re.compile(r"^(one|two|three|four|five|six|seven|eight|nine|ten|\d+) ", re.IGNORECASE)
+_NOTES = re.compile(r"^(.*?)(\b[a-z]* ?[a-z]* ?notes?) (?:on|by) ((?:an?|some) .+)$", re.IGNORECASE)
+_TIMES = re.compile(r" ?\b(once|twice|(?:three|four|five|six|\d+) times)$", re.IGNORECASE)
+_MANNER = re.compile(r", ((?:quick|slow|high|low|soft|loud)(?:(?:, | and )(?:quick|slow|high|low|soft|loud))*)$")
 _ARTICLE = re.compile(r"^(?:an?|the|some) ", re.IGNORECASE)
 _BETWEEN = re.compile(r", and | and |, ")
 
@@ -32,17 +39,32 @@ Embed = Callable[[list[str]], torch.Tensor]
 def split_caption(caption: str) -> list[str]:
     """The L phrases of a caption, "" where it says nothing. Things beyond the third are left out."""
     phrases = [""] * SLOTS
-    rest, background = _background(" ".join(caption.strip().rstrip(".").split()))
-    phrases[BACKGROUND] = background
+    rest, phrases[BACKGROUND] = _background(" ".join(caption.strip().rstrip(".").split()))
     for thing, words in enumerate(part for part in _BETWEEN.split(rest)[:THINGS] if part):
+        words, number, does = _number_and_deed(words)
+        if thing == 0:
+            phrases[NUMBER] = number.lower()
         place = _PLACE.search(words)
         words = words[: place.start()] if place else words
-        number = _NUMBER.match(words)
-        if number and thing == 0:
-            phrases[NUMBER] = number.group(1).lower()
-        phrases[2 * thing] = _ARTICLE.sub("", _NUMBER.sub("", words))
-        phrases[2 * thing + 1] = place.group(1) if place else ""
+        phrases[2 * thing] = _ARTICLE.sub("", words)
+        phrases[2 * thing + 1] = " ".join(each for each in (place.group(1) if place else "", does) if each)
     return phrases
+
+
+def _number_and_deed(words: str) -> tuple[str, str, str]:
+    """What a thing is, how many or how often, and what it does; "" where nothing is said of it.
+
+    "three high notes on a piano" -> ("a piano", "three", "high notes"), "a dog that barks twice" -> ("a dog", "twice",
+    "barks").
+    """
+    number = _NUMBER.match(words)
+    count, words = (number.group(1), words[number.end() :]) if number else ("", words)
+    if notes := _NOTES.match(words):
+        return notes.group(3), count or "one", _ARTICLE.sub("", notes.group(2).strip())
+    words, _, does = words.partition(" that ")
+    if times := _TIMES.search(does):
+        count, does = times.group(1), does[: times.start()]
+    return words, count, does
 
 
 def embed_captions(captions: Sequence[str], embed: Embed) -> torch.Tensor:
@@ -55,7 +77,11 @@ def embed_captions(captions: Sequence[str], embed: Embed) -> torch.Tensor:
 
 
 def _background(caption: str) -> tuple[str, str]:
-    """The caption without its background, and that; a place within the image is none."""
+    """The caption without its background or the way a sound is played, and that; a place within the image is none."""
+    if manner := _MANNER.search(caption):
+        return caption[: manner.start()], manner.group(1)
+    if _NOTES.match(caption):
+        return caption, ""
     found = _BACKGROUND.search(caption)
     if not found or found.start() == 0 or _PLACE.search(f" {found.group(1)}"):
         return caption, ""

@@ -81,6 +81,14 @@ def decoder(folder) -> PhraseImageDecoder:
         ("dogs under a tree", ["dogs", *[""] * 6, "under a tree"]),
         ("a black cat in the middle", ["black cat", "in the middle", *[""] * 6]),
         ("", [""] * SLOTS),
+        (
+            "a red cat on the left that spins and some animated notes on the right, in a room",
+            ["red cat", "on the left spins", "animated notes", "on the right", "", "", "", "in a room"],
+        ),
+        ("three short notes on a tuba, slow and loud", ["tuba", "short notes", *[""] * 4, "three", "slow and loud"]),
+        ("a note by a choir", ["choir", "note", *[""] * 4, "one", ""]),
+        ("a dog that barks twice, soft", ["dog", "barks", *[""] * 4, "twice", "soft"]),
+        ("a ship that blows its horn", ["ship", "blows its horn", *[""] * 6]),
     ],
 )
 def test_a_caption_is_split_into_its_phrases(caption, phrases):
