@@ -28,6 +28,7 @@ class Encoder(nn.Module, ABC):
     #: worthless with another, and record it.
     identity: str = ""
     reads_text: bool = False  #: whether it has a text tower
+    simulated: tuple[str, ...] = ()  #: modalities whose media training makes up (train.dialogues.simulated)
 
     @property
     def device(self) -> torch.device:

@@ -16,8 +16,8 @@ from data.atomic import atomic_file
 from data.media.loading import MediaError
 from data.things.dialogues import MediaPart as ThingsPart
 from data.things.dialogues import Photograph
-from train.dialogues.photographs import simulated
 from train.dialogues.records import AT_START, MediaFile, Medium, embedded, fingerprint, read_medium
+from train.dialogues.simulated import simulated_media, simulated_photograph
 from train.embeddings.store import EmbeddingStore
 
 CACHE = Path(".cache")
@@ -69,12 +69,12 @@ def is_photograph(medium: Medium) -> TypeGuard[ThingsPart]:
 
 
 def preprocess_medium(encoder: Any, medium: Medium) -> Any:
-    """What the encoder takes of a medium; a photograph as it is.
+    """What the encoder takes of a medium; one that is simulated as it is.
 
     Raises data.media.loading.MediaError for one that cannot be read.
     """
-    if is_photograph(medium):
-        return medium.content
+    if is_photograph(medium) or (isinstance(medium, ThingsPart) and medium.modality in encoder.simulated):
+        return medium
     array, rate = read_medium(medium)
     try:
         return encoder.preprocess(medium.modality, array, rate)
@@ -84,9 +84,11 @@ def preprocess_medium(encoder: Any, medium: Medium) -> Any:
 
 
 def encode_media(encoder: Any, modality: str, tensors: list[Any], features: str) -> Sequence[torch.Tensor]:
-    """Embeddings (B, E), or patch tokens (P, E) each, of preprocessed media of one modality, or of photographs."""
-    if isinstance(tensors[0], Photograph):
-        return [simulated(encoder, photograph, features) for photograph in tensors]
+    """Embeddings (B, E), or patch tokens (P, E) each, of preprocessed media of one modality, or of simulated ones."""
+    if is_photograph(tensors[0]):
+        return [simulated_photograph(encoder, each.content, features) for each in tensors]
+    if isinstance(tensors[0], ThingsPart):
+        return simulated_media(encoder, tensors, features)
     device = next(encoder.parameters()).device
     tensors = [tensor.to(device) for tensor in tensors]
     return (encoder.patches if features == "patches" else encoder.embed)(modality, tensors)

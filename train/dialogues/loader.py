@@ -26,8 +26,8 @@ from train.dialogues import records
 from train.dialogues.bins import BinnedRows, StreamedBins
 from train.dialogues.embed import MediaEmbeddings
 from train.dialogues.encode import Row, RowEncoder
-from train.dialogues.photographs import class_names
 from train.dialogues.records import AT_START, IN_STEPS, MediaFile, Medium, embedded
+from train.dialogues.simulated import class_names
 from train.dialogues.targets import CaptionConditions, TargetLatents
 from train.dialogues.things_records import things_conversations
 from train.embeddings.store import EmbeddingStore

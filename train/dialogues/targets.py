@@ -10,9 +10,10 @@ from transformers import ClapTextModelWithProjection, CLIPTextModel, CLIPTokeniz
 
 from data.modalities import MODALITIES
 from data.parts import part_folder
+from data.strict import read_json
 from decoders import load_decoder
 from decoders.audio import encode_pooled
-from decoders.base import encode_text
+from decoders.base import SETTINGS, encode_text
 from decoders.layout import LAYOUT
 from decoders.phrases import SLOTS, embed_captions
 from encoders.sentence_encoder import SentenceEncoder
@@ -42,12 +43,12 @@ def caption_encoders(model_dir: Path, modalities: Iterable[str] | None = None) -
     """By modality (None = all) from ``text_encoders/`` while decoders are still in training, else from the decoders.
 
     Images and videos take all hidden states of CLIP, sounds the pooled embedding of CLAP, of unit length. A decoder
-    with a layout follows phrases, vectors of the sentence encoder, before the rest of it is trained as well.
+    whose folder says so follows phrases, vectors of the sentence encoder, before the rest of it is trained as well.
     """
     folder = model_dir / "text_encoders"
     if not folder.is_dir():
         wanted = decoders_of(model_dir) if modalities is None else list(modalities)
-        by_phrases = [modality for modality in wanted if (model_dir / f"{modality}_decoder" / LAYOUT).is_dir()]
+        by_phrases = [modality for modality in wanted if follows_phrases(model_dir / f"{modality}_decoder")]
         found = whole_decoders(model_dir, [modality for modality in wanted if modality not in by_phrases])
         return found | dict.fromkeys(by_phrases, _phrase_encoder()) if by_phrases else found
     encoder = CLIPTextModel.from_pretrained(folder / "clip", dtype=torch.float32).eval()
@@ -57,6 +58,12 @@ def caption_encoders(model_dir: Path, modalities: Iterable[str] | None = None) -
     tokenizer, shape = RobertaTokenizer.from_pretrained(folder / "clap_tokenizer"), (1, encoder.config.projection_dim)
     found = {"image": clip, "video": clip, "audio": CaptionEncoder(encoder, tokenizer, encode_pooled, shape)}
     return {modality: found[modality] for modality in (found if modalities is None else modalities)}
+
+
+def follows_phrases(folder: Path) -> bool:
+    """Whether the decoder of this folder, whole or in training, takes phrases as its condition."""
+    said = read_json(folder / SETTINGS).get("conditions") if (folder / SETTINGS).is_file() else None
+    return said == "phrases" or (folder / LAYOUT).is_dir()
 
 
 def _phrase_encoder() -> CaptionEncoder:

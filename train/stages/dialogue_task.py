@@ -22,6 +22,7 @@ from train.dialogues.collate import Collator, caption_words
 from train.dialogues.embed import own_device
 from train.dialogues.encode import Row
 from train.dialogues.loader import DataSettings, DialogueLoader
+from train.dialogues.simulated import simulate
 from train.dialogues.targets import caption_encoders, whole_decoders
 from train.settings import RecipeError, setting
 from train.task import Task, expose_layers
@@ -41,6 +42,7 @@ class DialogueTask(Task):
         word_weight: float = setting(0.0, low=0, help="of predicting the caption's words from signal tokens; 0 = not")
         group_by_modality: bool = setting(False, help="no batch mixes dialogues with media and dialogues without")
         pack_text: bool = setting(False, help="dialogues in words alone lie end to end in one row; groups them too")
+        simulated: list[str] = setting([], help="modalities of things whose tokens are made of captions, not media")
         new_encoder: bool = setting(False, help="the encoder may differ from the one that the core was trained on")
 
     settings: Settings
@@ -50,6 +52,8 @@ class DialogueTask(Task):
     def build(self) -> None:
         chosen = self.settings
         self.encoder = self.load_encoder().to(own_device())
+        if chosen.simulated:
+            simulate(self.encoder, chosen.simulated)
         core = self.load_core()
         self._check_encoder(core.config)
         self.decoders = self.load_decoders(core.config)

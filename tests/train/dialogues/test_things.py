@@ -5,12 +5,15 @@ import torch
 
 from data.modalities import MODALITIES
 from data.parts import VARIABLE
-from data.things.dialogues import Photograph, dialogue
+from data.things.dialogues import MediaPart, Photograph, Unknown, dialogue
+from data.things.sounds.scenes import caption as sound_caption
+from decoders.phrases import SLOTS, embed_captions
 from encoders.image_reader import ReaderConfig
 from encoders.trunk_encoder import TrunkEncoder, TrunkEncoderConfig
 from tests.tiny_parts import write_parts
-from train.dialogues.photographs import class_names, simulated
+from train.dialogues.embed import embed_media
 from train.dialogues.records import read_medium, sources_of
+from train.dialogues.simulated import class_names, simulate, simulated_media, simulated_photograph
 from train.dialogues.things_records import things_conversations
 from train.settings import RecipeError
 
@@ -66,14 +69,39 @@ def encoder(tmp_path, monkeypatch) -> TrunkEncoder:
 def test_a_photograph_becomes_what_the_classifier_would_see(encoder):
     classes = class_names(encoder)
     photograph = Photograph(((classes[2], 0.7), (classes[0], 0.2)), 5)
-    tokens = simulated(encoder, photograph, "patches")
+    tokens = simulated_photograph(encoder, photograph, "patches")
     assert tuple(tokens.shape) == (encoder.patch_counts()["image"], encoder.width)
     assert tokens[0].norm() == pytest.approx(1)
     stated = 0.7 * encoder.class_names[2] + 0.2 * encoder.class_names[0]
     assert torch.cosine_similarity(tokens[1], stated, dim=0) > 0.95
     assert not tokens[2:].any()  # it shows nothing of the world
-    assert torch.equal(simulated(encoder, photograph, "pooled"), tokens[0])
+    assert torch.equal(simulated_photograph(encoder, photograph, "pooled"), tokens[0])
     assert class_names(torch.nn.Identity()) == ()
+
+
+def test_media_are_simulated_from_their_captions(encoder):
+    drawn = [dialogue(3, index, kind="listen") for index in range(30)]
+    heard = [part for each in drawn for turn in each.turns for part in turn.media if part.modality == "audio"]
+    whole, *phrases = simulated_media(encoder, heard, "patches")[0]
+    assert len(phrases) == SLOTS and whole.norm() == pytest.approx(1)
+    said = embed_captions([sound_caption(heard[0].content)], encoder.text)[0]
+    for phrase, own in zip(phrases, said, strict=True):
+        if own.any():
+            assert phrase.norm() > 0.79 and torch.cosine_similarity(phrase, own, dim=0) > 0.6
+        else:
+            assert phrase.norm() <= 0.11
+    again = simulated_media(encoder, heard[:1], "pooled")[0]
+    assert torch.allclose(again, whole)
+
+
+def test_an_encoder_without_a_tower_is_trained_on_simulated_media(encoder, monkeypatch, tmp_path):
+    monkeypatch.setattr("train.dialogues.embed.CACHE", tmp_path)
+    simulate(encoder, ["audio", "points"])
+    assert encoder.modalities == ("image", "audio", "points")
+    unknown = MediaPart("audio", Unknown(1, 2))
+    found, broken = embed_media(encoder, [unknown], "patches")
+    assert not broken and tuple(found[unknown].shape) == (1 + SLOTS, encoder.width)
+    assert found[unknown][1:].norm(dim=-1).max() <= 0.11
 
 
 def test_photographs_state_classes_of_the_encoder():
