@@ -32,8 +32,8 @@ $(INSTALLED): requirements.lock pyproject.toml $(wildcard nextgpt_lite/parts/par
 demo: setup          ## chat with the embedded nano on http://127.0.0.1:7860
 	$(BIN)/nextgpt-lite demo
 
-test: setup          ## the quick tests
-	$(BIN)/python -m pytest -m "not slow"
+test: setup          ## the quick tests, one process a core
+	$(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile
 
 test-slow: setup     ## the tests that train, use the weights at length or open a browser
 	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
