@@ -12,7 +12,7 @@ class Settings:
 
     model: str  #: "nano" or a model folder
     out: Path  #: folder of ``results.json`` and ``report.html``
-    count: int  #: conversations, or windows of text and passkeys a length
+    count: int  #: conversations, percent of the full suite (things), or windows of text and passkeys a length
     seed: int = 0  #: streams of scenes, words and noise
     data: Path | None = None  #: own_data: a manifest; long_context: a folder of texts
     judge: Path | None = None  #: own_data: a folder of judges
@@ -31,6 +31,7 @@ class Suite:
 
 SUITES = {
     "any_to_any": Suite("evaluation.toybox.suite:run", 320),
+    "things": Suite("evaluation.things.suite:run", 100),
     "own_data": Suite("evaluation.own_data:run", 320, frozenset({"data", "judge"})),
     "long_context": Suite("evaluation.long_context:run", 20, frozenset({"data", "lengths"})),
 }

@@ -1,9 +1,9 @@
 """Shares with their intervals, means, and how precisely a model answers with the media that were requested."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from nextgpt_lite import Reply
 
@@ -45,6 +45,22 @@ class Verdict(NamedTuple):
     value: float | None
     target: float
     passed: bool | None
+
+
+def verdicts(metrics: Mapping[str, Any], targets: Mapping[str, tuple[float, str]]) -> list[Verdict]:
+    """One for each target (the least value, or for seconds the most; what it is), in its order.
+
+    A target's name is the path of its metric: "seconds.image", "matrix.points->text.thing".
+    """
+    return [_verdict(metrics, name, *target) for name, target in targets.items()]
+
+
+def _verdict(metrics: Any, name: str, target: float, what: str) -> Verdict:
+    value: Any = metrics
+    for step in name.split("."):
+        value = value.get(step) if isinstance(value, Mapping) else None
+    passed = None if value is None else (value <= target if name.startswith("seconds.") else value >= target)
+    return Verdict(what, value, target, passed)
 
 
 def wilson(right: int, total: int, deviations: float = 1.96) -> tuple[float, float]:

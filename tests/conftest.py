@@ -1,5 +1,6 @@
 """What the tests of the composed model share. The folder is built once a session: who changes it works on a copy."""
 
+import os
 import shutil
 import signal
 
@@ -8,8 +9,12 @@ import pytest
 
 def pytest_configure():
     """A shell starts what runs in its background with interrupts ignored, and so would every process of a test: servers
-    and trainings that are to end when they are interrupted would not."""
+    and trainings that are to end when they are interrupted would not.
+
+    Where tests run in several processes each computes on one thread: together they fill the machine."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

@@ -1,38 +1,23 @@
-"""Puts cases to the model, turn by turn with its own replies between them, and judges the last reply."""
+"""Judges the last reply of each conversation about Toybox."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
-
-from tqdm import tqdm
 
 from data import toybox
 from evaluation.classifiers import classifier_array
+from evaluation.conversations import ConversationRun
 from evaluation.report import ShownConversation
 from evaluation.statistics import generated
 from evaluation.toybox.cases import Case
 from evaluation.toybox.oracles import Oracle
-from nextgpt_lite import AnyToAny, Reply
-
-
-@dataclass
-class ConversationRun:
-    """A case as it went: ``replies`` of the model, one a user turn, and what the oracles name in them.
-
-    ``predictions[turn]`` lists (modality, attributes) of the media in that turn's reply.
-    """
-
-    case: Case
-    messages: list[dict[str, Any]] = field(default_factory=list)
-    replies: list[Reply] = field(default_factory=list)
-    predictions: list[list[tuple[str, dict[str, Any]]]] = field(default_factory=list)
 
 
 @dataclass
 class Judgement:
     """What the last reply got right: {modality or "text": {attribute: right}}, and whether it declined."""
 
-    run: ConversationRun
+    run: ConversationRun[Case]
     answers: dict[str, dict[str, bool]]
     declined: bool
 
@@ -56,30 +41,7 @@ class Judgement:
         return routed and self.declined == self.case.expected["unknown"] and all(self.attributes.values())
 
 
-def run_cases(model: AnyToAny, cases: list[Case], batch_size: int = 16) -> list[ConversationRun]:
-    """All conversations, ``batch_size`` at a time: neighbours request the same medium, so decoder batches are full."""
-    runs = [ConversationRun(case) for case in cases]
-    with tqdm(total=len(runs), desc="conversations") as bar:
-        for start in range(0, len(runs), batch_size):
-            batch = runs[start : start + batch_size]
-            for turn in range(max(len(run.case.turns) for run in batch)):
-                take_turn(model, [run for run in batch if turn < len(run.case.turns)], turn)
-            bar.update(len(batch))
-    return runs
-
-
-def take_turn(model: AnyToAny, runs: list[ConversationRun], turn: int) -> None:
-    """User turn number ``turn`` of each conversation and the model's replies, in one batch."""
-    for run in runs:
-        run.messages.append({"role": "user", "content": run.case.turns[turn]})
-    seeds = [run.case.seed + 1000 * turn for run in runs]
-    replies = model.chat_batch([run.messages for run in runs], seeds=seeds)
-    for run, reply in zip(runs, replies, strict=True):
-        run.replies.append(reply)
-        run.messages.append(reply.as_message())
-
-
-def score_media(oracles: dict[str, Oracle], runs: Iterable[ConversationRun]) -> None:
+def score_media(oracles: dict[str, Oracle], runs: Iterable[ConversationRun[Case]]) -> None:
     """Fill the ``predictions`` of every conversation with what the oracles name in each medium of each reply."""
     for run in runs:
         for reply in run.replies:
@@ -92,7 +54,7 @@ def agreement(expected: dict[str, Any], found: dict[str, Any] | None) -> dict[st
     return {name: found is not None and found.get(name) == value for name, value in expected.items()}
 
 
-def judge(run: ConversationRun) -> Judgement:
+def judge(run: ConversationRun[Case]) -> Judgement:
     """Compare the last reply with what its case expects."""
     said = toybox.parse_reply(run.replies[-1].text)
     expected = run.case.expected_by_modality

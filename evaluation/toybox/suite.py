@@ -6,11 +6,6 @@ Writes ``results.json`` and ``report.html``. Scenes, words and noise come from s
 """
 
 import random
-import statistics
-import subprocess
-import sys
-import tempfile
-import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -22,10 +17,12 @@ from tqdm import tqdm
 from data import toybox
 from decoders.base import Decoder
 from evaluation import Settings
+from evaluation.conversations import run_cases
 from evaluation.report import ShownConversation, write_report
-from evaluation.statistics import Tally, Verdict, generated, routing
+from evaluation.seconds import cold_first_reply, warm_reply
+from evaluation.statistics import Tally, generated, routing, verdicts
 from evaluation.toybox.cases import FULL_COUNT, GENERATED, plan, stream_seed
-from evaluation.toybox.conversations import Judgement, agreement, judge, run_cases, score_media, shown_conversation
+from evaluation.toybox.conversations import Judgement, agreement, judge, score_media, shown_conversation
 from evaluation.toybox.oracles import Oracle, accuracy
 from nextgpt_lite import AnyToAny
 from nextgpt_lite.any_to_any import set_num_threads
@@ -39,51 +36,6 @@ REQUESTS = {
     "audio": ("play a dog", "let me hear a fast clock", "play a low drum, twice"),
     "video": ("make a video of a yellow bee moving left", "film a pink car", "a video of a spinning purple phone"),
 }
-
-
-def look_up(metrics: dict[str, Any], name: str) -> float | None:
-    """The metric of a target: "seconds.image", "points->text", "edits"."""
-    if name == "points->text":
-        return metrics["matrix"].get(name, {}).get("thing")
-    group, _, last = name.rpartition(".")
-    return (metrics.get(group, {}) if group else metrics).get(last)
-
-
-def verdicts(metrics: dict[str, Any]) -> list[Verdict]:
-    """One for each target."""
-    rows = []
-    for name, (target, what) in TARGETS.items():
-        value = look_up(metrics, name)
-        is_time = name.startswith("seconds.")
-        passed = None if value is None else (value <= target if is_time else value >= target)
-        rows.append(Verdict(what, value, target, passed))
-    return rows
-
-
-def cold_first_reply(model_name: str) -> float:
-    """Seconds from starting a ``chat`` process to its end, one reply included. CalledProcessError if it fails."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "nextgpt_lite.cli", "chat", "hello", "--json"]
-        started = time.perf_counter()
-        subprocess.run(
-            [*command, "--model", model_name, "--out", folder],
-            check=True,
-            capture_output=True,
-            cwd=Path(__file__).parents[2],
-        )
-        return time.perf_counter() - started
-
-
-def warm_reply(model: AnyToAny, modality: str) -> float | None:
-    """Median seconds of a single reply that brings a medium of ``modality``; None where none was generated."""
-    seconds = []
-    for seed, request in enumerate((REQUESTS[modality][0], *REQUESTS[modality])):
-        started = time.perf_counter()
-        reply = model.chat([{"role": "user", "content": [{"type": "text", "text": request}]}], seed=seed)
-        elapsed = time.perf_counter() - started
-        if seed and any(medium.modality == modality for medium in reply.media):  # the first request only warms up
-            seconds.append(elapsed)
-    return statistics.median(seconds) if seconds else None
 
 
 MAIN_HEADS = ("thing", "colour", "motion", "pitch")  # an oracle's single metric is the least of these
@@ -106,7 +58,7 @@ def run(settings: Settings) -> str:
     heads = {modality: accuracy(oracle, stream_seed(seed, 90), renders) for modality, oracle in oracles.items()}
     metrics["oracle"] = {m: min(share for name, share in heads[m].items() if name in MAIN_HEADS) for m in heads}
     metrics["oracle_heads"] = heads
-    metrics["seconds"] = {modality: warm_reply(model, modality) for modality in GENERATED}
+    metrics["seconds"] = {modality: warm_reply(model, REQUESTS[modality], modality) for modality in GENERATED}
     metrics["seconds"]["cold_first_reply"] = cold_first_reply(str(model.folder))
     results = {
         "suite": "any_to_any",
@@ -117,7 +69,7 @@ def run(settings: Settings) -> str:
         "metrics": metrics,
     }
     shown = choose_conversations(judgements, seed)
-    return write_report(settings.out, "toybox", results, verdicts=verdicts(metrics), conversations=shown)
+    return write_report(settings.out, "toybox", results, verdicts=verdicts(metrics, TARGETS), conversations=shown)
 
 
 def measure(judgements: list[Judgement]) -> dict[str, Any]:

@@ -1,0 +1,131 @@
+"""The suite ``things``: requests in free words, questions about media and media out, on the world of things.
+
+    nextgpt-lite evaluate things --count 100 --seed 7
+
+``--count`` is percent of the full suite. Writes ``results.json`` and ``report.html``.
+"""
+
+import random
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from data.boxes import parse_boxes
+from encoders.trunk_encoder import TrunkEncoder
+from evaluation import Settings
+from evaluation.conversations import ConversationRun, run_cases
+from evaluation.report import ShownConversation, write_report
+from evaluation.seconds import cold_first_reply, warm_reply
+from evaluation.statistics import Tally, generated, verdicts
+from evaluation.things.cases import Case, plan
+from evaluation.things.judging import ImageJudge, overlap
+from nextgpt_lite import AnyToAny
+from nextgpt_lite.any_to_any import set_num_threads
+
+TARGETS: dict[str, tuple[float, str]] = yaml.safe_load(
+    Path(__file__).with_name("targets.yaml").read_text(encoding="utf-8")
+)
+REQUESTS = {
+    "image": ("draw a red cat", "a blue boat on the sea, please", "draw two green frogs"),
+    "audio": ("play a trumpet", "let me hear a violin", "play a drum, twice"),
+    "video": ("make a video of a bee that moves to the left", "film a pink car", "a video of a spinning phone"),
+}
+MOST_SHOWN = 30
+
+
+@dataclass
+class Judgement:
+    """What the last reply of a conversation got right, by attribute: "routed", "answer", "thing", "colour" ..."""
+
+    run: ConversationRun[Case]
+    right: dict[str, bool]
+
+    @property
+    def all_right(self) -> bool:
+        return all(self.right.values())
+
+
+def run(settings: Settings) -> str:
+    """Run the suite and write its files; the table to print. ValueError for a model that does not read things."""
+    model = set_num_threads(AnyToAny.from_pretrained(settings.model))
+    if not isinstance(model.encoder, TrunkEncoder):
+        raise ValueError(f"{settings.model}: the suite things judges with the encoder of small, which this model lacks")
+    image_judge = ImageJudge(model.encoder)
+    runs = run_cases(model, plan(settings.count / 100, settings.seed))
+    judgements = [Judgement(each, judge(each, image_judge)) for each in runs]
+    metrics = measure(judgements)
+    wanted = [modality for modality in REQUESTS if modality in model.decoders]
+    metrics["seconds"] = {modality: warm_reply(model, REQUESTS[modality], modality) for modality in wanted}
+    metrics["seconds"]["cold_first_reply"] = cold_first_reply(str(model.folder))
+    results = {
+        "suite": "things",
+        "model": {"hash": model.hash},
+        "seed": settings.seed,
+        "count": settings.count,
+        "metrics": metrics,
+    }
+    shown = choose_conversations(judgements, settings.seed)
+    return write_report(settings.out, "things", results, verdicts=verdicts(metrics, TARGETS), conversations=shown)
+
+
+def judge(run: ConversationRun[Case], image_judge: ImageJudge) -> dict[str, bool]:
+    """Compare the last reply with what its case expects; an attribute of several media is right where it is in all."""
+    case, reply = run.case, run.replies[-1]
+    right = {"routed": sorted(modality for modality, _ in case.media) == sorted(generated(reply))}
+    if case.answer:
+        right["answer"] = answers(reply.text, case.answer)
+    for number, (modality, caption) in enumerate(case.media):
+        if modality == "image":
+            made = reply.media[number] if number < len(reply.media) else None
+            drawn = made is not None and made.modality == "image"
+            found = image_judge.agreement(caption, made.array) if made is not None and drawn else {"thing": False}
+            for name, is_right in found.items():
+                right[name] = right.get(name, True) and is_right
+    return right
+
+
+def answers(text: str, expected: tuple[str, ...]) -> bool:
+    """Whether a reply holds all expected words; of a box, one that overlaps it by more than half."""
+    for words in expected:
+        if boxes := parse_boxes(words):
+            if not any(overlap(boxes[0], box) > 0.5 for box in parse_boxes(text)):
+                return False
+        elif words.lower() not in text.lower():
+            return False
+    return True
+
+
+def measure(judgements: list[Judgement]) -> dict[str, Any]:
+    """Shares by group and attribute, with intervals beside; "all" is where every attribute is right."""
+    tallies: dict[str, dict[str, Tally]] = defaultdict(lambda: defaultdict(Tally))
+    for judgement in judgements:
+        group = tallies[judgement.run.case.group]
+        for name, right in judgement.right.items():
+            group[name].add(right)
+        group["all"].add(judgement.all_right)
+    shares = {group: {name: tally.share for name, tally in own.items()} for group, own in tallies.items()}
+    intervals = {f"{group}.{name}": tally.interval for group, own in tallies.items() for name, tally in own.items()}
+    return {**shares, "intervals": intervals}
+
+
+def choose_conversations(judgements: list[Judgement], seed: int) -> list[ShownConversation]:
+    """Some right ones of every group, and misses; which ones, chance decides."""
+    shuffled = random.Random(seed).sample(judgements, len(judgements))
+    groups: dict[str, list[Judgement]] = defaultdict(list)
+    for judgement in shuffled:
+        if judgement.all_right:
+            groups[judgement.run.case.group].append(judgement)
+    right = [each for members in groups.values() for each in members[:2]][:MOST_SHOWN]
+    wrong = [each for each in shuffled if not each.all_right][: 2 * MOST_SHOWN]
+    return [_shown(each) for each in (*right, *wrong)]
+
+
+def _shown(judgement: Judgement) -> ShownConversation:
+    case = judgement.run.case
+    expected = [*(f"{modality}: {caption}" for modality, caption in case.media), *case.answer]
+    missed = [name for name, right in judgement.right.items() if not right]
+    text = "; ".join(expected or ["words alone"]) + (f" (not met: {', '.join(missed)})" if missed else "")
+    return ShownConversation(case.group, judgement.run.messages, judgement.all_right, text)

@@ -1,0 +1,133 @@
+"""The suite on the world of things: what captions ask for, what a judge sees, which cases are put, how they count."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from data import things
+from evaluation.conversations import ConversationRun
+from evaluation.statistics import verdicts
+from evaluation.things.attributes import Wanted, wanted
+from evaluation.things.cases import Case, plan
+from evaluation.things.judging import ImageJudge, Seen, overlap
+from evaluation.things.requests import free_requests
+from evaluation.things.suite import TARGETS, Judgement, answers, judge, measure
+from nextgpt_lite import Reply
+from nextgpt_lite.any_to_any import ReplyMedium
+
+
+def test_captions_say_what_is_wanted():
+    assert wanted("a small red cat at the top left, in a meadow") == ([Wanted("cat", "red", "at the top left")], 1)
+    assert wanted("three green frogs") == ([Wanted("frog", "green", "")], 3)
+    assert wanted("a green pair of headphones and an orange") == (
+        [Wanted("pair of headphones", "green", ""), Wanted("orange", "", "")], 2,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="blargh"):
+        wanted("a red blargh")
+
+
+def test_every_scene_and_every_frozen_request_can_be_judged():
+    for index in range(300):
+        scene = things.sample(8, index)
+        found, number = wanted(things.caption(scene))
+        assert number == len(scene.placed)
+        assert {(each.thing, each.colour) for each in found} == {(p.thing, p.colour or "") for p in scene.placed}
+    for language in ("en", "zh"):
+        for request in free_requests(language):
+            for modality, caption in request.media:
+                assert modality != "image" or wanted(caption)[0]
+
+
+class Reading:
+    """An encoder's reader that always sees a red cat at the top left and a green frog on the right."""
+
+    def __init__(self):
+        names, colours = list(things.catalogue()), list(things.COLOURS)
+        self.table = torch.eye(len(names))
+        rows = [names.index("cat"), names.index("frog"), 0]
+        colour = torch.zeros(3, len(colours))
+        colour[0, colours.index("red")] = colour[1, colours.index("green")] = 1
+        box = torch.tensor([[0.2, 0.2, 0.3, 0.3], [0.8, 0.5, 0.3, 0.3], [0.5, 0.5, 0.1, 0.1]])
+        presence = torch.tensor([3.0, 2.0, -4.0])
+        self.values = {"name": self.table[rows], "colour": colour, "box": box, "presence": presence}
+
+    def embed_text(self, _):
+        return self.table
+
+    def preprocess(self, modality, image):
+        assert modality == "image"
+        return torch.zeros(3, 8, 8)
+
+    @property
+    def trunk(self):
+        return SimpleNamespace(features=lambda pixels: pixels)
+
+    @property
+    def reader(self):
+        class Reader:
+            patches = staticmethod(lambda maps: maps)
+            read = staticmethod(lambda objects: {name: value[None] for name, value in objects.items()})
+
+            def __call__(self, patches):
+                return None, outer.values
+
+        outer = self
+        return Reader()
+
+
+@pytest.fixture
+def seeing() -> ImageJudge:
+    encoder: object = Reading()
+    return ImageJudge(encoder)  # pyright: ignore[reportArgumentType]  # what a judge asks of an encoder, and no more
+
+
+IMAGE = np.zeros((8, 8, 3), np.uint8)
+
+
+def test_a_judge_names_things_colours_and_places(seeing):
+    assert [(each.thing, each.colour) for each in seeing.see(IMAGE)] == [("cat", "red"), ("frog", "green")]
+    right = {"thing": True, "number": True, "colour": True, "place": True}
+    assert seeing.agreement("a red cat at the top left and a frog on the right", IMAGE) == right
+    assert seeing.agreement("a blue cat", IMAGE) == {"thing": True, "number": False, "colour": False}
+    assert seeing.agreement("a dog on the left", IMAGE) == {"thing": False, "number": False, "place": False}
+    assert Seen("cat", "red", (0.5, 0.9)).stands("at the bottom") and not Seen("cat", "", (0.5, 0.5)).stands(
+        "on the left"
+    )
+
+
+def test_boxes_overlap():
+    assert overlap((0, 0, 10, 10), (0, 0, 10, 10)) == 1 and overlap((0, 0, 10, 10), (20, 0, 30, 10)) == 0
+    assert overlap((0, 0, 10, 10), (5, 0, 15, 10)) == pytest.approx(1 / 3)
+
+
+def test_replies_are_compared_with_what_was_asked(seeing):
+    made = ReplyMedium("image", IMAGE, None, 8, 0.0)
+    case = Case("draw_one", (), (("image", "a red cat at the top left"),), (), 0)
+    reply = Reply("Here it is.", media=[made])
+    assert judge(ConversationRun(case, replies=[reply]), seeing)["routed"]
+    assert judge(ConversationRun(case, replies=[Reply("No.")]), seeing) == {"routed": False, "thing": False}
+    assert answers("There are three frogs at [10, 10, 50, 52].", ("frogs", "[10, 10, 50, 50]"))
+    assert not answers("[60, 10, 90, 50]", ("[10, 10, 50, 50]",)) and not answers("A cat.", ("dog",))
+
+
+def test_shares_and_targets():
+    case = Case("what", (), (), ("cat",), 0)
+    judged = [
+        Judgement(ConversationRun(case), {"routed": True, "answer": right}) for right in (True, True, False, True)
+    ]
+    metrics = measure(judged)
+    assert metrics["what"] == {"routed": 1.0, "answer": 0.75, "all": 0.75}
+    assert metrics["intervals"]["what.answer"][0] < 0.75 < metrics["intervals"]["what.answer"][1]
+    by_name = dict(zip(TARGETS, verdicts(metrics, TARGETS), strict=True))
+    assert by_name["what.answer"].passed is False and by_name["box.answer"].passed is None
+
+
+def test_the_plan_has_cases_of_every_group_that_can_be_rendered():
+    cases = plan(0.03, 5)
+    groups = {case.group for case in cases}
+    assert {"free_en", "free_zh", "draw_one", "draw_two", "what", "box", "recall", "compare", "talk"} <= groups
+    assert all(case.turns and (case.media or case.answer or case.group in ("talk", "free_en", "free_zh", "compare"))
+               for case in cases)  # fmt: skip
+    assert [case.turns[0][0] for case in cases[:3]] == [case.turns[0][0] for case in plan(0.03, 5)[:3]]
