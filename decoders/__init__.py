@@ -23,7 +23,16 @@ def load_decoder(folder: str | Path) -> Decoder:
     if name not in DECODERS:
         raise ValueError(f"{folder} holds a {name}, which cannot be used: expected one of {', '.join(DECODERS)}")
     if decoder_settings(folder).conditions == "phrases":
-        from decoders.phrase_image import PhraseImageDecoder  # with transformers' models, which others do without
-
-        return PhraseImageDecoder.from_pretrained(folder)
+        return _follows_phrases(name, folder).from_pretrained(folder)
     return DECODERS[name].from_pretrained(folder)
+
+
+def _follows_phrases(name: str, folder: str | Path) -> type[Decoder]:
+    """The decoder that runs a pipeline of this class and follows phrases. ValueError where there is none."""
+    from decoders.phrase_image import PhraseImageDecoder  # with transformers' models, which others do without
+    from decoders.phrase_video import PhraseVideoDecoder
+
+    by_class = {"StableDiffusionPipeline": PhraseImageDecoder, "AnimateDiffPipeline": PhraseVideoDecoder}
+    if name not in by_class:
+        raise ValueError(f"{folder} holds a {name}, which follows no phrases: expected one of {', '.join(by_class)}")
+    return by_class[name]

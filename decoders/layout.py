@@ -4,14 +4,17 @@ A small decoder cannot know hundreds of things by heart. It is shown pictures of
 diffusion, 2204.11824, 2204.02849), already where they belong: the layout network says which phrases stand in which
 boxes and what is meant by them, the nearest of the known pictures are put there, and what the VAE makes of that joins
 the condition, cell by cell. The diffusion network still has to colour, shade and compose, and follows the phrases where
-nothing is known. A picture that is added can be drawn without training.
+nothing is known. A picture that is added can be drawn without training. Of a video there is a pose for each frame in
+place of a box: so what moves how is learned by a small network, and the diffusion network draws what it is shown.
 
-Shapes: B captions, L phrases, E their width, Q queries, K pictures, S their side, C latent channels, h x w cells.
+Shapes: B captions, L phrases, E their width, Q queries, F frames, K pictures, S their side, h x w cells.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -21,12 +24,17 @@ from torch import nn
 from torch.nn import functional
 
 from data.atomic import atomic_file, write_json
+from data.poses import Pose, draw_pose
 from data.strict import read_json, read_settings, setting
 from decoders.phrases import SLOTS, THINGS
 
 #: Its folder in a decoder's.
 LAYOUT = "layout"
-CONFIG_FILE, WEIGHTS_FILE, PICTURES_FILE = "config.json", "model.safetensors", "pictures.safetensors"
+CONFIG_FILE, WEIGHTS_FILE, PICTURES_FILE = "config.json", "model.safetensors", "pictures.webp"
+#: In the file of weights: vectors of the pictures' names. In the file of pictures: those side by side.
+KEYS, COLUMNS = "pictures.keys", 16
+#: Numbers of a pose: centre x and y, width (negative: mirrored), height, sine, cosine and the logit of the opacity.
+POSE = 7
 #: What a box without a known picture, and everything around the boxes, is filled with.
 GREY = 128
 
@@ -40,6 +48,7 @@ class LayoutConfig:
     depth: int = setting(3, low=1)
     heads: int = setting(4, low=1)
     boxes: int = setting(5, low=1, help="at most")
+    frames: int = setting(0, low=0, help="of a video; 0 = an image")
 
 
 class LayoutNetwork(nn.Module):
@@ -55,18 +64,20 @@ class LayoutNetwork(nn.Module):
             inner, config.heads, 2 * inner, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
         )
         self.layers = nn.TransformerEncoder(layer, config.depth, nn.LayerNorm(inner), enable_nested_tensor=False)
-        self.box = nn.Linear(inner, 4)
+        self.box = nn.Linear(inner, config.frames * POSE or 4)
         self.thing = nn.Linear(inner, THINGS + 1)  # which of the caption's things, or none
         self.name = nn.Sequential(
             nn.Linear(config.width, config.width), nn.GELU(), nn.Linear(config.width, config.width)
         )
 
     def forward(self, phrases: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """-> boxes (B, Q, 4), centre and size as shares of the side, and logits of things (B, Q, THINGS + 1), the last
-        for none."""
+        """-> boxes (B, Q, 4), centre and size as shares of the side, or poses (B, Q, F, POSE), and logits of things
+        (B, Q, THINGS + 1), the last for none."""
         queries = self.queries.expand(len(phrases), -1, -1)
         hidden = self.layers(torch.cat((self.read(phrases) + self.slots, queries), dim=1))[:, SLOTS:]
-        return self.box(hidden).sigmoid(), self.thing(hidden)
+        boxes = self.box(hidden)
+        boxes = boxes.unflatten(-1, (self.config.frames, POSE)) if self.config.frames else boxes.sigmoid()
+        return boxes, self.thing(hidden)
 
     def names(self, phrases: torch.Tensor) -> torch.Tensor:
         """What a phrase is about, without colour and size: unit vectors near the name's own (..., E)."""
@@ -98,11 +109,23 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Put:
-    """A box (centre x, y, width, height as shares of the side), the row of its phrase, the picture or None."""
+    """A box (centre x, y, width, height as shares of the side), the row of its phrase, the picture or None.
+
+    In a frame of a video the picture is drawn in its ``pose``.
+    """
 
     box: tuple[float, float, float, float]
     thing: int
     picture: int | None = None
+    pose: Pose | None = None
+
+    @classmethod
+    def posed(cls, pose: Pose, thing: int, picture: int | None) -> Self:
+        """With the box of a pose, the larger of its sides on both where it is turned."""
+        wide, tall = abs(pose.wide), pose.tall
+        if abs(math.sin(math.radians(pose.degrees))) > 0.1:
+            wide = tall = max(wide, tall)
+        return cls((pose.x, pose.y, wide, tall), thing, picture, pose)
 
 
 def paste(pixels: np.ndarray, puts: Sequence[Put], side: int) -> np.ndarray:
@@ -110,6 +133,10 @@ def paste(pixels: np.ndarray, puts: Sequence[Put], side: int) -> np.ndarray:
     canvas = Image.new("RGB", (side, side), (GREY,) * 3)
     for put in puts:
         if put.picture is None:
+            continue
+        if put.pose is not None:
+            layer = draw_pose(Image.fromarray(pixels[put.picture]), put.pose, side)
+            canvas.paste(layer, (0, 0), layer)
             continue
         x, y, width, height = (value * side for value in put.box)
         size = max(round(max(width, height)), 4)
@@ -131,22 +158,42 @@ def cells_of(puts: Sequence[Put], cells: int) -> np.ndarray:
     return owner
 
 
+def read_pose(numbers: Sequence[float]) -> Pose:
+    """The POSE numbers of a frame."""
+    x, y, wide, tall, sine, cosine, opacity = numbers
+    return Pose(x, y, wide, max(tall, 0.02), math.degrees(math.atan2(sine, cosine)), 1 / (1 + math.exp(-opacity)))
+
+
 def save_layout(folder: Path, network: LayoutNetwork, pictures: Pictures) -> None:
     """Write the network in half precision, and the pictures."""
     halves = {name: value.half().contiguous() for name, value in network.state_dict().items()}
     with atomic_file(folder / WEIGHTS_FILE) as temporary:
-        save_file(halves, temporary)
-    tensors = {"keys": pictures.keys.half(), "pixels": torch.from_numpy(pictures.pixels)}
+        save_file({**halves, KEYS: pictures.keys.half().contiguous()}, temporary)
+    count, side = pictures.pixels.shape[:2]
+    sheet = Image.new("RGBA", (side * COLUMNS, side * -(-count // COLUMNS)))
+    for number, picture in enumerate(pictures.pixels):
+        sheet.paste(Image.fromarray(picture), _place(number, side))
     with atomic_file(folder / PICTURES_FILE) as temporary:
-        save_file(tensors, temporary)
-    write_json(folder / CONFIG_FILE, {**vars(network.config), "names": pictures.names}, ensure_ascii=False)
+        sheet.save(temporary, "WEBP", quality=92, method=6)
+    values = {**vars(network.config), "names": pictures.names, "side": side}
+    write_json(folder / CONFIG_FILE, values, ensure_ascii=False)
 
 
 def load_layout(folder: Path) -> tuple[LayoutNetwork, Pictures]:
     """What :func:`save_layout` wrote, in evaluation mode."""
     values = read_json(folder / CONFIG_FILE)
-    names = values.pop("names")
+    names, side = values.pop("names"), values.pop("side")
     network = LayoutNetwork(read_settings(LayoutConfig, values, str(folder / CONFIG_FILE)))
-    network.load_state_dict(load_file(folder / WEIGHTS_FILE))
-    stored = load_file(folder / PICTURES_FILE)
-    return network.eval(), Pictures(names, stored["keys"].float(), stored["pixels"].numpy())
+    state = load_file(folder / WEIGHTS_FILE)
+    keys = state.pop(KEYS).float()
+    network.load_state_dict(state)
+    with Image.open(folder / PICTURES_FILE) as opened:
+        sheet = opened.convert("RGBA")
+    places = (_place(number, side) for number in range(len(names)))
+    pixels = np.stack([np.asarray(sheet.crop((x, y, x + side, y + side))) for x, y in places])
+    return network.eval(), Pictures(names, keys, pixels)
+
+
+def _place(number: int, side: int) -> tuple[int, int]:
+    """Left and top of a picture on the sheet."""
+    return side * (number % COLUMNS), side * (number // COLUMNS)

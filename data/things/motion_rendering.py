@@ -4,11 +4,12 @@ Shapes: F frames of H x W pixels, H = W = the side asked for.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image, ImageChops
 
+from data.poses import Pose, draw_pose
 from data.things.animations import animation
 from data.things.backgrounds import paint_background
 from data.things.motion import ANIMATED, Moving, VideoScene
@@ -17,19 +18,6 @@ from data.things.sprites import sprite
 
 FRAMES, FRAME_RATE = 16, 8.0
 _GROUND = 0.04  # how close to the edge a thing comes
-
-
-@dataclass(frozen=True)
-class Pose:
-    """How a thing is drawn in a frame: centre, width and height as shares of the side (a negative width is mirrored),
-    degrees, opacity."""
-
-    x: float
-    y: float
-    wide: float
-    tall: float
-    degrees: float = 0.0
-    opacity: float = 1.0
 
 
 def render_video(scene: VideoScene, side: int = 128, frames: int = FRAMES) -> np.ndarray:
@@ -70,37 +58,16 @@ def _box(shape: Image.Image) -> Box:
 
 def _layer(moving: Moving, scene: VideoScene, frame: int, frames: int, side: int, faint: bool = True) -> Image.Image:
     """A thing alone in a frame, RGBA (H, W)."""
-    pose = _pose(moving, frame / (frames - 1), scene.jitter)
-    placed = moving.placed
+    pose, placed = pose_of(moving, frame / (frames - 1), scene.jitter), moving.placed
     if moving.motion == ANIMATED:
         loop = animation(placed.thing)
         picture = loop[frame * len(loop) // frames]
     else:
         picture = sprite(placed.thing, placed.colour)
-    layer = _drawn(picture, pose, side)
-    if faint and pose.opacity < 1:
-        layer.putalpha(layer.getchannel("A").point([round(value * pose.opacity) for value in range(256)]))
-    return layer
+    return draw_pose(picture, pose if faint else replace(pose, opacity=1.0), side)
 
 
-def _drawn(picture: Image.Image, pose: Pose, side: int) -> Image.Image:
-    """``picture`` at its pose on an empty image, to fractions of a pixel."""
-    wide, tall = abs(pose.wide) * side, pose.tall * side
-    small = picture.resize((max(round(wide), 2), max(round(tall), 2)), Image.Resampling.BICUBIC)
-    across, down = small.width / math.copysign(max(wide, 1.0), pose.wide), small.height / max(tall, 1.0)
-    cosine, sine = math.cos(math.radians(pose.degrees)), math.sin(math.radians(pose.degrees))
-    x, y = pose.x * side, pose.y * side
-    matrix = (
-        across * cosine, across * sine, small.width / 2 - across * (cosine * x + sine * y),
-        -down * sine, down * cosine, small.height / 2 - down * (cosine * y - sine * x),
-    )  # fmt: skip
-    framed = Image.new("RGBA", (small.width + 2, small.height + 2))  # a clear border: edges are blended, not cut
-    framed.paste(small, (1, 1))
-    matrix = (*matrix[:2], matrix[2] + 1, *matrix[3:5], matrix[5] + 1)
-    return framed.transform((side, side), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
-
-
-def _pose(moving: Moving, time: float, jitter: int) -> Pose:
+def pose_of(moving: Moving, time: float, jitter: int) -> Pose:
     """Where a thing is at a moment from 0 to 1; it starts and stops softly."""
     placed, reach = moving.placed, 0.5 - moving.placed.side / 2 - _GROUND
     size = placed.side

@@ -11,7 +11,8 @@ from data.atomic import write_json
 from decoders import load_decoder
 from decoders.diffusion import flow_scheduler
 from decoders.layout import GREY, LAYOUT, LayoutConfig, LayoutNetwork, Pictures, Put, cells_of, paste, save_layout
-from decoders.phrase_image import POSITION, PhraseImageDecoder, prompt_tokens
+from decoders.phrase_decoder import POSITION, prompt_tokens
+from decoders.phrase_image import PhraseImageDecoder
 from decoders.phrases import SLOTS, THINGS, embed_captions, split_caption
 
 WIDTH, CHANNELS, SIDE = 12, 4, 32
@@ -127,7 +128,7 @@ def test_what_is_shown_joins_the_condition(decoder):
     condition = decoder.encode_caption(["a cat"])
     decoder.layout.thing.bias.data = torch.tensor([9.0] + [0.0] * THINGS)  # every box holds the first thing
     decoder.layout.name[-1].weight.data.zero_(), decoder.layout.name[-1].bias.data.zero_()
-    shown = decoder.show(condition)
+    shown = decoder.show(condition)[0]
     tokens, without = (prompt_tokens(condition, each, config) for each in (shown, [None]))
     assert tokens.shape == (1, SLOTS + 64, WIDTH + CHANNELS + POSITION + SLOTS)
     assert torch.equal(tokens[:, :SLOTS], without[:, :SLOTS]) and not without[:, SLOTS:].any()

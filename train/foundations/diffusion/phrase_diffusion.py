@@ -18,7 +18,7 @@ from data.parts import part_folder
 from decoders.base import SETTINGS
 from decoders.image import encode_images
 from decoders.layout import LAYOUT, Put, cells_of, paste
-from decoders.phrase_image import POSITION, Shown, prompt_tokens
+from decoders.phrase_decoder import POSITION, Shown, prompt_tokens
 from decoders.phrases import SLOTS, embed_captions
 from encoders.sentence_encoder import SentenceEncoder
 from train.foundations.components import channels_last, half_copy, weights_hash

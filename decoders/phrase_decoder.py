@@ -1,0 +1,152 @@
+"""What decoders that follow phrases share: the sentence encoder, the layout, and how the network is shown pictures.
+
+Shapes: B captions, L phrases, E their width, C latent channels, h x w cells of the latents.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+from data.parts import part_folder
+from decoders.base import Decoder, DecoderSettings
+from decoders.image import encode_images
+from decoders.layout import LAYOUT, LayoutNetwork, Pictures, Put, cells_of, load_layout, paste, read_pose
+from decoders.phrases import SLOTS, Embed, embed_captions
+from encoders.sentence_encoder import SentenceEncoder
+
+#: Features of a cell's place.
+POSITION = 16
+#: A picture whose name is less like what is asked for than this is not shown.
+LEAST_LIKENESS = 0.5
+
+
+@dataclass
+class Shown:
+    """What the UNet is shown beside phrases: latents of pasted pictures (h, w, C), the thing in each cell (h, w)."""
+
+    latents: torch.Tensor
+    owner: np.ndarray
+
+
+class PhraseDecoder(Decoder):
+    """A pipeline without a text encoder. ``embed`` gives texts' vectors; by default the sentence encoder of the
+    pretrained parts does."""
+
+    absent = {"text_encoder": None, "tokenizer": None}
+
+    def __init__(self, pipeline: Any, settings: DecoderSettings | None = None) -> None:
+        super().__init__(pipeline, settings)
+        self._embed: Embed | None = None
+
+    @property
+    def embed(self) -> Embed:
+        """Texts to unit vectors (B, E)."""
+        if self._embed is None:
+            self._embed = SentenceEncoder.from_pretrained(part_folder("minilm"))
+        return self._embed
+
+    @embed.setter
+    def embed(self, embed: Embed) -> None:
+        self._embed = embed
+
+    def encode_caption(self, captions: Sequence[str]) -> torch.Tensor:
+        return embed_captions(captions, self.embed)
+
+    def unconditional(self) -> torch.Tensor:
+        return torch.zeros(1, *self.condition_shape)
+
+
+class ShownDecoder(PhraseDecoder):
+    """Its UNet reads prompt tokens: phrases, and latents of known pictures that are pasted where they belong."""
+
+    output_type = "latent"  # diffusers' pipelines of images and videos cannot call a DC-AE
+
+    def __init__(self, pipeline: Any, settings: DecoderSettings | None = None) -> None:
+        super().__init__(pipeline, settings)
+        self.layout: LayoutNetwork | None = None
+        self.pictures: Pictures | None = None
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, dtype: torch.dtype = torch.float32) -> Self:
+        decoder = super().from_pretrained(folder, dtype)
+        decoder.layout, decoder.pictures = load_layout(Path(folder) / LAYOUT)
+        return decoder
+
+    @property
+    def condition_shape(self) -> tuple[int, int]:
+        return SLOTS, self.network.config.cross_attention_dim - self.network.config.in_channels - POSITION - SLOTS
+
+    @torch.no_grad()
+    def show(self, condition: torch.Tensor) -> list[list[Shown]]:
+        """What is looked up and pasted for conditions (B, L, E): of each its frames, one of an image."""
+        assert self.layout is not None and self.pictures is not None, "the decoder's layout is loaded with it"
+        return show(self.layout, self.pictures, self.pipeline.vae, condition, self.size)
+
+
+@torch.no_grad()
+def show(layout: LayoutNetwork, pictures: Pictures, vae: Any, condition: torch.Tensor, side: int) -> list[list[Shown]]:
+    """What is looked up and pasted for conditions (B, L, E) at ``side`` pixels, frame by frame."""
+    puts = [put_pictures(layout, pictures, phrases) for phrases in condition]  # B, F, things
+    shown = iter(show_pasted(vae, pictures, [frame for each in puts for frame in each], side))
+    return [[next(shown) for _ in each] for each in puts]
+
+
+@torch.no_grad()
+def show_pasted(vae: Any, pictures: Pictures, puts: Sequence[Sequence[Put]], side: int) -> list[Shown]:
+    """What stands in each of some frames, pasted, as the UNet is shown it."""
+    pasted = [paste(pictures.pixels, each, side) for each in puts]
+    latents = encode_images(vae, pasted).permute(0, 2, 3, 1)  # (B, h, w, C)
+    return [Shown(own, cells_of(each, own.shape[0])) for own, each in zip(latents, puts, strict=True)]
+
+
+@torch.no_grad()
+def put_pictures(layout: LayoutNetwork, pictures: Pictures, phrases: torch.Tensor) -> list[list[Put]]:
+    """For each frame where what stands for the phrases (L, E) of one caption, and its picture where one is known."""
+    places, things = layout(phrases[None].float())
+    frames: list[list[Put]] = [[] for _ in range(layout.config.frames or 1)]
+    for place, thing in zip(places[0].tolist(), things[0].argmax(-1).tolist(), strict=True):
+        if 2 * thing < SLOTS - 2 and bool(phrases[2 * thing].any()):
+            nearest, likeness = pictures.nearest(layout.names(phrases[2 * thing].float()))
+            picture = nearest if likeness >= LEAST_LIKENESS else None
+            if layout.config.frames:
+                for frame, numbers in zip(frames, place, strict=True):
+                    frame.append(Put.posed(read_pose(numbers), thing, picture))
+            else:
+                frames[0].append(Put(tuple(place), thing, picture))
+    return frames
+
+
+def prompt_tokens(condition: torch.Tensor, shown: Sequence[Shown | None], config: Any) -> torch.Tensor:
+    """Phrases (B, L, E) and what is shown, or None, as the UNet takes them: (B, L + h w, E + C + POSITION + L).
+
+    A phrase's token has its vector and its number; a cell's the vector of the phrase that stands there, its latents and
+    its place.
+    """
+    channels, cells = config.in_channels, config.sample_size
+    count, width = len(condition), condition.shape[-1]
+    numbers = torch.eye(SLOTS, device=condition.device).expand(count, -1, -1)
+    middle = condition.new_zeros(count, SLOTS, channels + POSITION)
+    phrases = torch.cat((condition.float(), middle.float(), numbers.float()), dim=-1)
+    rows = torch.zeros(count, cells * cells, phrases.shape[-1], device=condition.device)
+    for row, vectors, each in zip(rows, condition.float(), shown, strict=True):
+        if each is None:
+            continue
+        owner = torch.from_numpy(each.owner).flatten().long().to(row.device)  # (h w,)
+        row[:, :width] = torch.where((owner >= 0)[:, None], vectors[2 * owner.clamp_min(0)], 0.0)
+        row[:, width : width + channels] = each.latents.reshape(-1, channels).float()
+        row[:, width + channels : width + channels + POSITION] = _places(cells).to(row)
+    return torch.cat((phrases, rows), dim=1)
+
+
+def _places(cells: int) -> torch.Tensor:
+    """Sines and cosines of rows and columns: (cells * cells, POSITION)."""
+    steps = (torch.arange(cells) + 0.5) / cells
+    waves = steps[:, None] * torch.pi * 2.0 ** torch.arange(POSITION // 4) / 2
+    features = torch.cat((waves.sin(), waves.cos()), dim=-1)  # (cells, POSITION / 2)
+    rows = features[:, None].expand(-1, cells, -1)
+    columns = features[None].expand(cells, -1, -1)
+    return torch.cat((rows, columns), dim=-1).reshape(cells * cells, -1)
