@@ -131,7 +131,7 @@ class PointBlock(nn.Module):
 
 
 class PointTransformer(nn.Module):
-    """Point-BERT's encoder: cloud (B, N, 3) -> class token and maximum over the others (B, 2 * D)."""
+    """Point-BERT's encoder."""
 
     def __init__(self, config: PointConfig):
         super().__init__()
@@ -150,6 +150,12 @@ class PointTransformer(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, points: torch.Tensor, start: torch.Tensor | None = None) -> torch.Tensor:
+        """Clouds (B, N, 3) -> class token and maximum over the others (B, 2 * D)."""
+        x = self.tokens(points, start)
+        return torch.cat([x[:, 0], x[:, 1:].amax(dim=1)], dim=-1)
+
+    def tokens(self, points: torch.Tensor, start: torch.Tensor | None = None) -> torch.Tensor:
+        """Clouds (B, N, 3) -> class token and a token for each group (B, 1 + G, D)."""
         centres, groups = group_points(points, self.config.groups, self.config.group_size, start)
         tokens = self.reduce_dim(self.encoder(groups))  # (B, G, D)
         positions = self.pos_embed(centres)
@@ -158,8 +164,7 @@ class PointTransformer(nn.Module):
         x, positions = torch.cat([first, tokens], dim=1), torch.cat([first_position, positions], dim=1)
         for block in cast(nn.ModuleList, self.blocks["blocks"]):
             x = block(x + positions)  # positions are added again before every block
-        x = self.norm(x)
-        return torch.cat([x[:, 0], x[:, 1:].amax(dim=1)], dim=-1)
+        return self.norm(x)
 
 
 class PointEncoder(nn.Module):

@@ -17,7 +17,7 @@ from data.toybox.dialogues.stream import KINDS, dialogue, mismatched_media, text
 from data.toybox.drawing.render import thing_mask
 from data.toybox.language.grammar import TAG_WORDS, attribute_words, parse_reply, parse_tags, phrase, tag_caption
 from data.toybox.records import write_toybox
-from data.toybox.rendering import out_of_distribution_medium, render, render_medium
+from data.toybox.rendering import out_of_distribution_kind, out_of_distribution_medium, render, render_medium
 from data.toybox.world import (
     BACKGROUNDS,
     CARRIES,
@@ -35,7 +35,8 @@ from data.toybox.world import (
 
 __all__ = [
     "BACKGROUNDS", "CARRIES", "COLOURS", "HELD_OUT_PAIRS", "KINDS", "MODALITIES", "TAG_WORDS", "THINGS", "VALUES",
-    "Dialogue", "MediaPart", "Scene", "attribute_words", "dialogue", "mismatched_media", "out_of_distribution_medium",
-    "parse_reply", "parse_tags", "phrase", "random_scene", "render", "render_medium", "sample", "sounding",
-    "source_hash", "tag_caption", "text_only", "thing_mask", "visible", "vocabulary_corpus", "write_toybox",
+    "Dialogue", "MediaPart", "Scene", "attribute_words", "dialogue", "mismatched_media", "out_of_distribution_kind",
+    "out_of_distribution_medium", "parse_reply", "parse_tags", "phrase", "random_scene", "render", "render_medium",
+    "sample", "sounding", "source_hash", "tag_caption", "text_only", "thing_mask", "visible", "vocabulary_corpus",
+    "write_toybox",
 ]  # fmt: skip

@@ -248,6 +248,16 @@ def overlap(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     return shared / (first[..., 2:].prod(-1) + second[..., 2:].prod(-1) - shared).clamp_min(1e-6)
 
 
+def contrast(media: torch.Tensor, captions: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """InfoNCE of unit vectors (B, E) in both directions, ``scale`` the logarithm of what multiplies their similarity;
+    captions that are nearly the same are no negatives for each other."""
+    logits = media @ captions.T * scale.exp().clamp_max(50)
+    same = (captions @ captions.T > 0.95) & ~torch.eye(len(captions), dtype=torch.bool)
+    logits = logits.masked_fill(same, torch.finfo(logits.dtype).min)
+    rows = torch.arange(len(media))
+    return (functional.cross_entropy(logits, rows) + functional.cross_entropy(logits.T, rows)) / 2
+
+
 class ReaderObjective(nn.Module):
     """The reader and its losses; weights as in :class:`ImageReaderSettings`."""
 
@@ -263,20 +273,15 @@ class ReaderObjective(nn.Module):
         whole, objects = self.encoder.reader(patches)
         read = {name: value.float() for name, value in self.encoder.reader.read(objects).items()}
         shown = outsider == 0
-        contrast = self.contrast(functional.normalize(whole.float(), dim=-1)[shown], captions[shown])
+        images = functional.normalize(whole.float(), dim=-1)
         photograph = functional.binary_cross_entropy_with_logits(self.encoder.photograph(whole)[:, 0], outsider)
-        parts = {"contrast": contrast, "photograph": photograph} | self.set_loss(read, names, colours, boxes)
+        parts = {
+            "contrast": contrast(images[shown], captions[shown], self.scale),
+            "photograph": photograph,
+        } | self.set_loss(read, names, colours, boxes)
         weights = {"box": self.weights.box_weight, "colour": self.weights.colour_weight}
         loss = torch.stack([weights.get(name, 1.0) * part for name, part in parts.items()]).sum()
         return {"loss": loss, **{name: part.detach() for name, part in parts.items()}}
-
-    def contrast(self, images: torch.Tensor, captions: torch.Tensor) -> torch.Tensor:
-        """InfoNCE in both directions; captions that are nearly the same are no negatives for each other."""
-        logits = images @ captions.T * self.scale.exp().clamp_max(50)
-        same = (captions @ captions.T > 0.95) & ~torch.eye(len(captions), dtype=torch.bool)
-        logits = logits.masked_fill(same, torch.finfo(logits.dtype).min)
-        rows = torch.arange(len(images))
-        return (functional.cross_entropy(logits, rows) + functional.cross_entropy(logits.T, rows)) / 2
 
     def set_loss(self, read, names, colours, boxes) -> dict[str, torch.Tensor]:
         """The losses of the things that were matched with queries, and of whether a query has one."""
