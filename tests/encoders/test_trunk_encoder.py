@@ -1,5 +1,7 @@
 """An encoder over pretrained trunks: unit embeddings, object tokens, what the classifier sees; parts are not saved."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,10 +10,18 @@ from data.parts import VARIABLE, PartMissing
 from data.strict import SettingsError
 from encoders import load_encoder
 from encoders.image_reader import ReaderConfig
+from encoders.towers import AudioTowerConfig, PointsTower, PointsTowerConfig, VideoTowerConfig
 from encoders.trunk_encoder import TrunkEncoder, TrunkEncoderConfig
 from tests.tiny_parts import write_parts
 
 SMALL = TrunkEncoderConfig(image=ReaderConfig(width=16, depth=1, heads=2, objects=3))
+SIZES = {"width": 16, "depth": 1, "heads": 2}
+TOWERS = replace(
+    SMALL,
+    video=VideoTowerConfig(**SIZES, frames=2, objects=3),
+    audio=AudioTowerConfig(**SIZES, channels=4),
+    points=PointsTowerConfig(**SIZES, points=40, groups=6, group_size=8, patch_widths=(4, 4, 8), point_depth=1),
+)
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +76,43 @@ def test_only_what_was_trained_is_saved_and_loads_again(encoder, pixels, tmp_pat
     again = load_encoder(tmp_path)
     assert isinstance(again, TrunkEncoder) and again.identity == encoder.identity and again.config == encoder.config
     assert torch.allclose(again.embed("image", pixels), encoder.embed("image", pixels), atol=5e-3)
+
+
+def test_media_with_a_tower_become_an_embedding_and_phrases(cache, monkeypatch, tmp_path):
+    monkeypatch.setenv(VARIABLE, str(cache))
+    torch.manual_seed(0)
+    encoder = TrunkEncoder.from_parts(TOWERS).eval()
+    assert encoder.modalities == ("image", "video", "audio", "points")
+    assert encoder.patch_counts() == {"image": 5, "video": 9, "audio": 9, "points": 9}
+    rng = np.random.default_rng(0)
+    media = {
+        "video": rng.integers(0, 256, (5, 40, 60, 3), np.uint8),
+        "audio": rng.uniform(-0.1, 0.1, 9000).astype(np.float32),
+        "points": rng.normal(size=(70, 3)).astype(np.float32),
+    }
+    encoder.save_pretrained(tmp_path)
+    again = load_encoder(tmp_path)
+    assert isinstance(again, TrunkEncoder) and again.config == TOWERS
+    for modality, array in media.items():
+        one = encoder.preprocess(modality, array, 8.0 if modality == "video" else None)
+        tokens = encoder.patches(modality, [one, 0 * one])
+        assert [tuple(each.shape) for each in tokens] == [(9, 24)] * 2
+        torch.testing.assert_close(tokens[0][0].norm(), torch.tensor(1.0))
+        torch.testing.assert_close(encoder.embed(modality, [one])[0], tokens[0][0], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(again.patches(modality, [one])[0], tokens[0], atol=2e-2, rtol=2e-2)
+
+
+def test_a_tower_is_added_to_an_encoder_that_reads_images(encoder, cache, pixels, tmp_path):
+    encoder.save_pretrained(tmp_path)
+    read = load_encoder(tmp_path)
+    assert isinstance(read, TrunkEncoder) and read.modalities == ("image",)
+    tower = TrunkEncoder.from_parts(TOWERS).towers["points"]
+    assert isinstance(tower, PointsTower)
+    read.add_tower("points", tower)
+    read.save_pretrained(tmp_path)
+    both = load_encoder(tmp_path)
+    assert both.modalities == ("image", "points")
+    torch.testing.assert_close(both.embed("image", pixels), read.embed("image", pixels), atol=5e-3, rtol=5e-3)
 
 
 def test_what_is_wrong_is_said(encoder, tmp_path, monkeypatch):

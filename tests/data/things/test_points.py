@@ -7,43 +7,17 @@ import numpy as np
 import pytest
 
 from data.things import BankMissing, points
-from data.things.points import bank, model_kinds
+from data.things.points import model_kinds
 from data.things.points.bank import read_obj, surface
 from data.things.points.kinds import model_files
-
-CUBE = """
-v 0 0 0
-v 1 0 0
-v 1 1 0
-v 0 1 0
-v 0 0 1
-v 1 0 1
-v 1 1 1
-v 0 1 1
-vn 0 0 1
-f 1/1/1 2/1/1 3/1/1 4/1/1
-f -4//1 -3//1 -2//1 -1//1
-f 1 2 6 5
-f 3 4 8 7
-f 1 4 8 5
-f 2 3 7 6
-"""
+from tests.tiny_banks import CUBE, boxes
 
 
 @pytest.fixture
 def cubes(tmp_path, monkeypatch):
-    """A bank in which every model is the same upright box."""
     monkeypatch.setenv("NEXTGPT_LITE_CACHE", str(tmp_path))
-    folder = tmp_path / "data" / "models"
-    folder.mkdir(parents=True)
-    vertices, triangles = read_obj(CUBE)
-    box = surface(vertices * (1, 1, 3), triangles, 600, np.random.default_rng(0)).astype(np.float16)
-    np.save(folder / "clouds.npy", np.broadcast_to(box, (len(model_files()), *box.shape)))
-    (folder / "files.json").write_text(json.dumps(model_files()))
-    (folder / "bank.json").write_text("{}")
-    bank.clouds.cache_clear()
-    yield folder
-    bank.clouds.cache_clear()
+    with boxes(tmp_path) as folder:
+        yield folder
 
 
 def test_kinds_are_many_and_every_model_and_name_belongs_to_one():

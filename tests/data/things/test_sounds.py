@@ -6,33 +6,16 @@ import numpy as np
 import pytest
 
 from data.things import BankMissing, sounds
-from data.things.sounds import bank, kinds
-from data.things.sounds.bank import FULL_SCALE, RATE
-
-TONE = 12_000
+from data.things.sounds import kinds
+from data.things.sounds.bank import RATE
+from tests.tiny_banks import plain_sounds
 
 
 @pytest.fixture
 def plain_bank(tmp_path, monkeypatch):
-    """A bank in which every recording is a tone of its note that fades quickly."""
     monkeypatch.setenv("NEXTGPT_LITE_CACHE", str(tmp_path))
-    folder = tmp_path / "data" / "sounds"
-    folder.mkdir(parents=True)
-    rows, waves = [], []
-    time = np.arange(TONE) / RATE
-    for kind in kinds().values():
-        for note in range(*kind.range, 3) if kind.form == "notes" else (0,):
-            wave = np.sin(2 * np.pi * 440 * 2 ** ((note or 69) / 12 - 69 / 12) * time) * np.exp(-9 * time)
-            rows.append({"kind": kind.name, "note": note, "start": TONE * len(waves), "stop": TONE * (len(waves) + 1)})
-            waves.append((0.4 * FULL_SCALE * wave).astype(np.int16))
-    np.save(folder / "waves.npy", np.concatenate(waves))
-    (folder / "recordings.json").write_text(json.dumps(rows))
-    (folder / "bank.json").write_text("{}")
-    for cached in (bank.recordings, bank._waves):
-        cached.cache_clear()
-    yield folder
-    for cached in (bank.recordings, bank._waves):
-        cached.cache_clear()
+    with plain_sounds(tmp_path) as folder:
+        yield folder
 
 
 def scene(kind, **changes):
