@@ -14,7 +14,7 @@ from typing import Any
 
 from data.atomic import atomic_file
 from data.modalities import MODALITIES
-from data.text_files import open_records, parse_json
+from data.text_files import check_texts, open_records, parse_json
 
 ROLES = ("system", "user", "assistant")
 Record = dict[str, Any]
@@ -39,23 +39,13 @@ def parse_entries(entries: Iterable[tuple[str, Any]], parse: Callable[[Any], Any
             if isinstance(entry, BadRecord):
                 raise entry
             parsed = parse(entry)
-            _check_texts(parsed)
+            check_texts(parsed)
         except ValueError as error:
             yield where, error if isinstance(error, BadRecord) else BadRecord(str(error))
         except (TypeError, LookupError, AttributeError, OSError, RecursionError) as error:
             yield where, BadRecord(f"not of the format ({type(error).__name__}: {error})")
         else:
             yield where, parsed
-
-
-def _check_texts(value: Any) -> None:
-    """BadRecord for a text with bytes that were not UTF-8, or with half a surrogate pair, anywhere in ``value``."""
-    if isinstance(value, str):
-        if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
-            raise BadRecord(f"broken text, which is not UTF-8: {shown(value.encode(errors='replace').decode())}")
-    elif isinstance(value, dict | list | tuple):
-        for item in (*value, *value.values()) if isinstance(value, dict) else value:
-            _check_texts(item)
 
 
 def read_manifest(path: str | os.PathLike[str]) -> Iterator[Record]:
@@ -93,8 +83,8 @@ def write_manifest(path: str | os.PathLike[str], records: Iterable[Record]) -> i
         for count, record in enumerate(records, start=1):
             try:
                 relative = replace_paths(record, lambda part: _relative(Path(part["path"]), path.parent))
-                _check_texts(check_record(relative, path.parent))
-            except BadRecord as error:
+                check_texts(check_record(relative, path.parent))
+            except ValueError as error:
                 raise FormatError(f"{path}, record {count}: {error}") from error
             file.write(json.dumps(relative, ensure_ascii=False) + "\n")
     return count

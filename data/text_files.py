@@ -1,8 +1,13 @@
-"""Text from outside: UTF-8, with or without a byte-order mark, or UTF-16 and UTF-32 with one; JSON with one error."""
+"""Text from outside: UTF-8, with or without a byte-order mark, or UTF-16 and UTF-32 with one; JSON with one error.
+
+:func:`check_texts` is asked wherever words come in: messages, requests, manifests, datasets.
+"""
 
 import codecs
 import json
 import os
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -10,6 +15,10 @@ _MARKS = {
     **dict.fromkeys((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE), "utf-32"),  # begins as UTF-16's does, so it is first
     **dict.fromkeys((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE), "utf-16"),
 }
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+#: No space stands beside these: blanks, and characters of languages that set none between words.
+_NO_SPACE = re.compile(r"[\s\u2e80-\ua4cf\uf900-\uffef]")
 
 
 def encoding_of(head: bytes) -> str:
@@ -48,3 +57,28 @@ def parse_json(text: str | bytes) -> Any:
     except (ValueError, RecursionError) as error:
         deep = isinstance(error, RecursionError)
         raise ValueError(f"not JSON ({'nested too deep' if deep else error})") from error
+
+
+def check_texts(value: Any) -> None:
+    """ValueError for a text with bytes that were not UTF-8, or with half a surrogate pair, anywhere in ``value``."""
+    found = [value]
+    while found:
+        item = found.pop()
+        if isinstance(item, str):
+            if not item.isascii() and _SURROGATES.search(item):
+                shown = _SURROGATES.sub("?", item)
+                raise ValueError(f"broken text, which is not UTF-8: {shown[:57] + '...' if len(shown) > 60 else shown}")
+        elif isinstance(item, dict):
+            found += [*item, *item.values()]
+        elif isinstance(item, list | tuple):
+            found += item
+
+
+def join_texts(texts: Iterable[str]) -> str:
+    """Texts that follow each other as one. A space stands between two that bring none, except beside Chinese."""
+    joined: list[str] = []
+    for text in filter(None, texts):
+        if joined and not (_NO_SPACE.match(joined[-1][-1]) or _NO_SPACE.match(text[0])):
+            joined.append(" ")
+        joined.append(text)
+    return "".join(joined)

@@ -177,13 +177,13 @@ class Decoder(ABC):
         return self.network(noisy, timestep, encoder_hidden_states=condition).sample
 
     @torch.no_grad()
-    def preview(self) -> np.ndarray | None:
-        """Inside ``on_step``: an image uint8 (H, W, 3) of the solver's present guess at the first medium.
+    def preview(self, number: int = 0) -> np.ndarray | None:
+        """Inside ``on_step``: an image uint8 (H, W, 3) of the solver's present guess at a medium of the batch.
 
         None with solvers that keep no guess.
         """
         guess = (getattr(self.pipeline.scheduler, "model_outputs", None) or [None])[-1]
-        return None if guess is None else self.draw_latents(guess[:1])
+        return None if guess is None else self.draw_latents(guess[number : number + 1])
 
     def draw_latents(self, latents: torch.Tensor) -> np.ndarray:
         """An image uint8 (H, W, 3) of scaled latents (1, ...)."""

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from nextgpt_lite.candidates import decode_best
 from nextgpt_lite.checkpoint import Decoders, load_encoder
 from nextgpt_lite.conversation_media import MediaRequest, Reply, ReplyMedium
 from nextgpt_lite.experts import Experts
-from nextgpt_lite.generate import Prepared, Row, Sampling, TextStream, generate
+from nextgpt_lite.generate import Prepared, Row, Sampling, TextStream, end_tokens, generate, reply_text
 from nextgpt_lite.model import AnyToAnyCore
 
 if TYPE_CHECKING:
@@ -51,8 +51,10 @@ class AnyToAny:
         self.reads_patches = self.core.config.reads_patches
         #: The most ids of a prompt: a reply fits behind it.
         self.prompt_length = context_length(self.core.config.text_config) - REPLY_POSITIONS
+        #: The most ids of a prompt with earlier turns: no more than the core was trained on.
+        self.history_length = min(self.core.config.trained_length or self.prompt_length, self.prompt_length)
         self.tokenizer = checkpoint.load_tokenizer(self.folder_of("tokenizer"), self.core.config)
-        self.end_token = cast(int, self.tokenizer.eos_token_id)
+        self.end_tokens = end_tokens(self.core, self.tokenizer)
         #: Modality -> how many candidates are made of a medium, of which one is shown (nextgpt_lite.candidates).
         self.candidates: dict[str, int] = dict(self.manifest.get("candidates", {}))
         if self.candidates and self.core.config.visual:
@@ -165,7 +167,7 @@ class AnyToAny:
         started = time.perf_counter()
         prepared = [self.prepare(messages) for messages in conversations]
         sampling = [Sampling(max_new_tokens, temperature, seed) for seed in seeds]
-        rows = generate(self.core, self.end_token, list(zip(prepared, sampling, strict=True)), on_token)
+        rows = generate(self.core, self.end_tokens, list(zip(prepared, sampling, strict=True)), on_token)
         read = [self.read(row) for row in rows]
         seconds = (time.perf_counter() - started) / max(len(read), 1)
         wanted: dict[str, list[tuple[int, int, MediaRequest]]] = {}
@@ -180,7 +182,9 @@ class AnyToAny:
             noise = [seeds[place] + number for place, number, _ in entries]
             words = [request.words for *_, request in entries]
             media = self.decode(modality, conditions, noise, steps, guidance, on_progress, words=words)
-            made |= {(place, number): medium for (place, number, _), medium in zip(entries, media, strict=True)}
+            for (place, number, request), medium in zip(entries, media, strict=True):
+                medium.position = request.position
+                made[place, number] = medium
         for (place, _), medium in sorted(made.items(), key=lambda each: each[0]):
             read[place][0].media.append(medium)
             read[place][0].seconds[medium.modality] = medium.seconds
@@ -193,18 +197,17 @@ class AnyToAny:
 
     def encode_messages(self, messages: Sequence[dict[str, Any]]) -> tuple[list[int], list[dict[str, Any]], int]:
         """Messages -> (ids up to where the reply begins, media parts in their order, turns left out)."""
-        if not messages or messages[-1].get("role") != "user":
-            raise conversation.ConversationError("the last message must be the user's")
-        return conversation.fit(list(messages), self.tokenizer, self.table, self.prompt_length)
+        limits = self.prompt_length, self.history_length
+        return conversation.fit(list(messages), self.tokenizer, self.table, *limits)
 
     def read(self, row: Row) -> tuple[Reply, list[MediaRequest]]:
         """A finished row -> the reply, without media yet, and the media that it asks for."""
-        text = self.decode_text(self.table.words(row.reply_ids)).strip()
+        text, positions = reply_text(self.tokenizer, self.table, row.reply_ids)
         reply = Reply(text, repaired=row.repaired, dropped_turns=row.prepared.dropped_turns)
         words = [self.decode_text(ids) for ids in self.table.words_of_spans(row.reply_ids)]
         requests = [
-            MediaRequest(modality, condition, own)
-            for (modality, condition), own in zip(row.conditions, words, strict=True)
+            MediaRequest(modality, condition, own, position)
+            for (modality, condition), own, position in zip(row.conditions, words, positions, strict=True)
             if condition is not None
         ]
         return reply, requests

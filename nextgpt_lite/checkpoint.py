@@ -27,6 +27,7 @@ from data.atomic import atomic_folder, hash_file, hash_folder, write_json
 from data.modalities import MODALITIES
 from data.parts import STAMP, PartMissing, cache_folder, part_folder
 from data.strict import SettingsError, nearest, read_json, read_settings, setting
+from nextgpt_lite.chat_template import ConversationError, check_template
 from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.language_models import load_language_model
 from nextgpt_lite.model import AnyToAnyCore
@@ -289,6 +290,10 @@ def load_tokenizer(folder: Path, config: CoreConfig) -> PreTrainedTokenizerBase:
         raise CheckpointError(
             f"the tokenizer in {folder} has {len(tokenizer)} tokens, the core expects {config.first_added_token}"
         )
+    try:
+        check_template(tokenizer)
+    except ConversationError as error:
+        raise CheckpointError(f"{folder}: {error}") from error
     add_to_tokenizer(tokenizer, config.signal_tokens, config.input_modalities)
     check_tokenizer(tokenizer, config.table)
     return tokenizer

@@ -46,6 +46,7 @@ class CoreFields:
     output_projection_settings: dict[str, Any] = setting({}, help="its settings")
     conditions: dict[str, tuple[int, int]] = setting({}, low=1, help="output modality -> (L, C) of its condition")
     lora: dict[str, Any] | None = setting(None, help="settings of peft.LoraConfig")
+    trained_length: int = setting(0, low=0, help="tokens of the longest row it was trained on; 0 = its whole context")
 
     def __post_init__(self) -> None:
         named = {"input_modalities": self.input_modalities, "signal_tokens": self.signal_tokens}

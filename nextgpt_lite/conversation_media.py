@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,13 +32,17 @@ SMALL_VIDEO = 256
 
 @dataclass
 class ReplyMedium:
-    """A medium of a reply. ``array``: image (H, W, 3) uint8, video (F, H, W, 3) uint8, audio (N,) float32."""
+    """A medium of a reply. ``array``: image (H, W, 3) uint8, video (F, H, W, 3) uint8, audio (N,) float32.
+
+    ``position`` is how many characters of the reply's text stand before it; None = all.
+    """
 
     modality: str
     array: np.ndarray
     rate: float | None
     signal_tokens: int
     seconds: float
+    position: int | None = None
 
 
 @dataclass
@@ -52,18 +57,29 @@ class Reply:
     dropped_turns: int = 0
 
     def as_message(self) -> dict[str, Any]:
-        """The reply as the assistant's message of the next call."""
-        parts: list[dict[str, Any]] = [{"type": "text", "text": self.text}]
-        parts += [{"type": m.modality, "array": m.array, "rate": m.rate} for m in self.media]
-        return {"role": "assistant", "content": parts}
+        """The reply as the assistant's message of the next call: words and media in the order of the reply."""
+        media = [media_part(Medium(each.modality, each.array, each.rate)) for each in self.media]
+        return {"role": "assistant", "content": interleave(self.text, media, [each.position for each in self.media])}
 
 
 class MediaRequest(NamedTuple):
-    """A medium that a reply asks for: the decoder's condition (L, C), and the words that go with it."""
+    """A medium that a reply asks for: the decoder's condition (L, C), the words that go with it, its position."""
 
     modality: str
     condition: torch.Tensor
     words: str
+    position: int
+
+
+def interleave(text: str, media: Sequence[Any], positions: Sequence[int | None]) -> list[Any]:
+    """Text parts and ``media`` in order: each after so many characters of ``text``, None = all."""
+    parts, start = [], 0
+    for medium, position in zip(media, positions, strict=True):
+        end = len(text) if position is None else max(start, position)
+        parts += [{"type": "text", "text": text[start:end]}, medium]
+        start = end
+    parts.append({"type": "text", "text": text[start:]})
+    return [part for part in parts if part.get("text") != ""] or parts
 
 
 def media_part(medium: Medium) -> dict[str, Any]:

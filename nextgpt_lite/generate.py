@@ -1,6 +1,6 @@
 """The generator: replies grow token by token, in rows that join and leave a batch between two tokens.
 
-    batch = TextBatch(core, end=tokenizer.eos_token_id)
+    batch = TextBatch(core, end_tokens(core, tokenizer))
     rows = batch.add([(prepared, Sampling()), ...])     # the prompts are read in one pass
     while batch.rows:
         batch.step()                                    # one more token for each row
@@ -18,7 +18,7 @@ D model width, L x C a decoder's condition.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ import torch
 from torch.nn import functional
 from transformers import DynamicCache, PreTrainedTokenizerBase
 
+from data.text_files import join_texts
 from nextgpt_lite.media_slots import batch_media
 from nextgpt_lite.model import AnyToAnyCore, PromptStore
 from nextgpt_lite.signal_tokens import SignalTable
@@ -115,10 +116,10 @@ class Row:
 
 
 class TextBatch:
-    """The rows that a core generates at present. ``end`` is the id of the end token."""
+    """The rows that a core generates at present. ``end`` is the id of the end token, or those of several."""
 
-    def __init__(self, core: AnyToAnyCore, end: int) -> None:
-        self.core, self.end = core, end
+    def __init__(self, core: AnyToAnyCore, end: int | Collection[int]) -> None:
+        self.core, self.end = core, {end} if isinstance(end, int) else set(end)
         self.rows: list[Row] = []
         self._cache = DynamicCache()
         self._mask = torch.zeros(0, 0)
@@ -177,9 +178,9 @@ class TextBatch:
         """Choose the next token of each row by logits (B, V)."""
         for row, own, best in zip(rows, logits, logits.argmax(-1).tolist(), strict=True):
             token = row.choose(own, best)
-            if token != self.end:
+            if token not in self.end:
                 row.ids.append(token)
-            row.finished = token == self.end or len(row.ids) >= row.sampling.max_new_tokens
+            row.finished = token in self.end or len(row.ids) >= row.sampling.max_new_tokens
 
     def _join(self, rows: list[Row], cache: DynamicCache, mask: torch.Tensor) -> None:
         if self.rows:
@@ -271,7 +272,7 @@ class TextBatch:
 @torch.no_grad()
 def generate(
     core: AnyToAnyCore,
-    end: int,
+    end: int | Collection[int],
     requests: Sequence[tuple[Prepared, Sampling]],
     on_token: Callable[[Row], None] | None = None,
 ) -> list[Row]:
@@ -287,6 +288,21 @@ def generate(
         batch.step()
 
 
+def end_tokens(core: AnyToAnyCore, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """Ids that end a reply: the tokenizer's, and those of the language model's ``generation_config.json``."""
+    listed = getattr(core.language_model.generation_config, "eos_token_id", None)
+    found = {tokenizer.eos_token_id, *(listed if isinstance(listed, list) else [listed])}
+    return {token for token in found if isinstance(token, int) and token < core.table.first}
+
+
+def reply_text(tokenizer: PreTrainedTokenizerBase, table: SignalTable, ids: list[int]) -> tuple[str, list[int]]:
+    """The text of a reply, as far as it goes, and how many of its characters stand before each signal span."""
+    pieces = [str(tokenizer.decode(words, skip_special_tokens=True)) for words in table.words(ids)]
+    text = join_texts([pieces[0].lstrip(), *pieces[1:]]).rstrip()
+    lengths = [len(join_texts([pieces[0].lstrip(), *pieces[1:count]])) for count in range(1, len(pieces))]
+    return text, [min(length, len(text)) for length in lengths]
+
+
 class TextStream:
     """Hands the text of a growing reply to a callback each time it grows; signal tokens are not text."""
 
@@ -299,8 +315,7 @@ class TextStream:
         if len(row.ids) == self.count and not row.finished:
             return
         self.count = len(row.ids)
-        words = [token for token in row.ids if token < self.table.first]
-        text = str(self.tokenizer.decode(words, skip_special_tokens=True)).strip()
+        text, _ = reply_text(self.tokenizer, self.table, row.ids)
         if text != self.shown and (row.finished or not text.endswith("\ufffd")):
             self.shown = text
             self.on_text(text)

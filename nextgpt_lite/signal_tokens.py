@@ -117,23 +117,21 @@ class SignalTable:
                 repaired += 1  # dropped
         return result, modalities, repaired
 
-    def words(self, ids: list[int]) -> list[int]:
-        """Ids of a completed reply without its signal spans and whatever stands between their signals."""
-        return [piece[0] for piece, modality in self._pieces(ids) if not modality and piece[0] < self.first]
-
-    def words_of_spans(self, ids: list[int]) -> list[list[int]]:
-        """For each signal span of a completed reply the words that go with it, in order.
-
-        Those between it and the span before it; where there are none, those of the span before.
-        """
-        words: list[list[int]] = []
-        since: list[int] = []
+    def words(self, ids: list[int]) -> list[list[int]]:
+        """The words of a reply, as far as it goes: those before each of its signal spans, and those after the last."""
+        words: list[list[int]] = [[]]
         for piece, modality in self._pieces(ids):
             if modality:
-                words.append(since or (words[-1] if words else []))
-                since = []
+                words.append([])
             elif piece[0] < self.first:
-                since = since + piece
+                words[-1] += piece
+        return words
+
+    def words_of_spans(self, ids: list[int]) -> list[list[int]]:
+        """For each signal span of a reply the words that go with it: those before it, or those of the span before."""
+        words: list[list[int]] = []
+        for own in self.words(ids)[:-1]:
+            words.append(own or (words[-1] if words else []))
         return words
 
     def _pieces(self, ids: list[int]) -> Iterator[tuple[list[int], str | None]]:

@@ -17,6 +17,7 @@ EVERYONE_MAY_IMPORT = {
     "data.resampling",
     "data.parts",
     "data.boxes",
+    "data.text_files",
 }
 MAY_IMPORT = {
     "encoders": set(),

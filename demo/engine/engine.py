@@ -1,28 +1,31 @@
-"""One model for all clients: a bounded queue, text generated in batches, media one after the other, cancelling.
+"""One model for all clients: a bounded queue, text and media generated in batches, cancelling.
 
     engine = Engine(AnyToAny.from_pretrained("nano"))
     for event in engine.submit([{"role": "user", "content": "Draw a red bell."}], seed=3):
         ...
 
-One thread owns the model. It repeats: admit a request, generate one token for each reply, and, while no text waits,
-decode a medium. Between two blocks of a decoder's network waiting text goes first, so that nobody waits for another
-client's video before reading the first word.
+Messages are prepared (tokenised, their media embedded) in threads of their own. One thread generates with the model. It
+repeats: admit a request, generate one token for each reply, and, while no text waits, decode the medium that has waited
+longest together with others of its kind. Between two blocks of a decoder's network waiting text goes first, so that
+nobody waits for another client's video before reading the first word.
 """
 
 import logging
 import threading
 import time
-from collections import Counter, defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import torch
 
 from data.modalities import MODALITIES
 from demo.engine.events import Failed, Finished, MediumCancelled, MediumProgress, MediumReady, MediumStarted
-from demo.engine.job import Call, Job, QueueFull, Settings
+from demo.engine.job import Call, Counts, Job, QueueFull, Settings
 from demo.engine.reply_in_progress import PendingMedium, ReplyInProgress, check_settings
 from nextgpt_lite import AnyToAny, Reply
+from nextgpt_lite.any_to_any import set_num_threads
 from nextgpt_lite.conversation import ConversationError
 from nextgpt_lite.generate import TextBatch
 
@@ -30,26 +33,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 #: Seconds that text may take between two blocks of a decoder, so that media get on even under a constant load of text.
 TEXT_SECONDS_PER_BLOCK = 0.05
-#: Seconds that a request takes on average, before any was answered.
-DEFAULT_REQUEST_SECONDS = 2.0
-
-
-@dataclass
-class Counts:
-    """What an engine has done: ``requests`` by how they ended, ``media`` by modality, ``seconds`` by modality, of
-    "text" and of "requests"."""
-
-    requests: Counter[str] = field(default_factory=Counter)
-    media: Counter[str] = field(default_factory=Counter)
-    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    tokens: int = 0
-
-    @property
-    def seconds_per_request(self) -> float:
-        """How long the engine works for a request, by what it has done so far."""
-        done = sum(self.requests.values())
-        worked = sum(seconds for name, seconds in self.seconds.items() if name != "requests")
-        return max(1.0, worked / done) if done else DEFAULT_REQUEST_SECONDS
+#: Media that are decoded together, at most, and messages that are prepared at a time.
+MEDIA_BATCH, READERS = 8, 2
 
 
 class _Stopped(Exception):
@@ -66,16 +51,17 @@ class Engine:
     """
 
     def __init__(self, model: AnyToAny | Callable[[], AnyToAny], *, queue_limit: int = 64, batch: int = 8) -> None:
-        self.queue_limit, self.batch = queue_limit, batch
+        self.queue_limit, self.batch, self.media_batch = queue_limit, batch, MEDIA_BATCH
         self.model: Future[AnyToAny] = Future()
         self.counts = Counts()
         self._load = (lambda: model) if isinstance(model, AnyToAny) else model
         self._jobs: set[Job] = set()  # unfinished
         self._waiting: deque[Job] = deque()
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
         self._replies: list[ReplyInProgress] = []  # whose text is being generated
         self._media: deque[PendingMedium] = deque()
         self._calls: deque[Call] = deque()
-        self._decoding = False
+        self._decoding: list[PendingMedium] = []  # together, those that were cancelled left out
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -107,7 +93,7 @@ class Engine:
                 raise QueueFull(self.queue_limit, self.counts.seconds_per_request * len(self._jobs))
             self._jobs.add(job)
             self._waiting.append(job)
-            self._changed.notify()
+            self._readers.submit(self._prepare, job)
         return job
 
     def call(self, function: Callable[[AnyToAny], T], *, decodes: bool = False) -> Future[T]:
@@ -140,6 +126,18 @@ class Engine:
         for job in list(self._jobs):
             job.cancel()
         self._thread.join()
+        self._readers.shutdown(cancel_futures=True)
+
+    def _prepare(self, job: Job) -> None:
+        """Prepare a request's messages in a thread of its own: nobody else waits while they are read."""
+        try:
+            model = set_num_threads(self.model.result())
+            if not job.cancelled:
+                job.prepared.set_result(model.prepare(job.messages))
+        except Exception as error:
+            job.prepared.set_exception(error)
+        with self._changed:
+            self._changed.notify()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -156,7 +154,7 @@ class Engine:
     def _run(self) -> None:
         try:
             model = self._load()
-            self._batch = TextBatch(model.core, cast(int, model.tokenizer.eos_token_id))
+            self._batch = TextBatch(model.core, model.end_tokens)
             self.model.set_result(model)
         except BaseException as error:
             self.model.set_exception(error)
@@ -169,18 +167,21 @@ class Engine:
 
     def _has_work(self) -> bool:
         """Requests under way count as well: one may have arrived and been admitted while a round ended."""
-        return bool(self._closed or self._waiting or self._calls or self._replies or self._media)
+        ready = any(job.prepared.done() or job.cancelled for job in list(self._waiting))
+        return bool(self._closed or ready or self._calls or self._replies or self._media)
 
     def _advance_text(self) -> bool:
         """One round: run calls, admit one request, one token for each reply. Whether there was anything to do."""
         calls = [call for call in list(self._calls) if not (call.decodes and self._decoding)]
-        busy = bool(calls or self._waiting or self._replies)
+        ready = [job for job in list(self._waiting) if job.prepared.done()]
+        busy = bool(calls or ready or self._replies)
         for call in calls:
             self._calls.remove(call)
             call.run(self.model)
         self._drop_cancelled()
-        if self._waiting and len(self._replies) < self.batch:
-            self._admit(self._waiting.popleft())
+        if ready and not ready[0].done and len(self._replies) < self.batch:
+            self._waiting.remove(ready[0])
+            self._admit(ready[0])
         if self._replies:
             self._step()
         return busy
@@ -239,52 +240,76 @@ class Engine:
             self._end(reply.job, reply)
 
     def _decode_next(self) -> bool:
-        """Decode the medium that has waited longest. Whether there was one."""
-        if not self._media:
+        """Decode the medium that has waited longest, and others of its kind with it. Whether there was one."""
+        waiting = [medium for medium in self._media if not medium.job.done]  # another medium of a job may have failed
+        batch = [medium for medium in waiting if medium.kind == waiting[0].kind][: self.media_batch]
+        self._media = deque(medium for medium in waiting if medium not in batch)
+        if not batch:
             return False
-        medium = self._media.popleft()
-        if medium.job.done:  # another of its media has failed
-            return True
-        self._decoding = True
+        self._decoding = batch
         try:
-            self._decode(medium)
+            self._decode()
         except _Stopped:
-            if not medium.job.cancelled:
-                medium.job.publish(MediumCancelled(medium.modality, medium.index))
+            pass
         except Exception as error:
-            self._fail(medium.job, error)
+            self._give_up(error)
         finally:
-            self._decoding = False
-        if medium.last or medium.job.cancelled:
-            self._end(medium.job, medium.reply)
+            self._decoding = []
         return True
 
-    def _decode(self, pending: PendingMedium) -> None:
-        """Decode a medium and publish its progress. Raises _Stopped when it is cancelled."""
-        job, model, settings, modality = pending.job, self.model.result(), pending.job.settings, pending.modality
-        self._yield_to_text(pending)
-        job.publish(MediumStarted(modality, pending.index))
+    def _decode(self) -> None:
+        """Decode the media of the batch and publish their progress. Raises _Stopped when all of them are cancelled."""
+        self._yield_to_text()
+        batch, model = list(self._decoding), self.model.result()
+        modality, steps, guidance = batch[0].kind
+        for pending in batch:
+            pending.job.publish(MediumStarted(modality, pending.index))
 
         def on_progress(modality: str, step: int, total: int) -> None:
-            preview = model.decoders[modality].preview() if settings.previews else None
-            job.publish(MediumProgress(modality, pending.index, step, total, preview))
-            self._yield_to_text(pending)
+            for pending in self._decoding:
+                place = batch.index(pending) * model.candidates.get(modality, 1)
+                preview = model.decoders[modality].preview(place) if pending.job.settings.previews else None
+                pending.job.publish(MediumProgress(modality, pending.index, step, total, preview))
+            self._yield_to_text()
 
-        [medium] = model.decode(
-            modality, pending.request.condition[None], [pending.seed], settings.steps, settings.guidance, on_progress,
-            on_block=lambda: self._yield_to_text(pending), words=[pending.request.words],
+        conditions, words = torch.stack([each.request.condition for each in batch]), [m.request.words for m in batch]
+        media = model.decode(
+            modality, conditions, [each.seed for each in batch], steps, guidance, on_progress,
+            on_block=self._yield_to_text, words=words,
         )  # fmt: skip
-        self.counts.media[modality] += 1
-        self.counts.seconds[modality] += medium.seconds
-        pending.reply.add_medium(medium)
-        job.publish(MediumReady(modality, pending.index, medium))
+        for pending, medium in zip(batch, media, strict=True):
+            if pending in self._decoding:
+                self.counts.media[modality] += 1
+                self.counts.seconds[modality] += medium.seconds
+                pending.reply.add_medium(pending, medium)
+                self._settle(pending, MediumReady(modality, pending.index, medium))
 
-    def _yield_to_text(self, pending: PendingMedium) -> None:
-        """Let waiting text go first, for a while. Raises _Stopped when the medium is cancelled."""
+    def _give_up(self, error: Exception) -> None:
+        """Fail the medium that could not be decoded; of several try fewer together, for which there may be memory."""
+        if len(self._decoding) == 1:
+            self._fail(self._decoding[0].job, error)
+            return
+        log.warning("%d media cannot be decoded together: %s", len(self._decoding), error)
+        self.media_batch = max(1, len(self._decoding) // 2)
+        self._media.extendleft(reversed(self._decoding))
+
+    def _settle(self, pending: PendingMedium, event: MediumReady | MediumCancelled) -> None:
+        """Publish what became of a medium. With the last one its request ends."""
+        if not pending.job.cancelled:
+            pending.job.publish(event)
+        pending.reply.unfinished -= 1
+        if pending.job.cancelled or not pending.reply.unfinished:
+            self._end(pending.job, pending.reply)
+
+    def _yield_to_text(self) -> None:
+        """Let waiting text go first, for a while. Raises _Stopped when all media of the batch are cancelled."""
         deadline = time.perf_counter() + TEXT_SECONDS_PER_BLOCK
-        while not pending.cancelled and self._advance_text() and time.perf_counter() < deadline:
+        while self._advance_text() and time.perf_counter() < deadline:
             pass
-        if pending.cancelled:
+        for pending in [each for each in self._decoding if each.cancelled]:
+            self._decoding.remove(pending)
+            self._settle(pending, MediumCancelled(pending.modality, pending.index))
+        if not self._decoding:
             raise _Stopped
 
     def _fail(self, job: Job, error: Exception) -> None:

@@ -7,7 +7,7 @@ import contextlib
 import threading
 import time
 import uuid
-from collections import deque
+from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -17,6 +17,10 @@ from demo.engine.events import Event, Failed, Finished
 
 if TYPE_CHECKING:
     from nextgpt_lite import AnyToAny
+    from nextgpt_lite.generate import Prepared
+
+#: Seconds that a request takes on average, before any was answered.
+DEFAULT_REQUEST_SECONDS = 2.0
 
 
 class QueueFull(Exception):
@@ -54,6 +58,24 @@ class Settings:
         return self.allowed_media is None or modality in self.allowed_media or modality == self.required_modality
 
 
+@dataclass
+class Counts:
+    """What an engine has done: ``requests`` by how they ended, ``media`` by modality, ``seconds`` by modality, of
+    "text" and of "requests"."""
+
+    requests: Counter[str] = field(default_factory=Counter)
+    media: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    tokens: int = 0
+
+    @property
+    def seconds_per_request(self) -> float:
+        """How long the engine works for a request, by what it has done so far."""
+        done = sum(self.requests.values())
+        worked = sum(seconds for name, seconds in self.seconds.items() if name != "requests")
+        return max(1.0, worked / done) if done else DEFAULT_REQUEST_SECONDS
+
+
 @dataclass(frozen=True, eq=False)
 class Call:
     """A function to be run in the engine's thread; it may decode media itself."""
@@ -81,6 +103,7 @@ class Job:
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     submitted: float = field(default_factory=time.perf_counter)
     done: bool = False  # whether the last event was published
+    prepared: Future[Prepared] = field(default_factory=Future)  # its messages as the core reads them
 
     def __post_init__(self) -> None:
         self._events: deque[Event] = deque()

@@ -47,7 +47,10 @@ def _disallowed_first(model: AnyToAny, language: str) -> torch.Tensor:
 
 @dataclass(eq=False)
 class ReplyInProgress:
-    """A reply that is being generated. ``row`` has its tokens, ``reply`` what was generated so far."""
+    """A reply that is being generated. ``row`` has its tokens, ``reply`` what was generated so far.
+
+    ``unfinished`` counts the media that are still to come.
+    """
 
     job: Job
     row: Row
@@ -55,15 +58,17 @@ class ReplyInProgress:
     reply: Reply
     timings: dict[str, float] = field(default_factory=dict)
     published: str = ""  # text
+    unfinished: int = 0
+    made: dict[int, ReplyMedium] = field(default_factory=dict)
 
     @classmethod
     def start(cls, job: Job, model: AnyToAny, batch: TextBatch) -> ReplyInProgress:
-        """Read the messages and add the reply to the batch. ConversationError for what cannot be understood."""
+        """Add the reply to the batch, once the messages are prepared. ConversationError for what is wrong with them."""
         waiting = time.perf_counter() - job.submitted
         settings, required = job.settings, job.settings.required_modality
         if required and required not in model.table.spans:
             raise ConversationError(f"this model does not generate {required}")
-        prepared = model.prepare(job.messages)
+        prepared = job.prepared.result()
         disallowed = _disallowed_first(model, settings.language) if settings.language else None
         sampling = Sampling(settings.max_new_tokens, settings.temperature, settings.seed, disallowed, required)
         [row] = batch.add([(prepared, sampling)])
@@ -87,14 +92,17 @@ class ReplyInProgress:
         self.timings["text"] = self.reply.seconds["text"] = time.perf_counter() - self.job.submitted
         settings = self.job.settings
         allowed = [(number, each) for number, each in enumerate(requests) if settings.allows(each.modality)]
+        self.unfinished = len(allowed)
         return [
-            PendingMedium(self, index, request, settings.seed + number, index == len(allowed) - 1)
+            PendingMedium(self, index, request, settings.seed + number)
             for index, (number, request) in enumerate(allowed)
         ]
 
-    def add_medium(self, medium: ReplyMedium) -> None:
-        """Add a finished medium to the reply."""
-        self.reply.media.append(medium)
+    def add_medium(self, pending: PendingMedium, medium: ReplyMedium) -> None:
+        """Add a finished medium to the reply; media of different kinds may come in another order."""
+        medium.position = pending.request.position
+        self.made[pending.index] = medium
+        self.reply.media = [medium for _, medium in sorted(self.made.items(), key=lambda each: each[0])]
         self.reply.seconds[medium.modality] = self.timings[medium.modality] = medium.seconds
 
     def last_event(self) -> Finished:
@@ -111,7 +119,6 @@ class PendingMedium:
     index: int
     request: MediaRequest
     seed: int
-    last: bool  # of its reply
 
     @property
     def modality(self) -> str:
@@ -120,6 +127,11 @@ class PendingMedium:
     @property
     def job(self) -> Job:
         return self.reply.job
+
+    @property
+    def kind(self) -> tuple[str, int | None, float | None]:
+        """Media of one kind can be decoded together."""
+        return self.modality, self.job.settings.steps, self.job.settings.guidance
 
     @property
     def cancelled(self) -> bool:

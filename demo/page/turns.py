@@ -13,6 +13,7 @@ from PIL import Image
 
 from data.atomic import atomic_file
 from data.modalities import MODALITIES
+from data.text_files import check_texts
 from demo.page.streamed_reply import Card, Part, StreamedReply, shown_file, shown_text
 from demo.texts import translate
 from nextgpt_lite import Reply, ReplyMedium
@@ -31,6 +32,7 @@ class KeptMedium:
     rate: float | None
     signal_tokens: int
     seconds: float
+    position: int | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ class Turn:
             array = file.with_name(f"{file.stem}.npz")
             with atomic_file(array) as temporary:
                 np.savez_compressed(temporary, array=medium.array)
-            media.append(KeptMedium(medium.modality, array.name, medium.rate, medium.signal_tokens, medium.seconds))
+            values = {name: value for name, value in vars(medium).items() if name != "array"}
+            media.append(KeptMedium(array=array.name, **values))
         reply = finished.reply
         self.kept = KeptReply(reply.text, tuple(media), tuple(cards), reply.dropped_turns, finished.cancelled)
         self.reply = reply
@@ -141,8 +144,9 @@ class Turn:
 def read_message(text: str, files: list[str], folder: Path, first: int) -> Turn:
     """A user's message as a turn; its files are kept in ``folder`` under numbers from ``first``.
 
-    MediaError for a file that is refused, and then nothing is kept.
+    MediaError for a file that is refused, ValueError for a broken text; then nothing is kept.
     """
+    check_texts(text)
     parts, kept, shown, made = [], [], [], []
     try:
         for number, file in enumerate(map(Path, files), first):
@@ -188,4 +192,4 @@ def _keep(file: Path, folder: Path) -> Path:
 
 def _read_medium(folder: Path, kept: KeptMedium) -> ReplyMedium:
     with np.load(folder / kept.array, allow_pickle=False) as arrays:
-        return ReplyMedium(kept.modality, arrays["array"], kept.rate, kept.signal_tokens, kept.seconds)
+        return ReplyMedium(**asdict(kept) | {"array": arrays["array"]})

@@ -108,9 +108,9 @@ def explain(
     if captions is not None and len(captions) != len(modalities):
         raise ValueError(f"{len(captions)} captions for {len(modalities)} media of the reply: give one for each")
     prompt, parts, _ = model.encode_messages(messages)
-    words = model.tokenizer(reply.text, add_special_tokens=False)["input_ids"] if reply.text else []
-    spans = [token for modality in modalities for token in model.table.spans[modality]]
-    ids = torch.tensor([[*prompt, *words, *spans]], device=model.device)
+    parts_said = reply.as_message()["content"]
+    said = [token for part in parts_said for token in _ids_of(model, part)]
+    ids = torch.tensor([[*prompt, *said]], device=model.device)
     start = len(prompt)
     places, hidden, record = _observed_pass(model, ids, [model.embed(part) for part in parts])
     columns = [_positions(places, number) for number in range(len(parts))]
@@ -125,7 +125,7 @@ def explain(
         attention=record.shares(columns)[start - 1 : -1],
         prompt_share=record.prompt_share(),
         signals=_signals(model, ids[0], hidden[0], start),
-        conditions=_conditions(model, ids, hidden, start, reply, captions),
+        conditions=_conditions(model, ids, hidden, start, parts_said, captions),
     )
 
 
@@ -164,6 +164,14 @@ def caption_of(text: str, modality: str) -> str | None:
     if "thing" not in said:
         return None
     return tag_caption({name: said[name] for name in CARRIES[modality] if name in said})
+
+
+def _ids_of(model: AnyToAny, part: dict[str, Any]) -> Sequence[int]:
+    """A part of a reply as the model wrote it."""
+    if part["type"] != "text":
+        return model.table.spans[part["type"]]
+    words = part["text"].strip()
+    return model.tokenizer(words, add_special_tokens=False)["input_ids"] if words else []
 
 
 def _observed_pass(
@@ -210,17 +218,21 @@ def _conditions(
     ids: torch.Tensor,
     hidden: torch.Tensor,
     start: int,
-    reply: Reply,
+    parts: Sequence[dict[str, Any]],
     captions: Sequence[str | None] | None,
 ) -> tuple[ConditionCheck, ...]:
     own = ids.clone()
     own[:, :start] = 0  # spans of earlier turns are not this reply's
-    modalities = [medium.modality for medium in reply.media]
+    modalities = [part["type"] for part in parts if part["type"] != "text"]
     made = {modality: list(model.core.conditions(own, hidden, modality)) for modality in dict.fromkeys(modalities)}
-    return tuple(
-        _checked(model, modality, made[modality].pop(0), caption or caption_of(reply.text, modality))
-        for modality, caption in zip(modalities, captions or [None] * len(modalities), strict=True)
-    )
+    given, words, checks = iter(captions or [None] * len(modalities)), "", []
+    for part in parts:
+        if part["type"] == "text":
+            words = part["text"]
+            continue
+        caption = next(given) or caption_of(words, part["type"])
+        checks.append(_checked(model, part["type"], made[part["type"]].pop(0), caption))
+    return tuple(checks)
 
 
 def _checked(model: AnyToAny, modality: str, condition: torch.Tensor, caption: str | None) -> ConditionCheck:

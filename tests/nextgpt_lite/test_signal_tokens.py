@@ -99,7 +99,7 @@ def spaced(span, gap=9):
 def test_spans_with_something_between_their_signals_are_read():
     ids = [5, *spaced(VIDEO), 6, *VIDEO, *spaced(IMAGE)]
     assert TABLE.complete(ids) == (ids, ["video", "video", "image"], 0)
-    assert TABLE.words(ids) == [5, 6]
+    assert TABLE.words(ids) == [[5], [6], [], []]
     rows, columns = TABLE.span_places(torch.tensor([[0] * len(ids), ids]), "video")
     assert rows.tolist() == [1, 1]
     assert [places.tolist() for places in columns] == [[1, 2, 3, 4, 5], [7, 8, 9]]
