@@ -29,10 +29,15 @@ def load_decoder(folder: str | Path) -> Decoder:
 
 def _follows_phrases(name: str, folder: str | Path) -> type[Decoder]:
     """The decoder that runs a pipeline of this class and follows phrases. ValueError where there is none."""
-    from decoders.phrase_image import PhraseImageDecoder  # with transformers' models, which others do without
+    from decoders.phrase_audio import PhraseAudioDecoder  # with transformers' models, which others do without
+    from decoders.phrase_image import PhraseImageDecoder
     from decoders.phrase_video import PhraseVideoDecoder
 
-    by_class = {"StableDiffusionPipeline": PhraseImageDecoder, "AnimateDiffPipeline": PhraseVideoDecoder}
+    by_class: dict[str, type[Decoder]] = {
+        "StableDiffusionPipeline": PhraseImageDecoder,
+        "AnimateDiffPipeline": PhraseVideoDecoder,
+        "AudioLDMPipeline": PhraseAudioDecoder,
+    }
     if name not in by_class:
         raise ValueError(f"{folder} holds a {name}, which follows no phrases: expected one of {', '.join(by_class)}")
     return by_class[name]

@@ -9,6 +9,7 @@ from diffusers import AudioLDMPipeline
 from torch.nn import functional
 
 from data.toybox import TAG_WORDS
+from decoders import load_decoder
 from decoders.audio import AudioDecoder, deprecation_note_hidden
 from decoders.diffusion import flow_scheduler
 from train.foundations.autoencoders.audio_vae import build_audio_vae
@@ -43,6 +44,10 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def decoder(folder):
     return AudioDecoder.from_pretrained(folder)
+
+
+def test_a_folder_that_says_nothing_of_phrases_takes_pooled_embeddings(folder):
+    assert type(load_decoder(folder)) is AudioDecoder
 
 
 def test_each_sound_depends_on_its_seed_and_not_on_the_batch(decoder):
