@@ -174,7 +174,7 @@ def save_layout(folder: Path, network: LayoutNetwork, pictures: Pictures) -> Non
     for number, picture in enumerate(pictures.pixels):
         sheet.paste(Image.fromarray(picture), _place(number, side))
     with atomic_file(folder / PICTURES_FILE) as temporary:
-        sheet.save(temporary, "WEBP", quality=92, method=6)
+        sheet.save(temporary, "WEBP", quality=92)
     values = {**vars(network.config), "names": pictures.names, "side": side}
     write_json(folder / CONFIG_FILE, values, ensure_ascii=False)
 

@@ -16,7 +16,7 @@ from data.things.motion import ANIMATED, Moving, VideoScene
 from data.things.rendering import Box
 from data.things.sprites import sprite
 
-FRAMES, FRAME_RATE = 16, 8.0
+FRAMES, FRAME_RATE = 12, 6.0
 _GROUND = 0.04  # how close to the edge a thing comes
 
 

@@ -5,16 +5,18 @@ Shapes: B captions, L phrases, E their width, Q queries, K names.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.data import Dataset
 
 from data import things
 from data.parts import part_folder
 from data.strict import read_json
-from data.things.captions import any_name
+from data.things.captions import Naming, any_name, first_name
 from decoders.layout import LAYOUT, LayoutConfig, LayoutNetwork, Pictures, save_layout
 from decoders.phrases import SLOTS, THINGS, embed_captions
 from encoders.sentence_encoder import SentenceEncoder
@@ -41,17 +43,20 @@ class LayoutTask(Task):
     settings: LayoutSettings
     model: "LayoutObjective"
     part = "layout"
+    modality: ClassVar[str] = "image"
+    frames: ClassVar[int] = 0
+
+    def captions(self, seed: int, nouns: list[str]) -> Dataset:
+        """What to learn from."""
+        return SceneCaptions(seed, nouns)
 
     def build(self) -> None:
         self.embed = Remembered(SentenceEncoder.from_pretrained(part_folder("minilm")))
         nouns = [name.lower() for name in read_json(part_folder("efficientnet") / "classes.json")["classes"]]
         self.nouns = sorted(set(nouns) - set(things.catalogue()))
-        self.model = LayoutObjective(
-            LayoutNetwork(LayoutConfig(width=self.embed.encoder.width)),
-            self.embed(things.trained_things() + self.nouns),
-            self.settings,
-        )
-        self.dataset = SceneCaptions(self.settings.seed, self.nouns)
+        network = LayoutNetwork(LayoutConfig(width=self.embed.encoder.width, frames=self.frames))
+        self.model = LayoutObjective(network, self.embed(things.trained_things() + self.nouns), self.settings)
+        self.dataset = self.captions(self.settings.seed, self.nouns)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         return {"layout": list(self.model.network.parameters())}
@@ -64,8 +69,8 @@ class LayoutTask(Task):
         }
 
     def export(self, model_dir: Path) -> None:
-        """Write ``image_decoder/layout``, with the pictures of all things that training sees."""
-        folder = Path(model_dir) / "image_decoder" / LAYOUT
+        """Write ``<modality>_decoder/layout``, with the pictures of all things that training sees."""
+        folder = Path(model_dir) / f"{self.modality}_decoder" / LAYOUT
         folder.mkdir(parents=True, exist_ok=True)
         save_layout(folder, self.model.network.eval(), known_pictures(self.embed))
 
@@ -118,15 +123,18 @@ class SceneCaptions(EndlessDataset):
     seed: int
     nouns: list[str]
 
+    def scene(self, index: int, naming: Naming) -> tuple[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        """Caption and layout of scene ``index``."""
+        scene = things.sample(self.seed, index)
+        return things.caption(scene, naming), scene_layout(scene)
+
     def __getitem__(self, index: int) -> dict:
         rng = np.random.default_rng((self.seed, index, 6))
-        scene = things.sample(self.seed, index)
-        naming = any_name(rng) if rng.random() < 0.5 else None
-        boxes, owners, names = scene_layout(scene)
+        caption, (boxes, owners, names) = self.scene(index, any_name(rng) if rng.random() < 0.5 else first_name)
         row = int(rng.integers(len(self.nouns)))
         colour = str(rng.choice(["", "", *things.COLOURS]))
         return {
-            "caption": things.caption(scene, naming) if naming else things.caption(scene),
+            "caption": caption,
             "noun": f"{colour} {self.nouns[row]}".strip(),
             "noun_row": torch.tensor(len(things.trained_things()) + row),
             **{"boxes": boxes, "owners": owners, "names": names},
@@ -157,19 +165,29 @@ class LayoutObjective(nn.Module):
         self.names: torch.Tensor
 
     def forward(self, phrases, nouns, boxes, owners, names, noun_row) -> dict[str, torch.Tensor]:
-        """phrases (B, L, E), nouns (B, E), boxes (B, Q, 4), owners (B, Q), names (B, THINGS), noun_row (B,)."""
+        """phrases (B, L, E), nouns (B, E), boxes (B, Q, 4) or poses (B, Q, F, POSE), owners (B, Q), names (B, THINGS),
+        noun_row (B,)."""
         said = phrases.any(-1, keepdim=True)
         phrases = phrases + self.noise * torch.randn_like(phrases) * said
         nouns = nouns + self.noise * torch.randn_like(nouns)
         found, things_found = self.network(phrases)
         there = owners < THINGS
-        box = (found - boxes).abs().sum(-1)[there].mean()
+        box = self.distance(found, boxes)[there].mean()
         thing = functional.cross_entropy(things_found.flatten(0, 1), owners.flatten())
         known = names >= 0
         name = self.name_loss(phrases[:, : SLOTS - 2 : 2][known], names[known])
         parts = {"box": box, "thing": thing, "name": name, "noun": self.name_loss(nouns, noun_row)}
         loss = 3 * box + thing + name + self.other_nouns * parts["noun"]
         return {"loss": loss, **{key: value.detach() for key, value in parts.items()}}
+
+    @staticmethod
+    def distance(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        """L1 of boxes (B, Q, 4), or of poses (B, Q, F, POSE), whose last number is an opacity, over frames: (B, Q)."""
+        if found.ndim == 3:
+            return (found - wanted).abs().sum(-1)
+        placed = (found[..., :-1] - wanted[..., :-1]).abs() * found.new_tensor([1, 1, 1, 1, 0.3, 0.3])
+        seen = functional.binary_cross_entropy_with_logits(found[..., -1], wanted[..., -1], reduction="none")
+        return (placed.sum(-1) + 0.2 * seen).mean(-1)
 
     def name_loss(self, phrases: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """Cross-entropy of the cosines (N,) with all names."""

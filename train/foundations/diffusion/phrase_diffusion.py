@@ -4,10 +4,10 @@ Shapes: B images, C latent channels, h x w cells, L phrases, E their width.
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,14 +16,18 @@ from data import things
 from data.atomic import atomic_folder, write_json
 from data.parts import part_folder
 from decoders.base import SETTINGS
-from decoders.image import encode_images
-from decoders.layout import LAYOUT, Put, cells_of, paste
-from decoders.phrase_decoder import POSITION, Shown, prompt_tokens
+from decoders.layout import LAYOUT, Put, cells_of
+from decoders.phrase_decoder import POSITION, Shown, prompt_tokens, show_pasted
 from decoders.phrases import SLOTS, embed_captions
 from encoders.sentence_encoder import SentenceEncoder
 from train.foundations.components import channels_last, half_copy, weights_hash
 from train.foundations.diffusion.captioned_flow import CaptionedFlow, build_unet
-from train.foundations.diffusion.image_diffusion import ImageDiffusionSettings, ImageDiffusionTask, load_unet
+from train.foundations.diffusion.image_diffusion import (
+    FrameDiffusionTask,
+    ImageDiffusionSettings,
+    ImageDiffusionTask,
+    load_unet,
+)
 from train.foundations.diffusion.layout import Remembered, known_pictures
 from train.foundations.pools import BATCH, EndlessDataset
 from train.settings import setting
@@ -39,7 +43,67 @@ class PhraseDiffusionSettings(ImageDiffusionSettings):
     condition_noise: float = setting(0.02, low=0, help="deviation of the noise on phrases: projections are not exact")
 
 
-class PhraseDiffusionTask(ImageDiffusionTask):
+class PhraseTask(FrameDiffusionTask):
+    """What tasks share whose UNet reads phrases and is shown pictures: the sentence encoder, and what is exported."""
+
+    settings: Any
+    frames: ClassVar[int] = 1
+    rate: ClassVar[float | None] = None  #: frames a second
+
+    def load_text_encoder(self) -> tuple[Any, Any]:
+        return None, Remembered(SentenceEncoder.from_pretrained(part_folder("minilm")))
+
+    def tokenize(self, captions: Sequence[str]) -> dict[str, torch.Tensor]:
+        """Prompt tokens of captions alone, for each of their frames: (B F, L + h w, ...)."""
+        phrases = embed_captions(captions, self.embed).repeat_interleave(self.frames, dim=0)
+        return {"prompt": prompt_tokens(phrases, [None] * len(phrases), self.flow.unet.config)}
+
+    def collate(self, items: list[tuple]) -> dict[str, torch.Tensor]:
+        """{"latents": (B, ...), "weight": of their cells, "prompt": tokens (B F, L + h w, ...)}; an item's last entry
+        says what each frame is shown, None for nothing."""
+        latents, weights, captions, shown = zip(*items, strict=True)
+        phrases = embed_captions(captions, self.embed)
+        phrases = phrases + self.settings.condition_noise * torch.randn_like(phrases) * phrases.any(-1, keepdim=True)
+        frames = [frame for each in shown for frame in (each or [None] * self.frames)]
+        batch = {"latents": torch.stack(latents).float(), "weight": torch.stack(weights).float()}
+        each_frame = phrases.repeat_interleave(self.frames, dim=0)
+        return batch | {"prompt": prompt_tokens(each_frame, frames, self.flow.unet.config)}
+
+    def shown_pictures(self, puts: Callable[[int], list[list[Put]]]) -> tuple[torch.Tensor, np.ndarray]:
+        """What the network is shown of each frame of the pool, where ``puts`` says what stands where in the frames of
+        a medium: latents (count, F, h, w, C), the things of cells (count, F, h, w)."""
+        pictures, size = known_pictures(self.embed), self.vae.config["sample_size"]
+        cells = size // 2 ** (len(self.vae.config["block_out_channels"]) - 1)
+        several = BATCH if self.frames == 1 else 2
+
+        def encoded() -> Iterator[np.ndarray]:
+            for batch in self.pool.batches(several):
+                frames = [frame for index in batch for frame in puts(index)]
+                shown = torch.stack([each.latents for each in show_pasted(self.vae, pictures, frames, size)])
+                yield from shown.unflatten(0, (len(batch), self.frames)).half().numpy()
+
+        how, kind = (weights_hash(self.vae), self.settings.box_noise), f"{self.modality}-shown"
+        latents = torch.from_numpy(self.pool.cached(f"{kind}-latents", encoded, *how))
+        owners = (
+            np.stack([cells_of(frame, cells) for frame in puts(index)]).astype(np.int8)
+            for index in range(self.pool.count)
+        )
+        return latents, self.pool.cached(f"{kind}-owners", lambda: owners, cells, self.settings.box_noise)
+
+    def export(self, model_dir: Path) -> None:
+        """Write ``<modality>_decoder``, in half precision, with the layout that is there already."""
+        networks = {"vae": half_copy(self.vae), "unet": half_copy(self.flow.unet)}
+        nothing = {"text_encoder": None, "tokenizer": None}
+        pipeline = self.pipeline_class(**networks, **nothing, **self.pipeline_parts(Path(model_dir)))
+        target = Path(model_dir) / f"{self.modality}_decoder"
+        with atomic_folder(target) as folder:
+            pipeline.save_pretrained(folder, max_shard_size=self.max_shard_size)
+            write_json(folder / SETTINGS, {"conditions": "phrases", "rate": self.rate})
+            if (target / LAYOUT).is_dir():
+                shutil.copytree(target / LAYOUT, folder / LAYOUT)
+
+
+class PhraseDiffusionTask(PhraseTask, ImageDiffusionTask):
     """Trains the UNet of a PhraseImageDecoder; its layout network is trained apart (recipe image_layout)."""
 
     Settings = PhraseDiffusionSettings
@@ -47,11 +111,13 @@ class PhraseDiffusionTask(ImageDiffusionTask):
 
     def build(self) -> None:
         super().build()
-        latents, owners = self.shown_pictures(self.pool)
-        self.dataset = ShownLatents(self.captioned, latents, owners, self.settings)
+        rows = picture_rows()
 
-    def load_text_encoder(self) -> tuple[Any, Any]:
-        return None, Remembered(SentenceEncoder.from_pretrained(part_folder("minilm")))
+        def puts(index: int) -> list[list[Put]]:
+            rng = np.random.default_rng((self.pool.stream.seed, index, 7))
+            return [scene_puts(self.pool.stream.scene(index), rows, self.settings.box_noise, rng)]
+
+        self.dataset = ShownLatents(self.captioned, *self.shown_pictures(puts), self.settings)
 
     def build_flow(self, latents: torch.Tensor, text_encoder: Any) -> CaptionedFlow:
         chosen, channels = self.settings, latents.shape[1]
@@ -65,50 +131,10 @@ class PhraseDiffusionTask(ImageDiffusionTask):
             unet = build_unet(latents[0], *levels, cross_attention_dim=width, **blocks)
         return PhraseFlow(channels_last(unet), torch.nn.Identity(), chosen.condition_noise, chosen.shift)
 
-    def tokenize(self, captions: Sequence[str]) -> dict[str, torch.Tensor]:
-        phrases = embed_captions(captions, self.embed)
-        return {"prompt": prompt_tokens(phrases, [None] * len(captions), self.flow.unet.config)}
 
-    def collate(self, items: list[tuple]) -> dict[str, torch.Tensor]:
-        """{"latents": (B, C, h, w), "weight": of their cells, "prompt": tokens (B, L + h w, ...)}."""
-        latents, weights, captions, shown = zip(*items, strict=True)
-        phrases = embed_captions(captions, self.embed)
-        phrases = phrases + self.settings.condition_noise * torch.randn_like(phrases) * phrases.any(-1, keepdim=True)
-        batch = {"latents": torch.stack(latents).float(), "weight": torch.stack(weights).float()}
-        return batch | {"prompt": prompt_tokens(phrases, shown, self.flow.unet.config)}
-
-    def shown_pictures(self, pool: Any) -> tuple[torch.Tensor, np.ndarray]:
-        """What the network is shown of each image: latents (count, h, w, C), the things of cells (count, h, w)."""
-        pictures, size = known_pictures(self.embed), self.vae.config["sample_size"]
-        rows = {name: row for row, name in enumerate(pictures.names)}
-        cells = size // 2 ** (len(self.vae.config["block_out_channels"]) - 1)
-
-        def puts(index: int) -> list[Put]:
-            scene = pool.stream.scene(index)
-            rng = np.random.default_rng((pool.stream.seed, index, 7))
-            return scene_puts(scene, rows, self.settings.box_noise, rng)
-
-        def encoded() -> Iterator[np.ndarray]:
-            for batch in pool.batches(BATCH):
-                pasted = [paste(pictures.pixels, puts(index), size) for index in batch]
-                yield from encode_images(self.vae, pasted).permute(0, 2, 3, 1).half().numpy()
-
-        how = (weights_hash(self.vae), self.settings.box_noise)
-        latents = torch.from_numpy(pool.cached("shown-latents", encoded, *how))
-        owners = (cells_of(puts(index), cells).astype(np.int8) for index in range(pool.count))
-        return latents, pool.cached("shown-owners", lambda: owners, cells, self.settings.box_noise)
-
-    def export(self, model_dir: Path) -> None:
-        """Write ``image_decoder``, in half precision, with the layout that is there already."""
-        networks = {"vae": half_copy(self.vae), "unet": half_copy(self.flow.unet)}
-        nothing = {"text_encoder": None, "tokenizer": None}
-        pipeline = self.pipeline_class(**networks, **nothing, **self.pipeline_parts(Path(model_dir)))
-        target = Path(model_dir) / "image_decoder"
-        with atomic_folder(target) as folder:
-            pipeline.save_pretrained(folder)
-            write_json(folder / SETTINGS, {"conditions": "phrases"})
-            if (target / LAYOUT).is_dir():
-                shutil.copytree(target / LAYOUT, folder / LAYOUT)
+def picture_rows() -> dict[str, int]:
+    """Thing -> its row among the known pictures."""
+    return {name: row for row, name in enumerate(things.trained_things())}
 
 
 def scene_puts(scene: things.Scene, rows: dict[str, int], noise: float, rng: np.random.Generator) -> list[Put]:
@@ -123,12 +149,12 @@ def scene_puts(scene: things.Scene, rows: dict[str, int], noise: float, rng: np.
 
 @dataclass(eq=False)
 class ShownLatents(EndlessDataset):
-    """Items of ``captioned``, each with what the network is shown of it, or None."""
+    """Items of ``captioned``, each with what the network is shown of its frames, or None."""
 
     captioned: Any
     latents: torch.Tensor
     owners: np.ndarray
-    settings: PhraseDiffusionSettings
+    settings: Any
 
     def __len__(self) -> int:
         return len(self.captioned)
@@ -136,8 +162,10 @@ class ShownLatents(EndlessDataset):
     def __getitem__(self, index: int) -> tuple:
         latents, weights, caption = self.captioned[index]
         row, rng = index % len(self.latents), np.random.default_rng((self.settings.seed, index, 8))
-        shown = caption and rng.random() < self.settings.shown
-        return latents, weights, caption, Shown(self.latents[row], self.owners[row]) if shown else None
+        if not caption or rng.random() >= self.settings.shown:
+            return latents, weights, caption, None
+        frames = zip(self.latents[row], self.owners[row], strict=True)
+        return latents, weights, caption, [Shown(each, owner) for each, owner in frames]
 
 
 class PhraseFlow(CaptionedFlow):
