@@ -19,6 +19,8 @@ LEAST_LENGTH = 0.5
 class PhraseAudioDecoder(PhraseDecoder, AudioDecoder):
     """See above."""
 
+    default_steps = 8
+
     def __init__(self, pipeline: Any, settings: DecoderSettings | None = None) -> None:
         super().__init__(pipeline, settings)
         pipeline.text_encoder = pipeline.unet  # asked for its dtype, even where conditions are given, and for no more

@@ -1,4 +1,4 @@
-"""The VAE of the audio decoder: log-mel (1, 200, 64) to latents (8, 25, 8) and back.
+"""The VAE of the audio decoder: log-mel (1, T, M) to latents (C, T / 8, M / 8) and back; of two seconds, T is 200.
 
 It works on raw log-mels, because AudioLDMPipeline hands what it decodes straight to the vocoder; its first and last
 convolutions start out scaled so that the layers between them see values of about unit size.

@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
-from decoders.mel import BANDS, HOP, QUIET, SAMPLING_RATE, SPREAD, log_mel
+from decoders.mel import BANDS, HOP, QUIET, SAMPLING_RATE, SPREAD, griffin_lim, log_mel
 from train.foundations.autoencoders.vae import load_vae
 from train.foundations.components import half_copy, weights_hash, write_component
 from train.foundations.pools import AUDIO_HELD_OUT_SEED, AudioPool, DataSettings, EndlessDataset, media_of, waveforms
@@ -27,8 +27,6 @@ from train.task import Task
 from train.worlds import open_world
 
 FULL_SCALE = 32767  # of the pool's 16-bit samples
-#: What is kept of a clip of two seconds: its samples, its mel, and that mel decoded by the VAE.
-ROW = np.dtype([("waveform", "<i2", 32_000), ("mel", "<f2", (200, BANDS)), ("decoded", "<f2", (200, BANDS))])
 #: Window lengths of the multi-resolution STFT, whose hops are a quarter of them; its least magnitude.
 WINDOWS, FLOOR = (2048, 1024, 512, 256, 128), 1e-4
 
@@ -49,7 +47,7 @@ class VocoderSettings(DataSettings):
     dilations: tuple[int, ...] = setting((1, 3, 9), low=1)
     griffin_lim_rounds: int = setting(16, low=0, help="of Griffin-Lim, which decoders.audio uses instead; 0 = vocoder")
     held_out: int = setting(48, low=1, help="clips that evaluate() uses")
-    cache: str = ".cache/audio"
+    cache_dir: str = setting(".cache/audio", alias="cache")
 
     def __post_init__(self) -> None:
         if math.prod(self.upsample_rates) != HOP:
@@ -71,7 +69,7 @@ class VocoderTask(Task):
         self.model = SpectralVocoder(build_vocoder(chosen))
         self.vae = load_vae(self.model_dir, "audio") if chosen.decoded_share > 0 else None
         self.world = open_world(chosen.data)
-        pool = AudioPool(media_of(self.world, "audio", chosen.seed), chosen.pool, chosen.cache)
+        pool = AudioPool(media_of(self.world, "audio", chosen.seed), chosen.pool, chosen.cache_dir)
         self.dataset = SegmentPool(pool, self.vae, chosen)
 
     def collate(self, items: list[tuple[torch.Tensor, torch.Tensor]]) -> dict[str, torch.Tensor]:
@@ -87,12 +85,17 @@ class VocoderTask(Task):
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """On unseen clips: mean absolute log-mel error of the copy, from true mels and from the VAE's."""
+        """On unseen clips: mean absolute log-mel error of the copy, from true mels and from the VAE's; and the loss of
+        the copy and, where the decoder is to use it, of Griffin-Lim's."""
         stream = media_of(self.world, "audio", AUDIO_HELD_OUT_SEED, held_out=True)
-        mel = log_mel(waveforms(stream, range(min(self.settings.held_out, len(stream)))))
+        waves = waveforms(stream, range(min(self.settings.held_out, len(stream))))
+        mel, rounds = log_mel(waves), self.settings.griffin_lim_rounds
         figures = {"mel_error": self._copy_error(mel, mel)}
         if self.vae is not None:
             figures["mel_error_decoded"] = self._copy_error(through_vae(self.vae, mel), mel)
+        figures["spectral_error"] = spectral_loss(self.model.vocoder(mel), waves)["loss"].item()
+        if rounds:
+            figures["spectral_error_griffin_lim"] = spectral_loss(griffin_lim(mel, rounds), waves)["loss"].item()
         return figures
 
     def _copy_error(self, given: torch.Tensor, mel: torch.Tensor) -> float:
@@ -122,9 +125,11 @@ class SegmentPool(EndlessDataset):
 
 
 def _rows(pool: AudioPool, vae: AutoencoderKL | None) -> Iterator[np.ndarray]:
-    """A record of each clip; without a VAE ``decoded`` is the mel itself."""
+    """A record of each clip: its samples, its mel, and that mel decoded by the VAE; without a VAE the mel again."""
     for waves in pool.waves():
-        mels, records = log_mel(waves), np.empty(len(waves), ROW)
+        mels = log_mel(waves)
+        mel = ("<f2", tuple(mels.shape[1:]))
+        records = np.empty(len(waves), [("waveform", "<i2", waves.shape[1:]), ("mel", *mel), ("decoded", *mel)])
         records["waveform"] = (waves * FULL_SCALE).round().short().numpy()
         records["mel"] = mels.half().numpy()
         records["decoded"] = (mels if vae is None else through_vae(vae, mels)).half().numpy()

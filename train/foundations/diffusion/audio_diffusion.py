@@ -86,14 +86,19 @@ class AudioFlow(CaptionedFlow):
 
 
 def build_audio_unet(
-    latents: torch.Tensor, channels: Sequence[int], attention: Sequence[bool], layers: int, condition_width: int
+    latents: torch.Tensor,
+    channels: Sequence[int],
+    attention: Sequence[bool],
+    layers: int,
+    condition_width: int,
+    **options: Any,
 ) -> UNet2DConditionModel:
     """An untrained AudioLDM-shaped UNet for ``latents`` (C, T, M); the condition joins the time embedding.
 
     As in AudioLDM nothing is attended to but the latents themselves: where no hidden states of a text are given,
     diffusers' cross-attention is a second self-attention, so its width is that of the level.
     """
-    blocks = {"layers_per_block": layers, "norm_num_groups": 16, "cross_attention_dim": tuple(channels)}
+    blocks = {"layers_per_block": layers, "norm_num_groups": 16, "cross_attention_dim": tuple(channels)} | options
     joined = {"class_embed_type": "simple_projection", "projection_class_embeddings_input_dim": condition_width}
     unet = build_unet(latents, channels, attention, heads=4, class_embeddings_concat=True, **blocks, **joined)
     embedding: Any = unet.class_embedding
