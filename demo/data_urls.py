@@ -5,11 +5,15 @@ import binascii
 import io
 import mimetypes
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 from PIL import Image
 
 from data.modalities import MODALITIES, modality_of_name
+
+#: Letters of base64 in URLs and file names, in place of which base64 itself has others.
+_FROM_URLS = str.maketrans("-_", "+/")
 
 
 def image_url(array: np.ndarray, quality: int | None = None) -> str:
@@ -35,12 +39,17 @@ def mime_type(path: Path) -> str:
 def base64_of_url(address: str) -> str | None:
     """What a data URL holds, still in base64; None for any other address."""
     head, comma, data = address.partition(",")
+    head = head.strip().lower()
     return data if head.startswith("data:") and head.endswith(";base64") and comma else None
 
 
 def from_base64(data: str, name: str) -> bytes:
-    """Decoded base64. ValueError, which names the value ``name``, for anything else."""
+    """Decoded base64, as programs write it: with line breaks or without, padded or not, for URLs too.
+
+    ValueError, which names the value ``name``, for anything else.
+    """
+    letters = "".join((unquote(data) if "%" in data else data).split()).rstrip("=").translate(_FROM_URLS)
     try:
-        return base64.b64decode(data, validate=True)
+        return base64.b64decode(letters + "=" * (-len(letters) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
         raise ValueError(f"{name} is not base64: {error}") from None

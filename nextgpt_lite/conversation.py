@@ -171,7 +171,7 @@ def _join_text_parts(parts: list[dict[str, Any]], by_hand: re.Pattern[str]) -> l
     joined: list[dict[str, Any]] = []
     for is_text, group in groupby(parts, key=lambda part: part["type"] == "text"):
         if is_text:
-            words = join_texts(part["text"] for part in group).strip()
+            words = join_texts([part["text"] for part in group]).strip()
             joined.append({"type": "text", "text": by_hand.sub(lambda found: f"{found[0][0]} {found[0][1:]}", words)})
         else:
             joined += group

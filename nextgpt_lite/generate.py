@@ -61,6 +61,13 @@ def prefer_language(logits: torch.Tensor, disallowed: torch.Tensor) -> torch.Ten
     return logits.masked_fill(disallowed, torch.finfo(logits.dtype).min) if likely else logits
 
 
+def nucleus(probabilities: torch.Tensor, top_p: float) -> torch.Tensor:
+    """``probabilities`` (V,), zero but for the likeliest tokens that have ``top_p`` together (1904.09751, Sec. 3.1)."""
+    ordered, tokens = probabilities.sort(descending=True)
+    kept = ordered.cumsum(-1) - ordered <= top_p  # the likeliest is always kept
+    return torch.zeros_like(probabilities).scatter(-1, tokens, ordered * kept)
+
+
 class Prepared(NamedTuple):
     """A conversation as the core reads it: ids, one embedding (E,) or patch tokens (P, E) a medium, turns left out."""
 
@@ -71,7 +78,7 @@ class Prepared(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Sampling:
-    """How a reply is generated: greedily at ``temperature`` 0.
+    """How a reply is generated: greedily at ``temperature`` 0, else from the likeliest tokens that make up ``top_p``.
 
     ``disallowed_first`` (V,) is true for tokens that the reply should not begin with (:func:`disallowed_first_tokens`).
     A reply without a span of ``required_modality`` gets one at its end.
@@ -82,6 +89,7 @@ class Sampling:
     seed: int = 0
     disallowed_first: torch.Tensor | None = None
     required_modality: str | None = None
+    top_p: float = 1.0
 
 
 @dataclass(eq=False)
@@ -112,6 +120,8 @@ class Row:
         if sampling.temperature == 0:
             return best
         probabilities = torch.softmax(logits.float() / sampling.temperature, dim=-1)
+        if sampling.top_p < 1:
+            probabilities = nucleus(probabilities, sampling.top_p)
         return int(torch.multinomial(probabilities, 1, generator=self.generator))
 
 

@@ -1,12 +1,14 @@
 """The server's application: guard, routes, errors, the removal of expired sessions.
 
-Its own routes are ``/v1/models``, ``/healthz`` and ``/metrics``: the model, its state, and the server's counters.
+Its own routes are ``/v1/models``, ``/healthz`` and ``/metrics``: the model, its state, and the server's counters;
+``/openapi.json`` describes all routes.
 """
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import psutil
@@ -21,6 +23,22 @@ from demo.serving.guard import BODY_BYTES, LOOPBACK, Guard
 from demo.texts import read_asset
 
 router = APIRouter()
+#: Routes of OpenAI's API that are not served, and what to do instead.
+NOT_SERVED = {
+    "responses": "send messages to /v1/chat/completions",
+    "completions": "send messages to /v1/chat/completions",
+    "audio/transcriptions": "the model writes no speech down; ask about a sound in /v1/chat/completions (input_audio)",
+    "audio/translations": "the model writes no speech down; ask about a sound in /v1/chat/completions (input_audio)",
+    "images/edits": "send the picture (image_url) and what to change to /v1/chat/completions",
+    "images/variations": "send the picture (image_url) to /v1/chat/completions and ask for another",
+    "moderations": "there is no model for it",
+    "assistants": "a conversation is sent as a whole to /v1/chat/completions",
+    "threads": "a conversation is sent as a whole to /v1/chat/completions",
+    "conversations": "a conversation is sent as a whole to /v1/chat/completions",
+    "realtime": "replies are streamed by /v1/chat/completions",
+    "batches": "send the requests one by one; those that wait are answered together",
+    "fine_tuning": "models are trained by nextgpt-lite train",
+}
 #: Seconds between two removals of expired sessions.
 SWEEP_SECONDS = 30.0
 STARTED = int(time.time())
@@ -63,6 +81,9 @@ async def metrics(service: CurrentService) -> Response:
 
 @router.api_route("/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
 async def unknown_path(path: str) -> Response:
+    for route, sentence in NOT_SERVED.items():
+        if f"{path}/".startswith(f"v1/{route}/"):
+            raise ApiError(404, f"/v1/{route} is not served: {sentence}", "not_served")
     raise ApiError(404, f"there is nothing at /{path[:80]}", "not_found")
 
 
@@ -85,12 +106,13 @@ def build(
         yield
         sweeper.cancel()
 
-    app = FastAPI(title="nextgpt_lite", lifespan=sweeping, openapi_url=None, docs_url=None, redoc_url=None)
+    app = FastAPI(title="nextgpt_lite", lifespan=sweeping, openapi_url="/openapi.json", docs_url=None, redoc_url=None)
     app.state.service = service
     errors.install(app)
     for each in (chat.router, files.router, generation.router, embeddings.router, router):  # last: all other paths
         app.include_router(each)
-    return Guard(app, keys=keys, hosts=hosts, body_bytes=body_bytes)
+    opened = partial(files.is_signed, sessions=service.sessions)
+    return Guard(app, keys=keys, hosts=hosts, body_bytes=body_bytes, opened=opened)
 
 
 async def _sweep(service: Service, seconds: float) -> None:

@@ -1,25 +1,38 @@
-"""OpenAI's messages -> messages as the model takes them."""
+"""OpenAI's messages -> messages as the model takes them.
+
+Media of a reply are links in its text (:func:`media_link`): that is what every client shows and sends back. In an
+assistant's message such a link is read as the medium again.
+"""
 
 import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
 
 from data.modalities import MODALITIES
 from demo.api.errors import ApiError
 from demo.api.service import Service
 from demo.api.sessions import Session
 from demo.data_urls import base64_of_url, from_base64
+from nextgpt_lite.conversation_media import MediaError
 
-#: The most media in one request.
-MAX_MEDIA = 16
+#: The most media, and characters of text, in one request.
+MAX_MEDIA, MAX_TEXT = 16, 1_000_000
 #: Kinds of content parts that hold an address, and the modality that each must have.
 ADDRESSED = {f"{name}_url": name for name in MODALITIES}
 #: Roles that clients use, and ours.
 ROLES = {"developer": "system"}
-_FILE_ADDRESS = re.compile(r"^(?:/v1/files/)?(file-[\w-]+)(?:/content)?$")
+_FILE = r"/v1/files/(?P<id>file-[\w-]+)(?:/content)?(?:\?signature=(?P<signature>\w+))?"
+_FILE_ADDRESS = re.compile(rf"(?:https?://[^/\s]+)?{_FILE}|(?P<name>file-[\w-]+)")
+_MEDIA_LINK = re.compile(rf"\n*!?\[(?P<modality>{'|'.join(MODALITIES)})\]\((?:https?://[^/\s)]+)?{_FILE}\)\n*")
+
+
+class MediaLink(dict[str, Any]):
+    """A content part made of a link in a reply: its ``modality``, the file's ``id`` and its ``signature``."""
 
 
 class Message(BaseModel):
@@ -31,25 +44,68 @@ class Message(BaseModel):
 
     @property
     def parts(self) -> list[Any]:
-        """The parts of the content, then the media. ApiError for content of another type."""
+        """The parts of the content, those of links in a reply too, then media that have none. ApiError for others."""
         parts = [{"type": "text", "text": self.content}] if isinstance(self.content, str) else self.content or []
         if not isinstance(parts, list):
             raise ApiError(400, "content must be a string or a list of parts")
-        return [*parts, *({"type": "file", "file": {"file_id": each.get("id")}} for each in self.media or [])]
+        if self.role == "assistant":
+            parts = [each for part in parts for each in _linked(part)]
+        linked = {part["id"] for part in parts if isinstance(part, MediaLink)}
+        known = [str(each.get("id")) for each in self.media or []]
+        return [*parts, *({"type": "file", "file": {"file_id": name}} for name in known if name not in linked)]
+
+
+def media_link(modality: str, address: str) -> str:
+    """A medium of a reply as Markdown: a picture is shown, the others are links."""
+    return f"{'!' if modality == 'image' else ''}[{modality}]({address})"
+
+
+def _linked(part: Any) -> Iterator[Any]:
+    """A part of a reply's content: its words, and a part for each link to a medium among them."""
+    text = part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None
+    if not isinstance(text, str):
+        yield part
+        return
+    start = 0
+    for link in _MEDIA_LINK.finditer(text):
+        yield {"type": "text", "text": text[start : link.start()]}
+        yield MediaLink(link.groupdict())
+        start = link.end()
+    yield {"type": "text", "text": text[start:]}
+
+
+def check_size(parts: list[Any]) -> None:
+    """ApiError 413 for more text in parts, or as texts alone, than is read."""
+    texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
+    size = sum(len(text) for text in texts if isinstance(text, str))
+    if size > MAX_TEXT:
+        raise ApiError(413, f"the request holds {size:,} characters: at most {MAX_TEXT:,} are read", "too_large")
 
 
 async def read_messages(messages: list[Message], service: Service, session: Session) -> list[dict[str, Any]]:
-    """Messages for the engine. ApiError or MediaError, with a sentence, for what is refused."""
-    parts = [part for message in messages for part in message.parts]
-    count = sum(not isinstance(part, dict) or part.get("type") != "text" for part in parts)
+    """Messages for the engine. ApiError or MediaError, with a sentence, for what is refused.
+
+    Of media that are linked to in replies the newest are read; the others are what the assistant once answered with.
+    """
+    content = [message.parts for message in messages]
+    parts = [part for each in content for part in each]
+    check_size(parts)
+    links = [part for part in parts if isinstance(part, MediaLink)]
+    count = sum(not isinstance(part, dict) or part.get("type") != "text" for part in parts) - len(links)
     if count > MAX_MEDIA:
         raise ApiError(400, f"the request holds {count} media: at most {MAX_MEDIA} are read", "too_many_media")
+    old = links[: max(0, len(links) + count - MAX_MEDIA)]
     return [
         {
             "role": ROLES.get(message.role, message.role),
-            "content": [await read_part(part, service, session) for part in message.parts],
+            "content": [
+                {"type": part["modality"]}
+                if any(part is each for each in old)
+                else await read_part(part, service, session)
+                for part in parts
+            ],
         }
-        for message in messages
+        for message, parts in zip(messages, content, strict=True)
     ]
 
 
@@ -58,16 +114,21 @@ async def read_part(part: Any, service: Service, session: Session) -> dict[str, 
     kind = part.get("type") if isinstance(part, dict) else None
     if kind == "text":
         return {"type": "text", "text": part.get("text")}
+    if isinstance(part, MediaLink):
+        return await _from_link(part, service, session)
     value = part.get(kind) if isinstance(kind, str) else None
     if kind in ADDRESSED:
         address = value.get("url") if isinstance(value, dict) else value
         return await _from_address(str(address), str(kind), service, session, ADDRESSED[kind])
     if kind == "input_audio" and isinstance(value, dict):
-        return await _from_base64(str(value.get("data")), "input_audio", service, "audio")
+        data = str(value.get("data"))
+        return await _from_base64(base64_of_url(data) or data, "input_audio", service, "audio")
     if kind == "file" and isinstance(value, dict):
         if value.get("file_id"):
-            return await _from_file(str(value["file_id"]), service, session, None)
-        return await _from_address(str(value.get("file_data")), "file", service, session, None)
+            stored = session.find(str(value["file_id"]))
+            return await service.read(stored.path, stored.filename)
+        data = str(value.get("file_data"))
+        return await _from_base64(base64_of_url(data) or data, "file", service, None)
     known = ", ".join(("text", *ADDRESSED, "input_audio", "file"))
     raise ApiError(400, f"a content part of type {kind!r} is not read: expected {known}", "invalid_content")
 
@@ -76,8 +137,9 @@ async def _from_address(
     address: str, name: str, service: Service, session: Session, expected: str | None
 ) -> dict[str, Any]:
     """A data URL, or a file of this session. Nothing is ever fetched."""
-    if found := _FILE_ADDRESS.match(address):
-        return await _from_file(found[1], service, session, expected)
+    if found := _FILE_ADDRESS.fullmatch(address):
+        stored = service.sessions.find(session, found["id"] or found["name"], found["signature"])
+        return await service.read(stored.path, stored.filename, expected)
     data = base64_of_url(address)
     if data is not None:
         return await _from_base64(data, name, service, expected)
@@ -88,14 +150,18 @@ async def _from_address(
     )  # fmt: skip
 
 
-async def _from_file(name: str, service: Service, session: Session, expected: str | None) -> dict[str, Any]:
-    stored = session.find(name)
-    return await service.read(stored.path, stored.filename, expected)
+async def _from_link(link: MediaLink, service: Service, session: Session) -> dict[str, Any]:
+    """A medium of an earlier reply; one that has expired is only known to have been there."""
+    try:
+        stored = service.sessions.find(session, link["id"], link["signature"])
+        return await service.read(stored.path, stored.filename, link["modality"])
+    except (ApiError, MediaError):
+        return {"type": link["modality"]}
 
 
 async def _from_base64(data: str, name: str, service: Service, expected: str | None) -> dict[str, Any]:
     try:
-        content = from_base64(data, name)
+        content = await run_in_threadpool(from_base64, data, name)
     except ValueError as error:
         raise ApiError(400, str(error), "invalid_base64") from None
     with tempfile.TemporaryDirectory(dir=service.sessions.folder) as folder:

@@ -8,11 +8,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from fastapi import APIRouter
-from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from demo.api.content import MAX_MEDIA, read_part
+from demo.api.content import MAX_MEDIA, check_size, read_part
 from demo.api.errors import ApiError
+from demo.api.parameters import ApiRequest
 from demo.api.service import CurrentService, CurrentSession
 from nextgpt_lite import AnyToAny
 
@@ -21,9 +21,10 @@ router = APIRouter()
 MAX_INPUTS = 256
 
 
-class EmbeddingRequest(BaseModel):
+class EmbeddingRequest(ApiRequest):
     """OpenAI's request. An input may also be a content part of a chat: image_url, input_audio, video_url, file."""
 
+    route = "embeddings"
     model: str
     input: str | list[str | dict[str, Any]]
     encoding_format: Literal["float", "base64"] = "float"
@@ -38,11 +39,12 @@ async def embed(body: EmbeddingRequest, session: CurrentSession, service: Curren
     inputs = [body.input] if isinstance(body.input, str) else body.input
     if not 1 <= len(inputs) <= MAX_INPUTS or sum(isinstance(each, dict) for each in inputs) > MAX_MEDIA:
         raise ApiError(400, f"give 1 to {MAX_INPUTS} inputs, of which at most {MAX_MEDIA} media")
+    check_size(inputs)
     parts = [
         {"type": "text", "text": each} if isinstance(each, str) else await read_part(each, service, session)
         for each in inputs
     ]
-    future = service.engine.call(lambda model: embeddings(model, parts))
+    future = service.engine.read(lambda model: embeddings(model, parts))
     vectors = await run_in_threadpool(future.result)  # (N, E)
     data = [
         {"object": "embedding", "index": index, "embedding": _written(vector, body.encoding_format)}

@@ -41,7 +41,10 @@ class ApiError(HTTPException):
 def first_problem(error: Any) -> str:
     """The first of pydantic's or FastAPI's validation errors in one sentence."""
     first = error.errors()[0]
-    return f"{'.'.join(str(step) for step in first['loc'] if step != 'body') or 'the body'}: {first['msg']}"
+    if first["type"] == "json_invalid":
+        return f"the body is not JSON: {first.get('ctx', {}).get('error', first['msg'])}"
+    place = ".".join(str(step) for step in first["loc"] if step != "body") or "the body"
+    return f"{place}: {first['msg'].removeprefix('Value error, ')}"
 
 
 def _of_system(error: OSError) -> ApiError:

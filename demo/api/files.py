@@ -1,14 +1,17 @@
 """``/v1/files``: media that a client uploads once and refers to by id, and media of replies."""
 
+import re
 from typing import Annotated, Any
+from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Form, UploadFile
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
+from starlette.types import Scope
 
 from demo.api.errors import ApiError
 from demo.api.service import CurrentService, CurrentSession
-from demo.api.sessions import StoredFile
+from demo.api.sessions import Sessions, StoredFile
 from nextgpt_lite.conversation_media import upload_suffix
 
 router = APIRouter(prefix="/v1/files")
@@ -47,9 +50,16 @@ async def show(name: str, session: CurrentSession) -> StoredFile:
     return session.find(name)
 
 
+def is_signed(scope: Scope, sessions: Sessions) -> bool:
+    """Whether a request asks for a file's content by its signed address: such requests need no key."""
+    found = re.fullmatch(r"/v1/files/([\w-]+)/content", scope["path"])
+    given = parse_qs(scope["query_string"].decode("latin-1")).get("signature", [""])[0]
+    return scope["method"] in ("GET", "HEAD") and bool(found) and sessions.is_signed(found[1], given)
+
+
 @router.get("/{name}/content")
-async def content(name: str, session: CurrentSession) -> Response:
-    stored = session.find(name)
+async def content(name: str, session: CurrentSession, service: CurrentService, signature: str = "") -> Response:
+    stored = service.sessions.find(session, name, signature)
     body = await run_in_threadpool(stored.path.read_bytes)
     return Response(body, media_type=stored.mime_type, headers=HEADERS)
 

@@ -11,13 +11,14 @@ import secrets
 import time
 from typing import Any, Literal
 
-import numpy as np
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError
 from starlette.concurrency import run_in_threadpool
 
+from demo.api.audio_formats import AUDIO_FORMATS, encode_audio
 from demo.api.errors import ApiError, first_problem
+from demo.api.parameters import ApiRequest
 from demo.api.service import CurrentService, CurrentSession, Service, failure
 from demo.api.sessions import Session
 from demo.engine.events import Finished, MediumProgress, MediumStarted
@@ -30,25 +31,29 @@ router = APIRouter()
 MAX_VIDEOS = 32
 
 
-class MediumRequest(BaseModel):
+class MediumRequest(ApiRequest):
     """What the routes that generate one medium have in common; seed, steps and guidance are beyond OpenAI's."""
 
+    route = "videos"
     prompt: str = Field(min_length=1, max_length=4000)
     model: str | None = None
-    seed: int = 0
+    seed: int | None = None
     steps: int | None = None
     guidance: float | None = None
 
 
 class ImageRequest(MediumRequest):
+    route = "images/generations"
     n: int | None = Field(default=None, ge=1, le=8)
     size: str | None = None
     response_format: Literal["b64_json", "url"] | None = None
 
 
 class SpeechRequest(MediumRequest):
+    route = "audio/speech"
     prompt: str = Field(min_length=1, max_length=4000, alias="input")
-    response_format: Literal["wav", "pcm"] = "wav"
+    voice: Any = None  # there is none to choose from
+    response_format: Literal["wav", "flac", "mp3", "opus", "aac", "pcm"] | None = None
 
 
 def submit_medium(modality: str, body: MediumRequest, service: Service, number: int = 0) -> Job:
@@ -56,7 +61,7 @@ def submit_medium(modality: str, body: MediumRequest, service: Service, number: 
     service.check_model(body.model)
     return service.submit(
         [{"role": "user", "content": request_for(modality, body.prompt)}],
-        seed=body.seed + number, steps=body.steps, guidance=body.guidance,
+        seed=(body.seed or 0) + number, steps=body.steps, guidance=body.guidance,
         allowed_media=[modality], required_modality=modality,
     )  # fmt: skip
 
@@ -110,7 +115,10 @@ async def generate_images(
     body: ImageRequest, request: Request, session: CurrentSession, service: CurrentService
 ) -> dict[str, Any]:
     if body.size not in (None, "auto"):
-        raise ApiError(400, f"size is {body.size!r}: expected 'auto', the model's only size", "invalid_value")
+        side = (await run_in_threadpool(service.engine.model.result)).decoders["image"].size
+        if body.size != f"{side}x{side}":
+            sentence = f"size is {body.size!r}: expected 'auto' or '{side}x{side}', the model's only size"
+            raise ApiError(400, sentence, "invalid_value")
     jobs: list[Job] = []
     try:
         for number in range(body.n or 1):
@@ -121,7 +129,7 @@ async def generate_images(
             job.cancel()
     if body.response_format == "url":
         stored = [await service.store(session, image) for image in images]
-        data = [{"url": str(request.url_for("content", name=each.id))} for each in stored]
+        data = [{"url": service.address(request, each)} for each in stored]
     else:
         files = [await run_in_threadpool(reply_medium_bytes, image) for image in images]
         data = [{"b64_json": base64.b64encode(file).decode()} for file in files]
@@ -130,13 +138,11 @@ async def generate_images(
 
 @router.post("/v1/audio/speech")
 async def generate_audio(body: SpeechRequest, request: Request, service: CurrentService) -> Response:
-    """The sound that ``input`` describes: WAV, or PCM of 16 bits. The embedded model speaks no words."""
+    """The sound that ``input`` describes, a WAV file unless another is asked for. The model speaks no words."""
     job = submit_medium("audio", body, service)
     audio = (await service.finished(job, request)).reply.media[0]
-    if body.response_format == "pcm":
-        samples = (np.clip(audio.array, -1, 1) * 32767).astype("<i2")
-        return Response(samples.tobytes(), media_type="audio/pcm")
-    return Response(await run_in_threadpool(reply_medium_bytes, audio), media_type="audio/wav")
+    form = body.response_format or "wav"
+    return Response(await run_in_threadpool(encode_audio, audio, form), media_type=AUDIO_FORMATS[form].mime)
 
 
 @router.post("/v1/videos")
@@ -156,7 +162,7 @@ async def _video_request(request: Request) -> MediumRequest:
         if "json" in request.headers.get("content-type", ""):
             values: Any = await request.json()
         else:
-            values = {name: value for name, value in (await request.form()).items() if isinstance(value, str)}
+            values = dict(await request.form())
         return MediumRequest.model_validate(values)
     except ValidationError as error:
         raise ApiError(400, first_problem(error)) from None

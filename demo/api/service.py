@@ -57,6 +57,10 @@ class Service:
         content = await run_in_threadpool(reply_medium_bytes, medium)
         return self.sessions.add(session, content, filename, "output", medium.modality)
 
+    def address(self, request: Request, stored: StoredFile) -> str:
+        """Where anybody finds a file, without a key, as long as it is there."""
+        return f"{request.url_for('content', name=stored.id)}?signature={self.sessions.sign(stored.id)}"
+
     async def read(self, path: Path, name: str, expected: str | None = None) -> dict[str, Any]:
         """A file as a content part, read in another thread. MediaError unless it holds an ``expected`` medium."""
         return await run_in_threadpool(self.uploads.read, path, name, expected)

@@ -5,6 +5,7 @@ is found in its own session only.
 """
 
 import hashlib
+import hmac
 import secrets
 import shutil
 import tempfile
@@ -81,6 +82,7 @@ class Sessions:
         self.seconds, self.session_bytes, self.all_bytes = 60 * minutes, session_bytes, all_bytes
         self.folder = Path(tempfile.mkdtemp(prefix="sessions-", dir=folder))
         self._sessions: dict[str, Session] = {}
+        self._secret = secrets.token_bytes(32)
 
     def of(self, request: Request) -> Session:
         """The session of a client, a new one at its first request."""
@@ -113,6 +115,20 @@ class Sessions:
             bytes=len(content), created_at=now, expires_at=now + int(self.seconds),
         )  # fmt: skip
         return session.files[name]
+
+    def sign(self, name: str) -> str:
+        """A signature that opens the file ``name`` to whoever has it, as long as there is the file."""
+        return hmac.new(self._secret, name.encode(errors="replace"), "sha256").hexdigest()
+
+    def is_signed(self, name: str, signature: str | None) -> bool:
+        """Whether a signature is that of a file."""
+        return hmac.compare_digest(self.sign(name).encode(), (signature or "").encode(errors="replace"))
+
+    def find(self, session: Session, name: str, signature: str | None = None) -> StoredFile:
+        """A file of the session, or with its signature one of any. ApiError 404 for others."""
+        if self.is_signed(name, signature):
+            session = next((each for each in list(self._sessions.values()) if name in each.files), session)
+        return session.find(name)
 
     @property
     def count(self) -> int:

@@ -93,8 +93,13 @@ class Engine:
                 raise QueueFull(self.queue_limit, self.counts.seconds_per_request * len(self._jobs))
             self._jobs.add(job)
             self._waiting.append(job)
-            self._readers.submit(self._prepare, job)
+        self._readers.submit(self._prepare, job)
         return job
+
+    def read(self, function: Callable[[AnyToAny], T]) -> Future[T]:
+        """Run ``function`` with the model beside the thread that generates: it may read with it and nothing else."""
+        self._check_open()
+        return self._readers.submit(lambda: function(set_num_threads(self.model.result())))
 
     def call(self, function: Callable[[AnyToAny], T], *, decodes: bool = False) -> Future[T]:
         """Run ``function`` with the model in the thread that owns it, before the next token.

@@ -36,17 +36,18 @@ class Settings:
     """How a request is to be answered.
 
     ``seed`` is of the media's noise, and of sampling where ``temperature`` > 0: the reply depends on it and on nothing
-    else that goes on at the same time. ``steps`` and ``guidance`` are of the decoders, None = their own.
-    ``max_new_tokens`` counts signal tokens too. ``allowed_media`` are the media that the reply may hold, None = all;
-    it holds one of ``required_modality`` even if the model asks for none. ``language`` is "en" or "zh", followed where
-    the model finds an answer in it likely enough. With ``previews`` MediumProgress brings images, each of which costs a
-    pass of the decoder's VAE.
+    else that goes on at the same time. ``top_p`` is the share of the likeliest tokens that are sampled from. ``steps``
+    and ``guidance`` are of the decoders, None = their own. ``max_new_tokens`` counts signal tokens too.
+    ``allowed_media`` are the media that the reply may hold, None = all; it holds one of ``required_modality`` even if
+    the model asks for none. ``language`` is "en" or "zh", followed where the model finds an answer in it likely enough.
+    With ``previews`` MediumProgress brings images, each of which costs a pass of the decoder's VAE.
     """
 
     seed: int = 0
     steps: int | None = None
     guidance: float | None = None
     temperature: float = 0.0
+    top_p: float = 1.0
     max_new_tokens: int = 160
     allowed_media: Collection[str] | None = None
     required_modality: str | None = None

@@ -22,6 +22,7 @@ RANGES = {
     "steps": (1, 100),
     "guidance": (0.0, 30.0),
     "temperature": (0.0, 2.0),
+    "top_p": (0.0, 1.0),
     "max_new_tokens": (1, 192),
 }
 
@@ -70,7 +71,9 @@ class ReplyInProgress:
             raise ConversationError(f"this model does not generate {required}")
         prepared = job.prepared.result()
         disallowed = _disallowed_first(model, settings.language) if settings.language else None
-        sampling = Sampling(settings.max_new_tokens, settings.temperature, settings.seed, disallowed, required)
+        sampling = Sampling(
+            settings.max_new_tokens, settings.temperature, settings.seed, disallowed, required, settings.top_p
+        )
         [row] = batch.add([(prepared, sampling)])
         reply = Reply("", dropped_turns=prepared.dropped_turns)
         stream = TextStream(model.tokenizer, model.table, lambda text: setattr(reply, "text", text))

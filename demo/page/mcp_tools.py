@@ -83,9 +83,10 @@ class McpTools:
         if not prompt.strip():
             raise ValueError("the prompt is empty: describe what to generate")
         content = [{"type": "text", "text": request_for(modality, prompt)}]
-        blocks = self._ask(content, seed, required_modality=modality, allowed_media={modality})[1:]
+        [said, *blocks] = self._ask(content, seed, allowed_media={modality})
         if not blocks:
-            raise ValueError(f"the model made no {translate('en', modality)} of this")
+            answer = said.text if isinstance(said, TextContent) else ""
+            raise ValueError(f"the model made no {translate('en', modality)} of this; its answer: {answer}")
         return blocks
 
     def _ask(self, content: list[dict[str, Any]], seed: int, **settings: Any) -> list[ContentBlock]:
@@ -116,6 +117,6 @@ def _block(medium: ReplyMedium) -> ContentBlock:
         return ImageContent(type="image", data=data, mimeType=entry.mime)
     if entry.mime.startswith("audio/"):
         return AudioContent(type="audio", data=data, mimeType=entry.mime)
-    address = AnyUrl(f"file:///{medium.modality}{entry.suffix}")
+    address = AnyUrl(f"reply://media/{medium.modality}{entry.suffix}")  # a name; there is no such file anywhere
     resource = BlobResourceContents(uri=address, mimeType=entry.mime, blob=data)
     return EmbeddedResource(type="resource", resource=resource)

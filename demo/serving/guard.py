@@ -7,7 +7,7 @@ import ipaddress
 import re
 import secrets
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -37,6 +37,7 @@ class Guard:
         body_bytes: the most that a request's body may have, counted while it is read; ``larger`` are exceptions for
             paths.
         headers: headers that every response gets.
+        opened: whether a request needs no key and may come from pages of other origins, as signed addresses do.
     """
 
     def __init__(
@@ -48,9 +49,10 @@ class Guard:
         body_bytes: int = BODY_BYTES,
         larger: Mapping[str, int] | None = None,
         headers: Mapping[str, str] | None = None,
+        opened: Callable[[Scope], bool] = lambda scope: False,
     ) -> None:
         self.app, self.keys, self.hosts, self.headers = app, list(keys), set(hosts), dict(headers or {})
-        self.body_bytes, self.larger = body_bytes, larger or {}
+        self.body_bytes, self.larger, self.opened = body_bytes, larger or {}, opened
         self.held = 0  # bytes of the bodies of all unfinished requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,7 +70,9 @@ class Guard:
             await send(message)
 
         try:
-            self._check(scope["path"], headers)
+            self._check_host(headers)
+            if not self.opened(scope):
+                self._check_sender(scope["path"], headers)
             body.check(int(headers.get("content-length") or 0))
             await self.app(scope, body.receive, send_with_headers)
         except ApiError as error:
@@ -78,11 +82,13 @@ class Guard:
         finally:
             self.held -= body.total
 
-    def _check(self, path: str, headers: Headers) -> None:
-        host, name = headers.get("host", ""), host_name(headers.get("host", ""))
+    def _check_host(self, headers: Headers) -> None:
+        name = host_name(headers.get("host", ""))
         if not (name in self.hosts if self.hosts else self.keys or _cannot_be_rebound(name)):
             raise ApiError(403, f"this server is not called {name!r}", "wrong_host")
-        origin = headers.get("origin")
+
+    def _check_sender(self, path: str, headers: Headers) -> None:
+        origin, host = headers.get("origin"), headers.get("host", "")
         if origin is not None and _place(origin) != _place(f"//{host}"):
             raise ApiError(403, f"pages of {origin[:100]} may not use this server", "wrong_origin")
         if headers.get("sec-fetch-site") in ("cross-site", "same-site") and headers.get("sec-fetch-mode") != "navigate":

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from data.text_files import check_texts
 from data.toybox import CARRIES, parse_reply, tag_caption
 from nextgpt_lite.media_slots import MediaSlots, batch_media
 
@@ -105,6 +106,7 @@ def explain(
     ``model.chat`` raises for these messages.
     """
     modalities = [medium.modality for medium in reply.media]
+    check_texts(captions)
     if captions is not None and len(captions) != len(modalities):
         raise ValueError(f"{len(captions)} captions for {len(modalities)} media of the reply: give one for each")
     prompt, parts, _ = model.encode_messages(messages)

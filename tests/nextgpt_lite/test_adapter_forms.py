@@ -4,8 +4,9 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from nextgpt_lite.checkpoint import CheckpointError, load_core, new_core, save_core, trained_state
+from nextgpt_lite.checkpoint import CheckpointError
 from nextgpt_lite.config import CoreConfig
+from nextgpt_lite.core_checkpoint import load_core, new_core, save_core, trained_state
 from nextgpt_lite.media_slots import batch_media
 from nextgpt_lite.model import AnyToAnyCore
 

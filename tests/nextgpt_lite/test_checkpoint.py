@@ -12,14 +12,13 @@ from nextgpt_lite import AnyToAny
 from nextgpt_lite.checkpoint import (
     CheckpointError,
     component,
-    load_core,
     load_tokenizer,
     model_hash,
     read_manifest,
     resolve_model,
-    save_core,
     write_manifest,
 )
+from nextgpt_lite.core_checkpoint import load_core, save_core
 from tests.tiny_model import medium
 from train.foundations.language.language_model import train_tokenizer
 

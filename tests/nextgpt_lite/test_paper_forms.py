@@ -4,8 +4,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from nextgpt_lite.checkpoint import CheckpointError, load_core, new_core, save_core, save_language_model, trained_state
+from nextgpt_lite.checkpoint import CheckpointError
 from nextgpt_lite.config import CoreConfig
+from nextgpt_lite.core_checkpoint import load_core, new_core, save_core, save_language_model, trained_state
 from nextgpt_lite.long_context.merge import merge_core
 from tests.nextgpt_lite.test_model import BASE, SIZES
 

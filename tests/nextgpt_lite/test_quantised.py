@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM
 
-from nextgpt_lite.checkpoint import new_core
 from nextgpt_lite.config import CoreConfig
+from nextgpt_lite.core_checkpoint import new_core
 from nextgpt_lite.language_models import FOUR_BITS, QuantisationError, load_language_model
 
 

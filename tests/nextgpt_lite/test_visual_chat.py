@@ -9,9 +9,10 @@ from transformers import AutoConfig
 
 from encoders.open_clip import OpenClipConfig, OpenClipVision
 from nextgpt_lite import AnyToAny
-from nextgpt_lite.checkpoint import CheckpointError, new_core, save_core, write_manifest
+from nextgpt_lite.checkpoint import CheckpointError, write_manifest
 from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.conversation import ConversationError
+from nextgpt_lite.core_checkpoint import new_core, save_core
 from nextgpt_lite.generate import Sampling, generate
 from nextgpt_lite.inspection.mixtures import mixture
 from nextgpt_lite.media_slots import batch_media

@@ -78,7 +78,7 @@ def test_sound_and_points_come_in(mine, tmp_path):
 
 def test_media_come_out_as_files_that_are_taken_in_again(mine, tmp_path):
     message = ask(mine, FILM).choices[0].message
-    assert message.content == "Watch and listen."
+    assert message.content.startswith("Watch and listen.\n\n[video](http")
     assert [each["modality"] for each in message.media] == ["video", "audio"]
     for each, suffix in zip(message.media, (".mp4", ".wav"), strict=True):
         path = tmp_path / f"a{suffix}"
@@ -95,12 +95,15 @@ def test_links_and_openai_audio_are_given_where_asked_for(mine):
     assert "b64_json" not in sound and sound["url"] == f"/v1/files/{sound['id']}/content"
     samples, rate = soundfile.read(io.BytesIO(base64.b64decode(message.audio.data)))
     assert rate == 16_000 and len(samples) > 16_000
+    mp3 = ask(mine, FILM, modalities=["text", "audio"], audio={"voice": "alloy", "format": "mp3"}).choices[0].message
+    assert soundfile.info(io.BytesIO(base64.b64decode(mp3.audio.data))).format == "MP3"
 
 
 def test_a_stream_brings_text_then_progress_then_media(mine):
     chunks = list(ask(mine, FILM, stream=True, stream_options={"include_usage": True}))
     deltas = [chunk.choices[0].delta for chunk in chunks if chunk.choices]
-    assert "".join(delta.content or "" for delta in deltas) == "Watch and listen."
+    content = "".join(delta.content or "" for delta in deltas)
+    assert content.startswith("Watch and listen.\n\n[video](") and content.endswith(")") and "\n\n[audio](" in content
     media = [each for delta in deltas for each in (getattr(delta, "media", None) or [])]
     assert [(each["modality"], each["index"]) for each in media] == [("video", 0), ("audio", 1)]
     assert {"index": 0, "modality": "video", "step": 1, "steps": 1} in [
@@ -116,7 +119,7 @@ def test_pictures_are_made_from_a_description(mine):
     again = mine.images.generate(
         model="taught", prompt="a bell", response_format="url", extra_body={"steps": 1, "seed": 4}
     )
-    stored = httpx.get(again.data[0].url, headers={"Authorization": "Bearer mine"})
+    stored = httpx.get(again.data[0].url)  # its signature opens it
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(stored.content))), two)
     with pytest.raises(openai.BadRequestError, match="size is '512x512'"):
         mine.images.generate(model="taught", prompt="a bell", size="512x512")
@@ -125,9 +128,13 @@ def test_pictures_are_made_from_a_description(mine):
 def test_sounds_are_made_from_a_description(mine):
     settings = {"model": "taught", "voice": "none", "input": "a bell", "extra_body": {"steps": 1}}
     samples, rate = soundfile.read(io.BytesIO(mine.audio.speech.create(response_format="wav", **settings).read()))
+    assert rate == 16_000
     raw = np.frombuffer(mine.audio.speech.create(response_format="pcm", **settings).read(), "<i2")
-    assert rate == 16_000 and len(raw) == len(samples)
-    np.testing.assert_allclose(raw / 32767, samples, atol=1e-3)
+    assert len(raw) == len(samples) * 24_000 // 16_000  # the rate that clients of OpenAI assume
+    for form, seen in (("mp3", "MP3"), ("flac", "FLAC"), ("opus", "OGG")):
+        file = io.BytesIO(mine.audio.speech.create(response_format=form, **settings).read())
+        found = soundfile.info(file)
+        assert found.format == seen and found.duration == pytest.approx(len(samples) / rate, abs=0.1)
 
 
 def test_a_video_is_created_looked_after_fetched_and_deleted(mine, tmp_path):
@@ -184,9 +191,6 @@ def test_models_health_and_metrics(mine, address):
 def test_unknown_models_and_what_is_not_supported_are_refused(mine):
     with pytest.raises(openai.NotFoundError, match="no model 'gpt-4'"):
         mine.chat.completions.create(model="gpt-4", messages=FILM)
-    for settings, sentence in (({"n": 3}, "n is 3"), ({"stop": ["a"]}, "stop is not supported")):
-        with pytest.raises(openai.BadRequestError, match=sentence):
-            ask(mine, "hello", **settings)
     for content, sentence in (("word " * 3000, "tokens, more than"), ([{"type": "smell"}], "'smell' is not read")):
         with pytest.raises(openai.BadRequestError, match=sentence) as caught:
             ask(mine, content)

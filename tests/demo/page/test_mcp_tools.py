@@ -18,7 +18,8 @@ from PIL import Image
 
 from demo.data_urls import image_url
 from tests.demo.servers import free_port
-from tests.tiny_model import medium
+from tests.demo.taught import user
+from tests.tiny_model import medium, saying
 
 ROOT = Path(__file__).parents[3]
 TOOLS = {"chat", "make_image", "make_audio", "make_video"}
@@ -49,13 +50,22 @@ def test_media_of_a_reply_are_content(tools):
     assert media[1].mimeType == "audio/wav" and base64.b64decode(media[1].data).startswith(b"RIFF")
 
 
-def test_a_medium_is_made_whatever_the_model_would_say(tools):
-    first, second = (
-        Image.open(io.BytesIO(base64.b64decode(block.data)))
-        for seed in (3, 4)
-        for block in call(tools.maker("image"), "a bell", seed)
-    )
+def test_a_medium_is_made_of_a_description(tools, taught):
+    with saying(taught, [[user("Draw a bell")]], [("image",)]):
+        first, second = (
+            Image.open(io.BytesIO(base64.b64decode(block.data)))
+            for seed in (3, 4)
+            for block in call(tools.maker("image"), "a bell", seed)
+        )
     assert first.size == (64, 64) and (np.asarray(first) != np.asarray(second)).any()
+
+
+def test_what_the_model_does_not_draw_is_an_error_with_its_answer(tools, taught):
+    with (
+        saying(taught, [[user("Draw a submarine")]], [()], words="No submarines."),
+        pytest.raises(ValueError, match=r"made no picture of this; its answer: No submarines\."),
+    ):
+        call(tools.maker("image"), "a submarine")
 
 
 @pytest.mark.parametrize(
@@ -94,10 +104,10 @@ def test_what_the_tools_take_is_described_by_valid_schemas(tools):
 
 
 @pytest.fixture(scope="module")
-def process(tiny_folder, tmp_path_factory) -> Iterator[str]:
-    """``nextgpt-lite demo`` with the tiny model, in a process of its own; gives its address."""
+def process(tmp_path_factory) -> Iterator[str]:
+    """``nextgpt-lite demo`` in a process of its own; gives its address."""
     port = free_port()
-    command = [sys.executable, "-m", "nextgpt_lite.cli", "demo", "--model", str(tiny_folder), "--port", str(port)]
+    command = [sys.executable, "-m", "nextgpt_lite.cli", "demo", "--port", str(port)]
     command += ["--data", str(tmp_path_factory.mktemp("data"))]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as running:
@@ -120,17 +130,19 @@ async def use(address: str):
         listed = (await session.list_tools()).tools
         said = await session.call_tool("chat", {"message": "hello", "files": [], "seed": 1})
         drawn = await session.call_tool("make_image", {"prompt": "a red bell", "seed": 2})
+        declined = await session.call_tool("make_image", {"prompt": "a submarine", "seed": 2})
         refused = await session.call_tool("chat", {"message": "look", "files": ["http://127.0.0.1/a"], "seed": 0})
-        return listed, said, drawn, refused
+        return listed, said, drawn, declined, refused
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_client_of_the_protocol_talks_and_draws(process):
-    listed, said, drawn, refused = asyncio.run(use(process))
+    listed, said, drawn, declined, refused = asyncio.run(use(process))
     assert {tool.name for tool in listed} == TOOLS
     assert all(tool.description and "seed" in tool.inputSchema["properties"] for tool in listed)
     assert not said.isError and said.content
     [picture] = [part for part in drawn.content if part.type == "image"]
     assert Image.open(io.BytesIO(base64.b64decode(picture.data))).size == (64, 64)
+    assert declined.isError and "the model made no picture of this" in declined.content[0].text
     assert refused.isError and "no data URL" in refused.content[0].text

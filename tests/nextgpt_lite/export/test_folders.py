@@ -10,9 +10,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from decoders.audio import deprecation_note_hidden
 from encoders.media_encoder import MediaEncoder
-from nextgpt_lite.checkpoint import add_lora, load_core, model_hash, read_manifest, save_core, write_manifest
+from nextgpt_lite.checkpoint import model_hash, read_manifest, write_manifest
 from nextgpt_lite.cli import main
 from nextgpt_lite.config import CoreConfig
+from nextgpt_lite.core_checkpoint import add_lora, load_core, save_core
 
 LORA = {"r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "up_proj"]}
 

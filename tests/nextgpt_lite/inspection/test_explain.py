@@ -135,3 +135,21 @@ def test_captions_that_are_given_count(tiny_model):
 )
 def test_captions_are_read_from_the_words(text, modality, caption):
     assert caption_of(text, modality) == caption
+
+
+def test_words_and_signals_are_read_in_the_order_of_the_reply(tiny_model):
+    """A second medium has words of its own in front of it; the first one's signals stand before those."""
+    messages = [{"role": "user", "content": "draw a bell and let me hear a dog"}]
+    reply = replied("Here is a red bell. Listen: a dog.", "image", "audio")
+    reply.media[0].position = len("Here is a red bell.")
+    seen = explain(tiny_model, messages, reply)
+    text = "".join(seen.tokens[seen.reply_start :])
+    assert text == "Here is a red bell.<image_00><image_01>Listen: a dog.<audio_00><audio_01>"
+    assert [check.caption for check in seen.conditions] == ["bell red one", "dog"]
+    ids = tiny_model.tokenizer(text)["input_ids"]
+    prompt, media, _ = tiny_model.prepare(messages)
+    expected = forced_conditions(tiny_model.core, prompt, media, ids)
+    for check in seen.conditions:
+        np.testing.assert_allclose(check.condition, expected[check.modality][0].numpy(), atol=1e-5)
+    with pytest.raises(ValueError, match="broken text"):
+        explain(tiny_model, messages, reply, ["\ud83d", None])

@@ -8,8 +8,9 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from nextgpt_lite.checkpoint import CheckpointError, add_lora
+from nextgpt_lite.checkpoint import CheckpointError
 from nextgpt_lite.config import CoreConfig
+from nextgpt_lite.core_checkpoint import add_lora
 from nextgpt_lite.long_context.merge import merge_adapter, merge_core, merge_lora
 from nextgpt_lite.model import AnyToAnyCore
 

@@ -8,8 +8,9 @@ from safetensors.torch import save_file
 from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
-from nextgpt_lite.checkpoint import CheckpointError, add_bias_tuning
+from nextgpt_lite.checkpoint import CheckpointError
 from nextgpt_lite.config import CoreConfig
+from nextgpt_lite.core_checkpoint import add_bias_tuning
 from nextgpt_lite.model import AnyToAnyCore
 from nextgpt_lite.released_weights.meta_llama import LINEARS, clip_weights, half_split, load, read_shards, translate
 
