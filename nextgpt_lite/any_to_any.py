@@ -20,6 +20,7 @@ from nextgpt_lite import checkpoint, conversation
 from nextgpt_lite.candidates import decode_best
 from nextgpt_lite.checkpoint import Decoders, load_encoder
 from nextgpt_lite.conversation_media import MediaRequest, Reply, ReplyMedium
+from nextgpt_lite.core_checkpoint import CONTEXT_ADAPTER, load_core
 from nextgpt_lite.experts import Experts
 from nextgpt_lite.generate import Prepared, Row, Sampling, TextStream, end_tokens, generate, reply_text
 from nextgpt_lite.model import AnyToAnyCore
@@ -45,7 +46,8 @@ class AnyToAny:
         self.manifest = checkpoint.read_manifest(folder)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         base = self.folder_of("language_model")
-        core: Any = checkpoint.load_core(self.folder_of("core"), base)
+        adapter = self.folder_of(CONTEXT_ADAPTER) if CONTEXT_ADAPTER in self.manifest["components"] else None
+        core: Any = load_core(self.folder_of("core"), base, adapter=adapter)
         self.core: AnyToAnyCore = core.to(self.device)
         self.table = self.core.table
         self.reads_patches = self.core.config.reads_patches

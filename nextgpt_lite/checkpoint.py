@@ -1,11 +1,11 @@
 """Model folders: one manifest, a subfolder per component, safetensors only. What does not fit is refused by name.
 
     manifest.json            components with class, path (or pretrained part), sha256; candidates
-    tokenizer/  language_model/  encoder/  core/  image_decoder/  video_decoder/  audio_decoder/  image_critic/
-    cache/
+    tokenizer/  language_model/  context_adapter/  encoder/  core/  image_decoder/  video_decoder/  audio_decoder/
+    image_critic/  cache/
 
-``core/`` holds what the stages trained (adapters, projections, added rows, LoRA). The language model below it is
-referred to by hash, not copied: loading another base is an error.
+The language model is referred to by hash, not copied: loading another base is an error. ``core/`` is read by
+:mod:`nextgpt_lite.core_checkpoint`.
 """
 
 from __future__ import annotations
@@ -18,21 +18,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
-from safetensors.torch import save_file
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from adapters import llama_adapter_v2
-from data.atomic import atomic_folder, hash_file, hash_folder, write_json
+from data.atomic import hash_file, hash_folder, write_json
 from data.modalities import MODALITIES
 from data.parts import STAMP, PartMissing, cache_folder, part_folder
 from data.strict import SettingsError, nearest, read_json, read_settings, setting
 from nextgpt_lite.chat_template import ConversationError, check_template
 from nextgpt_lite.config import CoreConfig
-from nextgpt_lite.language_models import load_language_model
-from nextgpt_lite.model import AnyToAnyCore
 from nextgpt_lite.signal_tokens import add_to_tokenizer, check_tokenizer
-from nextgpt_lite.weight_files import CheckpointError, copy_tensors, read_tensors, refuse_code
+from nextgpt_lite.weight_files import CheckpointError, refuse_code
 
 if TYPE_CHECKING:
     from decoders import Decoder
@@ -55,6 +50,7 @@ COMPONENTS = {
     "language_model": "transformers.AutoModelForCausalLM",
     "encoder": "encoders.media_encoder.MediaEncoder",
     "vision_tower": "encoders.open_clip.OpenClipVision",
+    "context_adapter": "peft.LoraModel",
     "core": "nextgpt_lite.model.AnyToAnyCore",
     "image_critic": "decoders.image_critic.ImageCritic",
     "cache": "adapters.visual_cache.VisualCache",
@@ -206,81 +202,7 @@ def model_hash(manifest: dict[str, Any]) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-# -- the core -----------------------------------------------------------------------------------------------------
-
-
-def new_core(config: CoreConfig, language_model_folder: Path, quantised: bool = False) -> AnyToAnyCore:
-    """A fresh core around a base language model: gates zero, added rows at the vocabulary's mean, LoRA zero.
-
-    ``quantised`` holds the base in 4 bits (QLoRA).
-    """
-    core = AnyToAnyCore(config, load_language_model(language_model_folder, quantised=quantised))
-    core.initialise_added_rows()
-    if config.bias_tuning is not None:
-        add_bias_tuning(core, config.bias_tuning)
-    if config.lora:
-        add_lora(core, config.lora)
-    return core
-
-
-def add_lora(core: AnyToAnyCore, settings: dict[str, Any]) -> None:
-    """Put LoRA on the language model, in place."""
-    core.config.lora = dict(settings)
-    inject_adapter_in_model(LoraConfig(**settings), core.language_model)
-
-
-def add_bias_tuning(core: AnyToAnyCore, settings: dict[str, Any]) -> None:
-    """Put biases and scales on the language model, in place; its norms count as trained from now on."""
-    core.config.bias_tuning = dict(settings)
-    llama_adapter_v2.tune(core.language_model, **settings)
-
-
-def save_core(core: AnyToAnyCore, folder: Path) -> None:
-    """Write what was trained (fp16) and the configuration, atomically."""
-    tensors = {name: value.detach().half().contiguous() for name, value in trained_state(core).items()}
-    with atomic_folder(folder) as temporary:
-        save_file(tensors, temporary / "model.safetensors", {"format": "pt"})
-        write_json(temporary / "config.json", core.config.to_dict(), default=str)
-
-
-def save_language_model(core: AnyToAnyCore, folder: Path) -> None:
-    """Write the language model below a core as a plain one (fp16), for :func:`load_core`, atomically.
-
-    LoRA, biases and scales of bias tuning are the core's: they are not among it.
-    """
-    model = core.language_model
-    own = llama_adapter_v2.tuned_parameters(model, norms=False)
-    half = {
-        name.replace(".base_layer.", "."): value.half()
-        for name, value in model.state_dict().items()
-        if ".lora_" not in name and name not in own
-    }
-    with atomic_folder(folder) as temporary:
-        model.save_pretrained(temporary, state_dict=half)
-
-
-def load_core(folder: Path, language_model_folder: Path, quantised: bool = False) -> AnyToAnyCore:
-    """A trained core. Missing, unknown and wrongly shaped keys are refused by name."""
-    path = folder / "config.json"
-    try:
-        config = CoreConfig.read(_read_json(path), str(path))
-        core = new_core(config, language_model_folder, quantised)
-    except (SettingsError, TypeError) as error:  # TypeError: settings that a projection or LoRA does not know
-        raise CheckpointError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
-    copy_tensors(read_tensors(folder / "model.safetensors"), trained_state(core), folder)
-    return core.eval()
-
-
-def trained_state(core: AnyToAnyCore) -> dict[str, torch.Tensor]:
-    """Parameters of the core that are not the base language model's, or not any more."""
-    tuned = set()
-    if core.config.bias_tuning is not None:
-        tuned = {f"language_model.{name}" for name in llama_adapter_v2.tuned_parameters(core.language_model)}
-    return {
-        name: parameter
-        for name, parameter in core.named_parameters()
-        if not name.startswith("language_model.") or ".lora_" in name or name in tuned
-    }
+# -- tokenizer ----------------------------------------------------------------------------------------------------
 
 
 def load_tokenizer(folder: Path, config: CoreConfig) -> PreTrainedTokenizerBase:

@@ -25,6 +25,7 @@ class CoreFields:
     signal_tokens: dict[str, int] = setting(SIGNALS, low=1, help="output modality -> number of signal tokens")
     embedding_width: int = setting(1024, low=1, help="of the encoder's unit embeddings and patch tokens")
     encoder_identity: str = setting("", help="hash of the encoder's weights, checked at loading")
+    context_adapter: str = setting("", help="hash of the context adapter (stage 0) below it; empty = none")
     image_size: int = setting(0, low=0, help="side in pixels at which the encoder sees images and videos; 0 = its own")
     input_features: str = setting(
         "pooled", choices=("pooled", "patches"), help="of a medium: one unit embedding, or its patch tokens"

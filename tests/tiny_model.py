@@ -25,8 +25,9 @@ from decoders.audio import deprecation_note_hidden
 from decoders.diffusion import flow_scheduler
 from encoders.media_encoder import MediaEncoder, MediaEncoderConfig
 from encoders.text_tokenizer import train_tokenizer as train_encoder_tokenizer
-from nextgpt_lite.checkpoint import load_tokenizer, new_core, save_core, write_manifest
+from nextgpt_lite.checkpoint import load_tokenizer, write_manifest
 from nextgpt_lite.config import CoreConfig
+from nextgpt_lite.core_checkpoint import new_core, save_core
 from nextgpt_lite.media_slots import batch_media
 from nextgpt_lite.model import AnyToAnyCore
 from train.foundations.autoencoders.audio_vae import build_audio_vae

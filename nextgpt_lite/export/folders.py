@@ -24,7 +24,8 @@ from transformers import AutoTokenizer
 
 from adapters import llama_adapter_v2
 from data.atomic import atomic_folder, write_json, write_text
-from nextgpt_lite.checkpoint import CheckpointError, component, load_core, model_hash, read_manifest
+from nextgpt_lite.checkpoint import CheckpointError, component, model_hash, read_manifest
+from nextgpt_lite.core_checkpoint import CONTEXT_ADAPTER, load_core
 from nextgpt_lite.long_context.merge import PROMPT_PROJECTIONS, merge_lora
 from nextgpt_lite.model import AnyToAnyCore
 
@@ -114,8 +115,8 @@ def _run_row(name: str, recipe: dict[str, Any], figures: dict[str, Any], **_: An
 
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-#: Components that are not copied as they are: both go into the folder of the language model.
-MERGED = ("tokenizer", "language_model")
+#: Components that are not copied as they are: they go into the folder of the language model.
+MERGED = ("tokenizer", "language_model", CONTEXT_ADAPTER)
 
 
 def export_model(
@@ -158,7 +159,7 @@ def export_model(
 
 
 def _export_language_model(sources: dict[str, Path], folder: Path, exported: Exported) -> None:
-    core = load_core(sources["core"], sources["language_model"])
+    core = load_core(sources["core"], sources["language_model"], adapter=sources.get(CONTEXT_ADAPTER))
     plain_language_model(core, exported)
     language_model: Any = core.language_model
     language_model.to(DTYPES[exported.dtype])

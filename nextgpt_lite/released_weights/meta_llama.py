@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 import yaml
 
-from nextgpt_lite.checkpoint import trained_state
+from nextgpt_lite.core_checkpoint import trained_state
 from nextgpt_lite.model import AnyToAnyCore
 from nextgpt_lite.weight_files import CheckpointError, copy_tensors, read_tensors
 

@@ -12,9 +12,10 @@ from encoders.media_encoder import MediaEncoder
 from evaluation.own_data import Question, compare, f1, measure, questions_of
 from nextgpt_lite import AnyToAny
 from nextgpt_lite.any_to_any import Reply, ReplyMedium
-from nextgpt_lite.checkpoint import new_core, save_core, write_manifest
+from nextgpt_lite.checkpoint import write_manifest
 from nextgpt_lite.cli import main
 from nextgpt_lite.config import CoreConfig
+from nextgpt_lite.core_checkpoint import new_core, save_core
 
 
 @pytest.fixture(scope="module")

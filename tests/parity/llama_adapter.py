@@ -15,8 +15,8 @@ from torch.nn import functional
 from transformers import LlamaConfig
 
 from encoders.open_clip import OpenClipConfig, OpenClipVision
-from nextgpt_lite.checkpoint import add_bias_tuning, add_lora
 from nextgpt_lite.config import CoreConfig
+from nextgpt_lite.core_checkpoint import add_bias_tuning, add_lora
 from nextgpt_lite.model import AnyToAnyCore, PromptStore
 from nextgpt_lite.released_weights.meta_llama import clip_weights, load, translate
 from tests.parity import imagebind_llm

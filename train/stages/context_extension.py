@@ -97,6 +97,11 @@ class ContextExtensionTask(Task):
             parts[self._part_of(name, parameter)].append(parameter)
         return parts
 
+    @property
+    def low_rank_embeddings(self) -> bool:
+        """Whether the embeddings change at low rank, as the attention does: then they are not stored whole."""
+        return "embed_tokens" in self.settings.lora["target_modules"]
+
     def _part_of(self, name: str, parameter: nn.Parameter) -> str:
         if ".lora_" in name:
             return "lora"
@@ -110,7 +115,8 @@ class ContextExtensionTask(Task):
 
     def export(self, model_dir: Path) -> None:
         model = self.language_model
-        whole = [n for n, p in model.named_parameters() if self._part_of(n, p) in ("norms", "embeddings")]
+        kinds = ("norms",) if self.low_rank_embeddings else ("norms", "embeddings")
+        whole = [n for n, p in model.named_parameters() if self._part_of(n, p) in kinds]
         save_adapter(model, model.config, self.settings.lora, whole, Path(model_dir) / "context_adapter")
 
     @torch.no_grad()

@@ -14,8 +14,9 @@ from torch.utils.data import Dataset
 
 from data.toybox import KINDS
 from encoders import Encoder, load_encoder
-from nextgpt_lite.checkpoint import CheckpointError, load_tokenizer, save_core, trained_state
+from nextgpt_lite.checkpoint import CheckpointError, load_tokenizer
 from nextgpt_lite.config import CoreConfig
+from nextgpt_lite.core_checkpoint import CONTEXT_ADAPTER, load_core, save_core, trained_state
 from nextgpt_lite.model import AnyToAnyCore, caption_loss
 from train.dialogues.bins import BinnedRows
 from train.dialogues.collate import Collator, caption_words
@@ -71,6 +72,11 @@ class DialogueTask(Task):
     @abstractmethod
     def load_core(self) -> AnyToAnyCore:
         """The core that this stage starts from."""
+
+    def trained_core(self, name: str, quantised: bool = False) -> AnyToAnyCore:
+        """The core that an earlier stage left in the folder ``name`` of the model."""
+        base, adapter = self.model_dir / "language_model", self.model_dir / CONTEXT_ADAPTER
+        return load_core(self.model_dir / name, base, quantised, adapter)
 
     def load_encoder(self) -> Encoder:
         """What reads media."""

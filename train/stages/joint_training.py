@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import ConcatDataset, Dataset
 from transformers import AutoConfig
 
-from nextgpt_lite.checkpoint import add_bias_tuning, add_lora
+from nextgpt_lite.core_checkpoint import add_bias_tuning, add_lora
 from nextgpt_lite.model import AnyToAnyCore
 from train.dialogues.encode import Row
 from train.dialogues.records import TOYBOX

@@ -9,10 +9,12 @@ from typing import Any, ClassVar
 
 from transformers import AutoConfig, AutoTokenizer
 
+from data.atomic import hash_folder
 from data.modalities import MODALITIES
 from encoders import Encoder, load_encoder
-from nextgpt_lite.checkpoint import add_lora, load_core, new_core, save_language_model
 from nextgpt_lite.config import CoreConfig
+from nextgpt_lite.core_checkpoint import CONTEXT_ADAPTER, add_lora, new_core, save_language_model
+from nextgpt_lite.long_context.merge import set_positions
 from nextgpt_lite.model import AnyToAnyCore
 from nextgpt_lite.signal_tokens import DEFAULT_INPUTS
 from train.engine.lora import LINEAR, TUNINGS, lora_settings
@@ -25,7 +27,8 @@ CONDITIONS = {"image": (16, 128), "video": (16, 128), "audio": (1, 128)}
 
 @dataclass(frozen=True)
 class CoreSettings(DialogueTask.Settings):
-    """The settings of a stage that builds a core; those of this class are fields of CoreConfig."""
+    """The settings of a stage that builds a core; those of this class are fields of CoreConfig,
+    but for ``extended``."""
 
     signal_tokens: dict[str, int] = setting({"image": 8, "video": 8, "audio": 4}, low=1, help="one per caption word")
     image_size: int = setting(0, low=0, help="side in pixels at which images are seen; 0 = the encoder's own")
@@ -39,6 +42,7 @@ class CoreSettings(DialogueTask.Settings):
     output_projection: str = setting("transformer", help="name of an output projection")
     output_projection_settings: dict[str, Any] = setting(OUTPUT_PROJECTION)
     conditions: dict[str, tuple[int, int]] = setting(CONDITIONS, low=1, help="length and width of each decoder's")
+    extended: bool = setting(False, help="read the base with the model's context_adapter (stage 0), now and ever after")
 
 
 class NewCoreTask(DialogueTask):
@@ -58,10 +62,19 @@ class NewCoreTask(DialogueTask):
     def load_core(self, **changes: Any) -> AnyToAnyCore:
         """A core for the language model and the encoder; ``changes`` replace settings."""
         base, tokenizer = self.model_dir / "language_model", self.model_dir / "tokenizer"
+        text_config = AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=False)
         own = {name: getattr(self.settings, name) for name in CoreSettings.__annotations__}
+        adapter = self.model_dir / CONTEXT_ADAPTER if own.pop("extended") else None
+        if adapter is not None:
+            if not adapter.is_dir():
+                raise RecipeError(
+                    f"extended is true, and there is no {adapter}: run the recipe context_extension first"
+                )
+            set_positions(text_config, adapter, length=None, scaling="", required=True)
+            changes["context_adapter"] = hash_folder(adapter)
         more = [name for name in self.encoder.modalities if name in MODALITIES and name not in DEFAULT_INPUTS]
         config = CoreConfig(
-            text_config=AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=False),
+            text_config=text_config,
             first_added_token=len(
                 AutoTokenizer.from_pretrained(tokenizer, local_files_only=True, trust_remote_code=False)
             ),
@@ -70,7 +83,7 @@ class NewCoreTask(DialogueTask):
             input_modalities=[*DEFAULT_INPUTS, *more],
             **own | {"input_tokens": self._input_tokens(), **changes},
         )
-        return new_core(config, base)
+        return new_core(config, base, adapter=adapter)
 
     def _input_tokens(self) -> int | dict[str, int]:
         """Placeholders of a medium: as set, or of patches as many as the projection makes of them."""
@@ -114,7 +127,7 @@ class DecodingAlignmentTask(DialogueTask):
     output: ClassVar[str] = "core_decoding"
 
     def load_core(self) -> AnyToAnyCore:
-        core = load_core(self.model_dir / "core_encoding", self.model_dir / "language_model")
+        core = self.trained_core("core_encoding")
         if self.settings.lora:
             add_lora(core, lora_settings(self.settings.lora))
         return core
@@ -139,7 +152,7 @@ class InstructionTuningTask(DialogueTask):
     def load_core(self) -> AnyToAnyCore:
         has_lora, quantised = TUNINGS[self.settings.tuning]
         folder = self.model_dir / self.settings.start
-        core = load_core(folder, self.model_dir / "language_model", quantised)
+        core = self.trained_core(self.settings.start, quantised)
         if not has_lora and core.config.lora is not None:
             raise RecipeError(f"tuning 'full': {folder.name} has LoRA already, expected a core without to start from")
         if has_lora and core.config.lora is None:

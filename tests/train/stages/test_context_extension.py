@@ -6,12 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from safetensors.torch import load_file
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from adapters import attention as gated_attention
 from adapters.long_context import context_length
+from data.atomic import hash_folder
 from nextgpt_lite.cli import main
+from nextgpt_lite.config import CoreConfig
+from nextgpt_lite.core_checkpoint import load_core, new_core, save_core
 from nextgpt_lite.long_context.merge import merge_adapter
+from nextgpt_lite.weight_files import CheckpointError
 from train.engine.trainer import TaskTrainer
 from train.foundations.language.language_model import train_tokenizer
 from train.recipe import RecipeError, read_recipe
@@ -133,3 +138,30 @@ def test_a_recipe_sets_the_rate_of_b_matrices(folder, tmp_path):
     assert rates["norms.vectors"] == rates["embeddings"] == 2e-5
     trained = {id(p) for group in trainer.optimizer.param_groups for p in group["params"]}
     assert trained == {id(p) for p in trainer.task.model.parameters() if p.requires_grad}
+
+
+def test_a_core_reads_the_extended_base_and_no_other(folder, tmp_path):
+    lora = {"r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "v_proj", "embed_tokens"]}
+    rates = {"lora": 0.1, "norms": 0.01, "embeddings": 0.0, "language_model": 0.0}
+    run_recipe(short(folder, {"lora": lora}, learning_rates=rates), tmp_path / "run")
+    base, adapter = folder / "language_model", folder / "context_adapter"
+    stored = set(load_file(adapter / "trainable_params.safetensors"))
+    assert stored and not any("embed_tokens" in name for name in stored)  # their change is of low rank
+    merge_adapter(base, adapter, tmp_path / "long")
+    text_config = AutoConfig.from_pretrained(tmp_path / "long")
+    settings = {"embedding_width": 8, "first_added_token": text_config.vocab_size, "conditions": {"audio": (1, 8)}}
+    config = CoreConfig(text_config=text_config, context_adapter=hash_folder(adapter), **settings)
+    core = new_core(config, base, adapter=adapter).eval()
+    ids = torch.arange(3, 3 + POSITIONS + 8)[None]
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "long", dtype=torch.float32)
+    assert torch.allclose(core(ids).last_hidden_state, merged.model(ids).last_hidden_state, atol=1e-5)
+    plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    assert not torch.allclose(core(ids).last_hidden_state, plain.model(ids).last_hidden_state, atol=1e-2)
+    save_core(core, tmp_path / "core")
+    again = load_core(tmp_path / "core", base, adapter=adapter)
+    assert torch.equal(again(ids).last_hidden_state, core(ids).last_hidden_state)
+    with pytest.raises(CheckpointError, match="there is none"):
+        load_core(tmp_path / "core", base)
+    (adapter / "positions.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="this one is"):
+        load_core(tmp_path / "core", base, adapter=adapter)

@@ -9,7 +9,7 @@ import torch
 from transformers import TrainerCallback
 
 from encoders.open_clip import OpenClipConfig, OpenClipVision
-from nextgpt_lite.checkpoint import load_core, trained_state
+from nextgpt_lite.core_checkpoint import load_core, trained_state
 from tests.tiny_model import CORE
 from train.dialogues.records import toybox_conversations
 from train.engine.trainer import TaskTrainer

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from encoders.media_encoder import MediaEncoder
-from nextgpt_lite.checkpoint import load_core, trained_state
+from nextgpt_lite.core_checkpoint import load_core, trained_state
 from tests.teacher_forced import forced_conditions
 from tests.tiny_model import medium
 from tests.train.short_recipes import STAGES, stage

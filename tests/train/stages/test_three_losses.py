@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 from nextgpt_lite import AnyToAny
-from nextgpt_lite.checkpoint import add_lora, load_core, save_core, write_manifest
+from nextgpt_lite.checkpoint import write_manifest
+from nextgpt_lite.core_checkpoint import add_lora, load_core, save_core
 from tests.tiny_model import CORE, medium
 from tests.train.short_recipes import LORA, stage
 from train.engine.trainer import TaskTrainer

@@ -1,0 +1,124 @@
+"""The core's files: what the stages trained (adapters, projections, added rows, LoRA), around a base language model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from safetensors.torch import save_file
+from transformers import PreTrainedModel
+
+from adapters import llama_adapter_v2
+from data.atomic import atomic_folder, hash_folder, write_json
+from data.strict import SettingsError, read_json
+from nextgpt_lite.config import CoreConfig
+from nextgpt_lite.language_models import load_language_model
+from nextgpt_lite.long_context.merge import merged_model
+from nextgpt_lite.model import AnyToAnyCore
+from nextgpt_lite.weight_files import CheckpointError, copy_tensors, read_tensors
+
+#: Component of a model folder: what stage 0 trained (nextgpt_lite.long_context.merge).
+CONTEXT_ADAPTER = "context_adapter"
+
+
+def new_core(
+    config: CoreConfig, language_model_folder: Path, quantised: bool = False, adapter: Path | None = None
+) -> AnyToAnyCore:
+    """A fresh core around a base language model: gates zero, added rows at the vocabulary's mean, LoRA zero.
+
+    ``quantised`` holds the base in 4 bits (QLoRA). ``adapter`` is the folder of the context adapter (stage 0), which
+    is merged into the base where ``config`` names one; CheckpointError where that is another one, or cannot be.
+    """
+    if config.context_adapter:
+        base = extended_base(language_model_folder, adapter, config.context_adapter, quantised)
+    else:
+        base = load_language_model(language_model_folder, quantised=quantised)
+    core = AnyToAnyCore(config, base)
+    core.initialise_added_rows()
+    if config.bias_tuning is not None:
+        add_bias_tuning(core, config.bias_tuning)
+    if config.lora:
+        add_lora(core, config.lora)
+    return core
+
+
+def extended_base(folder: Path, adapter: Path | None, identity: str, quantised: bool) -> PreTrainedModel:
+    """The language model in ``folder`` with the context adapter of this identity merged, frozen."""
+    if quantised:
+        raise CheckpointError("a base in 4 bits takes no context adapter: merge it first (nextgpt-lite merge)")
+    if adapter is None or not adapter.is_dir():
+        raise CheckpointError(f"the core was trained on a base with a context adapter, and there is none at {adapter}")
+    if (found := hash_folder(adapter)) != identity:
+        raise CheckpointError(f"the core was trained on context adapter {identity[:12]}, this one is {found[:12]}")
+    return merged_model(folder, adapter).requires_grad_(False).eval()
+
+
+def add_lora(core: AnyToAnyCore, settings: dict[str, Any]) -> None:
+    """Put LoRA on the language model, in place."""
+    core.config.lora = dict(settings)
+    inject_adapter_in_model(LoraConfig(**settings), core.language_model)
+
+
+def add_bias_tuning(core: AnyToAnyCore, settings: dict[str, Any]) -> None:
+    """Put biases and scales on the language model, in place; its norms count as trained from now on."""
+    core.config.bias_tuning = dict(settings)
+    llama_adapter_v2.tune(core.language_model, **settings)
+
+
+def save_core(core: AnyToAnyCore, folder: Path) -> None:
+    """Write what was trained (fp16) and the configuration, atomically."""
+    tensors = {name: value.detach().half().contiguous() for name, value in trained_state(core).items()}
+    with atomic_folder(folder) as temporary:
+        save_file(tensors, temporary / "model.safetensors", {"format": "pt"})
+        write_json(temporary / "config.json", core.config.to_dict(), default=str)
+
+
+def save_language_model(core: AnyToAnyCore, folder: Path) -> None:
+    """Write the language model below a core as a plain one (fp16), for :func:`load_core`, atomically.
+
+    LoRA, biases and scales of bias tuning are the core's: they are not among it.
+    """
+    model = core.language_model
+    own = llama_adapter_v2.tuned_parameters(model, norms=False)
+    half = {
+        name.replace(".base_layer.", "."): value.half()
+        for name, value in model.state_dict().items()
+        if ".lora_" not in name and name not in own
+    }
+    with atomic_folder(folder) as temporary:
+        model.save_pretrained(temporary, state_dict=half)
+
+
+def load_core(
+    folder: Path, language_model_folder: Path, quantised: bool = False, adapter: Path | None = None
+) -> AnyToAnyCore:
+    """A trained core. Missing, unknown and wrongly shaped keys are refused by name. For the rest see new_core."""
+    path = folder / "config.json"
+    try:
+        config = CoreConfig.read(_read_config(path), str(path))
+        core = new_core(config, language_model_folder, quantised, adapter)
+    except (SettingsError, TypeError) as error:  # TypeError: settings that a projection or LoRA does not know
+        raise CheckpointError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
+    copy_tensors(read_tensors(folder / "model.safetensors"), trained_state(core), folder)
+    return core.eval()
+
+
+def trained_state(core: AnyToAnyCore) -> dict[str, torch.Tensor]:
+    """Parameters of the core that are not the base language model's, or not any more."""
+    tuned = set()
+    if core.config.bias_tuning is not None:
+        tuned = {f"language_model.{name}" for name in llama_adapter_v2.tuned_parameters(core.language_model)}
+    return {
+        name: parameter
+        for name, parameter in core.named_parameters()
+        if not name.startswith("language_model.") or ".lora_" in name or name in tuned
+    }
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        return read_json(path)
+    except SettingsError as error:
+        raise CheckpointError(str(error)) from None
