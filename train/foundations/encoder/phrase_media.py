@@ -130,7 +130,7 @@ def _other_sound(energies: torch.Tensor, rng: np.random.Generator, encoder: Trun
     sizes = encoder.config.audio
     assert isinstance(sizes, AudioTowerConfig)
     logs = energies * sizes.deviation + sizes.mean + float(rng.uniform(-0.4, 0.4))  # 1.7 dB
-    later = int(rng.integers(-12, 25))
+    later = int(rng.integers(-3, 25))  # the first note stays
     logs = torch.roll(logs, later, 0)
     logs[slice(later) if later >= 0 else slice(later, None)] = sizes.floor
     colour = float(rng.uniform(-2, 2)) * torch.linspace(-1, 1, logs.shape[1])
