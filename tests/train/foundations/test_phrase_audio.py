@@ -5,7 +5,7 @@ import torch
 
 from data.parts import VARIABLE
 from decoders import load_decoder
-from decoders.phrase_audio import PhraseAudioDecoder
+from decoders.phrase_audio import PhraseAudioDecoder, class_label
 from tests.tiny_banks import plain_sounds
 from tests.tiny_parts import write_parts
 from tests.train.foundations.test_audio import DIFFUSION, VAE, VOCODER, take_steps
@@ -57,11 +57,12 @@ def test_what_is_exported_follows_phrases_for_as_long_as_the_worlds_clips(traine
 
 def test_phrases_have_noise_in_training_and_captions_are_empty_at_times(trained):
     _, task = trained
-    inputs = task.tokenize(["a dog that barks twice", ""])
-    condition = task.flow.condition(**inputs)
-    assert condition.shape == (2, 8 * 24) and not condition[1].any()
-    noise = task.flow.noisy(condition) - condition
-    assert 0.01 < noise.std() < 0.03
+    phrases = task.flow.condition(**task.tokenize(["a dog that barks twice", ""]))
+    assert phrases.shape == (2, 8, 24) and not phrases[1].any()
+    noisy = task.flow.noisy(phrases)
+    assert 0.01 < (noisy - phrases).std() < 0.03
+    said, label = phrases.any(-1), class_label(noisy).view(2, 8, 24)  # what is not said stays so
+    assert torch.equal(label.any(-1), said) and torch.allclose(label[said].norm(dim=-1), torch.ones(int(said.sum())))
     assert {task.dataset[index][2] == "" for index in range(60)} == {True, False}
 
 

@@ -14,10 +14,11 @@ from data.atomic import atomic_folder, write_json
 from data.parts import part_folder
 from decoders.audio import deprecation_note_hidden
 from decoders.base import SETTINGS
+from decoders.phrase_audio import class_label
 from decoders.phrases import SLOTS, embed_captions
 from encoders.sentence_encoder import SentenceEncoder
 from train.foundations.components import half_copy
-from train.foundations.diffusion.audio_diffusion import AudioDiffusionTask, AudioFlow, build_audio_unet
+from train.foundations.diffusion.audio_diffusion import AudioDiffusionTask, build_audio_unet
 from train.foundations.diffusion.captioned_flow import CaptionedFlow
 from train.foundations.diffusion.layout import Remembered
 from train.settings import setting
@@ -29,9 +30,7 @@ class PhraseAudioTask(AudioDiffusionTask):
     @dataclass(frozen=True)
     class Settings(AudioDiffusionTask.Settings):
         data: Any = setting([{"things": True}], help="captions are free English")
-        condition_noise: float = setting(
-            0.02, low=0, help="deviation of the noise on phrases: projections are not exact"
-        )
+        condition_noise: float = setting(0.02, low=0, help="deviation of the noise on each value of a phrase")
 
     def load_text_encoder(self) -> tuple[Any, Any]:
         return None, Remembered(SentenceEncoder.from_pretrained(part_folder("minilm")))
@@ -55,11 +54,12 @@ class PhraseAudioTask(AudioDiffusionTask):
             write_json(folder / SETTINGS, {"conditions": "phrases"})
 
 
-class PhraseAudioFlow(AudioFlow):
-    """The flow-matching loss for audio: the condition is all phrases of a caption, (B, L E)."""
+class PhraseAudioFlow(CaptionedFlow):
+    """The flow-matching loss for sounds; the condition is the phrases of a caption, (B, L, E)."""
 
     def condition(self, phrases: torch.Tensor) -> torch.Tensor:
-        return phrases.flatten(1)
+        return phrases
 
-    def noisy(self, condition: torch.Tensor) -> torch.Tensor:
-        return CaptionedFlow.noisy(self, condition)
+    def velocity(self, noisy: torch.Tensor, timestep: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        label = class_label(condition)
+        return self.unet(noisy, timestep, encoder_hidden_states=None, class_labels=label).sample
