@@ -83,3 +83,10 @@ def _read(path: Path) -> Text:
     if not content.strip():
         raise TextsError(f"{path} is empty")
     return Text(path.name, content)
+
+
+def pydoc_topics() -> list[str]:
+    """The topics of Python's reference that ``help()`` shows: some 460,000 characters of English."""
+    from pydoc_data.topics import topics
+
+    return list(topics.values())

@@ -33,6 +33,10 @@ FITTING = {
     "llava_full": SIZES,
     "llava_lora": SIZES | {"lora": LORA},
     "context_extension": {"length": 64, "rows": 4, "lora": LORA},
+    "things_context_extension": {"length": 64, "rows": 4, "cuts": 0, "group": 0.25, "lora": LORA, "passkey_tokens": 0},
+    "things_encoding_alignment": SIZES | CORE | {"data": [], "input_features": "pooled"},
+    "things_decoding_alignment": SIZES | {"lora": LORA, "data": []},
+    "things_instruction_tuning": SIZES | {"lora": LORA, "data": []},
     "text_context_extension": {"length": 64, "rows": 4, "group": 0.25, "lora": LORA, "passkey_tokens": 0, "spread": 16},
 }
 STAGE_TASKS = {

@@ -21,7 +21,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 from adapters import attention
 from adapters.long_context import FORMS, SCALINGS, ShiftedAttention, scale_positions
 from data.passkey import PasskeyWriter
-from data.texts import hashes, read_texts
+from data.texts import hashes, pydoc_topics, read_texts
 from nextgpt_lite.language_models import load_language_model
 from nextgpt_lite.long_context.merge import save_adapter
 from train.engine.lora import ATTENTION
@@ -30,6 +30,8 @@ from train.settings import RecipeError, setting
 from train.task import Task, expose_layers
 from train.worlds.toybox_world import ToyboxWorld
 
+#: As ``texts``: English prose that every Python brings.
+PYDOC = "pydoc"
 LORA = {"r": 8, "lora_alpha": 16, "lora_dropout": 0.0, "target_modules": list(ATTENTION)}
 
 
@@ -42,7 +44,9 @@ class ContextExtensionTask(Task):
         length: int = setting(4096, low=2, help="tokens of a row")
         rows: int = setting(1000, low=1)
         cuts: int = setting(0, low=0, help="items cut at random places of all rows end to end; 0 = the rows themselves")
-        texts: list[str] | str = setting([], help="UTF-8 files, or a folder of them; none = Toybox dialogues")
+        texts: list[str] | str = setting(
+            [], help="UTF-8 files, a folder of them, or pydoc: Python's own documentation; none = Toybox dialogues"
+        )
         scaling: str = setting("linear", choices=SCALINGS, help="of the positions")
         form: str = setting("split", choices=FORMS, help="of the shifted attention")
         group: int | float = setting(0.25, above=0, help="length of its groups: tokens, or a share of the row")
@@ -143,7 +147,9 @@ class ContextExtensionTask(Task):
                 conversation = world.conversation(self.settings.seed, index)
                 encoded: Any = self.tokenizer.apply_chat_template(conversation, return_dict=True)
                 yield encoded["input_ids"]
-        if isinstance(texts, str):
+        if texts == PYDOC:
+            contents = iter(["\n\n".join(pydoc_topics())])
+        elif isinstance(texts, str):
             held_out = hashes(self.model_dir, "held_out")  # which the base was not trained on either
             contents = [text.content for text in read_texts(texts) if text.sha256 not in held_out]
         else:

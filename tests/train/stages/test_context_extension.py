@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaFor
 from adapters import attention as gated_attention
 from adapters.long_context import context_length
 from data.atomic import hash_folder
+from data.texts import pydoc_topics
 from nextgpt_lite.cli import main
 from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.core_checkpoint import load_core, new_core, save_core
@@ -165,3 +166,9 @@ def test_a_core_reads_the_extended_base_and_no_other(folder, tmp_path):
     (adapter / "positions.json").write_text("{}")
     with pytest.raises(CheckpointError, match="this one is"):
         load_core(tmp_path / "core", base, adapter=adapter)
+
+
+def test_it_reads_what_python_documents(folder):
+    task = build_task(short(folder, {"length": 16, "rows": 3, "texts": "pydoc"}))
+    said = task.tokenizer.decode(torch.cat([task.held_out[0], task.dataset[0]["input_ids"][0]]))
+    assert "".join(said.split()) in "".join("".join(pydoc_topics()).split())
