@@ -24,7 +24,7 @@ class Making:
     """
 
     sample: Callable[..., Any]
-    caption: Callable[[Any], str]
+    caption: Callable[..., str]
     render: Callable[..., np.ndarray]
     files: tuple[str, ...]
     bank: str = ""
