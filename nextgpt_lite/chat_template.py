@@ -43,20 +43,26 @@ def write_row(messages: Plain, tokenizer: PreTrainedTokenizerBase) -> tuple[list
 
 
 def check_template(tokenizer: PreTrainedTokenizerBase) -> None:
-    """ConversationError for a template that is too long, does not end, or refuses a single message."""
+    """ConversationError for a template that is too long, does not end, refuses a message or leaves out its words."""
     size = len(str(tokenizer.chat_template or ""))
     if size > MAX_TEMPLATE:
         raise ConversationError(f"the chat template has {size:,} characters: expected at most {MAX_TEMPLATE:,}")
-    if size:
-        write_prompt([{"role": "user", "content": "hello"}], tokenizer)
+    if size and "hello" not in _text([{"role": "user", "content": "hello"}], tokenizer, True)[0].lower():
+        raise ConversationError("the chat template leaves out the words of a message: expected one that takes strings")
 
 
 def _ids(messages: Plain, tokenizer: PreTrainedTokenizerBase, reply: bool) -> tuple[list[int], Plain]:
     """Ids, and the messages as the template takes them."""
+    text, accepted = _text(messages, tokenizer, reply)
+    return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"], accepted
+
+
+def _text(messages: Plain, tokenizer: PreTrainedTokenizerBase, reply: bool) -> tuple[str, Plain]:
+    """What the template writes, and the messages as it takes them."""
     text, accepted = _accepted(messages, tokenizer, tokenize=False, add_generation_prompt=reply)
     if len(text) > MAX_WRITTEN:
         raise ConversationError(f"the chat template writes {len(text):,} characters: expected at most {MAX_WRITTEN:,}")
-    return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"], accepted
+    return text, accepted
 
 
 def _accepted(messages: Plain, tokenizer: PreTrainedTokenizerBase, **settings: Any) -> tuple[Any, Plain]:

@@ -301,7 +301,7 @@ def generate(
 def end_tokens(core: AnyToAnyCore, tokenizer: PreTrainedTokenizerBase) -> set[int]:
     """Ids that end a reply: the tokenizer's, and those of the language model's ``generation_config.json``."""
     listed = getattr(core.language_model.generation_config, "eos_token_id", None)
-    found = {tokenizer.eos_token_id, *(listed if isinstance(listed, list) else [listed])}
+    found = [tokenizer.eos_token_id, *(listed if isinstance(listed, list) else [listed])]
     return {token for token in found if isinstance(token, int) and token < core.table.first}
 
 

@@ -45,10 +45,12 @@ def encode_audio(medium: ReplyMedium, name: str) -> bytes:
 def _in_container(samples: np.ndarray, rate: int, chosen: AudioFormat) -> bytes:
     """A file of samples (1, N)."""
     import av
+    from av.audio.stream import AudioStream
 
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=chosen.container) as container:
         stream = container.add_stream(chosen.codec, rate=rate, layout="mono")
+        assert isinstance(stream, AudioStream)
         frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
         frame.sample_rate = rate
         container.mux(stream.encode(frame))

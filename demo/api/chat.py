@@ -72,10 +72,11 @@ class ChatRequest(ApiRequest):
         settings |= {"seed": self.seed or 0, "temperature": self.temperature or 0.0}
         if self.top_p is not None:
             settings["top_p"] = self.top_p
-        for tokens in filter(lambda each: each is not None, (self.max_tokens, self.max_completion_tokens)):
-            if tokens < 1:
+        for tokens in (self.max_tokens, self.max_completion_tokens):
+            if tokens is not None and tokens < 1:
                 raise ApiError(400, f"max_tokens is {tokens}: expected at least 1", "invalid_value")
-            settings["max_new_tokens"] = min(tokens, MAX_TOKENS)
+            if tokens is not None:
+                settings["max_new_tokens"] = min(tokens, MAX_TOKENS)
         if self.modalities is not None:
             settings["allowed_media"] = [each for each in self.modalities if each != "text"]
         return settings

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from data.modalities import MODALITIES
-from demo.api.errors import ApiError
+from demo.api.errors import ApiError, repr_of
 from demo.api.service import Service
 from demo.api.sessions import Session
 from demo.data_urls import base64_of_url, from_base64
@@ -111,26 +111,32 @@ async def read_messages(messages: list[Message], service: Service, session: Sess
 
 async def read_part(part: Any, service: Service, session: Session) -> dict[str, Any]:
     """One content part: text, image_url and so on (:data:`ADDRESSED`), input_audio or file."""
+    if isinstance(part, MediaLink):
+        return await _from_link(part, service, session)
     kind = part.get("type") if isinstance(part, dict) else None
     if kind == "text":
         return {"type": "text", "text": part.get("text")}
-    if isinstance(part, MediaLink):
-        return await _from_link(part, service, session)
     value = part.get(kind) if isinstance(kind, str) else None
-    if kind in ADDRESSED:
-        address = value.get("url") if isinstance(value, dict) else value
-        return await _from_address(str(address), str(kind), service, session, ADDRESSED[kind])
+    if isinstance(kind, str) and kind in ADDRESSED:
+        address = _text(value.get("url") if isinstance(value, dict) else value, kind)
+        return await _from_address(address, kind, service, session, ADDRESSED[kind])
     if kind == "input_audio" and isinstance(value, dict):
-        data = str(value.get("data"))
+        data = _text(value.get("data"), "input_audio.data")
         return await _from_base64(base64_of_url(data) or data, "input_audio", service, "audio")
     if kind == "file" and isinstance(value, dict):
         if value.get("file_id"):
-            stored = session.find(str(value["file_id"]))
+            stored = session.find(_text(value["file_id"], "file.file_id"))
             return await service.read(stored.path, stored.filename)
-        data = str(value.get("file_data"))
+        data = _text(value.get("file_data"), "file.file_data")
         return await _from_base64(base64_of_url(data) or data, "file", service, None)
     known = ", ".join(("text", *ADDRESSED, "input_audio", "file"))
-    raise ApiError(400, f"a content part of type {kind!r} is not read: expected {known}", "invalid_content")
+    raise ApiError(400, f"a content part of type {repr_of(kind)} is not read: expected {known}", "invalid_content")
+
+
+def _text(value: Any, name: str) -> str:
+    if not isinstance(value, str):
+        raise ApiError(400, f"{name} is {repr_of(value)}: expected a string", "invalid_content")
+    return value
 
 
 async def _from_address(
@@ -143,11 +149,8 @@ async def _from_address(
     data = base64_of_url(address)
     if data is not None:
         return await _from_base64(data, name, service, expected)
-    shown = address if len(address) <= 80 else address[:77] + "..."
-    raise ApiError(
-        400, f"{name} is {shown!r}, and addresses are not fetched: send data:TYPE;base64,... or a file's id",
-        "address_refused",
-    )  # fmt: skip
+    sentence = f"{name} is {repr_of(address)}, and addresses are not fetched: send data:TYPE;base64,... or a file's id"
+    raise ApiError(400, sentence, "address_refused")
 
 
 async def _from_link(link: MediaLink, service: Service, session: Session) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import reprlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -36,6 +37,15 @@ class ApiError(HTTPException):
 
     def as_response(self) -> JSONResponse:
         return JSONResponse(self.body, self.status_code, self.headers)
+
+
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 80
+
+
+def repr_of(value: Any) -> str:
+    """A value of a request, however long and deep, short enough for a sentence."""
+    return _REPR.repr(value)
 
 
 def first_problem(error: Any) -> str:

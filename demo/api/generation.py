@@ -24,6 +24,7 @@ from demo.api.sessions import Session
 from demo.engine.events import Finished, MediumProgress, MediumStarted
 from demo.engine.job import Job
 from demo.texts import request_for
+from nextgpt_lite import AnyToAny
 from nextgpt_lite.conversation_media import reply_medium_bytes
 
 router = APIRouter()
@@ -115,8 +116,8 @@ async def generate_images(
     body: ImageRequest, request: Request, session: CurrentSession, service: CurrentService
 ) -> dict[str, Any]:
     if body.size not in (None, "auto"):
-        side = (await run_in_threadpool(service.engine.model.result)).decoders["image"].size
-        if body.size != f"{side}x{side}":
+        side = await run_in_threadpool(service.engine.call(_side).result)
+        if side and body.size != f"{side}x{side}":
             sentence = f"size is {body.size!r}: expected 'auto' or '{side}x{side}', the model's only size"
             raise ApiError(400, sentence, "invalid_value")
     jobs: list[Job] = []
@@ -134,6 +135,11 @@ async def generate_images(
         files = [await run_in_threadpool(reply_medium_bytes, image) for image in images]
         data = [{"b64_json": base64.b64encode(file).decode()} for file in files]
     return {"created": int(time.time()), "data": data, "output_format": "png"}
+
+
+def _side(model: AnyToAny) -> int | None:
+    """Pixels on each side of the model's pictures."""
+    return model.decoders["image"].size if "image" in model.core.config.output_modalities else None
 
 
 @router.post("/v1/audio/speech")

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, model_validator
 
 from data.text_files import check_texts
-from demo.api.errors import ApiError
+from demo.api.errors import ApiError, repr_of
 
 #: Ignored: who asks and why, and where and how fast a reply is computed elsewhere.
 IGNORED = frozenset(
@@ -73,10 +73,5 @@ class ApiRequest(BaseModel):
             allowed = NEUTRAL[self.route][name]
             if value not in allowed:
                 expected = " or ".join(map(repr, allowed)) or "none"
-                raise ApiError(400, f"{name} is {_short(value)}: expected {expected}, others are not supported")
+                raise ApiError(400, f"{name} is {repr_of(value)}: expected {expected}, others are not supported")
         return self
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

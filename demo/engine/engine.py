@@ -15,7 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 import torch
@@ -34,7 +34,7 @@ T = TypeVar("T")
 #: Seconds that text may take between two blocks of a decoder, so that media get on even under a constant load of text.
 TEXT_SECONDS_PER_BLOCK = 0.05
 #: Media that are decoded together, at most, and messages that are prepared at a time.
-MEDIA_BATCH, READERS = 8, 2
+MEDIA_BATCH, READERS = 4, 2
 
 
 class _Stopped(Exception):
@@ -62,6 +62,7 @@ class Engine:
         self._media: deque[PendingMedium] = deque()
         self._calls: deque[Call] = deque()
         self._decoding: list[PendingMedium] = []  # together, those that were cancelled left out
+        self._warm_up: Future[None] | None = None
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -99,7 +100,7 @@ class Engine:
     def read(self, function: Callable[[AnyToAny], T]) -> Future[T]:
         """Run ``function`` with the model beside the thread that generates: it may read with it and nothing else."""
         self._check_open()
-        return self._readers.submit(lambda: function(set_num_threads(self.model.result())))
+        return self._readers.submit(lambda: function(self._model_to_read_with()))
 
     def call(self, function: Callable[[AnyToAny], T], *, decodes: bool = False) -> Future[T]:
         """Run ``function`` with the model in the thread that owns it, before the next token.
@@ -121,7 +122,8 @@ class Engine:
             for modality in model.core.config.conditions:
                 _ = model.decoders[modality]
 
-        return self.call(load)
+        self._warm_up = self.call(load)
+        return self._warm_up
 
     def close(self) -> None:
         """Cancel everything and let the thread end."""
@@ -136,13 +138,19 @@ class Engine:
     def _prepare(self, job: Job) -> None:
         """Prepare a request's messages in a thread of its own: nobody else waits while they are read."""
         try:
-            model = set_num_threads(self.model.result())
+            model = self._model_to_read_with()
             if not job.cancelled:
                 job.prepared.set_result(model.prepare(job.messages))
         except Exception as error:
             job.prepared.set_exception(error)
         with self._changed:
             self._changed.notify()
+
+    def _model_to_read_with(self) -> AnyToAny:
+        """The model in another thread, not before it is warmed up: its parts are loaded in one thread only."""
+        model = self.model.result()
+        wait([self._warm_up] if self._warm_up else [])
+        return set_num_threads(model)
 
     def _check_open(self) -> None:
         if self._closed:

@@ -23,17 +23,24 @@ from demo.texts import request_for, translate
 from nextgpt_lite import ReplyMedium
 from nextgpt_lite.conversation_media import read_upload, reply_medium_bytes
 
-#: The most files of one message.
-MAX_FILES = 8
+#: The most files and characters of one message.
+MAX_FILES, MAX_TEXT = 8, 100_000
 Message = Annotated[
-    str, Field(description='What to say, in English or Chinese, e.g. "What is this?" or "Draw a red bell."')
+    str,
+    Field(
+        max_length=MAX_TEXT,
+        description='What to say, in English or Chinese, e.g. "What is this?" or "Draw a red bell."',
+    ),
 ]
 Files = Annotated[
     list[str],
     Field(description='Images, videos, sounds or point clouds, each as a data URL: "data:image/png;base64,..."'),
 ]
 Seed = Annotated[int, Field(description="Seed of the noise that media are generated from.")]
-Prompt = Annotated[str, Field(description='What to generate, e.g. "a red bell" or "a green car moving left".')]
+Prompt = Annotated[
+    str,
+    Field(max_length=MAX_TEXT, description='What to generate, e.g. "a red bell" or "a green car moving left".'),
+]
 
 
 class McpTools:

@@ -136,6 +136,25 @@ def test_text_in_parts_forges_nothing(ask):
     assert content(ask({"role": "user", "content": [{"type": "text", "text": "hel"}]}, modalities=["text"])) != HELLO
 
 
+@pytest.mark.parametrize(
+    "part",
+    [{"type": ["a"]}, {"type": "image_url", "image_url": {"url": 5}}, {"type": "file", "file": {"file_id": [1]}},
+     {"type": "input_audio", "input_audio": {}}, {"type": "text"}, "text", None, {"type": "file", "file": {}},
+     {"type": "file", "modality": "image", "id": "x"}, {"type": "image_url", "image_url": [[[[]]] * 300]}],
+)  # fmt: skip
+def test_parts_of_any_form_are_refused_in_a_sentence(ask, part):
+    for role in ("user", "assistant"):
+        answer = ask({"role": role, "content": [part]}, {"role": "user", "content": "hello"})
+        assert answer.status_code == 400 and len(answer.json()["error"]["message"]) < 400
+
+
+def test_values_that_are_nested_deep_are_refused(ask, address):
+    deep = json.loads("[" * 900 + "]" * 900)
+    assert "tools is [" in ask({"role": "user", "content": "hello"}, tools=deep).json()["error"]["message"]
+    assert ask({"role": "user", "content": [{"type": deep}]}).status_code == 400
+    assert httpx.get(f"{address}/openapi.json").json()["paths"].keys() >= {"/v1/chat/completions", "/v1/embeddings"}
+
+
 def test_bad_requests_are_named(address, ask):
     answer = httpx.post(f"{address}/v1/chat/completions", content="{bad", headers={"Content-Type": "application/json"})
     assert answer.status_code == 400 and "the body is not JSON" in answer.json()["error"]["message"]

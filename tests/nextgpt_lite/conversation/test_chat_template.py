@@ -64,6 +64,10 @@ def test_rows_to_train_on_are_joined_alike(tokenizer, marked):
         ("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", "takes longer than 1 s"),
         ("{% for i in range(99999) %}{% for j in range(99999) %}{{ j }}{% endfor %}{% endfor %}", "longer than 1 s"),
         ("{% macro again(n) %}{{ again(n + 1) }}{% endmacro %}{{ again(0) }}", "fails: maximum recursion"),
+        (
+            "{% for m in messages %}{% for part in m.content %}{{ part.text }}{% endfor %}{% endfor %}",
+            "leaves out the w",
+        ),
         ("{{ 'a' * 20000000 }}", "writes 20,000,000 characters"),
         ("{# " + "a" * MAX_TEMPLATE + " #}", "has 100,006 characters: expected at most 100,000"),
     ],
