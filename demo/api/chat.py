@@ -50,7 +50,7 @@ class ChatRequest(ApiRequest):
 
     route = "chat/completions"
     model: str
-    messages: list[Message] = Field(min_length=1, max_length=512)
+    messages: list[Message] = Field(min_length=1, max_length=10_000)
     modalities: list[str] | None = None  # which media the reply may hold besides text; None = all
     stream: bool = False
     stream_options: StreamOptions | None = None
@@ -118,10 +118,11 @@ class ChatReply:
         """Server-sent events. Media come as links in the content and as ``media``, their progress as
         ``media_progress``."""
         yield self._chunk({"role": "assistant", "content": ""})
-        last = None
+        said, last = "", None
         async for last in events(self.job, self.request):
             match last:
                 case TextDelta(text):
+                    said += text
                     yield self._chunk({"content": text})
                 case MediumStarted(modality, index):
                     yield self._chunk({"media_progress": {"index": index, "modality": modality, "step": 0}})
@@ -132,7 +133,7 @@ class ChatReply:
                     shown = await self.medium(medium) | {"index": index}
                     yield self._chunk({"content": f"\n\n{_link(shown)}", "media": [shown]})
                     if modality == "audio" and self.wants_audio:
-                        for delta in _audio_deltas(await self._openai_audio(medium, "")):
+                        for delta in _audio_deltas(await self._openai_audio(medium, said)):
                             yield self._chunk({"audio": delta})
         if not isinstance(last, Finished) or last.cancelled:
             yield _event(failure(last).body)
@@ -183,7 +184,8 @@ def _link(shown: dict[str, Any]) -> str:
 
 
 def _audio_deltas(audio: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A sound as OpenAI streams it: pieces of base64 of whole bytes, then when it expires."""
+    """A sound as OpenAI streams it: what is said, pieces of base64 of whole bytes, then when it expires."""
+    yield {"id": audio["id"], "transcript": audio["transcript"]}
     for start in range(0, len(audio["data"]), AUDIO_CHUNK):
         yield {"id": audio["id"], "data": audio["data"][start : start + AUDIO_CHUNK]}
     yield {"id": audio["id"], "expires_at": audio["expires_at"]}

@@ -115,7 +115,7 @@ async def read_part(part: Any, service: Service, session: Session) -> dict[str, 
         return await _from_link(part, service, session)
     kind = part.get("type") if isinstance(part, dict) else None
     if kind == "text":
-        return {"type": "text", "text": part.get("text")}
+        return {"type": "text", "text": _text(part.get("text"), "text")}
     value = part.get(kind) if isinstance(kind, str) else None
     if isinstance(kind, str) and kind in ADDRESSED:
         address = _text(value.get("url") if isinstance(value, dict) else value, kind)

@@ -109,6 +109,7 @@ def test_a_sound_streams_as_openais_audio_models_give_it(mine):
         audio={"voice": "alloy", "format": "pcm16"},
     )  # fmt: skip
     deltas = [chunk.model_dump()["choices"][0]["delta"].get("audio") for chunk in stream if chunk.choices]
+    assert next(delta for delta in deltas if delta)["transcript"] == "Watch and listen."
     pieces = [base64.b64decode(delta["data"]) for delta in deltas if delta and delta.get("data")]
     assert sum(map(len, pieces)) == 2 * 24_000 * 2 and [each for each in deltas if each][-1]["expires_at"]
 
@@ -146,6 +147,12 @@ def test_parts_of_any_form_are_refused_in_a_sentence(ask, part):
     for role in ("user", "assistant"):
         answer = ask({"role": role, "content": [part]}, {"role": "user", "content": "hello"})
         assert answer.status_code == 400 and len(answer.json()["error"]["message"]) < 400
+
+
+@pytest.mark.parametrize("part", [5, {"type": "text", "text": 1}, {"type": "smell"}, {"type": "image_url"}])
+def test_inputs_of_any_form_are_refused_in_a_sentence(address, part):
+    answer = httpx.post(f"{address}/v1/embeddings", json={"model": "taught", "input": ["a", part]})
+    assert answer.status_code == 400 and answer.json()["error"]["message"]
 
 
 def test_values_that_are_nested_deep_are_refused(ask, address):
