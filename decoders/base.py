@@ -103,6 +103,11 @@ class Decoder(ABC):
         return getattr(self.pipeline, "unet", None) or self.pipeline.transformer
 
     @property
+    def text_encoder(self) -> Any:
+        """What reads captions."""
+        return self.pipeline.text_encoder
+
+    @property
     def device(self) -> torch.device:
         return self.network.device
 

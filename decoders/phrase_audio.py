@@ -10,10 +10,7 @@ import torch
 from decoders.audio import AudioDecoder
 from decoders.base import DecoderSettings
 from decoders.phrase_decoder import PhraseDecoder
-from decoders.phrases import SLOTS
-
-#: Phrases are unit vectors, or zeros, and output projections give what is near: a shorter one is not said.
-LEAST_LENGTH = 0.5
+from decoders.phrases import SLOTS, clear_phrases
 
 
 class PhraseAudioDecoder(PhraseDecoder, AudioDecoder):
@@ -38,6 +35,5 @@ class PhraseAudioDecoder(PhraseDecoder, AudioDecoder):
 
 
 def class_label(condition: torch.Tensor) -> torch.Tensor:
-    """Conditions (B, L, E) as the UNet takes them, (B, L E): each phrase of unit length, or zeros where it is short."""
-    length = condition.norm(dim=-1, keepdim=True)
-    return torch.where(length > LEAST_LENGTH, condition / length.clamp_min(LEAST_LENGTH), 0.0).flatten(1)
+    """Conditions (B, L, E) as the UNet takes them: (B, L E)."""
+    return clear_phrases(condition).flatten(1)

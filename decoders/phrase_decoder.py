@@ -53,6 +53,10 @@ class PhraseDecoder(Decoder):
     def embed(self, embed: Embed) -> None:
         self._embed = embed
 
+    @property
+    def text_encoder(self) -> Any:
+        return self.embed
+
     def encode_caption(self, captions: Sequence[str]) -> torch.Tensor:
         return embed_captions(captions, self.embed)
 

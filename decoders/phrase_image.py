@@ -14,12 +14,14 @@ import torch
 
 from decoders.image import ImageDecoder
 from decoders.phrase_decoder import ShownDecoder, prompt_tokens
+from decoders.phrases import clear_phrases
 
 
 class PhraseImageDecoder(ShownDecoder, ImageDecoder):
     """See above."""
 
     def prompt(self, condition: torch.Tensor, unconditional: torch.Tensor) -> dict[str, Any]:
+        condition = clear_phrases(condition)
         shown = [frame for [frame] in self.show(condition)]
         empty = [None] * len(condition)
         return {

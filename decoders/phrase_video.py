@@ -13,7 +13,7 @@ import torch
 
 from decoders.base import Decoder, DecoderSettings
 from decoders.phrase_decoder import ShownDecoder, prompt_tokens
-from decoders.phrases import SLOTS
+from decoders.phrases import SLOTS, clear_phrases
 from decoders.video import VideoDecoder
 
 
@@ -25,6 +25,7 @@ class PhraseVideoDecoder(ShownDecoder, VideoDecoder):
         self.network.register_forward_pre_hook(_own_tokens, with_kwargs=True)
 
     def prompt(self, condition: torch.Tensor, unconditional: torch.Tensor) -> dict[str, Any]:
+        condition = clear_phrases(condition)
         shown, config = self.show(condition), self.network.config
         frames = [
             prompt_tokens(each.expand(self.frames, -1, -1), own, config)

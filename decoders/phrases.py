@@ -20,6 +20,8 @@ import torch
 #: is heard, and the background, or how a sound is played.
 THINGS, SLOTS = 3, 8
 NUMBER, BACKGROUND = 2 * THINGS, 2 * THINGS + 1
+#: A phrase that is shorter is not said.
+LEAST_LENGTH = 0.5
 _PLACE = re.compile(
     r" ((?:on|at|in|to|near) the (?:far )?(?:left|right|top|bottom|cent(?:er|re)|middle)"
     r"(?: (?:left|right|corner|side|half|edge))*)$"
@@ -74,6 +76,15 @@ def embed_captions(captions: Sequence[str], embed: Embed) -> torch.Tensor:
     vectors = dict(zip(said, embed(said), strict=True)) if said else {}
     nothing = torch.zeros_like(next(iter(vectors.values()))) if vectors else embed(["nothing"])[0] * 0
     return torch.stack([torch.stack([vectors.get(phrase, nothing) for phrase in phrases]) for phrases in split])
+
+
+def clear_phrases(condition: torch.Tensor) -> torch.Tensor:
+    """Conditions (B, L, E) as training has them: each phrase of unit length, or zeros where it is short.
+
+    Phrases are unit vectors, or zeros where nothing is said; output projections give what is near.
+    """
+    length = condition.norm(dim=-1, keepdim=True)
+    return torch.where(length > LEAST_LENGTH, condition / length.clamp_min(LEAST_LENGTH), 0.0)
 
 
 def _background(caption: str) -> tuple[str, str]:

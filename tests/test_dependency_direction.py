@@ -17,6 +17,7 @@ EVERYONE_MAY_IMPORT = {
     "data.resampling",
     "data.parts",
     "data.boxes",
+    "data.poses",
     "data.text_files",
 }
 MAY_IMPORT = {
@@ -34,7 +35,7 @@ MAY_IMPORT = {
 #: A decoder whose text encoder is the encoders' own.
 EXCEPTIONS = {
     f"train/foundations/classifiers/{name}.py": {"evaluation"} for name in ("oracles", "judges", "damage")
-} | {"decoders/phrase_image.py": {"encoders"}}
+} | {"decoders/phrase_decoder.py": {"encoders"}}
 
 
 def imported_rooms(source: str, room: str) -> Iterator[tuple[int, str]]:

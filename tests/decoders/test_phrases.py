@@ -13,7 +13,7 @@ from decoders.diffusion import flow_scheduler
 from decoders.layout import GREY, LAYOUT, LayoutConfig, LayoutNetwork, Pictures, Put, cells_of, paste, save_layout
 from decoders.phrase_decoder import POSITION, prompt_tokens
 from decoders.phrase_image import PhraseImageDecoder
-from decoders.phrases import SLOTS, THINGS, embed_captions, split_caption
+from decoders.phrases import SLOTS, THINGS, clear_phrases, embed_captions, split_caption
 
 WIDTH, CHANNELS, SIDE = 12, 4, 32
 
@@ -142,3 +142,10 @@ def test_an_added_picture_is_found_by_its_name(decoder):
     more = decoder.pictures.added("teapot", embed(["teapot"])[0], picture)
     assert more.nearest(embed(["teapot"])[0]) == (2, pytest.approx(1.0, abs=1e-5))
     assert more.pixels[2, 8, 8].tolist() == [0, 0, 0, 255] and len(decoder.pictures.names) == 2
+
+
+def test_phrases_are_said_or_not():
+    condition = torch.zeros(1, SLOTS, WIDTH)
+    condition[0, 0, 0], condition[0, 1, 1] = 0.7, 0.3
+    clear = clear_phrases(condition)[0]
+    assert clear[0].norm() == pytest.approx(1.0) and not clear[1:].any()

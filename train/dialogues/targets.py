@@ -28,7 +28,7 @@ CAPTION_BATCH, MEDIA_BATCH = 256, 64
 class CaptionEncoder:
     """A decoder's text encoder; ``encode`` makes conditions (B, L, C) of captions, ``condition_shape`` is (L, C)."""
 
-    encoder: Any
+    text_encoder: Any
     tokenizer: Any
     encode: Callable[[Any, Any, Sequence[str]], torch.Tensor]
     condition_shape: tuple[int, int]
@@ -36,7 +36,7 @@ class CaptionEncoder:
     @torch.no_grad()
     def encode_caption(self, captions: Sequence[str]) -> torch.Tensor:
         """Conditions (B, L, C) of captions."""
-        return self.encode(self.tokenizer, self.encoder, captions)
+        return self.encode(self.tokenizer, self.text_encoder, captions)
 
 
 def caption_encoders(model_dir: Path, modalities: Iterable[str] | None = None) -> dict[str, Any]:

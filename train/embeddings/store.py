@@ -158,9 +158,8 @@ def encoder_settings(encoder: Any, features: str) -> dict[str, Any]:
 
 def text_encoder_identity(decoder: Any) -> str:
     """sha256 over the weights of what reads a decoder's captions."""
-    encoder = decoder.pipeline.text_encoder if hasattr(decoder, "pipeline") else decoder.encoder
     digest = hashlib.sha256()
-    for name, value in sorted(encoder.state_dict().items()):
+    for name, value in sorted(decoder.text_encoder.state_dict().items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
