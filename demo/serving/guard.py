@@ -20,6 +20,8 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 OPEN = ("/healthz",)
 #: The most bytes that a request's body may have, and that the bodies of all unfinished requests have together.
 BODY_BYTES, ALL_BODY_BYTES = 96 * 2**20, 512 * 2**20
+#: The most values that a JSON body may hold: many small ones take seconds to read, in which nobody else is served.
+JSON_VALUES = 200_000
 #: How long a body may take: these seconds, and one more for each so many bytes.
 BODY_SECONDS, BODY_BYTES_A_SECOND = 30.0, 50_000
 #: A Host header: a name or an IPv4 address, or an IPv6 address in brackets, and perhaps a port.
@@ -60,7 +62,8 @@ class Guard:
             await self.app(scope, receive, send)
             return
         headers, started = Headers(scope=scope), False
-        body = _Body(self, receive, self.larger.get(scope["path"].rstrip("/"), self.body_bytes))
+        limit = self.larger.get(scope["path"].rstrip("/"), self.body_bytes)
+        body = _Body(self, receive, limit, "json" in headers.get("content-type", "").lower())
 
         async def send_with_headers(message: Message) -> None:
             nonlocal started
@@ -103,9 +106,9 @@ class Guard:
 class _Body:
     """The body of a request while it is read. ApiError for what is too large or too slow."""
 
-    def __init__(self, guard: Guard, receive: Receive, limit: int) -> None:
-        self.guard, self.limit, self._receive = guard, limit, receive
-        self.total, self.started, self.complete = 0, time.monotonic(), False
+    def __init__(self, guard: Guard, receive: Receive, limit: int, is_json: bool) -> None:
+        self.guard, self.limit, self.is_json, self._receive = guard, limit, is_json, receive
+        self.values, self.total, self.started, self.complete = 0, 0, time.monotonic(), False
 
     def check(self, size: int) -> None:
         """Whether a body of ``size`` bytes may come."""
@@ -127,6 +130,9 @@ class _Body:
         self.total += size
         self.guard.held += size
         self.check(self.total)
+        self.values += message.get("body", b"").count(b",") if self.is_json else 0
+        if self.values > JSON_VALUES:
+            raise ApiError(413, f"the request holds more than {JSON_VALUES:,} values", "too_large")
         self.complete = not message.get("more_body", False)
         return message
 

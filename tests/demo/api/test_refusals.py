@@ -113,6 +113,10 @@ def test_too_much_is_refused_while_it_is_read(post, address):
     many = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}] * 40
     body = HELLO | {"messages": [{"role": "user", "content": many}]}
     assert "40 media: at most 16" in refused(post("chat/completions", body), 400)
+    small = "[" + "0," * 220_000 + "0]"
+    for kind, status in (("application/json", 413), ("text/plain", 400)):  # other bodies are not read as values
+        response = httpx.post(f"{address}/v1/embeddings", content=small, headers={"Content-Type": kind})
+        assert ("more than 200,000 values" in refused(response, status)) == (status == 413)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"model": "taught"}', b'{"model": "taught", "messages": [3]}'])
