@@ -27,6 +27,7 @@ from PIL import Image
 from data.parts import part_folder
 from data.resampling import resample
 from data.strict import read_json
+from data.text_files import check_texts
 from nextgpt_lite.parts.lock import is_fetched
 
 #: Characters of one expert's words on one part; what is longer is cut, so that it cannot push out the conversation.
@@ -61,18 +62,18 @@ class Experts:
 
     def add_context(self, messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """New messages, the experts' words in front of the text that follows each part."""
-        return [self._with_context(message) if message.get("role") == "user" else message for message in messages]
+        return [self._with_context(message) for message in messages]
 
     def _with_context(self, message: dict[str, Any]) -> dict[str, Any]:
-        content = message.get("content")
+        content = message.get("content") if isinstance(message, dict) and message.get("role") == "user" else None
         parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-        if not isinstance(parts, list):
-            return message  # not a message that can be read: refused with a sentence where it is encoded
+        if not isinstance(parts, list) or not all(map(_is_part, parts)):
+            return message  # another's, or not a message that can be read: refused with a sentence where it is encoded
         result: list[dict[str, Any]] = []
         words: list[str] = []
         for part in parts:
             words += self._words(part)
-            if part.get("type") == "text" and words:
+            if part["type"] == "text" and words:
                 part, words = {**part, "text": "\n".join([*words, part["text"]])}, []
             result.append(part)
         if words:
@@ -92,6 +93,17 @@ class Experts:
                 del self._said[next(iter(self._said))]
             self._said[key] = " ".join(expert.context(part).split())
         return self._said[key]
+
+
+def _is_part(part: Any) -> bool:
+    """Whether experts can read a part."""
+    if not isinstance(part, dict) or "type" not in part:
+        return False
+    try:
+        check_texts(part.get("text"))
+    except ValueError:
+        return False
+    return part["type"] != "text" or isinstance(part.get("text"), str)
 
 
 class ImageToText:

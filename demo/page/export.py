@@ -9,6 +9,7 @@ from typing import Any
 from demo.page.turns import text_part
 from demo.page.visitors import Visitor
 from demo.texts import render, translate
+from nextgpt_lite.conversation_media import interleave
 
 
 def write_page(visitor: Visitor) -> Path:
@@ -33,7 +34,8 @@ def write_folder(visitor: Visitor) -> Path:
             if turn.reply:
                 modalities, files = [each.modality for each in turn.reply.media], [file for file, _ in turn.reply_files]
                 media = _add_files(archive, f"{number}-model", zip(modalities, files, strict=False))
-                messages.append({"role": "assistant", "content": [*text_part(turn.reply.text), *media]})
+                places = [each.position for each in turn.reply.media][: len(media)]
+                messages.append({"role": "assistant", "content": interleave(turn.reply.text, media, places)})
         archive.writestr("conversation.json", json.dumps({"messages": messages}, ensure_ascii=False, indent=2))
     return path
 

@@ -165,8 +165,9 @@ def test_what_is_long_is_cut_and_what_is_not_at_hand_is_left_alone():
     assert len(told["content"][-1]["text"]) <= MAX_CONTEXT_CHARACTERS + len("[says: ]")
     known = [{"role": "user", "content": [{"type": "image", "embedding": [1.0]}]}]
     assert experts.add_context(known) == known
-    broken = [{"role": "user", "content": 3}]
-    assert experts.add_context(broken) == broken
+    broken = [["word"], [{"type": "text"}], [{"type": "text", "text": "\ud83d"}], [{}], 3]
+    broken = [{"role": "user", "content": content} for content in broken]
+    assert experts.add_context([*broken, "hello"]) == [*broken, "hello"]
 
 
 def test_a_chat_of_several_turns_with_experts(tiny_model, notes, detector_folder):
