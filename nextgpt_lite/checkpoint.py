@@ -26,6 +26,7 @@ from data.parts import STAMP, PartMissing, cache_folder, part_folder
 from data.strict import SettingsError, nearest, read_json, read_settings, setting
 from nextgpt_lite.chat_template import ConversationError, check_template
 from nextgpt_lite.config import CoreConfig
+from nextgpt_lite.packing import unpacked_folder
 from nextgpt_lite.signal_tokens import add_to_tokenizer, check_tokenizer
 from nextgpt_lite.weight_files import CheckpointError, refuse_code
 
@@ -171,7 +172,7 @@ def update_manifest(folder: Path, core: str | None = None) -> None:
 
 
 def component(folder: Path, manifest: dict[str, Any], name: str) -> Path:
-    """Folder of a component, its hash and its class checked against the manifest."""
+    """Folder of a component, its hash and its class checked against the manifest; of a packed one an unpacked copy."""
     entry = manifest["components"].get(name)
     if entry is None:
         raise CheckpointError(f"{folder} has no component {name!r}")
@@ -193,7 +194,7 @@ def component(folder: Path, manifest: dict[str, Any], name: str) -> Path:
     kind = component_class(name, path)
     if kind != entry["class"]:
         raise CheckpointError(f"component {name!r} in {path} is a {kind}, the manifest says {entry['class']}")
-    return path
+    return path if "part" in entry else unpacked_folder(path, entry["sha256"])
 
 
 def model_hash(manifest: dict[str, Any]) -> str:

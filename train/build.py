@@ -67,6 +67,7 @@ class BuildFile:
     parts: dict[str, str] = setting({}, help="component -> the pretrained part that it is, see nextgpt_lite.parts")
     cache: Cache | None = setting(None, help="null = no visual cache")
     candidates: dict[str, int] = setting({}, low=1, help="modality -> how many are made of each medium")
+    packed: list[str] = setting([], help="components that an installed copy has as int8, see nextgpt_lite.packing")
 
 
 @dataclass(frozen=True)
@@ -199,6 +200,7 @@ def link_parts(model: Path, parts: dict[str, str]) -> None:
 def assemble(build: Build, name: str, target: Path | None) -> None:
     """Make the model of what the runs have made: where it is, or as a copy in the place of ``target``, atomically."""
     from nextgpt_lite.checkpoint import component_names  # torch takes seconds to import
+    from nextgpt_lite.packing import pack_folder
 
     if target is None:
         finish(build.model, name, build.file)
@@ -208,6 +210,8 @@ def assemble(build: Build, name: str, target: Path | None) -> None:
         for component in component_names():
             if (build.model / component).is_dir() and component not in build.file.parts:
                 shutil.copytree(build.model / component, folder / component)
+            if component in build.file.packed:
+                pack_folder(folder / component)
         finish(folder, target.name, build.file)
         for component in build.file.parts:
             (folder / component).unlink()  # the manifest names the part

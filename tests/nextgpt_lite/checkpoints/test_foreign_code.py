@@ -10,7 +10,7 @@ from decoders import load_decoder
 from nextgpt_lite.cli import main
 from nextgpt_lite.weight_files import CheckpointError, refuse_code
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ROOMS = ("adapters", "data", "decoders", "demo", "encoders", "evaluation", "nextgpt_lite", "train")
 CODE = "from pathlib import Path\nPath('was_run').touch()\n"
 
