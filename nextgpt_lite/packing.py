@@ -4,6 +4,7 @@
     name::scale    float32 (rows,)
 
 Diffusers and Transformers read floats, so a packed component is unpacked once, into the cache folder, and read there.
+What two components have in common lies in one of them: ``shared.json`` of the other names the folder, {name: path}.
 """
 
 import shutil
@@ -15,11 +16,13 @@ from safetensors.torch import load_file, save_file
 
 from data.atomic import atomic_file, atomic_folder
 from data.parts import PartError, cache_folder
+from data.strict import read_json
 from nextgpt_lite.weight_files import CheckpointError
 
 SCALE = "::scale"
 #: What the header of a packed file says.
 MARK = {"format": "pt", "packed": "int8"}
+SHARED = "shared.json"
 #: Tensors with fewer numbers stay as they are.
 LEAST = 4096
 
@@ -52,6 +55,11 @@ def unpacked_folder(folder: Path, identity: str) -> Path:
 
 def _unpack_into(folder: Path, target: Path) -> None:
     shutil.copytree(folder, target, dirs_exist_ok=True)
+    for name, path in (read_json(folder / SHARED) if (folder / SHARED).is_file() else {}).items():
+        source = (folder / path).resolve()
+        if folder.resolve().parent not in source.parents:
+            raise CheckpointError(f"{folder / SHARED}: {name} must lie in the model's own folder, not at {path!r}")
+        shutil.copytree(source, target / name)
     for path in sorted(target.rglob("*.safetensors")):
         if is_packed_file(path):
             save_file(unpack(load_file(path)), path, {"format": "pt"})

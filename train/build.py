@@ -20,12 +20,13 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-from data.atomic import atomic_folder
+from data.atomic import atomic_folder, write_json
 from data.parts import PartMissing, part_folder
 from data.strict_yaml import Loader, read_yaml
 from train.recipe import RECIPES, Recipe, read_recipe, shipped_recipe
@@ -200,7 +201,6 @@ def link_parts(model: Path, parts: dict[str, str]) -> None:
 def assemble(build: Build, name: str, target: Path | None) -> None:
     """Make the model of what the runs have made: where it is, or as a copy in the place of ``target``, atomically."""
     from nextgpt_lite.checkpoint import component_names  # torch takes seconds to import
-    from nextgpt_lite.packing import pack_folder
 
     if target is None:
         finish(build.model, name, build.file)
@@ -210,20 +210,28 @@ def assemble(build: Build, name: str, target: Path | None) -> None:
         for component in component_names():
             if (build.model / component).is_dir() and component not in build.file.parts:
                 shutil.copytree(build.model / component, folder / component)
-            if component in build.file.packed:
-                pack_folder(folder / component)
-        finish(folder, target.name, build.file)
+        finish(folder, target.name, build.file, packed=build.file.packed)
         for component in build.file.parts:
             (folder / component).unlink()  # the manifest names the part
 
 
-def finish(folder: Path, name: str, file: BuildFile) -> None:
-    """Make a model of the components in ``folder``, where they are: the decoders share a VAE, a manifest names all."""
+def finish(folder: Path, name: str, file: BuildFile, packed: Sequence[str] = ()) -> None:
+    """Make a model of the components in ``folder``, where they are: the decoders share a VAE, a manifest names all.
+
+    Those named in ``packed`` become int8.
+    """
     from nextgpt_lite.checkpoint import component_names, write_manifest
+    from nextgpt_lite.packing import SHARED, pack_folder
 
     if (folder / "video_decoder").is_dir():  # the image VAE may have been sharpened since the video decoder took a copy
         shutil.rmtree(folder / "video_decoder" / "vae", ignore_errors=True)
-        shutil.copytree(folder / "image_decoder" / "vae", folder / "video_decoder" / "vae")
+        if "video_decoder" in packed:
+            write_json(folder / "video_decoder" / SHARED, {"vae": "../image_decoder/vae"})
+        else:
+            shutil.copytree(folder / "image_decoder" / "vae", folder / "video_decoder" / "vae")
+    for component in packed:
+        if (folder / component).is_dir():
+            pack_folder(folder / component)
     if file.cache is not None:
         build_cache(folder, file.cache)
     write_manifest(folder, name, file.candidates)

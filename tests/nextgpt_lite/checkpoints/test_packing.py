@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from data.parts import VARIABLE
 from nextgpt_lite import AnyToAny
 from nextgpt_lite.checkpoint import CheckpointError, read_manifest, write_manifest
-from nextgpt_lite.packing import is_packed_file, pack, pack_folder, unpack, unpacked_folder
+from nextgpt_lite.packing import SHARED, is_packed_file, pack, pack_folder, unpack, unpacked_folder
 
 
 def test_rows_come_back_to_half_a_scale():
@@ -58,3 +58,19 @@ def test_what_cannot_be_unpacked_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv(VARIABLE, str(tmp_path / "cache"))
     unpacked = unpacked_folder(tmp_path / "weights", "0" * 64)
     assert load_file(unpacked / "model.safetensors")["w"].dtype == torch.float16
+
+
+def test_what_components_share_lies_in_one_of_them(tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "cache"))
+    for folder in ("image_decoder/vae", "video_decoder"):
+        (tmp_path / "model" / folder).mkdir(parents=True)
+        save_file({"w": torch.randn(64, 64)}, tmp_path / "model" / folder / "model.safetensors", {"format": "pt"})
+        pack_folder(tmp_path / "model" / folder)
+    video = tmp_path / "model" / "video_decoder"
+    (video / SHARED).write_text('{"vae": "../image_decoder/vae"}')
+    unpacked = unpacked_folder(video, "1" * 64)
+    assert load_file(unpacked / "vae" / "model.safetensors")["w"].dtype == torch.float16
+    (video / SHARED).write_text('{"vae": "../../cache"}')
+    with pytest.raises(CheckpointError, match="own folder"):
+        unpacked_folder(video, "2" * 64)
+    assert len(list((tmp_path / "cache" / "unpacked").iterdir())) == 1
