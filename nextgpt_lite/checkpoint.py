@@ -42,7 +42,8 @@ RUN_RECORD = "run.json"
 MAX_CANDIDATES = 16
 FORMAT = 1
 WEIGHTS = Path(__file__).parent / "weights"
-EMBEDDED = ("nano",)
+#: Models that come with the package, the best first. Some need pretrained parts.
+EMBEDDED = ("small", "nano")
 #: Suffixes of weight files that could run code when they are read.
 PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".ckpt"})
 #: Components whose class is always the same. Of decoders and encoders the folder says which class it holds.
@@ -68,8 +69,31 @@ class Manifest:
     format: int = FORMAT
 
 
+def default_model() -> str:
+    """The embedded model that answers where none is named: the best whose pretrained parts are all there."""
+    for name in EMBEDDED[:-1]:
+        if (WEIGHTS / name / MANIFEST).is_file():
+            if not (missing := missing_parts(WEIGHTS / name)):
+                return name
+            log.warning(
+                "%s needs the pretrained parts %s (`nextgpt-lite models --fetch`): until they are there, %s answers",
+                *(name, ", ".join(missing), EMBEDDED[-1]),
+            )
+    return EMBEDDED[-1]
+
+
+def missing_parts(folder: Path) -> list[str]:
+    """Pretrained parts that a model's components are, or stand on, and that have not been fetched."""
+    parts = {entry["part"] for entry in read_manifest(folder)["components"].values() if "part" in entry}
+    encoder = folder / "encoder" / "config.json"
+    if encoder.is_file():
+        values = _read_json(encoder)
+        parts |= {values[name] for name in ("trunk", "text") if name in values}
+    return sorted(part for part in parts if not (cache_folder() / "parts" / part / STAMP).is_file())
+
+
 def resolve_model(name: str | Path) -> Path:
-    """``"nano"``, a model folder, or the folder of a run that trained one -> the model's folder.
+    """``"small"``, ``"nano"``, a model folder, or the folder of a run that trained one -> the model's folder.
 
     Raises CheckpointError when there is no model there.
     """
@@ -77,9 +101,8 @@ def resolve_model(name: str | Path) -> Path:
     if (folder / RUN_RECORD).is_file() and not (folder / MANIFEST).is_file():
         folder = Path(_read_json(folder / RUN_RECORD)["recipe"]["model"])
     if not (folder / MANIFEST).is_file():
-        raise CheckpointError(
-            f"no model {str(name)!r}: expected {' or '.join(map(repr, EMBEDDED))} or a folder with a {MANIFEST}"
-        )
+        found = " or ".join(repr(each) for each in EMBEDDED if (WEIGHTS / each / MANIFEST).is_file())
+        raise CheckpointError(f"no model {str(name)!r}: expected {found} or a folder with a {MANIFEST}")
     return folder
 
 

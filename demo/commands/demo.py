@@ -24,7 +24,9 @@ ERRORS = CHAT_ERRORS
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--model", action="append", help="nano, or a model folder; may be given again: the page then offers a choice"
+        "--model",
+        action="append",
+        help="small, nano or a model folder (default: small where its parts are, else nano); given again, a choice",
     )
     parser.add_argument("--models-dir", type=Path, metavar="DIR", help="offer every model folder in DIR as well")
     running.add_arguments(parser, 7860)
@@ -54,9 +56,10 @@ def run(args: argparse.Namespace) -> int:
 def serve(args: argparse.Namespace, keys: list[str], listener: socket.socket, folder: Path, started: float) -> None:
     """Open the page, load the model in the background; returns when interrupted. Errors of loading are raised."""
     from demo.engine.model_pool import ModelPool, models_in
+    from nextgpt_lite.checkpoint import default_model
 
     found = models_in(args.models_dir) if args.models_dir else []
-    pool = ModelPool([*(args.model or ([] if found else ["nano"])), *found])  # refuses a wrong name at once
+    pool = ModelPool([*(args.model or ([] if found else [default_model()])), *found])  # refuses a wrong name at once
 
     from demo.page.app import Page
     from demo.page.routes import application

@@ -12,7 +12,7 @@ ERRORS = demo.ERRORS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", default="nano", help="nano, or a model folder")
+    parser.add_argument("--model", help="small, nano or a model folder (default: small where its parts are, else nano)")
     running.add_arguments(parser, 8000)
     parser.add_argument("--queue", type=int, default=64, help="most unfinished requests")
     parser.add_argument("--batch", type=int, default=8, help="replies whose text is generated together")
@@ -20,9 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from nextgpt_lite.checkpoint import read_manifest, resolve_model
+    from nextgpt_lite.checkpoint import default_model, read_manifest, resolve_model
 
     _check(args)
+    args.model = args.model or default_model()
     read_manifest(resolve_model(args.model))  # refuses a wrong name at once
     keys = running.read_keys(args)
     with (

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--conversation", type=Path, metavar="FILE.json", help="earlier messages; paths beside the file"
     )
-    parser.add_argument("--model", default="nano", help="nano, or a model folder")
+    parser.add_argument("--model", help="small, nano or a model folder (default: small where its parts are, else nano)")
     parser.add_argument("--out", type=Path, default=Path("outputs"), metavar="DIR", help="where media are written")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
@@ -63,14 +63,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def load_model(name: str) -> "AnyToAny":
-    """The model, loaded without the libraries' progress bars: stderr is for our lines."""
+def load_model(name: str | None) -> "AnyToAny":
+    """The model, or the default one, loaded without the libraries' progress bars: stderr is for our lines."""
     from transformers.utils import logging
 
     from nextgpt_lite.any_to_any import AnyToAny, set_num_threads
+    from nextgpt_lite.checkpoint import default_model
 
     logging.disable_progress_bar()
-    return set_num_threads(AnyToAny.from_pretrained(name))
+    return set_num_threads(AnyToAny.from_pretrained(name or default_model()))
 
 
 def answer(

@@ -8,7 +8,7 @@ import pytest
 from data.parts import STAMP, VARIABLE
 from nextgpt_lite import checkpoint
 from nextgpt_lite.any_to_any import AnyToAny
-from nextgpt_lite.checkpoint import CheckpointError, read_manifest, write_manifest
+from nextgpt_lite.checkpoint import CheckpointError, default_model, read_manifest, resolve_model, write_manifest
 from tests.tiny_model import build_tiny_model
 
 
@@ -45,3 +45,21 @@ def test_a_part_that_is_missing_or_another_is_said(model, tmp_path):
         CheckpointError, match=r"'tokenizer': the pretrained part tokenizer is not in .* models --fetch"
     ):
         checkpoint.component(model, read_manifest(model), "tokenizer")
+
+
+def test_the_best_embedded_model_with_all_its_parts_is_the_default(tiny_folder, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("nextgpt_lite.checkpoint.WEIGHTS", tmp_path / "weights")
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "cache"))
+    shutil.copytree(tiny_folder, tmp_path / "weights" / "nano")
+    assert default_model() == "nano" and not caplog.records
+    with pytest.raises(CheckpointError, match="no model 'small': expected 'nano' or a folder"):
+        resolve_model("small")
+    small = shutil.copytree(tiny_folder, tmp_path / "weights" / "small")
+    manifest = json.loads((small / "manifest.json").read_text())
+    entry = manifest["components"]["language_model"]
+    manifest["components"]["language_model"] = {"class": entry["class"], "part": "tiny", "sha256": entry["sha256"]}
+    (small / "manifest.json").write_text(json.dumps(manifest))
+    assert default_model() == "nano" and "small needs the pretrained parts tiny" in caplog.text
+    (tmp_path / "cache" / "parts" / "tiny").mkdir(parents=True)
+    (tmp_path / "cache" / "parts" / "tiny" / STAMP).write_text("{}")
+    assert default_model() == "small"
