@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from tqdm import tqdm
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 
 from data.atomic import hash_folder
 from data.passkey import PasskeyDocument, PasskeyWriter, draw_key
@@ -28,7 +28,7 @@ from data.texts import SPLIT, Text, hashes, read_texts
 from evaluation import Settings
 from evaluation.report import write_report
 from evaluation.statistics import Verdict
-from nextgpt_lite.language_models import load_language_model
+from nextgpt_lite.language_models import load_language_model, read_tokenizer
 from nextgpt_lite.long_context.merge import merged_model
 from nextgpt_lite.long_context.streaming import final_losses, tells_passkey
 
@@ -50,7 +50,7 @@ def run(settings: Settings) -> str:
     folder, count, seed = Path(settings.model), settings.count, settings.seed
     check_folder(folder)
     lengths = sorted(set(settings.lengths))
-    tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True, trust_remote_code=False)
+    tokenizer = read_tokenizer(folder / "tokenizer")
     writer = PasskeyWriter(lambda text: tokenizer(text, add_special_tokens=False)["input_ids"])
     check_lengths(lengths, writer.shortest)
     texts = held_out_texts(folder, settings.data)

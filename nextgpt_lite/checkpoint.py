@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from data.atomic import hash_file, hash_folder, write_json
 from data.modalities import MODALITIES
@@ -26,6 +26,7 @@ from data.parts import STAMP, PartMissing, cache_folder, part_folder
 from data.strict import SettingsError, nearest, read_json, read_settings, setting
 from nextgpt_lite.chat_template import ConversationError, check_template
 from nextgpt_lite.config import CoreConfig
+from nextgpt_lite.language_models import read_tokenizer
 from nextgpt_lite.packing import unpacked_folder
 from nextgpt_lite.signal_tokens import add_to_tokenizer, check_tokenizer
 from nextgpt_lite.weight_files import CheckpointError, refuse_code
@@ -231,7 +232,7 @@ def model_hash(manifest: dict[str, Any]) -> str:
 
 def load_tokenizer(folder: Path, config: CoreConfig) -> PreTrainedTokenizerBase:
     """The base tokenizer with placeholders and signal tokens added, their rows checked."""
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    tokenizer = read_tokenizer(folder)
     if len(tokenizer) != config.first_added_token:
         raise CheckpointError(
             f"the tokenizer in {folder} has {len(tokenizer)} tokens, the core expects {config.first_added_token}"

@@ -11,9 +11,17 @@ from typing import Any
 
 import torch
 from peft import prepare_model_for_kbit_training
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PretrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
-from nextgpt_lite.weight_files import refuse_code
+from nextgpt_lite.weight_files import refuse_code, require_folder
 
 #: Factors on logits that the core does not know; a model that uses one is refused.
 LOGIT_FACTORS = ("logit_scale", "logits_scaling")
@@ -24,6 +32,18 @@ FOUR_BITS: dict[str, Any] = {
     "bnb_4bit_use_double_quant": True,
     "bnb_4bit_compute_dtype": torch.bfloat16,
 }
+
+
+def read_config(folder: Path) -> PretrainedConfig:
+    """The configuration of the language model in ``folder``. CheckpointError where there is none."""
+    require_folder(folder, "language model")
+    return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer in ``folder``. CheckpointError where there is none."""
+    require_folder(folder, "tokenizer")
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 class QuantisationError(ValueError):
@@ -37,6 +57,7 @@ def load_language_model(
 
     ``config`` takes the place of the folder's own. QuantisationError where bitsandbytes is not installed.
     """
+    require_folder(Path(folder), "language model")
     refuse_code(Path(folder))
     settings: dict[str, Any] = {
         "config": config, "local_files_only": True, "use_safetensors": True, "trust_remote_code": False

@@ -14,6 +14,12 @@ class CheckpointError(ValueError):
     """A model folder or adapter that cannot be used, with a sentence that says what is wrong and what was expected."""
 
 
+def require_folder(folder: Path, what: str) -> None:
+    """CheckpointError unless there is a folder: libraries take the path of a missing one for the name of a download."""
+    if not folder.is_dir():
+        raise CheckpointError(f"there is no {what} at {folder}: expected a folder")
+
+
 def refuse_code(folder: Path) -> None:
     """CheckpointError for a folder that brings code of its own, which Transformers or Diffusers would ask to run."""
     for path in sorted(folder.rglob("*.py")):

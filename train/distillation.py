@@ -18,9 +18,10 @@ from typing import Any
 
 import torch
 from tqdm import tqdm
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from data.text_files import parse_json
+from nextgpt_lite.language_models import read_tokenizer
 
 #: New tokens of a prompt and of an answer; longer ones are cut off, and so left out.
 PROMPT_TOKENS, ANSWER_TOKENS = 96, 256
@@ -37,7 +38,7 @@ class Distiller:
     """Draws conversations from the chat model in ``folder``."""
 
     def __init__(self, folder: Path) -> None:
-        self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        self.tokenizer: PreTrainedTokenizerBase = read_tokenizer(folder)
         self.tokenizer.padding_side = "left"
         self.model: Any = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, trust_remote_code=False

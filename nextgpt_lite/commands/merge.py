@@ -13,11 +13,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from transformers import AutoConfig  # takes seconds to import: --help should not wait
-
     from adapters.long_context import context_length
+    from nextgpt_lite.language_models import read_config
     from nextgpt_lite.long_context.merge import merge_adapter
 
     out = merge_adapter(arguments.base, arguments.adapter, arguments.out, arguments.length, arguments.scaling)
-    print(f"{out}: {context_length(AutoConfig.from_pretrained(out, trust_remote_code=False))} positions")
+    print(f"{out}: {context_length(read_config(out))} positions")
     return 0

@@ -20,12 +20,12 @@ from typing import Any
 
 import torch
 from huggingface_hub import ModelCard, ModelCardData
-from transformers import AutoTokenizer
 
 from adapters import llama_adapter_v2
 from data.atomic import atomic_folder, write_json, write_text
 from nextgpt_lite.checkpoint import CheckpointError, component, model_hash, read_manifest
 from nextgpt_lite.core_checkpoint import CONTEXT_ADAPTER, load_core
+from nextgpt_lite.language_models import read_tokenizer
 from nextgpt_lite.long_context.merge import PROMPT_PROJECTIONS, merge_lora
 from nextgpt_lite.model import AnyToAnyCore
 
@@ -165,9 +165,7 @@ def _export_language_model(sources: dict[str, Path], folder: Path, exported: Exp
     language_model.to(DTYPES[exported.dtype])
     language_model.set_attn_implementation("sdpa")
     language_model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(sources["tokenizer"], local_files_only=True, trust_remote_code=False).save_pretrained(
-        folder
-    )
+    read_tokenizer(sources["tokenizer"]).save_pretrained(folder)
     exported.components["language_model"] = f"transformers.{type(language_model).__name__}"
 
 

@@ -20,12 +20,12 @@ from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import save_file
 from torch import nn
-from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from adapters.llama_adapter_v2 import fold
 from adapters.long_context import positions_of, scale_positions
 from data.atomic import atomic_folder, write_json
-from nextgpt_lite.language_models import load_language_model
+from nextgpt_lite.language_models import load_language_model, read_config
 from nextgpt_lite.model import AnyToAnyCore
 from nextgpt_lite.weight_files import CheckpointError, copy_tensors, read_tensors, refuse_code
 
@@ -77,9 +77,7 @@ def merge_adapter(base: Path, adapter: Path, out: Path, length: int | None = Non
     if out.exists():
         raise CheckpointError(f"{out} exists already: give a new folder")
     refuse_code(base)
-    stored_type: Any = (
-        AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=False).dtype or torch.float32
-    )
+    stored_type: Any = read_config(base).dtype or torch.float32
     model = merged_model(base, adapter, length, scaling).to(stored_type)
     with atomic_folder(out) as temporary:
         model.save_pretrained(temporary)
@@ -90,7 +88,7 @@ def merge_adapter(base: Path, adapter: Path, out: Path, length: int | None = Non
 
 def merged_model(base: Path, adapter: Path, length: int | None = None, scaling: str = "linear") -> PreTrainedModel:
     """The causal LM in ``base`` with the adapter merged, in float32; for what is refused see :func:`merge_adapter`."""
-    config = AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=False)
+    config = read_config(base)
     whole = adapter_tensors(adapter, WHOLE) or {}
     set_positions(config, adapter, length, scaling, required=bool(whole))
     model = load_language_model(base, config)

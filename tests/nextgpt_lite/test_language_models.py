@@ -16,7 +16,8 @@ from transformers import (
     Qwen3Config,
 )
 
-from nextgpt_lite.language_models import check_language_model
+from nextgpt_lite.language_models import check_language_model, load_language_model, read_config, read_tokenizer
+from nextgpt_lite.weight_files import CheckpointError
 from tests.nextgpt_lite.test_model import BASE, SIZES, ids_with_media, make_core
 
 #: Phi is the Falcon-style one: attention and feed-forward side by side, one key head for all query heads.
@@ -106,3 +107,10 @@ def test_what_would_not_hear_media_is_refused(name):
     config, said = REFUSED[name]
     with pytest.raises(ValueError, match=said):
         check_language_model(AutoModelForCausalLM.from_config(config()))
+
+
+def test_a_missing_folder_is_a_sentence(tmp_path):
+    model = "language model"
+    for read, what in ((load_language_model, model), (read_config, model), (read_tokenizer, "tokenizer")):
+        with pytest.raises(CheckpointError, match=f"there is no {what} at .*nowhere: expected a folder"):
+            read(tmp_path / "nowhere")

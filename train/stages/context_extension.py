@@ -16,13 +16,13 @@ import torch
 from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 from torch.utils.data import Dataset
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 
 from adapters import attention
 from adapters.long_context import FORMS, SCALINGS, ShiftedAttention, scale_positions
 from data.passkey import PasskeyWriter
 from data.texts import hashes, pydoc_topics, read_texts
-from nextgpt_lite.language_models import load_language_model
+from nextgpt_lite.language_models import load_language_model, read_config, read_tokenizer
 from nextgpt_lite.long_context.merge import save_adapter
 from train.engine.lora import ATTENTION
 from train.passkeys import PasskeyRows, RandomRows, SpreadPieces, TextsAndPasskeys, WithPasskeys, joined
@@ -68,9 +68,7 @@ class ContextExtensionTask(Task):
 
     def build(self) -> None:
         chosen = self.settings
-        self.tokenizer = AutoTokenizer.from_pretrained(
-            self.model_dir / "tokenizer", local_files_only=True, trust_remote_code=False
-        )
+        self.tokenizer = read_tokenizer(self.model_dir / "tokenizer")
         language_model = self.load_language_model()
         inject_adapter_in_model(LoraConfig(**chosen.lora), language_model)
         self.model = LongRows(language_model, ShiftedAttention(chosen.form, chosen.group))
@@ -89,7 +87,7 @@ class ContextExtensionTask(Task):
     def load_language_model(self) -> PreTrainedModel:
         """The base with scaled positions, running the registered attention."""
         folder = self.model_dir / "language_model"
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        config = read_config(folder)
         scale_positions(config, self.settings.length, self.settings.scaling)
         model = load_language_model(folder, config, self.settings.quantised)
         model.set_attn_implementation(attention.register())

@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 from torch.utils.data import ConcatDataset, Dataset
-from transformers import AutoConfig
 
 from nextgpt_lite.core_checkpoint import add_bias_tuning, add_lora
+from nextgpt_lite.language_models import read_config
 from nextgpt_lite.model import AnyToAnyCore
 from train.dialogues.encode import Row
 from train.dialogues.records import TOYBOX
@@ -58,9 +58,7 @@ class JointTrainingTask(NewCoreTask):
 
     def _prompts(self) -> dict[str, Any]:
         """Media in the first layers, static prompts in the rest."""
-        base = AutoConfig.from_pretrained(
-            self.model_dir / "language_model", local_files_only=True, trust_remote_code=False
-        )
+        base = read_config(self.model_dir / "language_model")
         early, layers = self.settings.early_layers, base.num_hidden_layers
         if not 0 < early < layers:
             raise RecipeError(f"early_layers {early} must lie between 1 and {layers - 1}")

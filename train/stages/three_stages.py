@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from transformers import AutoConfig, AutoTokenizer
-
 from data.atomic import hash_folder
 from data.modalities import MODALITIES
 from encoders import Encoder, load_encoder
 from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.core_checkpoint import CONTEXT_ADAPTER, add_lora, new_core, save_language_model
+from nextgpt_lite.language_models import read_config, read_tokenizer
 from nextgpt_lite.long_context.merge import set_positions
 from nextgpt_lite.model import AnyToAnyCore
 from nextgpt_lite.signal_tokens import DEFAULT_INPUTS
@@ -62,7 +61,7 @@ class NewCoreTask(DialogueTask):
     def load_core(self, **changes: Any) -> AnyToAnyCore:
         """A core for the language model and the encoder; ``changes`` replace settings."""
         base, tokenizer = self.model_dir / "language_model", self.model_dir / "tokenizer"
-        text_config = AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=False)
+        text_config = read_config(base)
         own = {name: getattr(self.settings, name) for name in CoreSettings.__annotations__}
         adapter = self.model_dir / CONTEXT_ADAPTER if own.pop("extended") else None
         if adapter is not None:
@@ -75,9 +74,7 @@ class NewCoreTask(DialogueTask):
         more = [name for name in self.encoder.modalities if name in MODALITIES and name not in DEFAULT_INPUTS]
         config = CoreConfig(
             text_config=text_config,
-            first_added_token=len(
-                AutoTokenizer.from_pretrained(tokenizer, local_files_only=True, trust_remote_code=False)
-            ),
+            first_added_token=len(read_tokenizer(tokenizer)),
             embedding_width=self.encoder.width,
             encoder_identity=self.encoder.identity,
             input_modalities=[*DEFAULT_INPUTS, *more],
