@@ -36,13 +36,13 @@ AUDIO_CHUNK = 192_000
 
 
 class StreamOptions(BaseModel):
-    include_usage: bool = False
+    include_usage: bool | None = None
 
 
 class Audio(BaseModel):
     """The form in which clients of OpenAI's audio models get a sound. There are no voices to choose from."""
 
-    format: Literal["wav", "flac", "mp3", "opus", "aac", "pcm16"] = "wav"
+    format: Literal["wav", "flac", "mp3", "opus", "aac", "pcm16"] | None = None  # None = wav
 
 
 class ChatRequest(ApiRequest):
@@ -52,7 +52,7 @@ class ChatRequest(ApiRequest):
     model: str
     messages: list[Message] = Field(min_length=1, max_length=10_000)
     modalities: list[str] | None = None  # which media the reply may hold besides text; None = all
-    stream: bool = False
+    stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_completion_tokens: int | None = None
     max_tokens: int | None = None
@@ -64,7 +64,7 @@ class ChatRequest(ApiRequest):
     steps: int | None = None  # of diffusion
     guidance: float | None = None
     language: Literal["en", "zh"] | None = None
-    media_format: Literal["link", "b64_json"] = "b64_json"
+    media_format: Literal["link", "b64_json"] | None = None  # None = with the content as b64_json
 
     def settings(self) -> dict[str, Any]:
         """Keywords of the engine's ``submit``. ApiError for a reply without tokens."""
@@ -157,13 +157,13 @@ class ChatReply:
         shown = {"id": stored.id, "modality": medium.modality, "mime_type": stored.mime_type}
         shown["url"] = f"/v1/files/{stored.id}/content"
         shown["link"] = self.service.address(self.request, stored)
-        if self.body.media_format == "b64_json":
+        if self.body.media_format != "link":
             shown["b64_json"] = base64.b64encode(stored.path.read_bytes()).decode()
         return shown
 
     async def _openai_audio(self, medium: ReplyMedium, transcript: str) -> dict[str, Any]:
-        form = self.body.audio.format if self.body.audio else Audio().format
-        content = base64.b64encode(await run_in_threadpool(encode_audio, medium, form)).decode()
+        form = self.body.audio.format if self.body.audio else None
+        content = base64.b64encode(await run_in_threadpool(encode_audio, medium, form or "wav")).decode()
         name, expires = f"audio-{secrets.token_hex(12)}", self.created + int(self.service.sessions.seconds)
         return {"id": name, "data": content, "expires_at": expires, "transcript": transcript}
 

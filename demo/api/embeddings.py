@@ -27,7 +27,7 @@ class EmbeddingRequest(ApiRequest):
     route = "embeddings"
     model: str
     input: str | list[str | dict[str, Any]]
-    encoding_format: Literal["float", "base64"] = "float"
+    encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = None
 
 
@@ -47,7 +47,7 @@ async def embed(body: EmbeddingRequest, session: CurrentSession, service: Curren
     future = service.engine.read(lambda model: embeddings(model, parts))
     vectors = await run_in_threadpool(future.result)  # (N, E)
     data = [
-        {"object": "embedding", "index": index, "embedding": _written(vector, body.encoding_format)}
+        {"object": "embedding", "index": index, "embedding": _written(vector, body.encoding_format or "float")}
         for index, vector in enumerate(vectors)
     ]
     return {"object": "list", "data": data, "model": service.name, "usage": {"prompt_tokens": 0, "total_tokens": 0}}

@@ -63,6 +63,7 @@ def chat(post, **settings):
         {"seed": None, "stop": None, "tools": [], "tool_choice": "auto", "max_tokens": None, "temperature": None},
         {"user": "me", "metadata": {"a": "b"}, "reasoning_effort": "high", "store": True, "stop": []},
         {"top_p": 0.5, "temperature": 0},
+        {"stream": None, "stream_options": None, "audio": None, "media_format": None, "language": None, "steps": None},
     ],
 )
 def test_what_changes_nothing_is_taken(post, settings):
@@ -102,6 +103,8 @@ def test_parameters_of_other_routes(post):
     for settings in ({"seconds": "8"}, {"size": "1x1"}, {"input_reference": {"file_id": "file-1"}}):
         assert post("videos", **drawn, **settings).status_code == 400
     assert post("embeddings", model="taught", input="a", user="me", truncate=5).status_code == 400
+    vectors = post("embeddings", model="taught", input="a", user="me", encoding_format=None, dimensions=None).json()
+    assert len(vectors["data"][0]["embedding"]) > 8
 
 
 @pytest.mark.parametrize(
