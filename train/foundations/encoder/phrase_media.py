@@ -158,14 +158,14 @@ def _other_cloud(points: torch.Tensor, rng: np.random.Generator, encoder: TrunkE
     return centred / centred.norm(dim=-1).amax().clamp_min(1e-9)
 
 
-def _same(features: torch.Tensor, rng: np.random.Generator, encoder: TrunkEncoder) -> torch.Tensor:
+def _noisy(features: torch.Tensor, rng: np.random.Generator, encoder: TrunkEncoder) -> torch.Tensor:
     """Videos were disturbed before a frozen reader read them; here some noise on what it read."""
     return features + 0.02 * torch.from_numpy(rng.standard_normal(features.shape)).float()
 
 
 #: Modality -> how features are disturbed.
 DISTURBED: dict[str, Callable[[torch.Tensor, np.random.Generator, TrunkEncoder], torch.Tensor]] = {
-    "video": _same,
+    "video": _noisy,
     "audio": _other_sound,
     "points": _other_cloud,
 }
