@@ -48,18 +48,20 @@ class Verdict(NamedTuple):
 
 
 def verdicts(metrics: Mapping[str, Any], targets: Mapping[str, tuple[float, str]]) -> list[Verdict]:
-    """One for each target (the least value, or for seconds the most; what it is), in its order.
+    """One for each target (the least value; what it is), in its order.
 
-    A target's name is the path of its metric: "seconds.image", "matrix.points->text.thing".
+    A target's name is the path of its metric: "matrix.points->text.thing". Of seconds, and of what begins with "most.",
+    it is the greatest value: "seconds.image", "most.general.perplexity_ratio".
     """
     return [_verdict(metrics, name, *target) for name, target in targets.items()]
 
 
 def _verdict(metrics: Any, name: str, target: float, what: str) -> Verdict:
     value: Any = metrics
-    for step in name.split("."):
+    at_most = name.startswith(("seconds.", "most."))
+    for step in name.removeprefix("most.").split("."):
         value = value.get(step) if isinstance(value, Mapping) else None
-    passed = None if value is None else (value <= target if name.startswith("seconds.") else value >= target)
+    passed = None if value is None else (value <= target if at_most else value >= target)
     return Verdict(what, value, target, passed)
 
 

@@ -23,8 +23,9 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 from data.text_files import parse_json
 from nextgpt_lite.language_models import read_tokenizer
 
-#: New tokens of a prompt and of an answer; longer ones are cut off, and so left out.
-PROMPT_TOKENS, ANSWER_TOKENS = 96, 256
+#: New tokens of a prompt, of which longer ones are left out, and of an answer, which is cut after a sentence.
+PROMPT_TOKENS, ANSWER_TOKENS = 96, 160
+SENTENCE_END = re.compile(r"[.!?](?=\s)|(?<=\S)(?=\n)")
 #: Compressed to less than this share of its length, a text repeats itself.
 MOST_COMPRESSED = 0.34
 #: Prompts that name media are left out: a model that makes media answers those in another way.
@@ -52,7 +53,7 @@ class Distiller:
         """Records of batch ``number`` of the stream ``seed``: of ``size`` drawn those that are whole."""
         torch.manual_seed(hash((seed, number)))
         prompts = self._generate([self.opening] * size, PROMPT_TOKENS, do_sample=True, temperature=1.0, top_p=0.95)
-        asked = list(dict.fromkeys(prompt.strip() for prompt in prompts if prompt and fit_prompt(prompt)))
+        asked = list(dict.fromkeys(prompt.strip() for prompt, whole in prompts if whole and fit_prompt(prompt)))
         asked.sort(key=len)
         chats = [
             str(
@@ -62,21 +63,25 @@ class Distiller:
             )
             for each in asked
         ]
-        answers = self._generate(chats, ANSWER_TOKENS, do_sample=False) if chats else []
-        return [
-            _record(prompt, answer.strip(), number)
-            for prompt, answer in zip(asked, answers, strict=True)
-            if answer and fit_answer(answer)
-        ]
+        written = self._generate(chats, ANSWER_TOKENS, do_sample=False) if chats else []
+        answers = [answer.strip() if whole else cut(answer) for answer, whole in written]
+        pairs = zip(asked, answers, strict=True)
+        return [_record(prompt, answer, number) for prompt, answer in pairs if fit_answer(answer)]
 
     @torch.inference_mode()
-    def _generate(self, texts: list[str], most: int, **options: Any) -> list[str | None]:
-        """What the model goes on with, None where it does not come to an end within ``most`` tokens."""
+    def _generate(self, texts: list[str], most: int, **options: Any) -> list[tuple[str, bool]]:
+        """What the model goes on with, and whether it comes to an end within ``most`` tokens."""
         given = self.tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
         ids = self.model.generate(**given, max_new_tokens=most, top_k=None, **options)[:, given["input_ids"].shape[1] :]
         ended = (ids == self.tokenizer.eos_token_id).any(dim=1).tolist()
         words = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
-        return [each if whole else None for each, whole in zip(words, ended, strict=True)]
+        return list(zip(words, ended, strict=True))
+
+
+def cut(text: str) -> str:
+    """A text that was broken off, up to its last whole sentence or line; "" where less than half of it is left."""
+    end = max((match.end() for match in SENTENCE_END.finditer(text)), default=0)
+    return text[:end].strip() if end >= len(text) / 2 else ""
 
 
 def fit_prompt(text: str) -> bool:

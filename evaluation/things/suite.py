@@ -21,6 +21,7 @@ from evaluation.report import ShownConversation, write_report
 from evaluation.seconds import cold_first_reply, warm_reply
 from evaluation.statistics import Tally, generated, verdicts
 from evaluation.things.cases import Case, plan
+from evaluation.things.general import BATCH, perplexity_ratio
 from evaluation.things.judging import ImageJudge, overlap
 from nextgpt_lite import AnyToAny
 from nextgpt_lite.any_to_any import set_num_threads
@@ -57,6 +58,8 @@ def run(settings: Settings) -> str:
     runs = run_cases(model, plan(settings.count / 100, settings.seed))
     judgements = [Judgement(each, judge(each, image_judge)) for each in runs]
     metrics = measure(judgements)
+    general = max(BATCH, round(2 * settings.count))
+    metrics["general"] = {"perplexity_ratio": perplexity_ratio(model, general)}
     wanted = [modality for modality in REQUESTS if modality in model.decoders]
     metrics["seconds"] = {modality: warm_reply(model, REQUESTS[modality], modality) for modality in wanted}
     metrics["seconds"]["cold_first_reply"] = cold_first_reply(str(model.folder))

@@ -11,6 +11,7 @@ from evaluation.conversations import ConversationRun
 from evaluation.statistics import verdicts
 from evaluation.things.attributes import Wanted, wanted
 from evaluation.things.cases import Case, plan
+from evaluation.things.general import perplexity_ratio, prompts
 from evaluation.things.judging import ImageJudge, Seen, overlap
 from evaluation.things.requests import free_requests
 from evaluation.things.suite import TARGETS, Judgement, answers, judge, measure
@@ -131,3 +132,16 @@ def test_the_plan_has_cases_of_every_group_that_can_be_rendered():
     assert all(case.turns and (case.media or case.answer or case.group in ("talk", "free_en", "free_zh", "compare"))
                for case in cases)  # fmt: skip
     assert [case.turns[0][0] for case in cases[:3]] == [case.turns[0][0] for case in plan(0.03, 5)[:3]]
+
+
+def test_a_model_that_changes_nothing_keeps_general_conversation(tiny_model, monkeypatch):
+    monkeypatch.setattr("evaluation.things.general.LONGEST", 6)
+    assert len(set(prompts(200))) == 200 and prompts(2) == ["What is photosynthesis?", "Explain gravity to a child."]
+    assert perplexity_ratio(tiny_model, 4) == pytest.approx(1.0, abs=0.03)  # signal tokens take their share
+    norm = tiny_model.core.language_model.model.norm.weight
+    before = norm.detach().clone()
+    try:
+        norm.data.mul_(-2)
+        assert perplexity_ratio(tiny_model, 4) > 1.05  # the base is read anew from its folder
+    finally:
+        norm.data.copy_(before)
