@@ -41,6 +41,7 @@ class CoreSettings(DialogueTask.Settings):
     output_projection: str = setting("transformer", help="name of an output projection")
     output_projection_settings: dict[str, Any] = setting(OUTPUT_PROJECTION)
     conditions: dict[str, tuple[int, int]] = setting(CONDITIONS, low=1, help="length and width of each decoder's")
+    trained_length: int = setting(0, low=0, help="tokens of the longest history; 0 = the base's context")
     extended: bool = setting(False, help="read the base with the model's context_adapter (stage 0), now and ever after")
 
 
