@@ -33,7 +33,8 @@ def prompts(count: int) -> list[str]:
 @torch.inference_mode()
 def perplexity_ratio(model: AnyToAny, count: int) -> float:
     """Perplexity of the base's own greedy answers to ``count`` prompts, under the model over that under the base."""
-    base: Any = load_language_model(model.folder_of("language_model")).to(model.device)
+    base: Any = load_language_model(model.folder_of("language_model"))
+    base.to(model.device)
     own, others, tokens = 0.0, 0.0, 0
     asked = prompts(count)
     for start in tqdm(range(0, len(asked), BATCH), desc="general conversation", unit="batch"):

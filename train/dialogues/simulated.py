@@ -22,7 +22,9 @@ from data.things.scenes import Scene
 from data.things.sounds.scenes import SoundScene
 from data.things.sounds.scenes import caption as sound_caption
 from decoders.phrases import SLOTS, embed_captions
+from encoders import Encoder
 from encoders.trunk_encoder import LIKELIEST, TrunkEncoder
+from train.settings import RecipeError
 
 _CAPTIONS: dict[type, Callable[[Any], str]] = {
     Scene: caption,
@@ -80,7 +82,12 @@ def simulated_media(encoder: TrunkEncoder, parts: Sequence[MediaPart], features:
     return made if features == "patches" else [tokens[0] for tokens in made]
 
 
-def simulate(encoder: TrunkEncoder, modalities: Sequence[str]) -> None:
-    """Let an encoder's media of these modalities be simulated, whether it reads them or not."""
+def simulate(encoder: Encoder, modalities: Sequence[str]) -> None:
+    """Let an encoder's media of these modalities be simulated, whether it reads them or not.
+
+    RecipeError for an encoder that is none over pretrained trunks.
+    """
+    if not isinstance(encoder, TrunkEncoder):
+        raise RecipeError(f"simulated must be empty: tokens of a {type(encoder).__name__} cannot be made of captions")
     encoder.simulated = tuple(modalities)
     encoder.modalities = (*encoder.modalities, *(each for each in modalities if each not in encoder.modalities))

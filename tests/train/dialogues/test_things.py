@@ -104,6 +104,11 @@ def test_an_encoder_without_a_tower_is_trained_on_simulated_media(encoder, monke
     assert found[unknown][1:].norm(dim=-1).max() <= 0.11
 
 
+def test_only_tokens_of_an_encoder_over_trunks_are_simulated(tiny_model):
+    with pytest.raises(RecipeError, match="tokens of a MediaEncoder cannot be made of captions"):
+        simulate(tiny_model.encoder, ["audio"])
+
+
 def test_photographs_state_classes_of_the_encoder():
     classes = tuple(f"class {number}" for number in range(1000))
     found = [dialogue(2, index, "photograph", classes=classes) for index in range(5)]

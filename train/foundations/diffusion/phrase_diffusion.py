@@ -47,6 +47,7 @@ class PhraseTask(FrameDiffusionTask):
     """What tasks share whose UNet reads phrases and is shown pictures: the sentence encoder, and what is exported."""
 
     settings: Any
+    embed: Remembered
     frames: ClassVar[int] = 1
     rate: ClassVar[float | None] = None  #: frames a second
 
@@ -68,6 +69,11 @@ class PhraseTask(FrameDiffusionTask):
         batch = {"latents": torch.stack(latents).float(), "weight": torch.stack(weights).float()}
         each_frame = phrases.repeat_interleave(self.frames, dim=0)
         return batch | {"prompt": prompt_tokens(each_frame, frames, self.flow.unet.config)}
+
+    def scene(self, index: int) -> Any:
+        """The scene, or the video, of item ``index`` of the pool."""
+        stream: Any = self.pool.stream  # of the world of things: others have no pictures to show
+        return stream.scene(index)
 
     def shown_pictures(self, puts: Callable[[int], list[list[Put]]]) -> tuple[torch.Tensor, np.ndarray]:
         """What the network is shown of each frame of the pool, where ``puts`` says what stands where in the frames of
@@ -115,7 +121,7 @@ class PhraseDiffusionTask(PhraseTask, ImageDiffusionTask):
 
         def puts(index: int) -> list[list[Put]]:
             rng = np.random.default_rng((self.pool.stream.seed, index, 7))
-            return [scene_puts(self.pool.stream.scene(index), rows, self.settings.box_noise, rng)]
+            return [scene_puts(self.scene(index), rows, self.settings.box_noise, rng)]
 
         self.dataset = ShownLatents(self.captioned, *self.shown_pictures(puts), self.settings)
 

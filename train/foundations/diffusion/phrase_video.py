@@ -43,7 +43,7 @@ class PhraseVideoTask(PhraseTask, VideoDiffusionTask):
 
         def puts(index: int) -> list[list[Put]]:
             rng = np.random.default_rng((self.pool.stream.seed, index, 7))
-            return video_puts(self.pool.stream.scene(index), rows, self.settings.box_noise, rng)
+            return video_puts(self.scene(index), rows, self.settings.box_noise, rng)
 
         self.dataset = ShownLatents(self.captioned, *self.shown_pictures(puts), self.settings)
 
