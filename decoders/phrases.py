@@ -1,13 +1,15 @@
 """Captions as phrases: what is shown, where each of it is, how many, and where it all is, each embedded by itself.
 
     "a small red cat at the top left and a green dog on the right, in a meadow"
-    -> small red cat | at the top left | green dog | on the right |  |  |  | in a meadow
+    -> red cat | small at the top left | green dog | on the right |  |  |  | in a meadow
 
     "a cat on the left that spins" -> cat | on the left spins
     "three high notes on a piano, quick and loud" -> piano | high notes |  |  |  |  | three | quick and loud
 
-A sentence encoder gives each phrase one vector, so a condition is a few vectors, which an output projection can hit;
-words that no training caption had lie near those that some had; and what is asked for can be looked up among pictures.
+A sentence encoder gives each phrase one vector: what a thing is as a whole, all else as the mean of its words, since
+"at the top left" and "at the top right" as wholes are nearly the same to it. So a condition is a few vectors, which an
+output projection can hit; words that no training caption had lie near those that some had; and what is asked for can be
+looked up among pictures.
 Shapes: B captions, L = SLOTS phrases, E width of the sentence encoder.
 """
 
@@ -15,6 +17,7 @@ import re
 from collections.abc import Callable, Sequence
 
 import torch
+from torch.nn import functional
 
 #: Of each of THINGS things what it is, and where or what it does; then how many there are of the first, or how often it
 #: is heard, and the background, or how a sound is played.
@@ -31,6 +34,9 @@ _NUMBER = re.compile(r"^(one|two|three|four|five|six|seven|eight|nine|ten|\d+) "
 _NOTES = re.compile(r"^(.*?)(\b[a-z]* ?[a-z]* ?notes?) (?:on|by) ((?:an?|some) .+)$", re.IGNORECASE)
 _TIMES = re.compile(r" ?\b(once|twice|(?:three|four|five|six|\d+) times)$", re.IGNORECASE)
 _MANNER = re.compile(r", ((?:quick|slow|high|low|soft|loud)(?:(?:, | and )(?:quick|slow|high|low|soft|loud))*)$")
+_SIZE = re.compile(r"^(tiny|small|little|big|large|huge) (?=.)", re.IGNORECASE)
+#: Words that tell no phrase from another.
+_EMPTY = {"a", "an", "and", "at", "in", "is", "its", "of", "on", "some", "that", "the", "times", "to"}
 _ARTICLE = re.compile(r"^(?:an?|the|some) ", re.IGNORECASE)
 _BETWEEN = re.compile(r", and | and |, ")
 
@@ -47,9 +53,11 @@ def split_caption(caption: str) -> list[str]:
         if thing == 0:
             phrases[NUMBER] = number.lower()
         place = _PLACE.search(words)
-        words = words[: place.start()] if place else words
-        phrases[2 * thing] = _ARTICLE.sub("", words)
-        phrases[2 * thing + 1] = " ".join(each for each in (place.group(1) if place else "", does) if each)
+        words = _ARTICLE.sub("", words[: place.start()] if place else words)
+        size = _SIZE.match(words)
+        phrases[2 * thing] = words[size.end() :] if size else words
+        how = size.group(1) if size else "", place.group(1) if place else "", does
+        phrases[2 * thing + 1] = " ".join(each for each in how if each)
     return phrases
 
 
@@ -71,11 +79,20 @@ def _number_and_deed(words: str) -> tuple[str, str, str]:
 
 def embed_captions(captions: Sequence[str], embed: Embed) -> torch.Tensor:
     """Conditions (B, L, E): each phrase's vector, zeros where a caption says nothing."""
-    split = [split_caption(caption) for caption in captions]
-    said = sorted({phrase for phrases in split for phrase in phrases if phrase})
+    split = [[_texts(phrase, slot) for slot, phrase in enumerate(split_caption(caption))] for caption in captions]
+    said = sorted({text for texts in split for phrase in texts for text in phrase})
     vectors = dict(zip(said, embed(said), strict=True)) if said else {}
     nothing = torch.zeros_like(next(iter(vectors.values()))) if vectors else embed(["nothing"])[0] * 0
-    return torch.stack([torch.stack([vectors.get(phrase, nothing) for phrase in phrases]) for phrases in split])
+    rows = [torch.stack([sum((vectors[text] for text in phrase), nothing) for phrase in texts]) for texts in split]
+    return functional.normalize(torch.stack(rows), dim=-1)
+
+
+def _texts(phrase: str, slot: int) -> list[str]:
+    """What is embedded of a phrase: a thing as a whole, of others each word that says something."""
+    if slot < NUMBER and slot % 2 == 0:
+        return [phrase] if phrase else []
+    words = phrase.lower().split()
+    return [word for word in words if word not in _EMPTY] or words
 
 
 def clear_phrases(condition: torch.Tensor) -> torch.Tensor:
@@ -96,4 +113,6 @@ def _background(caption: str) -> tuple[str, str]:
     found = _BACKGROUND.search(caption)
     if not found or found.start() == 0 or _PLACE.search(f" {found.group(1)}"):
         return caption, ""
+    if " that " in caption[: found.start()] and caption[found.start()] != ",":
+        return caption, ""  # "moves in a circle"
     return caption[: found.start()], found.group(1)

@@ -1,6 +1,6 @@
 """Videos: scenes of one or two things that move, drawn from a seed, with exact ground truth and a caption.
 
-a red car that moves from left to right, in the desert
+a red car that moves to the right, in the desert
 a cat on the left that spins and a green dog on the right that bounces
 an animated penguin
 """
@@ -18,8 +18,8 @@ from data.things.words import with_article
 
 #: Motion -> what a thing does, in English and Chinese.
 MOTIONS: dict[str, dict[str, str]] = {
-    "right": {"en": "moves from left to right", "zh": "从左向右移动"},
-    "left": {"en": "moves from right to left", "zh": "从右向左移动"},
+    "right": {"en": "moves to the right", "zh": "从左向右移动"},
+    "left": {"en": "moves to the left", "zh": "从右向左移动"},
     "up": {"en": "rises", "zh": "上升"},
     "down": {"en": "falls", "zh": "落下"},
     "grow": {"en": "grows", "zh": "变大"},
@@ -106,7 +106,7 @@ def caption(scene: VideoScene, naming: Naming = first_name) -> str:
 
 
 def _moves(moving: Moving, side: str, naming: Naming) -> str:
-    """ "a red car that moves from left to right", "an animated cat on the left"."""
+    """ "a red car that moves to the right", "an animated cat on the left"."""
     if moving.motion == ANIMATED:
         return with_article(noun(moving.placed, ANIMATED, naming)) + side
     return f"{with_article(noun(moving.placed, naming=naming))}{side} that {MOTIONS[moving.motion]['en']}"

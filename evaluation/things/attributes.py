@@ -41,7 +41,8 @@ def _wanted(noun: str, place: str) -> Wanted:
         name = " ".join(word for word in words if word not in without)
         if name in singular():
             colour = colours[0] if colours and colours[0] in without else ""
-            return Wanted(singular()[name], colour, place)
+            where = " ".join(word for word in place.split() if word not in _SIZES)
+            return Wanted(singular()[name], colour, where)
     raise ValueError(f"{noun!r} is no thing of the world")
 
 

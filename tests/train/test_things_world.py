@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from data import things
+from data.things.motion_rendering import FRAMES
 from train.foundations.pools import media_of, waveforms
 from train.recipe import RecipeError
 from train.worlds import ENDLESS, ThingsWorld
@@ -15,12 +16,12 @@ def empty_cache(tmp_path, monkeypatch):
 
 
 def test_images_and_videos_need_nothing(empty_cache):
-    for modality, shape in (("image", (64, 64, 3)), ("video", (16, 64, 64, 3))):
+    for modality, shape in (("image", (64, 64, 3)), ("video", (FRAMES, 64, 64, 3))):
         stream = media_of(ThingsWorld(), modality, 3)
         assert len(stream) == ENDLESS and stream.missing == ""
         assert stream.medium(1, 64).shape == shape
         assert stream.caption(1) and stream.caption(1) == ThingsWorld().stream(modality, 3).caption(1)
-    assert stream.mask(1, 64, 15, 16).max() == 1.0
+    assert stream.mask(1, 64, FRAMES - 1, FRAMES).max() == 1.0
 
 
 @pytest.mark.parametrize(("modality", "bank"), [("audio", "sounds"), ("points", "models")])

@@ -5,6 +5,7 @@ import pytest
 
 from data import things
 from data.things.animations import animated_things
+from data.things.motion_rendering import FRAMES
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +24,7 @@ def track(motion, index=0):
 def test_a_video_depends_on_seed_and_index_alone():
     assert things.sample_video(5, 7) == things.sample_video(5, 7) != things.sample_video(6, 7)
     first, second = (things.render_video(things.sample_video(5, 7), 64) for _ in range(2))
-    assert first.shape == (16, 64, 64, 3) and first.dtype == np.uint8
+    assert first.shape == (FRAMES, 64, 64, 3) and first.dtype == np.uint8
     assert np.array_equal(first, second)
 
 
@@ -75,7 +76,7 @@ def test_boxes_hold_what_is_drawn():
 def test_captions():
     car, cat = things.Placed("car", "red", 0.5, 0.5, 0.4), things.Placed("cat", None, 0.7, 0.5, 0.4)
     one = things.VideoScene((things.Moving(car, "right"),), "desert", 0)
-    assert things.video_caption(one) == "a red car that moves from left to right, in the desert"
+    assert things.video_caption(one) == "a red car that moves to the right, in the desert"
     two = things.VideoScene((things.Moving(car, "spin"), things.Moving(cat, "animated")), "", 0)
     assert things.video_caption(two) == "a red car on the left that spins and an animated cat on the right"
     assert all(set(words) == {"en", "zh"} for words in things.MOTIONS.values())

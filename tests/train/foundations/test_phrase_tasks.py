@@ -56,7 +56,7 @@ def test_images_are_drawn_from_what_was_exported(model_dir):
 def test_videos_follow_seeds_and_conditions_alone(model_dir):
     decoder = load_decoder(model_dir / "video_decoder")
     assert decoder.rate == FRAME_RATE
-    conditions = decoder.encode_caption(["a red cat that spins", "a dog that moves from left to right"])
+    conditions = decoder.encode_caption(["a red cat that spins", "a dog that moves to the right"])
     videos = decoder.decode(conditions, seeds=[1, 2], steps=2)
     assert [video.shape for video in videos] == [(FRAMES, SIDE, SIDE, 3)] * 2
     again = decoder.decode(conditions[1:], seeds=[2], steps=2)[0]
@@ -66,7 +66,7 @@ def test_videos_follow_seeds_and_conditions_alone(model_dir):
 def test_each_frame_is_shown_its_own_pictures(model_dir):
     decoder = load_decoder(model_dir / "video_decoder")
     decoder.layout.thing.bias.data.copy_(torch.tensor([9.0, 0, 0, 0]))  # every box holds the first thing
-    [frames] = decoder.show(decoder.encode_caption(["a cat that moves from left to right"]))
+    [frames] = decoder.show(decoder.encode_caption(["a cat that moves to the right"]))
     assert len(frames) == FRAMES
     prompt = decoder.prompt(decoder.encode_caption(["a cat"]), decoder.unconditional())
     own = decoder.network.config.sample_size**2 + SLOTS
