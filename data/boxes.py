@@ -20,3 +20,12 @@ def parse_boxes(text: str) -> list[Box]:
     """The boxes that a text names, in order. Brackets that are no box of the image are left out."""
     found = [(int(match[1]), int(match[2]), int(match[3]), int(match[4])) for match in _BOX.finditer(text)]
     return [box for box in found if max(box) <= 100 and box[0] < box[2] and box[1] < box[3]]
+
+
+def overlap(first: Box, second: Box) -> float:
+    """Intersection over union of two boxes, left, top, right, bottom."""
+    width = min(first[2], second[2]) - max(first[0], second[0])
+    height = min(first[3], second[3]) - max(first[1], second[1])
+    shared = max(width, 0) * max(height, 0)
+    areas = ((box[2] - box[0]) * (box[3] - box[1]) for box in (first, second))
+    return shared / max(sum(areas) - shared, 1)

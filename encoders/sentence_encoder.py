@@ -40,3 +40,18 @@ class SentenceEncoder(nn.Module):
         states = self.model(**tokens).last_hidden_state.float()  # (B, L, E)
         mask = tokens["attention_mask"][..., None]
         return functional.normalize((states * mask).sum(1) / mask.sum(1), dim=-1)
+
+
+class Remembered:
+    """A sentence encoder that embeds each text once: in training, phrases come again and again."""
+
+    def __init__(self, encoder: SentenceEncoder) -> None:
+        self.encoder = encoder
+        self.known: dict[str, torch.Tensor] = {}
+
+    def __call__(self, texts: list[str]) -> torch.Tensor:
+        """Float32 unit vectors (B, E)."""
+        new = sorted(set(texts) - self.known.keys())
+        if new:
+            self.known |= dict(zip(new, self.encoder(new), strict=True))
+        return torch.stack([self.known[text] for text in texts])

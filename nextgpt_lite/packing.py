@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from data.atomic import atomic_file, atomic_folder
@@ -70,7 +70,7 @@ def is_packed_file(path: Path) -> bool:
     try:
         with safe_open(path, "pt") as opened:
             return (opened.metadata() or {}).get("packed") == MARK["packed"]
-    except Exception:  # damaged: whoever reads it says so
+    except (SafetensorError, OSError):  # damaged: whoever reads it says so
         return False
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from data.boxes import Box
 from data.things import COLOURS, catalogue
 from encoders.trunk_encoder import TrunkEncoder
 from evaluation.things.attributes import Wanted, wanted
@@ -73,12 +72,3 @@ def _found(seen: list[Seen], wanted: Wanted, colour: bool = False, place: bool =
         and (not place or each.stands(wanted.place))
         for each in seen
     )
-
-
-def overlap(first: Box, second: Box) -> float:
-    """Intersection over union of two boxes, left, top, right, bottom."""
-    width = min(first[2], second[2]) - max(first[0], second[0])
-    height = min(first[3], second[3]) - max(first[1], second[1])
-    shared = max(width, 0) * max(height, 0)
-    areas = ((box[2] - box[0]) * (box[3] - box[1]) for box in (first, second))
-    return shared / max(sum(areas) - shared, 1)

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from data.boxes import parse_boxes
+from data.boxes import overlap, parse_boxes
 from encoders.trunk_encoder import TrunkEncoder
 from evaluation import Settings
 from evaluation.conversations import ConversationRun, run_cases
@@ -22,7 +22,7 @@ from evaluation.seconds import cold_first_reply, warm_reply
 from evaluation.statistics import Tally, generated, verdicts
 from evaluation.things.cases import Case, plan
 from evaluation.things.general import BATCH, perplexity_ratio
-from evaluation.things.judging import ImageJudge, overlap
+from evaluation.things.judging import ImageJudge
 from nextgpt_lite import AnyToAny
 from nextgpt_lite.any_to_any import set_num_threads
 
@@ -60,7 +60,7 @@ def run(settings: Settings) -> str:
     metrics = measure(judgements)
     general = max(BATCH, round(2 * settings.count))
     metrics["general"] = {"perplexity_ratio": perplexity_ratio(model, general)}
-    wanted = [modality for modality in REQUESTS if modality in model.decoders]
+    wanted = [modality for modality in REQUESTS if modality in model.core.config.conditions]
     metrics["seconds"] = {modality: warm_reply(model, REQUESTS[modality], modality) for modality in wanted}
     metrics["seconds"]["cold_first_reply"] = cold_first_reply(str(model.folder))
     results = {

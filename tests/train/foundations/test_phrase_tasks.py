@@ -72,13 +72,12 @@ def test_each_frame_is_shown_its_own_pictures(model_dir):
     own = decoder.network.config.sample_size**2 + SLOTS
     assert prompt["prompt_embeds"].shape[1] == FRAMES * own
     seen = []
-    handle = decoder.network.conv_in.register_forward_hook(lambda *_: None)
     block = decoder.network.down_blocks[0].attentions[0]
     watched = block.register_forward_pre_hook(
         lambda _, __, keywords: seen.append(keywords["encoder_hidden_states"]), with_kwargs=True
     )
     decoder.decode(decoder.encode_caption(["a cat"]), seeds=[1], steps=1)
-    handle.remove(), watched.remove()
+    watched.remove()
     assert seen[0].shape[:2] == (2 * FRAMES, own)  # without guidance and with it, each frame its own tokens
     expected = prompt["prompt_embeds"].unflatten(1, (FRAMES, own))[0]
     assert torch.allclose(seen[0][FRAMES:], expected, atol=1e-5)

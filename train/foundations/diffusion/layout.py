@@ -19,7 +19,7 @@ from data.strict import read_json
 from data.things.captions import Naming, any_name, first_name
 from decoders.layout import LAYOUT, LayoutConfig, LayoutNetwork, Pictures, save_layout
 from decoders.phrases import SLOTS, THINGS, embed_captions
-from encoders.sentence_encoder import SentenceEncoder
+from encoders.sentence_encoder import Remembered, SentenceEncoder
 from train.foundations.encoder.image_reader import overlap
 from train.foundations.pools import HELD_OUT_SEED, TRAIN_SEED, EndlessDataset
 from train.settings import setting
@@ -101,19 +101,6 @@ def known_pictures(embed) -> Pictures:
     """The pictures of all things that training sees."""
     names = things.trained_things()
     return Pictures(names, embed(names), np.stack([np.asarray(things.sprite(name)) for name in names]))
-
-
-class Remembered:
-    """A sentence encoder that embeds each text once: phrases come again and again."""
-
-    def __init__(self, encoder: SentenceEncoder) -> None:
-        self.encoder, self.known = encoder, {}
-
-    def __call__(self, texts: list[str]) -> torch.Tensor:
-        new = sorted(set(texts) - self.known.keys())
-        if new:
-            self.known |= dict(zip(new, self.encoder(new), strict=True))
-        return torch.stack([self.known[text] for text in texts])
 
 
 @dataclass(eq=False)

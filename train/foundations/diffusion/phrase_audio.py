@@ -16,11 +16,10 @@ from decoders.audio import deprecation_note_hidden
 from decoders.base import SETTINGS
 from decoders.phrase_audio import class_label
 from decoders.phrases import SLOTS, embed_captions
-from encoders.sentence_encoder import SentenceEncoder
+from encoders.sentence_encoder import Remembered, SentenceEncoder
 from train.foundations.components import half_copy
 from train.foundations.diffusion.audio_diffusion import AudioDiffusionTask, build_audio_unet
 from train.foundations.diffusion.captioned_flow import CaptionedFlow
-from train.foundations.diffusion.layout import Remembered
 from train.settings import setting
 
 

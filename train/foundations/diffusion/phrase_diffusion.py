@@ -19,7 +19,7 @@ from decoders.base import SETTINGS
 from decoders.layout import LAYOUT, Put, cells_of
 from decoders.phrase_decoder import POSITION, Shown, prompt_tokens, show_pasted
 from decoders.phrases import SLOTS, embed_captions
-from encoders.sentence_encoder import SentenceEncoder
+from encoders.sentence_encoder import Remembered, SentenceEncoder
 from train.foundations.components import channels_last, half_copy, weights_hash
 from train.foundations.diffusion.captioned_flow import CaptionedFlow, build_unet
 from train.foundations.diffusion.image_diffusion import (
@@ -28,7 +28,7 @@ from train.foundations.diffusion.image_diffusion import (
     ImageDiffusionTask,
     load_unet,
 )
-from train.foundations.diffusion.layout import Remembered, known_pictures
+from train.foundations.diffusion.layout import known_pictures
 from train.foundations.pools import BATCH, EndlessDataset
 from train.settings import setting
 

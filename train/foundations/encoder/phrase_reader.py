@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from decoders.phrases import THINGS, embed_captions
 from encoders.base import CONFIG_FILE
+from encoders.sentence_encoder import Remembered
 from encoders.towers import TOWERS, Tower
 from encoders.trunk_encoder import TrunkEncoder, TrunkEncoderConfig
 from train.foundations.components import write_component
@@ -61,7 +62,7 @@ class PhraseReaderTask(Task):
         stream = ThingsStream(self.modality, chosen.seed)
         if stream.missing:
             raise RecipeError(stream.missing)
-        self.texts = EmbeddedTexts(encoder)
+        self.texts = Remembered(encoder.text)
         self.dataset = PooledMedia(ThingsMedia(stream, chosen.outsiders), encoder, chosen.pool, chosen.cache_dir)
         names = [name.removeprefix("some ") for name in NAMED[self.modality]()]
         tower: Any = encoder.towers[self.modality]
@@ -120,21 +121,6 @@ class PhraseReaderTask(Task):
                 nearest = table[(found[rows, slot] @ table.T).argmax(-1)]
                 figures[name] = (nearest == own[rows, slot]).all(-1).float().mean().item()
         return figures
-
-
-class EmbeddedTexts:
-    """A sentence encoder that keeps what it embedded: captions come again and again."""
-
-    def __init__(self, encoder: TrunkEncoder) -> None:
-        self.encoder = encoder
-        self.known: dict[str, torch.Tensor] = {}
-
-    def __call__(self, texts: list[str]) -> torch.Tensor:
-        """Unit vectors (B, E)."""
-        new = list(dict.fromkeys(text for text in texts if text not in self.known))
-        if new:
-            self.known |= zip(new, self.encoder.text(new).half(), strict=True)
-        return torch.stack([self.known[text] for text in texts]).float()
 
 
 class PhraseObjective(nn.Module):
