@@ -141,9 +141,16 @@ def component_class(name: str, folder: Path) -> str:
     """The class of a component, as its folder says: a decoder's pipeline, an encoder's class, or the only one."""
     if name.endswith("_decoder"):
         return f"diffusers.{_read_json(folder / 'model_index.json').get('_class_name')}"
+    if name not in ("encoder", "vision_tower"):
+        return COMPONENTS[name]
+    from encoders import class_name  # imported late: text alone needs no encoder
+
+    try:
+        named = class_name(folder)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from None
     known = {path.rpartition(".")[2]: path for path in COMPONENTS.values()}
-    named = _read_json(folder / "config.json").get("class") if name in ("encoder", "vision_tower") else None
-    return COMPONENTS[name] if named is None else known.get(named, f"encoders.{named}")
+    return known.get(named, f"encoders.{named}")
 
 
 def write_manifest(
