@@ -3,7 +3,8 @@
 One line is ``{"messages": [{"role", "content": [part, ...]}, ...], "meta": {...}}`` with the content parts of Hugging
 Face chat templates: ``{"type": "text", "text"}`` or ``{"type": "image" | "video" | "audio" | "points", "path"}``. Media
 of the assistant also carry the ``caption`` that a decoder follows, and may have no ``path``: datasets that teach when
-to answer with which medium publish captions alone. Paths are relative to the manifest's folder.
+to answer with which medium publish captions alone. Paths are relative to the manifest's folder. A table of media and
+their captions (data.formats.captions) is read wherever a manifest is.
 """
 
 import json
@@ -17,6 +18,8 @@ from data.modalities import MODALITIES
 from data.text_files import check_texts, open_records, parse_json
 
 ROLES = ("system", "user", "assistant")
+#: Suffixes of tables that are read in place of manifests.
+TABLES = (".csv", ".tsv")
 Record = dict[str, Any]
 
 
@@ -48,6 +51,11 @@ def parse_entries(entries: Iterable[tuple[str, Any]], parse: Callable[[Any], Any
             yield where, parsed
 
 
+def is_table(path: str | os.PathLike[str]) -> bool:
+    """Whether a dataset is a table of media and their captions, by its name."""
+    return Path(path).suffix.lower() in TABLES
+
+
 def read_manifest(path: str | os.PathLike[str]) -> Iterator[Record]:
     """The records of the manifest at ``path``, one a line, blank lines skipped.
 
@@ -60,12 +68,22 @@ def read_manifest(path: str | os.PathLike[str]) -> Iterator[Record]:
         yield record
 
 
-def manifest_records(path: str | os.PathLike[str]) -> Iterator[tuple[str, Any]]:
-    """(place, record or BadRecord) of each line that is not blank. FormatError where the file cannot be read."""
+def manifest_records(path: str | os.PathLike[str], task: str = "tell") -> Iterator[tuple[str, Any]]:
+    """(place, record or BadRecord) of each line that is not blank. FormatError where the file cannot be read.
+
+    ``task`` says what the captions of a table are for (data.formats.captions).
+    """
+    folder = Path(path).parent
+    if is_table(path):
+        from data.formats.captions import pair_records  # which reads manifests' records itself
+
+        pairs = ((row.where, row.record or BadRecord(row.problem)) for row in pair_records(Path(path), task=task))
+        yield from parse_entries(pairs, lambda record: check_record(record, folder))
+        return
     try:
         with open_records(path) as file:
             lines = ((f"{path}, line {number}", line) for number, line in enumerate(file, start=1) if line.strip())
-            yield from parse_entries(lines, lambda line: check_record(parse_json(line), Path(path).parent))
+            yield from parse_entries(lines, lambda line: check_record(parse_json(line), folder))
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
 

@@ -57,12 +57,13 @@ def parse_records(
             yield from (ParsedRecord(where, record) for record in found)
 
 
-def scan_manifest(path: str | os.PathLike[str]) -> Iterator[ParsedRecord]:
+def scan_manifest(path: str | os.PathLike[str], task: str = "tell") -> Iterator[ParsedRecord]:
     """Every line of a manifest, those that are wrong with their problem. FormatError where it cannot be read at all.
 
-    Where :func:`data.manifest.read_manifest` stops at the first bad line, this goes on.
+    ``task`` says what the captions of a table are for. Where :func:`data.manifest.read_manifest` stops at the first bad
+    line, this goes on.
     """
-    return parse_records(manifest_records(path), lambda record: record)
+    return parse_records(manifest_records(path, task), lambda record: record)
 
 
 def _check_replies(record: Record) -> None:

@@ -1,6 +1,6 @@
 """Captioned media as conversations, in the direction that a stage needs: one's own pairs, and four published datasets.
 
-    pairs                a table file,caption of any media
+    pairs                a table file,caption (or image,text, and the like) of any media
     COCO (1504.00325)    {"images": [{"id", "file_name"}], "annotations": [{"image_id", "id", "caption"}]}
     CC3M                 a table of caption and URL without a header; images as img2dataset writes them
     WebVid (2104.00650)  a table videoid,contentUrl,duration,page_dir,name
@@ -25,6 +25,11 @@ from data.text_files import parse_json
 
 #: What captions are for: the assistant describes a medium (X -> T), or makes the medium of a caption (T -> X).
 TASKS = ("tell", "make")
+#: Columns of a table of pairs, and what others call them.
+PAIR_COLUMNS = {
+    "file": ("file_name", "filename", "filepath", "path", "image", "image_path", "video", "audio"),
+    "caption": ("captions", "text", "description"),
+}
 
 
 def check_task(task: str) -> str:
@@ -61,7 +66,7 @@ def captioned(modality: str, path: str, caption: str, task: str, meta: dict) -> 
 
 
 def pair_records(source: Path, *, media: Path | None = None, task: str = "tell") -> Iterator[ParsedRecord]:
-    """One record a row of a table ``file,caption``; the extension tells the medium, other columns are ``meta``."""
+    """One record a row of a table of PAIR_COLUMNS; the extension tells the medium, other columns are ``meta``."""
     check_task(task)
 
     def parse(row: dict[str, str]) -> Record:
@@ -69,10 +74,10 @@ def pair_records(source: Path, *, media: Path | None = None, task: str = "tell")
         modality = modality_of_name(path)
         if modality is None:
             raise BadRecord(f"the extension of {path!r} is of no known medium")
-        meta = {name: value for name, value in row.items() if name not in ("file", "caption")}
+        meta = {name: value for name, value in row.items() if name not in PAIR_COLUMNS}
         return captioned(modality, path, text_of(row, "caption"), task, meta)
 
-    return parse_records(table_rows(source, ("file", "caption")), parse)
+    return parse_records(table_rows(source, tuple(PAIR_COLUMNS), aliases=PAIR_COLUMNS), parse)
 
 
 def coco_records(source: Path, *, media: Path | None = None, task: str = "tell") -> Iterator[ParsedRecord]:

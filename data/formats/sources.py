@@ -3,7 +3,7 @@
 import csv
 import json
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -57,17 +57,24 @@ def json_object(source: Path, *lists: str) -> dict[str, Any]:
 
 
 def table_rows(
-    source: Path, columns: Sequence[str], *, delimiter: str = ",", header: bool = True
+    source: Path,
+    columns: Sequence[str],
+    *,
+    delimiter: str = ",",
+    header: bool = True,
+    aliases: Mapping[str, Sequence[str]] | None = None,
 ) -> Iterator[tuple[str, Any]]:
     """(place, row) of a table; a row is a dict of ``columns``, and whatever else the table has.
 
-    Without a ``header`` the columns are those given. FormatError where the header lacks one; a row with more or fewer
-    cells than the table has columns is a BadRecord.
+    Without a ``header`` the columns are those given; with one, ``aliases`` are other names of a column, in any case,
+    which count where the table has one of them only. FormatError where the header lacks a column, or where several
+    could be it; a row with more or fewer cells than the table has columns is a BadRecord.
     """
+    known = {column: (aliases or {}).get(column, ()) for column in columns}
     options = {"delimiter": delimiter, "quoting": csv.QUOTE_MINIMAL if header else csv.QUOTE_NONE}
     try:
         with open_records(source, newline="") as file:
-            names = _header(file.readline(), columns, options, source) if header else list(columns)
+            names = _header(file.readline(), known, options, source) if header else list(columns)
             for line, cells in _rows(file, names, options, first=2 if header else 1):
                 row = cells if isinstance(cells, BadRecord) else dict(zip(names, cells, strict=True))
                 yield f"{source}, line {line}", row
@@ -75,15 +82,34 @@ def table_rows(
         raise error if isinstance(error, FormatError) else unreadable(source, error) from error
 
 
-def _header(line: str, columns: Sequence[str], options: dict[str, Any], source: Path) -> list[str]:
-    """The columns of a table; one that is divided by semicolons or tabs changes ``options``."""
-    for delimiter in (options["delimiter"], ";", "\t"):
+def _header(line: str, columns: Mapping[str, Sequence[str]], options: dict[str, Any], source: Path) -> list[str]:
+    """The names of a table's columns, those of ``columns`` in place of their aliases.
+
+    ``options`` take the delimiter by which most of ``columns`` are there. FormatError where one is not, or is twice.
+    """
+
+    def split(delimiter: str) -> tuple[list[str], dict[str, list[str]]]:
         names = [name.strip() for name in next(csv.reader([line], delimiter=delimiter), [])]
-        if set(columns) <= set(names):
-            options["delimiter"] = delimiter
-            return names
-    missing = next(column for column in columns if column not in line.split(options["delimiter"]))
-    raise FormatError(f"{source}: the header lacks the column {missing!r}; it has {line.strip() or 'none'}")
+        return names, {column: _standing_for(column, aliases, names) for column, aliases in columns.items()}
+
+    delimiters = (options["delimiter"], ";", "\t")
+    options["delimiter"] = max(delimiters, key=lambda each: sum(map(bool, split(each)[1].values())))
+    names, found = split(options["delimiter"])
+    for column, own in found.items():
+        if not own:
+            known = f" (or {', '.join(columns[column])})" if columns[column] else ""
+            has = shown(line.strip(), 200) if line.strip() else "none"
+            raise FormatError(f"{source}: the header lacks the column {column!r}{known}; it has {has}")
+        if len(own) > 1:
+            raise FormatError(f"{source}: {' and '.join(own)} could each be the column {column!r}: rename all but one")
+    renamed = {own[0]: column for column, own in found.items()}
+    return [renamed.get(name, name) for name in names]
+
+
+def _standing_for(column: str, aliases: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The names in a header that stand for a column: its own, or else its aliases."""
+    own = [name for name in names if name == column or (aliases and name.casefold() == column)]
+    return own or [name for name in names if name.casefold() in aliases]
 
 
 def _rows(file: TextIO, names: list[str], options: dict[str, Any], first: int) -> Iterator[tuple[int, Any]]:

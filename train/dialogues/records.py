@@ -8,9 +8,9 @@
       - {shards: "cc3m/*.tar", weight: 4.0, held_out: cc3m/held_out/manifest.jsonl}
       - {dataset: some/folder, columns: {image: picture, caption: text}, weight: 1.0}
 
-Without it Toybox is the only source; a path alone is a manifest. Where archives or Hugging Face datasets are among the
-sources, all of them are read as streams. Media are references: to scenes of Toybox, files of a manifest, media of a
-stream.
+Without it Toybox is the only source; a path alone is a manifest, or a table file,caption (.csv, .tsv). Where archives
+or Hugging Face datasets are among the sources, all of them are read as streams. Media are references: to scenes of
+Toybox, files of a manifest, media of a stream.
 """
 
 import itertools
@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data.manifest import FormatError
+from data.manifest import FormatError, is_table
 from data.media.decoding_pool import decode_in_pool
 from data.media.loading import MediaError, load_bytes, load_medium
 from data.mixture import RecordStream
@@ -133,12 +133,12 @@ class Source:
     toybox: bool = setting(False, help="dialogues of Toybox")
     things: bool = setting(False, help="the world of things, see data.things; its dialogues, see train.dialogues")
     kinds: list[str] = setting([], choices=tuple(THINGS_KINDS), help="of dialogues about things; none = all, by weight")
-    path: str = setting("", help="of a manifest")
+    path: str = setting("", help="of a manifest, or of a table file,caption")
     shards: str = setting("", help="tar archives, with * for many, see data.shards")
     dataset: str = setting("", help="a Hugging Face dataset, see data.hub_datasets")
     split: str = setting("train", help="of the dataset")
     columns: dict[str, str] | None = setting(None, help="of the dataset")
-    task: str = setting("tell", choices=("tell", "make"), help="of streams: whether captions or media are answers")
+    task: str = setting("tell", choices=("tell", "make"), help="of streams and tables: captions or media answer")
     weight: float | None = setting(None, above=0, help="share of the training rows; no weights = all rows once")
     name: str = setting("", help="what its figures are called; default: the manifest's folder")
     held_out: str | float | None = setting(None, low=0, below=1, help="for evaluate(): a manifest, or a share of this")
@@ -159,7 +159,8 @@ class Source:
         if self.toybox or self.things:
             return TOYBOX if self.toybox else THINGS
         path = Path(self.path or self.shards or self.dataset)
-        return self.name or (path.name if self.dataset else path.parent.name or path.stem)
+        folder = "" if is_table(path) else path.parent.name  # manifests have one name, in folders of their own
+        return self.name or (path.name if self.dataset else folder or path.stem)
 
     @property
     def generated(self) -> bool:
@@ -234,7 +235,7 @@ def manifest_conversations(source: Source, held_out: bool, seed: int) -> Iterato
     own = source.held_out
     if source.is_stream and own is None:
         return
-    found = _scan(str(own) if source.is_stream or (held_out and isinstance(own, str)) else source.path)
+    found = _scan(str(own) if source.is_stream or (held_out and isinstance(own, str)) else source.path, source.task)
     if source.is_stream:
         source = replace(source, shards="", dataset="", path=str(own), name=source.label)
     elif not isinstance(own, str):
@@ -259,9 +260,9 @@ def open_stream(source: Source, seed: int) -> RecordStream:
         raise RecipeError(str(error)) from error
 
 
-def _scan(path: str) -> list[ParsedRecord]:
+def _scan(path: str, task: str) -> list[ParsedRecord]:
     try:
-        return list(scan_manifest(path))
+        return list(scan_manifest(path, task))
     except FormatError as error:
         raise RecipeError(str(error)) from error
 
