@@ -79,6 +79,22 @@ def replace_folder(new: Path, folder: Path) -> None:
         shutil.rmtree(old)
 
 
+def recover_folders(folder: str | Path) -> None:
+    """Put back what a process that was killed in :func:`replace_folder` had moved aside, in ``folder`` and one below.
+
+    No other process may be replacing folders there. What was moved aside and has been replaced is removed.
+    """
+    for pattern in (".removing-*", "*/.removing-*"):
+        for old in Path(folder).glob(pattern):
+            current = old.with_name(old.name.split("-", 2)[2])
+            if not current.exists():
+                os.replace(old, current)
+            elif old.is_symlink():
+                old.unlink()
+            else:
+                shutil.rmtree(old)
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write ``text`` (UTF-8) atomically."""
     with atomic_file(path) as temporary:

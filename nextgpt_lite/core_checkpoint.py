@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -76,19 +77,23 @@ def save_core(core: AnyToAnyCore, folder: Path) -> None:
 
 
 def save_language_model(core: AnyToAnyCore, folder: Path) -> None:
-    """Write the language model below a core as a plain one (fp16), for :func:`load_core`, atomically.
+    """Write the language model below a core as a plain one, for :func:`load_core`, atomically.
 
-    LoRA, biases and scales of bias tuning are the core's: they are not among it.
+    It gets the precision of the one that the core was built on, as ``core.config.text_config`` names it; its own
+    configuration says so. LoRA, biases and scales of bias tuning are the core's: they are not among it.
     """
-    model = core.language_model
+    model, dtype = core.language_model, core.config.text_config.dtype or torch.float32
     own = llama_adapter_v2.tuned_parameters(model, norms=False)
-    half = {
-        name.replace(".base_layer.", "."): value.half()
+    own_state = {
+        name.replace(".base_layer.", "."): value.to(dtype)
         for name, value in model.state_dict().items()
         if ".lora_" not in name and name not in own
     }
     with atomic_folder(folder) as temporary:
-        model.save_pretrained(temporary, state_dict=half)
+        model.save_pretrained(temporary, state_dict=own_state)
+        config = copy.deepcopy(model.config)
+        config.dtype = dtype
+        config.save_pretrained(temporary)
 
 
 def load_core(

@@ -1,6 +1,7 @@
 """``nextgpt-lite train RECIPE.yaml [key=value]... [--resume|--overwrite] [--dry-run] [--out DIR]``."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from train.engine.checkpoints import DiskError
@@ -27,11 +28,17 @@ def run(args: argparse.Namespace) -> int:
 
         print(dry_run(recipe))
         return 0
+    from train.engine.interruption import Interrupted
     from train.run import run_recipe  # the engine takes seconds to import; a bad recipe should not wait
 
     if args.out is not None and not args.out.strip():
         raise RecipeError("--out has no value: expected the folder of the run")
     run_dir = Path(args.out) if args.out else Path("runs") / args.recipe.stem
-    for name, value in run_recipe(recipe, run_dir, args.resume, args.overwrite).items():
+    try:
+        figures = run_recipe(recipe, run_dir, args.resume, args.overwrite)
+    except Interrupted as signalled:
+        print(f"nextgpt-lite train: {signalled}", file=sys.stderr)
+        return signalled.code
+    for name, value in figures.items():
         print(f"{name:32} {value:.4f}")
     return 0

@@ -34,6 +34,10 @@ class Task(ABC):
     Settings: type = NoSettings
     #: Folder of the core in the model folder, for a task that trains one.
     output: ClassVar[str | None] = None
+    #: Attributes with networks that it reads and does not train, beside those in its model.
+    reads: ClassVar[tuple[str, ...]] = ()
+    #: Beginnings of names of frozen parameters that export() changes where they came from: checkpoints hold them too.
+    stored: ClassVar[tuple[str, ...]] = ()
     #: Name of the one part of a task that trains all of its model at one rate.
     part: ClassVar[str] = "model"
     settings: Any  # an instance of Settings; tasks declare its own type
@@ -76,8 +80,21 @@ class Task(ABC):
         return [f"{type(self.dataset).__name__}: {size}"]
 
     @abstractmethod
-    def collate(self, items: list) -> dict[str, torch.Tensor]:
-        """Items of the dataset to keyword arguments of the model."""
+    def collate(self, items: list) -> Any:
+        """Items of the dataset to a batch, or to something of which :meth:`finish` makes it."""
+
+    def finish(self, batch: Any) -> dict[str, torch.Tensor]:
+        """What :meth:`collate` gave to keyword arguments of the model, on any device. It is called when the batch is
+        needed; the next one has been begun by then."""
+        return batch
+
+    def writes(self) -> str:
+        """What of a model folder export() replaces: only one run at a time may train it. By default named by class."""
+        return self.output or type(self).__name__
+
+    def export_folder(self, run_dir: Path) -> Path:
+        """The model folder that export() is to write into: the one that was read, or one of its own in the run's."""
+        return self.model_dir
 
     @abstractmethod
     def export(self, model_dir: Path) -> None:

@@ -28,7 +28,7 @@ PICTURE = Recipe(
 )
 FILES = {
     "model.safetensors", "ema.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json",
-    "log_window.json", "recipe.json",
+    "log_window.json", "recipe.json", "hashes.json",
 }  # fmt: skip
 
 RECIPES = Path(__file__).parents[2] / "train/recipes"

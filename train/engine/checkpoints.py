@@ -1,6 +1,7 @@
 """A run's checkpoints on disk, written atomically: each is complete or does not exist.
 
-checkpoint-N/   model, running average, optimiser, schedule, random states, and the recipe that they belong to
+checkpoint-N/   what is trained, its running average, optimiser, schedule, random states, what they belong to
+                (recipe.json: recipe, data, base), and a hash of each file (train.engine.integrity)
 writing-*       a write that was cut off;  removing-*  a removal that was: both are cleared at the next start
 """
 
@@ -10,15 +11,20 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 
+from train.engine.identity import changes
 from train.recipe import Recipe, RecipeError
 
 KEPT = 2
 RECIPE = "recipe.json"
+#: Version of a checkpoint whose files have hashes, and which holds what is trained alone.
+FORMAT = 2
+AFRESH = "--overwrite starts afresh"
 #: Keys that may differ when a run is resumed: they change what is written and how fast it goes, not what is computed.
 FREE_KEYS = {"model", "checkpoint_every", "log_every", "tracker", "threads", "gradient_checkpointing", "torch_compile"}
 #: torch.save has no class of its own for a write that fails.
@@ -30,8 +36,8 @@ class DiskError(RuntimeError):
 
 
 def checkpoints(run_dir: Path) -> list[Path]:
-    """Complete checkpoints of a run, oldest first."""
-    return sorted(run_dir.glob("checkpoint-*"), key=step_of)
+    """Checkpoints of a run whose writing was completed, oldest first."""
+    return sorted((path for path in run_dir.glob("checkpoint-*") if path.name[11:].isdecimal()), key=step_of)
 
 
 def step_of(checkpoint: Path) -> int:
@@ -45,10 +51,13 @@ def aside_of(final: Path) -> Path:
 
 
 def publish(final: Path) -> None:
-    """Give a finished checkpoint its name, and remove the oldest beyond those that are kept."""
+    """Give a finished checkpoint its name, and remove the oldest beyond those that are kept.
+
+    Later ones, which a run that was resumed has refused, stay until it comes to their step: they count for nothing.
+    """
     remove(final)
     os.replace(aside_of(final), final)
-    for old in checkpoints(final.parent)[:-KEPT]:
+    for old in [path for path in checkpoints(final.parent) if step_of(path) <= step_of(final)][:-KEPT]:
         remove(old)
 
 
@@ -84,7 +93,7 @@ def disk_errors(what: str, folder: Path) -> Iterator[None]:
 
 def flush(folder: Path) -> None:
     """Flush every file of a folder to the disk, so that a disk that is full fails here and not later."""
-    for path in folder.rglob("*"):
+    for path in (folder, *folder.rglob("*")):
         handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)
@@ -92,27 +101,42 @@ def flush(folder: Path) -> None:
             os.close(handle)
 
 
-def write_recipe(folder: Path, recipe: Recipe, processes: int) -> None:
-    """Store in a checkpoint what it was trained by."""
-    record = {"recipe": dataclasses.asdict(recipe), "processes": processes}
-    (folder / RECIPE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+@dataclass(frozen=True)
+class Belonging:
+    """What a checkpoint belongs to: the recipe, how many processes it ran in, its data and its base.
 
-
-def check_recipe(folder: Path, recipe: Recipe, processes: int) -> None:
-    """RecipeError, with the keys that differ, unless ``recipe`` computes what the checkpoint's recipe did.
-
-    A step must hold the same samples; how many of them a process accumulates, and how many processes there are, may
-    differ. The number of steps may not: the schedule of the learning rate is laid out over it.
+    The latter two are as in :mod:`train.engine.identity`; None = not known yet.
     """
-    if not (folder / RECIPE).is_file():
-        raise RecipeError(f"{folder} does not say which recipe it belongs to (no {RECIPE}): start without --resume")
-    stored = json.loads((folder / RECIPE).read_text(encoding="utf-8"))
-    old = _comparable(stored["recipe"], stored["processes"])
-    new = _comparable(json.loads(json.dumps(dataclasses.asdict(recipe))), processes)
-    wrong = [key for key in sorted(old | new) if old.get(key) != new.get(key)]
-    if wrong:
-        each = ", ".join(f"{key} (was {old.get(key)!r}, is {new.get(key)!r})" for key in wrong)
-        raise RecipeError(f"{folder} was trained by another recipe: {each}; start without --resume")
+
+    recipe: Recipe
+    processes: int = 1
+    data: dict[str, str] | None = None
+    base: dict[str, str] | None = None
+
+    def write(self, folder: Path) -> None:
+        """Store it in a checkpoint."""
+        record = {"format": FORMAT, **dataclasses.asdict(self)}
+        (folder / RECIPE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+    def check(self, folder: Path) -> None:
+        """RecipeError, with what differs, unless this computes what the run of the checkpoint did.
+
+        A step must hold the same samples; how many of them a process accumulates, and how many processes there are, may
+        differ. The number of steps may not: the schedule of the learning rate is laid out over it.
+        """
+        if not (folder / RECIPE).is_file():
+            raise RecipeError(f"{folder} does not say which recipe it belongs to (no {RECIPE}): {AFRESH}")
+        stored = json.loads((folder / RECIPE).read_text(encoding="utf-8"))
+        old = _comparable(stored["recipe"], stored["processes"])
+        new = _comparable(json.loads(json.dumps(dataclasses.asdict(self.recipe))), self.processes)
+        wrong = [key for key in sorted(old | new) if old.get(key) != new.get(key)]
+        if wrong:
+            each = ", ".join(f"{key} (was {old.get(key)!r}, is {new.get(key)!r})" for key in wrong)
+            raise RecipeError(f"{folder} was trained by another recipe: {each}; {AFRESH}")
+        for what, now in (("other data", self.data), ("another base", self.base)):
+            before = stored.get(what.split()[1])  # which a checkpoint of the former format does not know
+            if before is not None and now is not None and (changed := ", ".join(changes(before, now))):
+                raise RecipeError(f"{folder} was trained on {what}: {changed}; put back what it was, or {AFRESH}")
 
 
 def _comparable(values: dict[str, Any], processes: int) -> dict[str, Any]:

@@ -5,25 +5,56 @@ any number of processes, with shards or without.
 """
 
 import os
-from collections.abc import Mapping
+import signal
+import time
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator, DistributedType, PartialState
-from accelerate.utils import FullyShardedDataParallelPlugin, gather_object
-from safetensors.torch import load_file
+from accelerate.utils import FullyShardedDataParallelPlugin, broadcast_object_list, gather_object
 from torch import nn
 from torch.distributed.tensor import DTensor, distribute_tensor
+
+from train.settings import RecipeError
+
+T = TypeVar("T")
 
 #: How long processes wait for each other. The main one may embed a whole data set before the others may start.
 PATIENCE = timedelta(hours=12)
 
 
 def join_processes() -> PartialState:
-    """Join the others where ``accelerate launch`` started several; alone otherwise."""
+    """Join the others where ``accelerate launch`` started several, and end with the launcher; alone otherwise."""
+    if "LOCAL_RANK" in os.environ:
+        Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
     return PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
+
+
+def _end_with(parent: int) -> None:
+    """End this process as soon as it has another parent: the launcher was killed and could not end it itself."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def on_main_process(work: Callable[[], T]) -> T:
+    """What ``work`` gives in the main process, in all of them. A RecipeError of it is raised in all of them."""
+    if PartialState().num_processes == 1:
+        return work()
+    found: list[Any] = [None, None]
+    if PartialState().is_main_process:
+        try:
+            found[0] = work()
+        except RecipeError as error:
+            found[1] = error
+    broadcast_object_list(found)
+    if found[1] is not None:
+        raise found[1]
+    return found[0]
 
 
 def sum_over_processes(values: list[float], device: torch.device) -> list[float]:
@@ -110,19 +141,10 @@ def _leaves(loss: torch.Tensor) -> set[int]:
     return found
 
 
-def whole_model_state(model: nn.Module, keep: bool) -> dict[str, torch.Tensor]:
-    """Every stored parameter and buffer, tied ones once, on the CPU; {} unless ``keep``. Every process must call it."""
-    once = {name for name, _ in model.named_parameters()} | {name for name, _ in model.named_buffers()}
-    gathered = ((name, whole(value)) for name, value in model.state_dict().items() if name in once)
+def whole_tensors(tensors: Mapping[str, torch.Tensor], keep: bool) -> dict[str, torch.Tensor]:
+    """Whole tensors on the CPU, packed; {} unless ``keep``. Every process must call it."""
+    gathered = ((name, whole(value.detach())) for name, value in tensors.items())
     return {name: value.cpu().contiguous() for name, value in gathered if keep}  # each is gathered, kept or not
-
-
-@torch.no_grad()
-def load_whole_model_state(model: nn.Module, path: Path) -> None:
-    """Give a sharded model what :func:`whole_model_state` gave."""
-    own = model.state_dict()
-    for name, value in load_file(path).items():
-        local(own[name]).copy_(local(sharded_like(value, own[name])))
 
 
 def whole_optimiser_state(optimiser: torch.optim.Optimizer, keep: bool) -> dict[str, Any]:

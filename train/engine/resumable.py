@@ -2,20 +2,22 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors.torch import load_model, save_file, save_model
+from safetensors.torch import save_file
 from torch import nn
 from transformers import Trainer
 
 from train.engine import processes
-from train.engine.checkpoints import DiskError, aside_of, disk_errors, flush, publish, step_of, write_recipe
+from train.engine.checkpoints import Belonging, DiskError, aside_of, disk_errors, flush, publish, step_of
 from train.engine.ema import ExponentialMovingAverage
+from train.engine.integrity import HASHES, seal
 from train.engine.loss_shares import PartMeans
 from train.engine.sampling import ResumableStream
-from train.recipe import Recipe
+from train.engine.trained_state import TrainedState
 from train.task import Task
 
 MODEL, AVERAGE, STREAM, LOG_WINDOW = "model.safetensors", "ema.safetensors", "stream.json", "log_window.json"
@@ -23,11 +25,12 @@ OPTIMISER, SCHEDULE, TRAINER_STATE = "optimizer.pt", "scheduler.pt", "trainer_st
 
 
 class ResumableTrainer(Trainer):
-    """Writes checkpoints atomically; restores model, average, optimiser, random states, stream and log."""
+    """Writes checkpoints atomically; restores what is trained, average, optimiser, random states, stream and log."""
 
     task: Task
-    recipe: Recipe
     run_dir: Path
+    belonging: Belonging
+    trained: TrainedState
     ema: ExponentialMovingAverage | None
     stream: ResumableStream | None
     part_means: PartMeans
@@ -53,7 +56,7 @@ class ResumableTrainer(Trainer):
             self.control.should_training_stop = True
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
-        batches = super().get_batch_samples(epoch_iterator, num_batches, device)
+        batches = super().get_batch_samples(map(self.task.finish, epoch_iterator), num_batches, device)
         if self._unread_random_state is not None:
             checkpoint, self._unread_random_state = self._unread_random_state, None
             super()._load_rng_state(checkpoint)
@@ -61,24 +64,30 @@ class ResumableTrainer(Trainer):
 
     def _save_checkpoint(self, model: nn.Module, trial) -> None:
         final = self.run_dir / f"checkpoint-{self.state.global_step}"
-        aside, failure = aside_of(final), None
-        try:
-            with disk_errors(f"the checkpoint of step {self.state.global_step}", self.run_dir):
-                self._write_checkpoint(aside)
-        except DiskError as error:
-            failure = error
-        [failed] = processes.sum_over_processes([float(failure is not None)], self.args.device)
-        if failed:
-            shutil.rmtree(aside, ignore_errors=True)
-            raise failure or DiskError(f"another process could not write the checkpoint of step {final.name[11:]}")
+        for write in (self._write_checkpoint, self._seal_checkpoint):
+            self._write_together(write, aside_of(final))
         if self.args.should_save:
             publish(final)
         self.accelerator.wait_for_everyone()
 
+    def _write_together(self, write: Callable[[Path], None], folder: Path) -> None:
+        """Write a part of a checkpoint in every process. DiskError in all of them where one could not."""
+        failure = None
+        try:
+            with disk_errors(f"the checkpoint of step {self.state.global_step}", self.run_dir):
+                write(folder)
+        except DiskError as error:
+            failure = error
+        [failed] = processes.sum_over_processes([float(failure is not None)], self.args.device)
+        if failed:
+            shutil.rmtree(folder, ignore_errors=True)
+            step = self.state.global_step
+            raise failure or DiskError(f"another process could not write the checkpoint of step {step}")
+
     def _write_checkpoint(self, folder: Path) -> None:
         """Gather first, which all processes must do together; then write, which may fail in one of them."""
         sharded, main = processes.is_sharded(self.task.model), self.args.should_save
-        weights = self.whole_weights()
+        weights = self.trained_tensors()
         optimiser = processes.whole_optimiser_state(self._plain_optimiser(), main) if sharded else None
         average = self.ema.state() if self.ema is not None else {}
         window = self._log_window()
@@ -88,37 +97,38 @@ class ResumableTrainer(Trainer):
             self._save_optimizer_and_scheduler(str(folder))
         if not main:
             return
-        if weights is None:
-            save_model(self.task.model, str(folder / MODEL))
-            self._save_optimizer_and_scheduler(str(folder))
-        else:
-            save_file(weights, folder / MODEL)
+        save_file(weights, folder / MODEL)
         if sharded:
             torch.save(optimiser, folder / OPTIMISER)
             torch.save(self.lr_scheduler.state_dict(), folder / SCHEDULE)
+        elif not self.is_deepspeed_enabled:
+            self._save_optimizer_and_scheduler(str(folder))
         if average:
             save_file(average, folder / AVERAGE)
         if self.stream is not None and self.stream.keeps_state:
             self.stream.save(folder / STREAM, self.state.global_step)
         (folder / LOG_WINDOW).write_text(json.dumps(window) + "\n", encoding="utf-8")
         self.state.save_to_json(str(folder / TRAINER_STATE))
-        write_recipe(folder, self.recipe, self.args.world_size)
-        flush(folder)
+        self.belonging.write(folder)
 
-    def whole_weights(self) -> dict[str, torch.Tensor] | None:
-        """The whole model on the main process, {} on others; None where every process holds it. A collective call."""
-        if processes.is_sharded(self.task.model):
-            return processes.whole_model_state(self.task.model, self.args.should_save)
+    def _seal_checkpoint(self, folder: Path) -> None:
+        """When every process has written its files."""
+        if self.args.should_save:
+            flush(folder)
+            seal(folder)
+            flush(folder / HASHES)
+
+    def trained_tensors(self) -> dict[str, torch.Tensor]:
+        """What is trained, whole, on the main process; on others {} where shards are gathered. A collective call."""
         if self.is_deepspeed_enabled:
-            return cast("dict[str, torch.Tensor]", self.accelerator.get_state_dict(self.model_wrapped))
-        return None
+            whole = cast("dict[str, torch.Tensor] | None", self.accelerator.get_state_dict(self.model_wrapped))
+            return self.trained.select(whole or {})
+        own = self.trained.select(self.task.model.state_dict())
+        return processes.whole_tensors(own, keep=self.args.should_save)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         folder = Path(resume_from_checkpoint)
-        if processes.is_sharded(self.task.model):
-            processes.load_whole_model_state(self.task.model, folder / MODEL)
-        else:
-            load_model(self.task.model, str(folder / MODEL))
+        self.trained.load(self.task.model, folder / MODEL)
         if self.ema is not None:
             self.ema.load(folder / AVERAGE)
 

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch.utils.data import IterableDataset, Sampler
 from transformers import ProgressCallback, TrainingArguments
 
-from train.engine.checkpoints import disk_errors
+from train.engine.checkpoints import Belonging, disk_errors
 from train.engine.ema import ExponentialMovingAverage
 from train.engine.lora import with_faster_b
 from train.engine.loss_shares import ALL, PartMeans, shares, total_denominators
@@ -20,6 +20,7 @@ from train.engine.processes import is_requested, shard_on_cpu, sum_over_processe
 from train.engine.progress import Meter, ThroughputBar, peak_memory_gib
 from train.engine.resumable import ResumableTrainer
 from train.engine.sampling import ResumableStream, StepSampler
+from train.engine.trained_state import TrainedState
 from train.recipe import NonFiniteLossError, Recipe, RecipeError
 from train.task import Task, train_only, trainable_groups
 
@@ -43,9 +44,11 @@ class TaskTrainer(ResumableTrainer):
         self.create_optimizer()
         self.model_accepts_loss_kwargs = False
         self.ema = ExponentialMovingAverage(task.model, recipe.ema) if recipe.ema else None
+        self.belonging = Belonging(recipe, arguments.world_size)
+        self.trained = TrainedState(task.model, task.stored)
         # Sharded, a model cannot be exported: the main process keeps a whole one to fill at the end.
-        shards = self.is_fsdp_enabled or self.is_deepspeed_enabled
-        self.whole_model = copy.deepcopy(task.model) if shards and self.args.should_save else None
+        self.shards = self.is_fsdp_enabled or self.is_deepspeed_enabled
+        self.whole_model = copy.deepcopy(task.model) if self.shards and self.args.should_save else None
         self.pop_callback(ProgressCallback)
         self.add_callback(ThroughputBar())
         if self.args.process_index:  # noise and dropout of their own for each process

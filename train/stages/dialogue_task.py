@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,7 +23,7 @@ from train.dialogues.bins import BinnedRows
 from train.dialogues.collate import Collator, caption_words
 from train.dialogues.embed import own_device
 from train.dialogues.encode import Row
-from train.dialogues.loader import DataSettings, DialogueLoader
+from train.dialogues.loader import Candidates, DataSettings, DialogueLoader
 from train.dialogues.simulated import simulate
 from train.dialogues.targets import caption_encoders, whole_decoders
 from train.settings import RecipeError, setting
@@ -49,6 +50,7 @@ class DialogueTask(Task):
     settings: Settings
     model: "StageModel"
     output: ClassVar[str] = "core"
+    reads: ClassVar[tuple[str, ...]] = ("encoder", "decoders")
 
     def build(self) -> None:
         chosen = self.settings
@@ -64,6 +66,7 @@ class DialogueTask(Task):
         if rows is None and chosen.word_weight:
             raise RecipeError("word_weight must be 0 with streams: the words of their captions are not known before")
         words = caption_words(rows) if rows is not None and chosen.word_weight else {}
+        self.ahead = ThreadPoolExecutor(1)  # one: batches are made in their order
         self.collator = Collator(self.loader, words, core.table.counts)
         weights = {"caption": chosen.caption_weight, "words": chosen.word_weight, "noise": chosen.noise_weight}
         self.model = StageModel(core, weights, len(words), self.decoders)
@@ -120,8 +123,19 @@ class DialogueTask(Task):
         """Whether ``other`` may replace ``row`` in a batch."""
         return bool(row.media) == bool(other.media)
 
-    def collate(self, items: Sequence[Sequence[Row]]) -> dict[str, torch.Tensor]:
-        rows = self.loader.unreadable.replace([row for item in items for row in item], self.fits)
+    def collate(self, items: Sequence[Sequence[Row]]) -> dict[str, torch.Tensor] | Future[dict[str, torch.Tensor]]:
+        """A batch of bins. Where media are read in steps, it is made while the model trains on the one before."""
+        rows, candidates = [row for item in items for row in item], self.loader.candidates()
+        if not self.loader.unreadable.read_in_steps:
+            return self.make_batch(rows, candidates)
+        return self.ahead.submit(self.make_batch, rows, candidates)
+
+    def finish(self, batch: Any) -> dict[str, torch.Tensor]:
+        return batch.result() if isinstance(batch, Future) else batch
+
+    def make_batch(self, rows: list[Row], candidates: Candidates) -> dict[str, torch.Tensor]:
+        """The batch of these rows; in place of one whose media cannot be read comes the next candidate that fits."""
+        rows = self.loader.unreadable.replace(rows, candidates, self.fits)
         return self.collator(rows, pack=self.settings.pack_text and not any(row.media for row in rows))
 
     def denominators(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor | float]:

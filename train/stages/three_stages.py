@@ -157,8 +157,13 @@ class InstructionTuningTask(DialogueTask):
             add_lora(core, lora_settings(self.settings.lora))
         return core
 
+    def export_folder(self, run_dir: Path) -> Path:
+        """The run's own where the language model is tuned as a whole: the one it started from is the user's."""
+        return run_dir if self.settings.tuning == "full" else self.model_dir
+
     def export(self, model_dir: Path) -> None:
-        """Write the core; fully tuned, the language model too (fp16), in place of the one that it started from."""
+        """Write the core; fully tuned, the language model too, a context adapter merged into it."""
         if self.settings.tuning == "full":
             save_language_model(self.model.core, Path(model_dir) / "language_model")
+            self.model.core.config.context_adapter = ""
         super().export(model_dir)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.train.short_recipes import FILES, PICTURE
-from train.engine.checkpoints import DiskError, check_recipe, checkpoints, disk_errors, write_recipe
+from train.engine.checkpoints import Belonging, DiskError, checkpoints, disk_errors
 from train.recipe import RecipeError
 from train.run import run_recipe
 
@@ -76,36 +76,41 @@ def test_the_curve_has_every_logged_step(runs):
     assert [entry["step"] for entry in runs["whole_turns"]["curve"] if "loss" in entry] == [2, 4, 6, 8, 10]
 
 
+def written(folder):
+    """Every file with the time at which it was written."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
 @pytest.fixture
 def checkpoint(tmp_path):
-    write_recipe(tmp_path, PICTURE, 1)
+    Belonging(PICTURE).write(tmp_path)
     return tmp_path
 
 
 def test_another_recipe_is_refused_by_its_keys(checkpoint):
     other = replace(PICTURE, steps=9, learning_rates=PICTURE.learning_rates | {"decoder": 0.5})
     with pytest.raises(RecipeError, match=r"learning_rates.decoder \(was 0.01, is 0.5\), steps \(was 3, is 9\)"):
-        check_recipe(checkpoint, other, 1)
+        Belonging(other).check(checkpoint)
     with pytest.raises(RecipeError, match=r"gradient_accumulation_steps x processes \(was 1, is 2\)"):
-        check_recipe(checkpoint, PICTURE, 2)
+        Belonging(PICTURE, 2).check(checkpoint)
     (checkpoint / "recipe.json").unlink()
     with pytest.raises(RecipeError, match="does not say which recipe it belongs to"):
-        check_recipe(checkpoint, PICTURE, 1)
+        Belonging(PICTURE).check(checkpoint)
 
 
 def test_what_does_not_change_the_result_may_differ(checkpoint):
-    check_recipe(checkpoint, replace(PICTURE, threads=2, log_every=7, model="elsewhere"), 1)
-    write_recipe(checkpoint, replace(PICTURE, gradient_accumulation_steps=4), 2)
-    check_recipe(checkpoint, replace(PICTURE, gradient_accumulation_steps=2), 4)
+    Belonging(replace(PICTURE, threads=2, log_every=7, model="elsewhere")).check(checkpoint)
+    Belonging(replace(PICTURE, gradient_accumulation_steps=4), 2).write(checkpoint)
+    Belonging(replace(PICTURE, gradient_accumulation_steps=2), 4).check(checkpoint)
 
 
 def test_a_run_is_not_resumed_by_another_recipe(tmp_path):
     recipe = replace(PICTURE, model=str(tmp_path / "model"), checkpoint_every=1)
     run_recipe(recipe, tmp_path / "run")
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    before = written(tmp_path)
     with pytest.raises(RecipeError, match=r"seed \(was 0, is 1\)"):
         run_recipe(replace(recipe, seed=1), tmp_path / "run", resume=True)
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    assert written(tmp_path) == before
     assert asdict(recipe)["seed"] == 0 and len(checkpoints(tmp_path / "run")) == 2
 
 

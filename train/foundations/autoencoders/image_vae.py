@@ -99,6 +99,9 @@ class ImageVaeTask(Task):
         pixels = image_tensor(images).contiguous(memory_format=torch.channels_last)
         return {"pixels": pixels, "mask": torch.from_numpy(np.stack(masks))[:, None]}
 
+    def writes(self) -> str:
+        return "image_decoder/vae"
+
     def export(self, model_dir: Path) -> None:
         """Write ``image_decoder/vae`` in half precision, its latents standardised on the first images."""
         if self.settings.standardise:

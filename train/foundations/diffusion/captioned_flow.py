@@ -52,6 +52,7 @@ class DiffusionTask(Task):
     Settings: type[DiffusionSettings] = DiffusionSettings
     settings: DiffusionSettings
     modality: ClassVar[str]
+    reads: ClassVar[tuple[str, ...]] = ("vae.encoder",)
     pipeline_class: ClassVar[Any]
     pool_class: ClassVar[type[Pool]] = Pool
     held_out_seed: ClassVar[int] = HELD_OUT_SEED
@@ -108,6 +109,9 @@ class DiffusionTask(Task):
     @abstractmethod
     def pipeline_parts(self, model_dir: Path) -> dict[str, Any]:
         """Components of the pipeline beside VAE, text encoder, tokenizer and UNet."""
+
+    def writes(self) -> str:
+        return f"{self.modality}_decoder"
 
     def export(self, model_dir: Path) -> None:
         """Write ``<modality>_decoder``, in half precision: what the pipeline's ``from_pretrained`` reads."""

@@ -15,7 +15,7 @@ import copy
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -200,6 +200,7 @@ class ContrastTask(Task):
     Settings = ContrastSettings
     settings: ContrastSettings
     model: ContrastModel
+    stored: ClassVar[tuple[str, ...]] = ("kept.",)
 
     def build(self) -> None:
         chosen = self.settings
@@ -267,6 +268,9 @@ class ContrastTask(Task):
     def _stacked(self, items: list[dict[str, Any]], key: str, generator: torch.Generator | None = None) -> torch.Tensor:
         stored = torch.from_numpy(np.stack([item[key] for item in items]))
         return from_storage(items[0]["modality"], stored, self.encoder, generator)
+
+    def writes(self) -> str:
+        return "encoder"
 
     def export(self, model_dir: Path) -> None:
         """The folder ``encoder`` in the model folder, half precision."""

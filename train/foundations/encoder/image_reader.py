@@ -79,6 +79,9 @@ class ImageReaderTask(Task):
             **{name: torch.stack([item[name] for item in items]) for name in items[0]},
         }
 
+    def writes(self) -> str:
+        return "encoder"
+
     def export(self, model_dir: Path) -> None:
         """Write ``encoder``."""
         write_component(self.encoder, Path(model_dir) / "encoder")

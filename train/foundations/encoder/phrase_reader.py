@@ -92,6 +92,9 @@ class PhraseReaderTask(Task):
             "phrases": embed_captions([item["said"] for item in items], self.texts),
         }
 
+    def writes(self) -> str:
+        return f"encoder/{self.modality}"
+
     def export(self, model_dir: Path) -> None:
         """Write ``encoder``: as it is in the folder by now, with this tower."""
         encoder = self._present(Path(model_dir))

@@ -77,6 +77,9 @@ class LanguageModelTask(Task):
     def denominators(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return {"loss": batch["weights"][:, 1:].sum()}
 
+    def writes(self) -> str:
+        return "language_model"
+
     def export(self, model_dir: Path) -> None:
         export_language_model(self.tokenizer, self.model.language_model, model_dir)
 
@@ -212,6 +215,9 @@ class TextLanguageModelTask(Task):
 
     def collate(self, items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
         return joined(items)
+
+    def writes(self) -> str:
+        return "language_model"
 
     def export(self, model_dir: Path) -> None:
         model_dir = Path(model_dir)

@@ -1,0 +1,18 @@
+"""The folder of a run as a model folder: what the run has written, with links to the parts that it has left alone."""
+
+from pathlib import Path
+
+from nextgpt_lite.checkpoint import MANIFEST, component_names, read_manifest, write_manifest
+
+#: What later stages read that is no component of a finished model.
+FOR_TRAINING = ("text_encoders",)
+
+
+def share_components(model: Path, folder: Path, core: str | None) -> None:
+    """Link into ``folder`` every part of the model that it has none of its own of, and describe it in a manifest."""
+    for name in (*component_names(), *FOR_TRAINING):
+        if name != "core" and (model / name).is_dir() and not (folder / name).exists():
+            (folder / name).unlink(missing_ok=True)  # a link to what is not there any more
+            (folder / name).symlink_to((model / name).resolve(), target_is_directory=True)
+    known = read_manifest(model) if (model / MANIFEST).is_file() else {}
+    write_manifest(folder, known.get("name", model.resolve().name), known.get("candidates"), core or "core")
