@@ -206,7 +206,8 @@ def component(folder: Path, manifest: dict[str, Any], name: str) -> Path:
     """Folder of a component, its hash and its class checked against the manifest; of a packed one an unpacked copy."""
     entry = manifest["components"].get(name)
     if entry is None:
-        raise CheckpointError(f"{folder} has no component {name!r}")
+        untrained = ": train one first, e.g. with train/recipes/projector.yaml" if name == "core" else ""
+        raise CheckpointError(f"{folder} has no component {name!r}{untrained}")
     try:
         path = part_folder(entry["part"]) if "part" in entry else folder / entry["path"]
     except PartMissing as error:

@@ -15,6 +15,7 @@ COMMANDS = {
     "train": ("train.command", "run a training recipe"),
     "evaluate": ("evaluation.command", "measure a model"),
     "models": ("nextgpt_lite.commands.models", "list models and pretrained parts, fetch parts"),
+    "compose": ("nextgpt_lite.commands.compose", "compose a model folder of parts on disk"),
     "merge": ("nextgpt_lite.commands.merge", "merge an adapter into its language model, positions included"),
     "export": ("nextgpt_lite.commands.export", "export to Transformers and Diffusers folders, with a model card"),
     "bench": ("nextgpt_lite.commands.bench", "measure speed and memory"),

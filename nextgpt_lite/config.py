@@ -68,7 +68,7 @@ class CoreConfig(PretrainedConfig, CoreFields):
         if not isinstance(self.text_config, PretrainedConfig):
             self.text_config = AutoConfig.for_model(**(self.text_config or {"model_type": "llama"}))
         self.input_modalities = list(self.input_modalities)
-        self.signal_tokens, self.bind = dict(self.signal_tokens or SIGNALS), dict(self.bind or BIND)
+        self.signal_tokens, self.bind = dict(self.signal_tokens), dict(self.bind or BIND)
         super().__post_init__(**kwargs)
 
     @classmethod

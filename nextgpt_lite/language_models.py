@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from peft import prepare_model_for_kbit_training
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -21,7 +22,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from nextgpt_lite.weight_files import refuse_code, require_folder
+from nextgpt_lite.weight_files import CheckpointError, refuse_code, require_folder
 
 #: Factors on logits that the core does not know; a model that uses one is refused.
 LOGIT_FACTORS = ("logit_scale", "logits_scaling")
@@ -51,26 +52,40 @@ class QuantisationError(ValueError):
 
 
 def load_language_model(
-    folder: str | Path, config: PretrainedConfig | None = None, quantised: bool = False
+    folder: str | Path, config: PretrainedConfig | None = None, quantised: bool = False, **options: Any
 ) -> PreTrainedModel:
     """A causal LM in float32 from safetensors, or in 4 bits, all frozen, its norms in float32.
 
-    ``config`` takes the place of the folder's own. QuantisationError where bitsandbytes is not installed.
+    ``config`` takes the place of the folder's own. ``options`` are from_pretrained's; with ``device_map="meta"`` the
+    weights are checked, and none is read. CheckpointError for weights that are missing, damaged or of another shape,
+    QuantisationError where bitsandbytes is not installed.
     """
     require_folder(Path(folder), "language model")
     refuse_code(Path(folder))
-    settings: dict[str, Any] = {
-        "config": config, "local_files_only": True, "use_safetensors": True, "trust_remote_code": False
-    }  # fmt: skip
     if not quantised:
-        return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **settings)
+        return _read_whole(Path(folder), config=config, dtype=torch.float32, **options)
     if importlib.util.find_spec("bitsandbytes") is None:
         raise QuantisationError(
             "loading in 4 bits needs bitsandbytes, which is not installed: pip install 'nextgpt-lite[quant]'"
         )
-    settings["quantization_config"] = BitsAndBytesConfig(**FOUR_BITS)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, **settings)
+    options["quantization_config"] = BitsAndBytesConfig(**FOUR_BITS)
+    model = _read_whole(Path(folder), config=config, dtype=torch.bfloat16, **options)
     return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+
+
+def _read_whole(folder: Path, **options: Any) -> PreTrainedModel:
+    """The causal LM in ``folder``. CheckpointError where it lacks a weight: Transformers would make one up."""
+    local = {"local_files_only": True, "use_safetensors": True, "trust_remote_code": False}
+    checks = {"output_loading_info": True, "ignore_mismatched_sizes": True}
+    try:
+        model, found = AutoModelForCausalLM.from_pretrained(folder, **local, **checks, **options)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"{folder}: the language model cannot be read: {str(error).splitlines()[0]}") from error
+    if found["missing_keys"]:
+        raise CheckpointError(f"{folder} lacks the weight {min(found['missing_keys'])!r} of the language model")
+    for name, given, expected in sorted(found["mismatched_keys"]):
+        raise CheckpointError(f"{folder}: {name!r} has shape {tuple(given)}, config.json says {tuple(expected)}")
+    return model
 
 
 def check_language_model(model: PreTrainedModel) -> None:

@@ -1,5 +1,6 @@
 """The folder of a run as a model folder: what the run has written, with links to the parts that it has left alone."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from nextgpt_lite.checkpoint import MANIFEST, component_names, read_manifest, write_manifest
@@ -15,4 +16,5 @@ def share_components(model: Path, folder: Path, core: str | None) -> None:
             (folder / name).unlink(missing_ok=True)  # a link to what is not there any more
             (folder / name).symlink_to((model / name).resolve(), target_is_directory=True)
     known = read_manifest(model) if (model / MANIFEST).is_file() else {}
-    write_manifest(folder, known.get("name", model.resolve().name), known.get("candidates"), core or "core")
+    with suppress(FileNotFoundError):  # another run of a build is replacing a component
+        write_manifest(folder, known.get("name", model.resolve().name), known.get("candidates"), core or "core")

@@ -32,8 +32,9 @@ def run_recipe(recipe: Recipe, run_dir: str | Path, resume: bool = False, overwr
     ``resume`` goes on from the newest whole checkpoint in ``run_dir``; where there is none at all it starts afresh. A
     folder that holds a run needs ``resume``, or ``overwrite``, which removes its checkpoints. What is written:
     checkpoints and ``run.json`` (recipe, seconds, figures) in ``run_dir``; components and, as soon as there is a core,
-    the manifest in ``recipe.model``, or in ``run_dir`` where a part of the model was tuned that no run has made
-    (:meth:`train.task.Task.export_folder`). Of several processes the main one writes; the others return no figures.
+    the manifest in ``recipe.model``, but where a part of the model was tuned that no run has made
+    (:meth:`train.task.Task.export_folder`); and in ``run_dir`` a manifest with the core of this run, so that it is a
+    model folder. Of several processes the main one writes; the others return no figures.
 
     Raises:
         RecipeError: for a recipe that cannot be run, or that is not the one of the checkpoint to resume from, for data
@@ -127,15 +128,19 @@ class Run:
         self.interruption.end(trainer.state.global_step, self.folder, trainer.args.device)
 
     def export(self, task: Task) -> None:
-        """Write the component and the manifest; into a folder of the run's own links to the other parts too."""
+        """Write the component and the manifest. With a core the folder of the run is a model of its own too: that core,
+        and links to the other parts."""
         target = task.export_folder(self.folder)
         with disk_errors("the trained component", target), export_locked(target):
             target.mkdir(parents=True, exist_ok=True)
             task.export(target)
             if target == task.model_dir:
                 update_manifest(target, task.output)
-            else:
-                share_components(task.model_dir, target, task.output)
+        if task.output is not None:
+            with disk_errors("the model of the run", self.folder):
+                if target != self.folder:
+                    task.export(self.folder)
+                share_components(task.model_dir, self.folder, task.output)
 
 
 def _gather_on_main_process(trainer: TaskTrainer) -> bool:

@@ -10,12 +10,13 @@ from typing import Any, ClassVar
 from data.atomic import hash_folder
 from data.modalities import MODALITIES
 from encoders import Encoder, load_encoder
-from nextgpt_lite.config import CoreConfig
+from nextgpt_lite.config import SIGNALS, CoreConfig
 from nextgpt_lite.core_checkpoint import CONTEXT_ADAPTER, add_lora, new_core, save_language_model
 from nextgpt_lite.language_models import read_config, read_tokenizer
 from nextgpt_lite.long_context.merge import set_positions
 from nextgpt_lite.model import AnyToAnyCore
 from nextgpt_lite.signal_tokens import DEFAULT_INPUTS
+from train.dialogues.targets import whole_decoders
 from train.engine.lora import LINEAR, TUNINGS, lora_settings
 from train.settings import RecipeError, setting
 from train.stages.dialogue_task import TOYBOX_KINDS, DialogueTask
@@ -40,7 +41,9 @@ class CoreSettings(DialogueTask.Settings):
     prompts: dict[str, Any] = setting({"media_tokens": 1}, help="the gated prompts")
     output_projection: str = setting("transformer", help="name of an output projection")
     output_projection_settings: dict[str, Any] = setting(OUTPUT_PROJECTION)
-    conditions: dict[str, tuple[int, int]] = setting(CONDITIONS, low=1, help="length and width of each decoder's")
+    conditions: dict[str, tuple[int, int]] | None = setting(
+        CONDITIONS, low=1, help="length and width of each decoder's; null = of the decoders in the model's folder"
+    )
     trained_length: int = setting(0, low=0, help="tokens of the longest history; 0 = the base's context")
     extended: bool = setting(False, help="read the base with the model's context_adapter (stage 0), now and ever after")
 
@@ -73,6 +76,8 @@ class NewCoreTask(DialogueTask):
             set_positions(text_config, adapter, length=None, scaling="", required=True)
             changes["context_adapter"] = hash_folder(adapter)
         more = [name for name in self.encoder.modalities if name in MODALITIES and name not in DEFAULT_INPUTS]
+        if self.settings.conditions is None:
+            changes = self._of_decoders() | changes
         config = CoreConfig(
             text_config=text_config,
             first_added_token=len(read_tokenizer(tokenizer)),
@@ -82,6 +87,12 @@ class NewCoreTask(DialogueTask):
             **own | {"input_tokens": self._input_tokens(), **changes},
         )
         return new_core(config, base, adapter=adapter)
+
+    def _of_decoders(self) -> dict[str, Any]:
+        """Conditions and signal tokens of the decoders that lie in the model's folder."""
+        conditions = {name: decoder.condition_shape for name, decoder in whole_decoders(self.model_dir).items()}
+        tokens = SIGNALS | self.settings.signal_tokens
+        return {"conditions": conditions, "signal_tokens": {name: tokens.get(name, 4) for name in conditions}}
 
     def _input_tokens(self) -> int | dict[str, int]:
         """Placeholders of a medium: as set, or of patches as many as the projection makes of them."""
