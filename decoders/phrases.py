@@ -79,12 +79,22 @@ def _number_and_deed(words: str) -> tuple[str, str, str]:
 
 def embed_captions(captions: Sequence[str], embed: Embed) -> torch.Tensor:
     """Conditions (B, L, E): each phrase's vector, zeros where a caption says nothing."""
-    split = [[_texts(phrase, slot) for slot, phrase in enumerate(split_caption(caption))] for caption in captions]
-    said = sorted({text for texts in split for phrase in texts for text in phrase})
+    split = [_texts(phrase, slot) for caption in captions for slot, phrase in enumerate(split_caption(caption))]
+    return _means(split, embed).unflatten(0, (len(captions), SLOTS))
+
+
+def embed_phrases(phrases: Sequence[str], slot: int, embed: Embed) -> torch.Tensor:
+    """What each of these N phrases is in a slot of a caption: (N, E), zeros for ""."""
+    return _means([_texts(phrase, slot) for phrase in phrases], embed)
+
+
+def _means(split: list[list[str]], embed: Embed) -> torch.Tensor:
+    """N lists of texts -> the direction of each one's mean (N, E), zeros for an empty list."""
+    said = sorted({text for texts in split for text in texts})
     vectors = dict(zip(said, embed(said), strict=True)) if said else {}
     nothing = torch.zeros_like(next(iter(vectors.values()))) if vectors else embed(["nothing"])[0] * 0
-    rows = [torch.stack([sum((vectors[text] for text in phrase), nothing) for phrase in texts]) for texts in split]
-    return functional.normalize(torch.stack(rows), dim=-1)
+    sums = torch.stack([sum((vectors[text] for text in texts), nothing) for texts in split])
+    return functional.normalize(sums, dim=-1)
 
 
 def _texts(phrase: str, slot: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""What is in media that a model made, as an encoder trained on the world reads it, and whether it was asked for.
+"""What is in images that a model made, as an encoder trained on the world reads it, and whether it was asked for.
 
 The encoder judges decoders, which are trained without it.
 """
@@ -53,7 +53,7 @@ class ImageJudge:
             if presence > 0
         ]
 
-    def agreement(self, caption: str, image: np.ndarray) -> dict[str, bool]:
+    def agreement(self, caption: str, image: np.ndarray, rate: float | None = None) -> dict[str, bool]:
         """Which attributes that the caption asks for the image has: thing, number, and colour and place where said."""
         things, number = wanted(caption)
         seen = self.see(image)

@@ -9,8 +9,9 @@ import random
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import yaml
 
 from data.boxes import overlap, parse_boxes
@@ -23,6 +24,7 @@ from evaluation.statistics import Tally, generated, verdicts
 from evaluation.things.cases import Case, plan
 from evaluation.things.general import BATCH, perplexity_ratio
 from evaluation.things.judging import ImageJudge
+from evaluation.things.phrase_judging import CHOICES, PhraseJudge
 from nextgpt_lite import AnyToAny
 from nextgpt_lite.any_to_any import set_num_threads
 
@@ -35,6 +37,14 @@ REQUESTS = {
     "video": ("make a video of a bee that moves to the left", "film a pink car", "a video of a spinning phone"),
 }
 MOST_SHOWN = 30
+
+
+class Judge(Protocol):
+    """Compares media of one modality with captions."""
+
+    def agreement(self, caption: str, medium: np.ndarray, rate: float | None = None, /) -> dict[str, bool]:
+        """Attribute that the caption asks for -> whether the medium has it; "thing" is always among them."""
+        ...
 
 
 @dataclass
@@ -54,9 +64,9 @@ def run(settings: Settings) -> str:
     model = set_num_threads(AnyToAny.from_pretrained(settings.model))
     if not isinstance(model.encoder, TrunkEncoder):
         raise ValueError(f"{settings.model}: the suite things judges with the encoder of small, which this model lacks")
-    image_judge = ImageJudge(model.encoder)
+    judges = find_judges(model.encoder)
     runs = run_cases(model, plan(settings.count / 100, settings.seed))
-    judgements = [Judgement(each, judge(each, image_judge)) for each in runs]
+    judgements = [Judgement(each, judge(each, judges)) for each in runs]
     metrics = measure(judgements)
     general = max(BATCH, round(2 * settings.count))
     metrics["general"] = {"perplexity_ratio": perplexity_ratio(model, general)}
@@ -74,17 +84,23 @@ def run(settings: Settings) -> str:
     return write_report(settings.out, "things", results, verdicts=verdicts(metrics, TARGETS), conversations=shown)
 
 
-def judge(run: ConversationRun[Case], image_judge: ImageJudge) -> dict[str, bool]:
+def find_judges(encoder: TrunkEncoder) -> dict[str, Judge]:
+    """Modality -> the judge of its media, as far as the encoder reads them."""
+    heard = {modality: PhraseJudge(encoder, modality) for modality in CHOICES if modality in encoder.modalities}
+    return {"image": ImageJudge(encoder), **heard}
+
+
+def judge(run: ConversationRun[Case], judges: dict[str, Judge]) -> dict[str, bool]:
     """Compare the last reply with what its case expects; an attribute of several media is right where it is in all."""
     case, reply = run.case, run.replies[-1]
     right = {"routed": sorted(modality for modality, _ in case.media) == sorted(generated(reply))}
     if case.answer:
         right["answer"] = answers(reply.text, case.answer)
     for number, (modality, caption) in enumerate(case.media):
-        if modality == "image":
+        if modality in judges:
             made = reply.media[number] if number < len(reply.media) else None
-            drawn = made is not None and made.modality == "image"
-            found = image_judge.agreement(caption, made.array) if made is not None and drawn else {"thing": False}
+            missing = made is None or made.modality != modality
+            found = {"thing": False} if missing else judges[modality].agreement(caption, made.array, made.rate)
             for name, is_right in found.items():
                 right[name] = right.get(name, True) and is_right
     return right

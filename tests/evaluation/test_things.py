@@ -5,6 +5,9 @@ import pytest
 from data import things
 from data.boxes import overlap
 from data.parts import PartMissing
+from data.things.sounds.rendering import render_sound
+from data.things.sounds.scenes import SoundScene
+from data.things.sounds.scenes import caption as sound_caption
 from encoders.trunk_encoder import TrunkEncoder
 from evaluation.conversations import ConversationRun
 from evaluation.statistics import verdicts
@@ -12,8 +15,9 @@ from evaluation.things.attributes import Wanted, wanted
 from evaluation.things.cases import Case, plan
 from evaluation.things.general import perplexity_ratio, prompts
 from evaluation.things.judging import ImageJudge, Seen
+from evaluation.things.phrase_judging import CHOICES, sound_choices, video_choices
 from evaluation.things.requests import free_requests
-from evaluation.things.suite import TARGETS, Judgement, answers, judge, measure
+from evaluation.things.suite import TARGETS, Judge, Judgement, answers, find_judges, judge, measure
 from nextgpt_lite import Reply
 from nextgpt_lite.any_to_any import ReplyMedium
 from nextgpt_lite.checkpoint import WEIGHTS
@@ -38,16 +42,21 @@ def test_every_scene_and_every_frozen_request_can_be_judged():
     for language in ("en", "zh"):
         for request in free_requests(language):
             for modality, caption in request.media:
-                assert modality != "image" or wanted(caption)[0]
+                assert wanted(caption)[0] if modality == "image" else CHOICES[modality](caption)
 
 
 @pytest.fixture(scope="module")
-def seeing() -> ImageJudge:
+def judges() -> dict[str, Judge]:
     """Judges with the encoder that ships."""
     try:
-        return ImageJudge(TrunkEncoder.from_pretrained(WEIGHTS / "small" / "encoder"))
+        return find_judges(TrunkEncoder.from_pretrained(WEIGHTS / "small" / "encoder"))
     except PartMissing as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def seeing(judges) -> ImageJudge:
+    return judges["image"]
 
 
 CAT, FROG = things.Placed("cat", "red", 0.25, 0.5, 0.4, False), things.Placed("frog", "green", 0.75, 0.5, 0.4, False)
@@ -64,17 +73,34 @@ def test_a_judge_names_things_colours_and_places(seeing):
     assert low.stands("at the bottom") and not low.stands("on the left")
 
 
+def test_a_judge_hears_kinds_and_how_often(judges):
+    for kind, count in (("trumpet", 2), ("bird", 3), ("snare drum", 1)):
+        scene = SoundScene(kind, count, "", "", "", "", 5)
+        wave, said = render_sound(scene), sound_caption(scene)
+        assert judges["audio"].agreement(said, wave) == {"thing": True, "number": True}
+        assert not judges["audio"].agreement("a ringing telephone", wave)["thing"]
+    with pytest.raises(ValueError, match="blargh"):
+        sound_choices("a blargh")
+
+
+def test_what_may_be_said_of_a_video():
+    chosen = {each.attribute: each for each in video_choices("a red car on the left that spins and a dog that rises")}
+    assert chosen["colour"].right == {"red car"} and "blue car" in chosen["colour"].phrases
+    assert chosen["motion"].right == {"rises"} and chosen["thing"].right == {"dog"}
+    assert {each.attribute for each in video_choices("an animated penguin")} == {"thing"}
+
+
 def test_boxes_overlap():
     assert overlap((0, 0, 10, 10), (0, 0, 10, 10)) == 1 and overlap((0, 0, 10, 10), (20, 0, 30, 10)) == 0
     assert overlap((0, 0, 10, 10), (5, 0, 15, 10)) == pytest.approx(1 / 3)
 
 
-def test_replies_are_compared_with_what_was_asked(seeing):
+def test_replies_are_compared_with_what_was_asked(judges):
     made = ReplyMedium("image", IMAGE, None, 8, 0.0)
     case = Case("draw_one", (), (("image", "a red cat on the left"),), (), 0)
     reply = Reply("Here it is.", media=[made])
-    assert judge(ConversationRun(case, replies=[reply]), seeing)["routed"]
-    assert judge(ConversationRun(case, replies=[Reply("No.")]), seeing) == {"routed": False, "thing": False}
+    assert judge(ConversationRun(case, replies=[reply]), judges)["routed"]
+    assert judge(ConversationRun(case, replies=[Reply("No.")]), judges) == {"routed": False, "thing": False}
     assert answers("There are three frogs at [10, 10, 50, 52].", ("frogs", "[10, 10, 50, 50]"))
     assert not answers("[60, 10, 90, 50]", ("[10, 10, 50, 50]",)) and not answers("A cat.", ("dog",))
 
