@@ -1,6 +1,7 @@
 """Collate: rows become a batch of the core's inputs, its labels, and the targets of the losses on signal tokens."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -16,7 +17,8 @@ class Collator:
     """
 
     def __init__(self, loader: DialogueLoader, words: Mapping[str, int], counts: Mapping[str, int]) -> None:
-        self.embeddings, self.conditions, self.latents = loader.embeddings, loader.conditions, loader.latents
+        self.embeddings: Any = loader.embeddings  # medium -> embedding
+        self.conditions, self.latents = loader.conditions, loader.latents
         self.words, self.counts = words, counts
 
     def __call__(self, rows: Sequence[Row], pack: bool = False) -> dict[str, torch.Tensor]:

@@ -28,14 +28,15 @@ M = TypeVar("M", bound=Medium)
 class MediaEmbeddings:
     """``embeddings[medium]`` is its embedding (E,), or its patch tokens (P, E).
 
-    Those of :meth:`prepare` are kept, those in one of ``stores`` are read, all others are computed on demand and kept
-    until :meth:`forget`. MediaError for a medium that cannot be read then.
+    Those of :meth:`prepare` are kept, those in one of ``stores`` are read, and those of :meth:`read` are there until it
+    is called again. MediaError for a medium that cannot be read.
     """
 
     def __init__(self, encoder: Any, features: str, stores: Mapping[str, EmbeddingStore]) -> None:
         self.encoder, self.features, self.stores = encoder, features, stores
         self._known: dict[Medium, torch.Tensor] = {}
         self._of_batch: dict[Medium, torch.Tensor] = {}
+        self._broken: dict[Medium, str] = {}
 
     def prepare(self, media: Iterable[Medium]) -> dict[Medium, str]:
         """Embed what is to be embedded before training. Returns which of ``media`` cannot be read, and why."""
@@ -45,7 +46,10 @@ class MediaEmbeddings:
         stored = [(medium, store) for medium in media if (store := self.stores.get(embedded(medium)))]
         return broken | {medium: problem for medium, store in stored if (problem := store.problem(medium))}
 
-    @torch.no_grad()
+    def read(self, media: Iterable[Medium]) -> None:
+        """Embed media of a batch that is to be made, those of one modality at once; what the batch before had goes."""
+        self._of_batch, self._broken = self._embed(media)
+
     def __getitem__(self, medium: Medium) -> torch.Tensor:
         if medium in self._known:
             return self._known[medium]
@@ -53,14 +57,17 @@ class MediaEmbeddings:
             if problem := store.problem(medium):
                 raise MediaError(problem)
             return store.medium(medium)
-        if medium not in self._of_batch:
-            tensor = preprocess_medium(self.encoder, medium)  # alone: it must not depend on the rest of a batch
-            self._of_batch[medium] = encode_media(self.encoder, medium.modality, [tensor], self.features)[0].cpu()
+        if medium not in self._of_batch and medium not in self._broken:  # it came in place of another
+            made, broken = self._embed([medium])
+            self._of_batch, self._broken = self._of_batch | made, self._broken | broken
+        if medium in self._broken:
+            raise MediaError(self._broken[medium])
         return self._of_batch[medium]
 
-    def forget(self) -> None:
-        """Drop what was computed for the batch before."""
-        self._of_batch.clear()
+    @torch.no_grad()
+    def _embed(self, media: Iterable[Medium]) -> tuple[dict[Medium, torch.Tensor], dict[Medium, str]]:
+        new = [m for m in dict.fromkeys(media) if m not in self._known and embedded(m) not in self.stores]
+        return read_and_embed(self.encoder, new, self.features, EMBEDDING_BATCH)
 
 
 def is_photograph(medium: Medium) -> TypeGuard[ThingsPart]:
@@ -91,7 +98,8 @@ def encode_media(encoder: Any, modality: str, tensors: list[Any], features: str)
         return simulated_media(encoder, tensors, features)
     device = next(encoder.parameters()).device
     tensors = [tensor.to(device) for tensor in tensors]
-    return (encoder.patches if features == "patches" else encoder.embed)(modality, tensors)
+    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        return (encoder.patches if features == "patches" else encoder.embed)(modality, tensors)
 
 
 def own_device() -> torch.device:
@@ -127,7 +135,7 @@ def read_and_embed(
     """Embeddings (E,) of media, or their patch tokens (P, E), on the CPU; and why others cannot be read."""
 
     def encode(modality: str, tensors: list[Any]) -> list[torch.Tensor]:
-        return [row.cpu() for row in encode_media(encoder, modality, tensors, features)]
+        return [row.float().cpu() for row in encode_media(encoder, modality, tensors, features)]
 
     return read_and_encode(media, lambda medium: preprocess_medium(encoder, medium), encode, size, bar)
 

@@ -7,7 +7,7 @@ Binning (:mod:`train.dialogues.bins`) and collation (:mod:`train.dialogues.colla
 
 import json
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -33,10 +33,13 @@ from train.dialogues.things_records import things_conversations
 from train.embeddings.store import EmbeddingStore
 from train.settings import RecipeError, setting
 
+#: A row -> the rows that may take its place, itself first.
+Candidates = Callable[[Row], Iterable[Row]]
+
 
 @dataclass
 class UnreadableMedia:
-    """Reads the media of each batch. ``candidates`` gives the rows that may replace one, itself first.
+    """Reads the media of each batch.
 
     Without ``read_in_steps`` all media have been read before training, and nothing is done here.
     """
@@ -44,7 +47,6 @@ class UnreadableMedia:
     bad: BadRecords
     embeddings: MediaEmbeddings
     latents: TargetLatents
-    candidates: Callable[[Row], Iterable[Row]]
     read_in_steps: bool
 
     def begin(self, run_dir: Path, resume: bool) -> None:
@@ -60,16 +62,16 @@ class UnreadableMedia:
                 self.bad.write(path)
         self.bad.path = path
 
-    def replace(self, rows: Sequence[Row], fits: Callable[[Row, Row], bool]) -> list[Row]:
-        """Rows whose media can be read now; in place of one that cannot comes the next row that ``fits`` it.
+    def replace(self, rows: Sequence[Row], candidates: Candidates, fits: Callable[[Row, Row], bool]) -> list[Row]:
+        """Rows whose media can be read now; in place of one that cannot comes the next candidate that ``fits`` it.
 
         RecipeError when the limit of bad records is passed.
         """
-        return [self._readable(row, fits) for row in rows] if self._begin_batch() else list(rows)
+        return [self._readable(row, candidates, fits) for row in rows] if self._read(rows) else list(rows)
 
     def leave_out(self, rows: Sequence[Row]) -> list[Row]:
         """Those of the rows whose media can be read now; the others are noted."""
-        return [row for row in rows if self._reads(row)] if self._begin_batch() else list(rows)
+        return [row for row in rows if self._is_readable(row)] if self._read(rows) else list(rows)
 
     def check(self) -> None:
         """RecipeError when there are more bad records than the recipe allows."""
@@ -78,16 +80,16 @@ class UnreadableMedia:
         except TooManyBadRecords as error:
             raise RecipeError(str(error)) from error
 
-    def _readable(self, row: Row, fits: Callable[[Row, Row], bool]) -> Row:
-        for candidate in self.candidates(row):
+    def _readable(self, row: Row, candidates: Candidates, fits: Callable[[Row, Row], bool]) -> Row:
+        for candidate in candidates(row):
             if candidate.where in self.bad.found or (candidate is not row and not fits(row, candidate)):
                 continue
-            if self._reads(candidate):
+            if self._is_readable(candidate):
                 return candidate
             self.check()
         raise RecipeError(f"no record is left that could take the place of {row.where}")
 
-    def _reads(self, row: Row) -> bool:
+    def _is_readable(self, row: Row) -> bool:
         """Whether all media that the row shows or makes can be read. What is read is kept for the batch."""
         try:
             for medium in row.media:
@@ -99,11 +101,15 @@ class UnreadableMedia:
             return False
         return True
 
-    def _begin_batch(self) -> bool:
-        """Whether media are read in steps; what was read for the batch before is dropped then."""
+    def _read(self, rows: Sequence[Row]) -> bool:
+        """Read what a batch of these rows needs, all at once. Whether media are read in steps."""
         if self.read_in_steps:
-            self.embeddings.forget()
-            self.latents.forget()
+            self.embeddings.read(medium for row in rows for medium in row.media)
+            targets: dict[str, list[Medium]] = defaultdict(list)
+            for row in rows:
+                for modality, own in row.targets.items():
+                    targets[modality] += own
+            self.latents.read(targets)
         return self.read_in_steps
 
 
@@ -161,7 +167,7 @@ class DialogueLoader:
         self.latents = TargetLatents(decoders if settings.noise_weight else {})
         later = {source.embeddings for source in self.sources} - {AT_START}
         in_steps = self.streams or IN_STEPS in later or bool(later and self.latents.decoders)
-        self.unreadable = UnreadableMedia(self.bad, self.embeddings, self.latents, self._candidates_from, in_steps)
+        self.unreadable = UnreadableMedia(self.bad, self.embeddings, self.latents, in_steps)
         self._order: list[Row] = []
         self._window: StreamedBins | None = None
 
@@ -228,12 +234,12 @@ class DialogueLoader:
         lines = [f"{label}: {counts[label]:,} dialogues ({place})" for label, place in where.items()]
         return [*lines, *([f"{len(self.bad.found):,} records left out"] if self.bad.found else [])]
 
-    def _candidates_from(self, row: Row) -> Iterator[Row]:
-        """The row and all that follow it, round to its beginning; of a stream, those of its window."""
+    def candidates(self) -> Candidates:
+        """A row -> itself and all that follow it, round to its beginning; of a stream, those of the present window."""
         if self._window is not None:
-            return chain([row], self._window.rows)
-        start = self._place[row]
-        return chain(self._order[start:], self._order[:start])
+            rows = self._window.rows
+            return lambda row: chain([row], rows)
+        return lambda row: chain(self._order[self._place[row] :], self._order[: self._place[row]])
 
     def _conversations(self, source: records.Source, held_out: bool) -> Iterator[records.Conversation | ParsedRecord]:
         chosen = self.settings

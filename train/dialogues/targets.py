@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import ClapTextModelWithProjection, CLIPTextModel, CLIPTokenizer, RobertaTokenizer
 
+from data.media.loading import MediaError
 from data.modalities import MODALITIES
 from data.parts import part_folder
 from data.strict import read_json
@@ -127,19 +128,25 @@ class TargetLatents:
         self.decoders = decoders
         self.known: dict[str, dict[Medium, torch.Tensor]] = {modality: {} for modality in decoders}
         self._of_batch: dict[Medium, torch.Tensor] = {}
+        self._broken: dict[Medium, str] = {}
 
     def prepare(self, modality: str, media: Sequence[Medium]) -> dict[Medium, str]:
         """Encode media and keep the latents; returns which could not be read, and why."""
-        new = [medium for medium in dict.fromkeys(media) if has_content(medium) and medium not in self.known[modality]]
-        latents, broken = read_and_encode(new, lambda medium: self._read(modality, medium), self._encode, MEDIA_BATCH)
-        self.known[modality] |= latents
+        made, broken = self._made(modality, media)
+        self.known[modality] |= made
         return broken
+
+    def read(self, media: Mapping[str, Iterable[Medium]]) -> None:
+        """Encode media of a batch that is to be made, by modality; what the batch before had goes."""
+        self._of_batch, self._broken = {}, {}
+        for modality in self.decoders.keys() & media.keys():
+            self._add(modality, media[modality])
 
     def batch(self, modality: str, media: Sequence[Medium]) -> dict[str, torch.Tensor]:
         """``latents_<modality>`` (N, ...) of the media of a batch; where some are captions alone,
         ``latents_at_<modality>`` (N,) says which spans they belong to. Nothing for a decoder without a loss.
 
-        MediaError for a medium that :meth:`prepare` has not seen and that cannot be read.
+        MediaError for a medium that cannot be read.
         """
         present = [number for number, medium in enumerate(media) if has_content(medium)]
         if modality not in self.decoders or not present:
@@ -147,16 +154,24 @@ class TargetLatents:
         latents = {f"latents_{modality}": torch.stack([self._latents(modality, media[n]).float() for n in present])}
         return latents | ({f"latents_at_{modality}": torch.tensor(present)} if len(present) < len(media) else {})
 
-    def forget(self) -> None:
-        """Drop what was computed for the batch before."""
-        self._of_batch.clear()
-
     def _latents(self, modality: str, medium: Medium) -> torch.Tensor:
         if medium in self.known[modality]:
             return self.known[modality][medium]
-        if medium not in self._of_batch:
-            self._of_batch[medium] = self._encode(modality, [self._read(modality, medium)])[0]
+        if medium not in self._of_batch and medium not in self._broken:  # it came in place of another
+            self._add(modality, [medium])
+        if medium in self._broken:
+            raise MediaError(self._broken[medium])
         return self._of_batch[medium]
+
+    def _add(self, modality: str, media: Iterable[Medium]) -> None:
+        made, broken = self._made(modality, media)
+        self._of_batch |= made
+        self._broken |= broken
+
+    def _made(self, modality: str, media: Iterable[Medium]) -> tuple[dict[Medium, torch.Tensor], dict[Medium, str]]:
+        """Latents of those media that have no kept ones, and why others cannot be read."""
+        new = [medium for medium in dict.fromkeys(media) if has_content(medium) and medium not in self.known[modality]]
+        return read_and_encode(new, lambda medium: self._read(modality, medium), self._encode, MEDIA_BATCH)
 
     def _read(self, modality: str, medium: Medium) -> Any:
         return self.decoders[modality].resize(*read_medium(medium))

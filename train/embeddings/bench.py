@@ -1,31 +1,39 @@
-"""Stages 1 and 2 from precomputed embeddings against from files: samples a second, in one run.
+"""Stages 1 and 2 from precomputed embeddings, from files, and from files by a plain loop: samples a second, in one run.
 
     nextgpt-lite bench embed
 
-From files, media are decoded and encoded, and captions read, in every step; from embeddings they are rows of shards.
-Nothing else differs: the same records, batches and weights, on the GPU where there is one, as many CPU threads as the
-recipe trains on, and its precision. Forward and backward count, not the optimiser. Where there is a compiler, both are
-timed with ``torch_compile`` as well.
+From files, media are decoded and encoded, and captions read, in every step, for the next batch while the model trains
+on this one; from embeddings they are rows of shards. The plain loop is what one writes first: it reads files one after
+another in its own process, encodes a batch at once, and then trains on it. Nothing else differs: the same records,
+batches and weights, on the GPU where there is one, as many CPU threads as the recipe trains on, and its precision.
+Forward and backward count, not the optimiser. Where there is a compiler, all are timed with ``torch_compile`` as well.
 """
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import replace
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 
+from data.media.loading import load_medium
 from data.toybox import write_toybox
 from nextgpt_lite.checkpoint import resolve_model
 from train.dialogues.bins import BinnedRows
-from train.dialogues.embed import own_device
+from train.dialogues.embed import encode_media, own_device
+from train.dialogues.encode import Row
 from train.dialogues.records import IN_STEPS
 from train.embeddings.job import EmbeddingJob, embed_manifest
 from train.engine.speed import compiled_blocks, full_precision_attention, has_compiler
 from train.recipe import RECIPES, Recipe, read_recipe
-from train.task import Task, build_task
+from train.stages.dialogue_task import DialogueTask
+from train.task import build_task
+
+Batch = dict[str, torch.Tensor]
 
 EXPECTED_RATIO = 5.0
 #: Stage -> the recipe that it is timed with, and the folder of the model's core that it goes on from.
@@ -75,12 +83,12 @@ def assemble(model: Path, out: Path) -> Path:
 
 
 def of_stage(stage: str, model: Path, manifest: Path, embeddings: Path, rounds: int) -> dict[str, float]:
-    """One stage both ways, as it is and with its blocks compiled."""
+    """One stage in the three ways, as it is and with its blocks compiled."""
     rates, forms = dict[str, float](), ("", "compiled_") if has_compiler() else ("",)
     for name, source in (("from_files", IN_STEPS), ("from_embeddings", str(embeddings))):
         recipe = recipe_for(stage, model, manifest, source)
         torch.set_num_threads(recipe.threads)
-        task = build_task(recipe)
+        task = cast(DialogueTask, build_task(recipe))
         task.model.to(own_device())
         for part, parameters in task.parts().items():  # what the stage does not train needs no gradients
             for parameter in parameters:
@@ -88,8 +96,13 @@ def of_stage(stage: str, model: Path, manifest: Path, embeddings: Path, rounds: 
         times = rounds if name == "from_embeddings" else 1
         for form in forms:
             with full_precision_attention(), compiled_blocks(task.model, bool(form)):
-                rates[f"{form}{name}"] = samples_per_second(task, recipe.bf16, times)
-    return rates | {f"{form}ratio": rates[f"{form}from_embeddings"] / rates[f"{form}from_files"] for form in forms}
+                rates[f"{form}{name}"] = samples_per_second(task, _ahead, recipe.bf16, times)
+                if source == IN_STEPS:
+                    rates[f"{form}plain_loop"] = samples_per_second(task, _plain, recipe.bf16, times)
+    for form in forms:
+        rates[f"{form}ratio"] = rates[f"{form}from_embeddings"] / rates[f"{form}from_files"]
+        rates[f"{form}ratio_to_plain_loop"] = rates[f"{form}from_files"] / rates[f"{form}plain_loop"]
+    return rates
 
 
 def recipe_for(stage: str, model: Path, manifest: Path, source: str) -> Recipe:
@@ -101,25 +114,55 @@ def recipe_for(stage: str, model: Path, manifest: Path, source: str) -> Recipe:
     return replace(shipped, model=str(model), task_settings=settings)
 
 
-def samples_per_second(task: Task, bf16: bool, rounds: int) -> float:
+def samples_per_second(
+    task: DialogueTask, batches: Callable[[DialogueTask], Iterator[Batch]], bf16: bool, rounds: int
+) -> float:
     """Records a second of forward and backward passes, after a round that is not timed."""
-    bins = cast(BinnedRows, task.dataset).bins
     task.model.train()
-    for item in bins:
-        _pass(task, item, bf16)
+    for batch in batches(task):
+        _pass(task, batch, bf16)
     started = time.perf_counter()
-    samples = sum(_pass(task, item, bf16) for _ in range(rounds) for item in bins)
+    for _ in range(rounds):
+        for batch in batches(task):
+            _pass(task, batch, bf16)
+    samples = rounds * sum(map(len, _bins(task)))
     return samples / (time.perf_counter() - started)
 
 
-def _pass(task: Task, item: Any, bf16: bool) -> int:
+def _ahead(task: DialogueTask) -> Iterator[Batch]:
+    """Batches as the engine has them: the next one is begun before this one is needed."""
+    begun = (task.collate([item]) for item in _bins(task))
+    for batch, _ in pairwise(chain(begun, [None])):
+        yield task.finish(batch)
+
+
+def _plain(task: DialogueTask) -> Iterator[Batch]:
+    """Batches of a plain loop."""
+    loader, collator = task.loader, copy(task.collator)
+    for rows in _bins(task):
+        media = list(dict.fromkeys(medium for row in rows for medium in row.media))
+        known: dict[Any, torch.Tensor] = {}
+        for modality in {medium.modality for medium in media}:
+            own = [medium for medium in media if medium.modality == modality]
+            loaded = [load_medium(medium.path) for medium in own]
+            tensors = [task.encoder.preprocess(modality, each.array, each.rate) for each in loaded]
+            encoded = encode_media(task.encoder, modality, tensors, loader.embeddings.features)
+            known |= {medium: row.float().cpu() for medium, row in zip(own, encoded, strict=True)}
+        collator.embeddings = known
+        yield collator(rows)
+
+
+def _bins(task: DialogueTask) -> list[list[Row]]:
+    return cast(BinnedRows, task.dataset).bins
+
+
+def _pass(task: DialogueTask, batch: Batch, bf16: bool) -> None:
     """As a step of training: batches are made in full precision, the model runs under autocast."""
     device = next(task.model.parameters()).device
-    batch = {name: value.to(device) for name, value in task.collate([item]).items()}
+    batch = {name: value.to(device) for name, value in batch.items()}
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         loss = task.model(**batch)["loss"]
     loss.backward()
     task.model.zero_grad(set_to_none=True)
     if device.type == "cuda":
         torch.cuda.synchronize()
-    return len(item)

@@ -35,7 +35,7 @@ class EmbeddingJob:
     model: Path
     features: str = "pooled"
     image_size: int = 0  #: side in pixels at which images are seen; 0 = the encoder's own
-    batch: int = 16  #: media encoded at once; 1 = bit for bit what training makes of the files in each step
+    batch: int = 16  #: media encoded at once
     per_shard: int = 512
     captions: bool = False
 

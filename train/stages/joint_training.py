@@ -5,7 +5,6 @@ instructions: the late layers' prompts and gates, norms, biases and scales (or L
 the other group keeps its values, so that neither overwrites what the other has learnt.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,6 +16,7 @@ from nextgpt_lite.core_checkpoint import add_bias_tuning, add_lora
 from nextgpt_lite.language_models import read_config
 from nextgpt_lite.model import AnyToAnyCore
 from train.dialogues.encode import Row
+from train.dialogues.loader import Candidates
 from train.dialogues.records import TOYBOX
 from train.engine.lora import lora_settings
 from train.settings import RecipeError, setting
@@ -100,11 +100,11 @@ class JointTrainingTask(NewCoreTask):
     def fits(self, row: Row, other: Row) -> bool:
         return super().fits(row, other) and self.is_instruction(row) == self.is_instruction(other)
 
-    def collate(self, items: Sequence[Sequence[Row]]) -> dict[str, torch.Tensor]:
-        kinds = {self.is_instruction(row) for item in items for row in item}
+    def make_batch(self, rows: list[Row], candidates: Candidates) -> dict[str, torch.Tensor]:
+        kinds = {self.is_instruction(row) for row in rows}
         if len(kinds) > 1:
             raise RecipeError("a batch holds captions and instructions: a step must hold one kind of data")
-        return super().collate(items) | {"instruction": torch.tensor(kinds.pop())}
+        return super().make_batch(rows, candidates) | {"instruction": torch.tensor(kinds.pop())}
 
     def is_instruction(self, row: Row) -> bool:
         """By its kind in Toybox; elsewhere as its source says, or else when it is in words alone."""

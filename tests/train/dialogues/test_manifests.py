@@ -188,7 +188,7 @@ def test_a_medium_that_breaks_in_training_is_named_and_replaced(tiny_folder, toy
     broken.write_bytes(broken.read_bytes()[:200])
     (tmp_path / "run").mkdir()
     task.begin(tmp_path / "run", resume=False)
-    [other] = task.loader.unreadable.replace([row], task.fits)
+    [other] = task.loader.unreadable.replace([row], task.loader.candidates(), task.fits)
     assert other is not row and other.media
     [entry] = map(json.loads, (tmp_path / "run/rejected.jsonl").read_text().splitlines())
     assert entry["where"] == row.where and "damaged or truncated" in entry["reason"]
@@ -197,8 +197,9 @@ def test_a_medium_that_breaks_in_training_is_named_and_replaced(tiny_folder, toy
 
     for medium in (medium for row in rows_of(task) for medium in row.media):
         Path(medium.path).write_bytes(b"\x89PNG\r\n\x1a\n")
+    rows = [row for row in rows_of(task) if row.media]
     with pytest.raises(RecipeError, match=r"2 of 8 records cannot be used, more than the share of 0\.2"):
-        task.loader.unreadable.replace([row for row in rows_of(task) if row.media], task.fits)
+        task.loader.unreadable.replace(rows, task.loader.candidates(), task.fits)
 
 
 def test_a_resumed_run_knows_what_it_had_found(tiny_folder, toys, tmp_path):

@@ -108,13 +108,13 @@ def test_bad_samples_are_named_and_left_out_up_to_the_limit(tiny_folder, data, t
     entries = [{"shards": str(tmp_path / "bad/*.tar")}]
     task = build_task(recipe_on(data, tiny_folder, data=entries, bad_records="skip", bad_limit=0.5))
     for item in islice(small(task), 12):
-        task.collate([item])
+        task.finish(task.collate([item]))
     reasons = dict(sorted(task.loader.bad.found.items()))
     assert "is empty" in reasons[f"{tmp_path}/bad/shard-000000.tar, sample 000000006"]
     assert "damaged or truncated" in reasons[f"{tmp_path}/bad/shard-000000.tar, sample 000000000"]
     strict = build_task(recipe_on(data, tiny_folder, data=entries))
     with pytest.raises(RecipeError, match="records cannot be used, and none is allowed"):
-        [strict.collate([item]) for item in islice(small(strict), 12)]
+        [strict.finish(strict.collate([item])) for item in islice(small(strict), 12)]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The benchmark of precomputed embeddings runs both ways on the tiny model; its figures are no timed test."""
+"""The benchmark of precomputed embeddings runs all ways on the tiny model; its figures are no timed test."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from train.engine.speed import has_compiler
 @pytest.mark.filterwarnings(
     "ignore:The .grad attribute:UserWarning", "ignore:Mismatch dtype:UserWarning"
 )  # torch's own
-def test_both_ways_are_timed(tiny_folder):
+def test_all_ways_are_timed(tiny_folder):
     figures = run(scenes=1, rounds=1, model=tiny_folder, sizes=(64, 96))
     assert figures["conversations"] == 1
     for size in (64, 96):
@@ -21,3 +21,5 @@ def test_both_ways_are_timed(tiny_folder):
             for form in ("", "compiled_") if has_compiler() else ("",):
                 ratio = found[f"{form}from_embeddings"] / found[f"{form}from_files"]
                 assert found[f"{form}ratio"] == pytest.approx(ratio)
+                plain = found[f"{form}from_files"] / found[f"{form}plain_loop"]
+                assert found[f"{form}ratio_to_plain_loop"] == pytest.approx(plain)
