@@ -113,6 +113,12 @@ def read_json(path: Path) -> dict[str, Any]:
     return values
 
 
+def sentence(error: BaseException, length: int = 300) -> str:
+    """What an exception of a library says, in one line; with its kind where the words alone would not do."""
+    words = " ".join(str(error).split())[:length]
+    return words if isinstance(error, ValueError | OSError) and words else f"{type(error).__name__} ({words})"
+
+
 def nearest(key: str, known: Iterable[str]) -> str:
     """``": did you mean 'x'?"`` when a known name is close, else the list of known names."""
     known = list(known)

@@ -15,14 +15,13 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoImageProcessor, CLIPVisionModel, Siglip2VisionModel, SiglipVisionModel
 from transformers.utils import logging
 
 from data.atomic import atomic_folder, hash_file, write_json
-from data.strict import read_json, read_settings, setting
+from data.strict import read_json, read_settings, sentence, setting
 from encoders.base import Batch, Encoder, read_config, stacked
 from encoders.preprocess_vision import as_rgb
 
@@ -174,7 +173,10 @@ class TransformersVision(Encoder):
                 raise ValueError(f"{type(self.processor).__name__} cuts no patches, which this SigLIP 2 tower takes")
             return
         size = self.tower.config.image_size
-        found = tuple(self.preprocess("image", np.zeros((size + 9, size + 4, 3), np.uint8)).shape)
+        try:
+            found = tuple(self.preprocess("image", np.zeros((size + 9, size + 4, 3), np.uint8)).shape)
+        except Exception as error:  # settings that no image can be prepared by
+            raise ValueError(f"its preprocessor cannot be used: {sentence(error)}") from error
         if found != (3, size, size):
             raise ValueError(f"its preprocessor makes images of shape {found}, the tower takes (3, {size}, {size})")
 
@@ -197,8 +199,8 @@ def load_tower(folder: Path, **settings: Any) -> Any:
             tower, found = kind.from_pretrained(
                 folder, output_loading_info=True, ignore_mismatched_sizes=True, **options
             )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ValueError(f"{folder}: the vision tower cannot be read: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # whatever Transformers raises of a file that it cannot use
+        raise ValueError(f"{folder}: the vision tower cannot be read: {sentence(error)}") from error
     if found["missing_keys"]:
         raise ValueError(f"{folder} lacks the weight {min(found['missing_keys'])!r} of the vision tower")
     for name, given, expected in sorted(found["mismatched_keys"]):
@@ -213,8 +215,8 @@ def load_processor(folder: Path) -> Any:
     try:
         with _quiet():
             return AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, TypeError, KeyError, ImportError) as error:
-        raise ValueError(f"{folder}: its image processor cannot be read: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # likewise
+        raise ValueError(f"{folder}: its image processor cannot be read: {sentence(error)}") from error
 
 
 def identity_of(folder: Path) -> str:

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from peft import prepare_model_for_kbit_training
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -22,6 +21,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from data.strict import sentence
 from nextgpt_lite.weight_files import CheckpointError, refuse_code, require_folder
 
 #: Factors on logits that the core does not know; a model that uses one is refused.
@@ -79,8 +79,8 @@ def _read_whole(folder: Path, **options: Any) -> PreTrainedModel:
     checks = {"output_loading_info": True, "ignore_mismatched_sizes": True}
     try:
         model, found = AutoModelForCausalLM.from_pretrained(folder, **local, **checks, **options)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise CheckpointError(f"{folder}: the language model cannot be read: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # whatever Transformers raises of a file that it cannot use
+        raise CheckpointError(f"{folder}: the language model cannot be read: {sentence(error)}") from error
     if found["missing_keys"]:
         raise CheckpointError(f"{folder} lacks the weight {min(found['missing_keys'])!r} of the language model")
     for name, given, expected in sorted(found["mismatched_keys"]):

@@ -43,7 +43,11 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """
     try:
         values = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, UnpicklingError, SafetensorError) as error:
+    except UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} cannot be read as weights: it holds more than tensors, and nothing else is ever unpickled"
+        ) from error
+    except (OSError, EOFError, RuntimeError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read as weights: {str(error).splitlines()[0]}") from error
     values = values.get("model", values) if isinstance(values, dict) else values
     if not isinstance(values, dict) or not all(isinstance(value, torch.Tensor) for value in values.values()):

@@ -18,6 +18,7 @@ def run(arguments: argparse.Namespace) -> int:
     from nextgpt_lite.compose.folder import compose
 
     logging.disable_progress_bar()
+    logging.set_verbosity_error()  # what does not fit is said in one sentence
     for part in compose(read_composition(arguments.parts), arguments.out, arguments.copy):
         print(f"{part.component:16} {part.kind:28} {part.size / 1e6:10,.1f} MB  {part.path}")
     print(

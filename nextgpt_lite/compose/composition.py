@@ -80,7 +80,7 @@ def _apply(values: dict[str, Any], word: str) -> None:
     name, _, path = key.partition(".")
     if not path:
         if not equals and key in parts:
-            raise SettingsError(f"{word} holds a {key}, and so does {parts[key]}: give {key}=FOLDER once")
+            raise SettingsError(f"{parts[key]} and {word} are both the {key}: give {key}=FOLDER once")
         target = values if key in ("name", "chat_template") else parts
         target[key] = text
         return

@@ -25,7 +25,7 @@ from nextgpt_lite.compose.part_files import (
 )
 from nextgpt_lite.compose.recognise import TOKENIZERS, kind, recognise
 from nextgpt_lite.compose.templates import template_text
-from nextgpt_lite.weight_files import CheckpointError, refuse_code
+from nextgpt_lite.weight_files import CheckpointError
 
 TEMPLATE = "chat_template.jinja"
 
@@ -56,10 +56,9 @@ def compose(composition: Composition, out: Path, copy: bool = False) -> list[Com
         for name, part in parts.items():
             if name != "tokenizer":
                 _place(name, part, temporary / name, place_copy if copy else place_link)
-                refuse_code(temporary / name)
-        check_parts(temporary, composition)
+        made = {**parts, "tokenizer": tokenizer}
+        check_parts(temporary, {name: part.path for name, part in made.items()})
         write_manifest(temporary, composition.name or out.resolve().name)
-        made = {"tokenizer": tokenizer, **parts}
         return [
             Composed(name, kind(temporary / name), part.path, _size(temporary / name)) for name, part in made.items()
         ]
@@ -73,7 +72,8 @@ def _check_kind(name: str, folder: Path) -> None:
         raise CheckpointError(f"{name}: {error}") from None
     wanted = {"vision_tower": ("encoder",), "tokenizer": ("tokenizer", "language_model")}.get(name, (name,))
     if found not in wanted:
-        raise CheckpointError(f"{name}: {folder} holds {kind(folder)}, which is for {found}")
+        what = "a tokenizer alone" if found == "tokenizer" else f"{kind(folder)}, which is for {found}"
+        raise CheckpointError(f"{name}: {folder} holds {what}")
 
 
 def _place_tokenizer(source: Path, target: Path, template: str) -> None:

@@ -22,7 +22,8 @@ def recognise(folder: Path) -> str:
     CheckpointError, which says what was found, for a folder that is none.
     """
     if not folder.is_dir():
-        raise CheckpointError(f"there is no folder {folder}")
+        what = "is a file: expected the folder of a part" if folder.is_file() else "is no folder"
+        raise CheckpointError(f"{folder} {what}")
     if (folder / INDEX).is_file():
         name = pipeline_class(folder)
         if name not in DECODERS:
