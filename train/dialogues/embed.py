@@ -1,6 +1,5 @@
 """Embed: what the frozen encoder gives for media, computed before training, in each step, or read from a folder."""
 
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,14 +8,13 @@ from pathlib import Path
 from typing import Any, TypeGuard, TypeVar
 
 import torch
-from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
-from data.atomic import atomic_file
 from data.media.loading import MediaError
 from data.things.dialogues import MediaPart as ThingsPart
 from data.things.dialogues import Photograph
-from train.dialogues.records import AT_START, MediaFile, Medium, embedded, fingerprint, read_medium
+from train.dialogues.embedding_cache import SHARD, EmbeddingCache
+from train.dialogues.records import AT_START, MediaFile, Medium, embedded, read_medium
 from train.dialogues.simulated import simulated_media, simulated_photograph
 from train.embeddings.store import EmbeddingStore
 
@@ -34,15 +32,15 @@ class MediaEmbeddings:
 
     def __init__(self, encoder: Any, features: str, stores: Mapping[str, EmbeddingStore]) -> None:
         self.encoder, self.features, self.stores = encoder, features, stores
-        self._known: dict[Medium, torch.Tensor] = {}
+        self._kept: list[Mapping[Medium, torch.Tensor]] = []
         self._of_batch: dict[Medium, torch.Tensor] = {}
         self._broken: dict[Medium, str] = {}
 
     def prepare(self, media: Iterable[Medium]) -> dict[Medium, str]:
         """Embed what is to be embedded before training. Returns which of ``media`` cannot be read, and why."""
         media = list(dict.fromkeys(media))
-        known, broken = embed_media(self.encoder, [m for m in media if embedded(m) == AT_START], self.features)
-        self._known |= known
+        kept, broken = embed_media(self.encoder, [m for m in media if embedded(m) == AT_START], self.features)
+        self._kept.append(kept)
         stored = [(medium, store) for medium in media if (store := self.stores.get(embedded(medium)))]
         return broken | {medium: problem for medium, store in stored if (problem := store.problem(medium))}
 
@@ -51,8 +49,8 @@ class MediaEmbeddings:
         self._of_batch, self._broken = self._embed(media)
 
     def __getitem__(self, medium: Medium) -> torch.Tensor:
-        if medium in self._known:
-            return self._known[medium]
+        if kept := self._keeping(medium):
+            return kept[medium]
         if store := self.stores.get(embedded(medium)):
             if problem := store.problem(medium):
                 raise MediaError(problem)
@@ -66,8 +64,11 @@ class MediaEmbeddings:
 
     @torch.no_grad()
     def _embed(self, media: Iterable[Medium]) -> tuple[dict[Medium, torch.Tensor], dict[Medium, str]]:
-        new = [m for m in dict.fromkeys(media) if m not in self._known and embedded(m) not in self.stores]
+        new = [m for m in dict.fromkeys(media) if not self._keeping(m) and embedded(m) not in self.stores]
         return read_and_embed(self.encoder, new, self.features, EMBEDDING_BATCH)
+
+    def _keeping(self, medium: Medium) -> Mapping[Medium, torch.Tensor] | None:
+        return next((kept for kept in self._kept if medium in kept), None)
 
 
 def is_photograph(medium: Medium) -> TypeGuard[ThingsPart]:
@@ -110,23 +111,23 @@ def own_device() -> torch.device:
 @torch.no_grad()
 def embed_media(
     encoder: Any, media: Sequence[Medium], features: str = "pooled"
-) -> tuple[dict[Medium, torch.Tensor], dict[Medium, str]]:
+) -> tuple[Mapping[Medium, torch.Tensor], dict[Medium, str]]:
     """Unit embeddings (E,) of media, or their patch tokens (P, E), and why some could not be read.
 
     From the cache where they were computed before: the encoder is frozen. What could not be read then is tried again.
     """
-    key = "\n".join((f"{encoder.identity} {features} at {encoder.image_size}", *map(fingerprint, media)))
-    path = CACHE / f"embeddings-{hashlib.sha256(key.encode()).hexdigest()[:24]}.safetensors"
-    found = {media[int(number)]: row for number, row in load_file(path).items()} if path.is_file() else {}
-    missing = [medium for medium in media if medium not in found]
-    with tqdm(total=len(missing), desc="embedding media", unit="medium", disable=not missing) as bar:
-        made, broken = read_and_embed(encoder, missing, features, EMBEDDING_BATCH, bar)
-    found |= made
-    if len(broken) < len(missing):
-        with atomic_file(path) as aside:
-            numbered = {str(n): found[medium].contiguous() for n, medium in enumerate(media) if medium in found}
-            save_file(numbered, aside)
-    return found, broken
+    kept = EmbeddingCache(CACHE, f"{encoder.identity} {features} at {encoder.image_size}")
+    shards = [list(media[start : start + SHARD]) for start in range(0, len(media), SHARD)]
+    unknown = [(shard, missing) for shard in shards if (missing := kept.missing(shard))]
+    broken: dict[Medium, str] = {}
+    total = sum(len(missing) for _, missing in unknown)
+    with tqdm(total=total, desc="embedding media", unit="medium", disable=not total) as bar:
+        for shard, missing in unknown:
+            made, unreadable = read_and_embed(encoder, missing, features, EMBEDDING_BATCH, bar)
+            broken |= unreadable
+            if made:
+                kept.add(shard, made)
+    return kept, broken
 
 
 def read_and_embed(

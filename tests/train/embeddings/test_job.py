@@ -182,6 +182,27 @@ def test_a_folder_of_other_data_is_refused(tiny_folder, toys, stored, tmp_path, 
     assert "holds embeddings of another data" in capsys.readouterr().err
 
 
+def test_an_interrupted_start_goes_on_where_it_was(tiny_model, monkeypatch, tmp_path):
+    monkeypatch.setattr(media_embeddings, "CACHE", tmp_path)
+    monkeypatch.setattr(media_embeddings, "SHARD", 2)
+    parts = [MediaPart("image", sample(2, index)) for index in range(5)]
+    read, seen = media_embeddings.read_medium, []
+
+    def stops(part):
+        seen.append(part)
+        if part == parts[4]:
+            raise KeyboardInterrupt
+        return read(part)
+
+    monkeypatch.setattr(media_embeddings, "read_medium", stops)
+    with pytest.raises(KeyboardInterrupt):
+        media_embeddings.embed_media(tiny_model.encoder, parts)
+    monkeypatch.setattr(media_embeddings, "read_medium", lambda part: seen.append(part) or read(part))
+    kept, broken = media_embeddings.embed_media(tiny_model.encoder, parts)
+    assert not broken and list(kept) == parts and seen == [*parts, parts[4]]
+    assert len(list(tmp_path.iterdir())) == 3
+
+
 def test_what_could_not_be_read_is_tried_again(tiny_model, monkeypatch):
     """The rest comes from the cache; a medium that was broken must not stay so for ever."""
     parts = [MediaPart("image", sample(1, index)) for index in range(3)]
