@@ -18,6 +18,7 @@ from adapters.long_context import context_length
 from adapters.visual_cache import VisualCache
 from nextgpt_lite import checkpoint, conversation
 from nextgpt_lite.candidates import decode_best
+from nextgpt_lite.chat_template import end_ids
 from nextgpt_lite.checkpoint import Decoders, load_encoder
 from nextgpt_lite.conversation_media import MediaRequest, Reply, ReplyMedium
 from nextgpt_lite.core_checkpoint import CONTEXT_ADAPTER, load_core
@@ -56,7 +57,7 @@ class AnyToAny:
         #: The most ids of a prompt with earlier turns: no more than the core was trained on.
         self.history_length = min(self.core.config.trained_length or self.prompt_length, self.prompt_length)
         self.tokenizer = checkpoint.load_tokenizer(self.folder_of("tokenizer"), self.core.config)
-        self.end_tokens = end_tokens(self.core, self.tokenizer)
+        self.end_tokens = end_tokens(self.core, self.tokenizer) | end_ids(self.tokenizer)
         #: Modality -> how many candidates are made of a medium, of which one is shown (nextgpt_lite.candidates).
         self.candidates: dict[str, int] = dict(self.manifest.get("candidates", {}))
         if self.candidates and self.core.config.visual:

@@ -1,45 +1,94 @@
-"""What a tokenizer's chat template makes of messages: ids, whatever template a model folder brings.
+"""What chat templates make of messages: prompts of a chat, and rows to train on with what the assistant says in them.
 
-Templates are programs of others. They are short, have a second for a conversation, and what they raise is a sentence.
-One that refuses system messages, or two messages of one role in a row, gets them joined (Gemma's and Mistral's do).
+A row is the prompt that a chat feeds before its last reply, token for token, then that reply. Labelled are the words of
+every reply and the token that ends it, with the white space that the template has before either, and nothing else:
+marks of the template (``{% generation %}``) are not needed and not read. Where it writes earlier turns otherwise than
+the last one, as Qwen3's does, earlier replies are labelled as they stand there.
+
+Where words begin and end is seen by having the template write the conversation once more, with marks in their place.
 """
 
 import re
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import groupby
-from types import FrameType
-from typing import Any
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from itertools import pairwise
+from typing import NamedTuple
 
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-#: The most characters of a template, of what it writes, and the seconds of computation that it may take.
-MAX_TEMPLATE, MAX_WRITTEN, MAX_SECONDS = 100_000, 10_000_000, 1.0
-#: The tag by which a chat template says what the assistant generates.
-MARKS_REPLIES = re.compile(r"\{%-?\s*generation\b")
-Plain = list[dict[str, str]]
+from nextgpt_lite.template_rendering import ConversationError, Plain, RefusedError, render, template_of
+
+#: The most characters of a template.
+MAX_TEMPLATE = 100_000
+#: A tag that stands open at the end of a prompt, such as <think>.
+OPEN_TAG = re.compile(r"([<\[])([^<>\[\]/|\s]+)([>\]])\s*$")
+#: A conversation that shows how a template writes.
+HELLO = {"role": "user", "content": "hello"}
+ANSWER = {"role": "assistant", "content": "Yes, this IS one.\n\n- so  it is"}
+AGAIN = {"role": "user", "content": "again"}
 
 
-class ConversationError(ValueError):
-    """Messages that cannot be understood, with a sentence that says why."""
+class ReplyForm(NamedTuple):
+    """How a template writes replies: what is added to its prompts so that the words of a reply follow (the rest of a
+    header, the end of an open <think>), white space that replies begin with, and the tokens that end them."""
+
+    opening: str = ""
+    lead: str = ""
+    end: str = ""
+    ends: frozenset[str] = frozenset()
+
+    def stop(self, text: str, start: int) -> int:
+        """Where the end token after the words that end at ``start`` ends; ``start`` where there is none."""
+        end = re.match(rf"\s*{_any_of(self.ends)}", text[start:]) if self.ends else None
+        return start + end.end() if end else start
 
 
 def write_prompt(messages: Plain, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Messages with string content -> ids up to where the assistant begins."""
-    return _ids(messages, tokenizer, True)[0]
+    """Messages with string content -> ids up to where the words of the assistant begin."""
+    text, given = render(messages, tokenizer, True)
+    form, cuts = reply_form(tokenizer), []
+    with suppress(ConversationError):  # a template that changes words of replies can be chatted with
+        cuts = _cuts(_around(given, text, tokenizer, True), given, text, form)
+    return _tokens(text + form.opening, cuts, tokenizer)[0]
 
 
 def write_row(messages: Plain, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-    """Messages with string content -> ids, and 1 for each of those that the assistant says, its end token included."""
-    if not MARKS_REPLIES.search(str(tokenizer.chat_template or "")):
-        ids, accepted = _ids(messages, tokenizer, False)
-        return ids, _assistant_mask(accepted, ids, tokenizer)
-    settings = {"return_dict": True, "return_assistant_tokens_mask": True}
-    encoded: Any = _accepted(messages, tokenizer, **settings)[0]
-    return encoded["input_ids"], encoded["assistant_masks"]
+    """Messages with string content -> ids, and 1 for each of those that the assistant says, its end token included.
+
+    ConversationError where the template does not write the words of a reply as they are.
+    """
+    form = reply_form(tokenizer)
+    text, given = render(messages, tokenizer, False)
+    around = _around(given, text, tokenizer, False)
+    if given[-1]["role"] != "assistant" or len(given) == 1:
+        return _masked(*_tokens(text, _cuts(around, given, text, form), tokenizer))
+    prompt, before = render(given[:-1], tokenizer, True)
+    cuts = _cuts(_around(before, prompt, tokenizer, True), before, prompt, form)
+    prompt += form.opening
+    tail = around[-1] if form.stop(around[-1], 0) else form.end
+    reply = form.lead + given[-1]["content"]
+    end = len(reply) + form.stop(tail, 0)
+    ids, places = _tokens(prompt + reply + tail, [*cuts, len(prompt), len(prompt) + end], tokenizer)
+    read, read_places = _tokens(prompt, cuts, tokenizer)
+    if ids[: len(read)] != read:  # the end of the prompt would be other tokens before these words
+        said, [count] = _tokens(reply + tail, [end], tokenizer)
+        ids, places = read + said, [*read_places, len(read), len(read) + count]
+    return _masked(ids, places)
+
+
+def reply_form(tokenizer: PreTrainedTokenizerBase) -> ReplyForm:
+    """How the tokenizer's template writes replies; an empty form where it refuses a question with its answer."""
+    try:
+        return _reply_form(tokenizer, template_of(tokenizer), len(tokenizer))
+    except ConversationError:
+        return ReplyForm()
+
+
+def end_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """Ids of the tokens by which the template ends replies."""
+    return {int(token) for each in reply_form(tokenizer).ends for token in [tokenizer.convert_tokens_to_ids(each)]}
 
 
 def check_template(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -47,87 +96,124 @@ def check_template(tokenizer: PreTrainedTokenizerBase) -> None:
     size = len(str(tokenizer.chat_template or ""))
     if size > MAX_TEMPLATE:
         raise ConversationError(f"the chat template has {size:,} characters: expected at most {MAX_TEMPLATE:,}")
-    if size and "hello" not in _text([{"role": "user", "content": "hello"}], tokenizer, True)[0].lower():
+    if "hello" not in render([{"role": "user", "content": "hello"}], tokenizer, True)[0].lower():
         raise ConversationError("the chat template leaves out the words of a message: expected one that takes strings")
 
 
-def _ids(messages: Plain, tokenizer: PreTrainedTokenizerBase, reply: bool) -> tuple[list[int], Plain]:
-    """Ids, and the messages as the template takes them."""
-    text, accepted = _text(messages, tokenizer, reply)
-    return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"], accepted
-
-
-def _text(messages: Plain, tokenizer: PreTrainedTokenizerBase, reply: bool) -> tuple[str, Plain]:
-    """What the template writes, and the messages as it takes them."""
-    text, accepted = _accepted(messages, tokenizer, tokenize=False, add_generation_prompt=reply)
-    if len(text) > MAX_WRITTEN:
-        raise ConversationError(f"the chat template writes {len(text):,} characters: expected at most {MAX_WRITTEN:,}")
-    return text, accepted
-
-
-def _accepted(messages: Plain, tokenizer: PreTrainedTokenizerBase, **settings: Any) -> tuple[Any, Plain]:
-    """What the template writes of the first form of ``messages`` that it takes, and that form."""
-    refusal = None
-    for given in _forms(messages):
-        try:
-            with _seconds(MAX_SECONDS):
-                return tokenizer.apply_chat_template(given, **settings), given
-        except TemplateError as error:
-            refusal = refusal or error
-        except Exception as error:  # whatever a program can raise
-            raise ConversationError(f"the chat template fails: {_sentence(error)}") from error
-    raise ConversationError(f"the chat template refuses this conversation: {_sentence(refusal)}")
-
-
-def _forms(messages: Plain) -> Iterator[Plain]:
-    """The messages as they are; with neighbours of one role as one; with the system's as the user's too."""
-    yield messages
-    joined = _join(messages)
-    if joined != messages:
-        yield joined
-    if any(message["role"] == "system" for message in messages):
-        yield _join([{**each, "role": "user"} if each["role"] == "system" else each for each in messages])
-
-
-def _join(messages: Plain) -> Plain:
-    groups = [(role, list(group)) for role, group in groupby(messages, key=lambda message: message["role"])]
-    return [{"role": role, "content": "\n".join(each["content"] for each in group)} for role, group in groups]
-
-
-@contextmanager
-def _seconds(limit: float) -> Iterator[None]:
-    """TimeoutError in a template that computes for longer: it is looked at before each of its lines."""
-    end = time.thread_time() + limit  # of this thread alone: a busy machine refuses no template
-
-    def look(frame: FrameType, event: str, argument: object):
-        if frame.f_code.co_filename != "<template>":
-            return None
-        if time.thread_time() > end:
-            raise TimeoutError(f"it takes longer than {limit:g} s")
-        return look
-
-    before = sys.gettrace()
-    sys.settrace(look)
+def check_replies(tokenizer: PreTrainedTokenizerBase) -> None:
+    """ConversationError, with the tokenizer's folder and the reason, where replies cannot be learned."""
     try:
-        yield
-    finally:
-        sys.settrace(before)
+        write_row([HELLO, ANSWER], tokenizer)
+        if not reply_form(tokenizer).ends:
+            raise ConversationError("the chat template has no token after a reply: a model would not learn to stop")
+        with suppress(RefusedError):  # one turn may be all that it takes
+            write_row([HELLO, ANSWER, AGAIN, ANSWER], tokenizer)
+    except ConversationError as error:
+        raise ConversationError(f"{tokenizer.name_or_path or 'tokenizer'}: {error}") from error
 
 
-def _sentence(error: Exception | None) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+@lru_cache(maxsize=8)
+def _reply_form(tokenizer: PreTrainedTokenizerBase, template: str, vocabulary: int) -> ReplyForm:
+    """``template`` and ``vocabulary`` tell apart what a tokenizer was before from what it is now."""
+    before, words, tail = render([HELLO, ANSWER], tokenizer, False)[0].partition(ANSWER["content"])
+    if not words:
+        return ReplyForm()
+    last, earlier = _first_token(tail, tokenizer), _end_of_earlier_reply(tokenizer)
+    opening, lead = _opening(render([HELLO], tokenizer, True)[0], before)
+    return ReplyForm(opening, lead, last or earlier, frozenset(filter(None, (last, earlier))))
 
 
-def _assistant_mask(messages: Plain, ids: list[int], tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Assistant mask of ``ids`` where the template does not mark generation: from the end of each reply's prompt
-    to its end token."""
+def _opening(prompt: str, before: str) -> tuple[str, str]:
+    """What a prompt lacks of what stands before the words of a reply; white space at its end belongs to the reply."""
+    if before.startswith(prompt):
+        lacking = before[len(prompt) :]
+        opening = lacking.rstrip(" ") if lacking.strip() else ""
+        return opening, lacking[len(opening) :]
+    tag = OPEN_TAG.search(prompt, len(before)) if prompt.startswith(before) else None
+    return f"\n{tag[1]}/{tag[2]}{tag[3]}\n\n" if tag else "", ""
+
+
+def _end_of_earlier_reply(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The token that ends a reply which a message follows; empty where that is how the message begins."""
+    try:
+        text, _ = render([HELLO, ANSWER, AGAIN], tokenizer, True)
+    except ConversationError:
+        return ""
+    before, _, after = text.partition(ANSWER["content"])
+    token, asked = _first_token(after, tokenizer), before.lower().rfind(HELLO["content"])
+    between = after[: max(after.lower().find(AGAIN["content"]), 0)]
+    if not token or not before[:asked].endswith(between):
+        return token
+    # A system message that the template adds may end so as well: the token that ends a question, before another one.
+    ends_questions = _first_token(before[asked + len(HELLO["content"]) :], tokenizer) == token
+    return token if ends_questions and _first_token(between.partition(token)[2], tokenizer) else ""
+
+
+def _first_token(text: str, tokenizer: PreTrainedTokenizerBase) -> str:
+    """The added token that a text begins with, but for white space; empty where it begins with none."""
+    added = {token.content for token in tokenizer.added_tokens_decoder.values()} | {tokenizer.eos_token or ""}
+    found = re.match(rf"\s*({_any_of(added)})", text)
+    return found[1] if found else ""
+
+
+def _any_of(words: Iterable[str]) -> str:
+    return f"(?:{'|'.join(map(re.escape, sorted(filter(str.strip, words), key=len, reverse=True)))})"
+
+
+def _said(messages: Plain) -> list[str]:
+    return [message["content"] for message in messages if message["role"] == "assistant"]
+
+
+def _around(messages: Plain, text: str, tokenizer: PreTrainedTokenizerBase, reply: bool) -> list[str]:
+    """What the template writes around replies in ``text``: before each of them, and after the last."""
+    said, word = _said(messages), "reply"
+    while word in text:
+        word += "y"
+    marks = [f"{word}{number}." for number in range(len(said))]
+    left = iter(marks)
+    marked = [{**each, "content": next(left)} if each["role"] == "assistant" else each for each in messages]
+    around, rest = [], render(marked, tokenizer, reply)[0] if said else text
+    for mark in marks:
+        before, _, rest = rest.partition(mark)
+        around.append(before)
+    if "".join(part for pair in zip(around, said, strict=True) for part in pair) + rest != text:
+        raise ConversationError("the chat template changes or leaves out words of the assistant")
+    return [*around, rest]
+
+
+def _cuts(around: list[str], messages: Plain, text: str, form: ReplyForm) -> list[int]:
+    """Where each reply begins and ends in ``text``, lead and end token included."""
+    cuts, place = [], 0
+    for before, words in zip(around, _said(messages), strict=False):
+        place += len(before)
+        cuts.append(place - len(form.lead) if text.endswith(form.lead, 0, place) else place)
+        place += len(words)
+        cuts.append(form.stop(text, place))
+    return cuts
+
+
+def _tokens(text: str, cuts: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """Ids of a text, and how many of them stand before each of the ``cuts``. No token lies across one: a prompt that
+    ends there would be read as other tokens."""
+    if not cuts:
+        return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"], []
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    ends = [end for _, end in encoded["offset_mapping"]]
+    crossed = sorted({cut for cut in cuts if 0 < cut < len(text)} - set(ends))
+    if not crossed:
+        return encoded["input_ids"], [bisect_right(ends, cut) for cut in cuts]
+    ids, places = [], []
+    for begin, end in pairwise([0, *crossed, len(text)]):
+        inside = [cut - begin for cut in cuts if begin <= cut < end or cut == end == len(text)]
+        own, own_places = _tokens(text[begin:end], inside, tokenizer)
+        places += [len(ids) + place for place in own_places]
+        ids += own
+    return ids, places
+
+
+def _masked(ids: list[int], places: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Ids, and 1 for those between each two places."""
     mask = [0] * len(ids)
-    for number, message in enumerate(messages):
-        if message["role"] != "assistant":
-            continue
-        prompt, whole = _ids(messages[:number], tokenizer, True)[0], _ids(messages[: number + 1], tokenizer, False)[0]
-        if ids[: len(prompt)] != prompt or ids[: len(whole)] != whole:
-            raise ConversationError("this chat template changes earlier turns: mark the replies by {% generation %}")
-        end = next((i for i in range(len(prompt), len(whole)) if ids[i] == tokenizer.eos_token_id), len(whole) - 1)
-        mask[len(prompt) : end + 1] = [1] * (end + 1 - len(prompt))
-    return mask
+    for start, stop in zip(places[::2], places[1::2], strict=True):
+        mask[start:stop] = [1] * (stop - start)
+    return ids, mask

@@ -10,7 +10,6 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -18,19 +17,9 @@ from transformers import PreTrainedTokenizerBase
 from data.text_files import check_texts, join_texts
 from nextgpt_lite.chat_template import ConversationError, Plain, write_prompt, write_row
 from nextgpt_lite.signal_tokens import OWN, SignalTable, signal_span
+from nextgpt_lite.template_rendering import CHAT_TEMPLATE as CHAT_TEMPLATE
+from nextgpt_lite.template_rendering import SEPARATOR_TEMPLATE as SEPARATOR_TEMPLATE
 
-
-def _template(name: str) -> str:
-    """A chat template without the line breaks of its file."""
-    path = Path(__file__).parent / "chat_templates" / f"{name}.jinja"
-    return "".join(path.read_text(encoding="utf-8").splitlines())
-
-
-#: Template of the embedded model. ``generation`` marks what the loss sees; user messages are read in lower case: else
-#: CAPITALS would be new words to a small model.
-CHAT_TEMPLATE = _template("nano")
-#: Turns set apart by ``###``, as in LLaMA-Adapter V2's chat model: for a base model that has no template of its own.
-SEPARATOR_TEMPLATE = _template("separator")
 ROLES = ("user", "assistant", "system")
 #: Characters that a token stands for at most, on average: what has more is not even tokenised.
 CHARACTERS_OF_TOKEN = 32

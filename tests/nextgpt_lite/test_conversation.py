@@ -78,7 +78,8 @@ def test_turns_set_apart_by_a_separator():
         f"### Human: Thanks\n### Assistant: You are welcome.{end}\n"
     )
     said = tokenizer.decode([token for token, counted in zip(ids, mask, strict=True) if counted])
-    assert said == f"A red bell.<image_00><image_01>{end}You are welcome.{end}" and len(media) == 1
+    # The space, which the prompt leaves out, is the assistant's too: it has to begin with it.
+    assert said == f" A red bell.<image_00><image_01>{end} You are welcome.{end}" and len(media) == 1
     asked, _, _ = encode(TALK[:1], tokenizer, table)
     assert tokenizer.decode(asked).endswith("### Assistant:")
     left, _, dropped = fit(TALK[:3], tokenizer, table, limit=len(asked))
@@ -94,11 +95,12 @@ def test_a_prompt_ends_where_the_assistant_begins(nano):
     assert whole[: len(ids)] == ids
 
 
-def test_a_template_that_rewrites_earlier_turns_is_refused():
+def test_a_template_that_leaves_out_earlier_replies_is_refused_for_training():
     forgetful = CHATML.replace(TURN, "{% if loop.last %}" + TURN + "{% endif %}")
     tokenizer, table = make(forgetful)
-    with pytest.raises(ConversationError, match="generation"):
+    with pytest.raises(ConversationError, match="changes or leaves out words of the assistant"):
         encode(TALK, tokenizer, table, reply=False)
+    assert tokenizer.decode(encode(TALK[:3], tokenizer, table)[0]).endswith("<|im_start|>assistant\n")
 
 
 def test_media_keep_their_order(nano):

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from transformers import PreTrainedTokenizerBase
 
 from data.manifest import BadRecord
 from data.records import BadRecords, ParsedRecord
+from nextgpt_lite.chat_template import check_replies
 from nextgpt_lite.conversation import ConversationError, encode
 from nextgpt_lite.signal_tokens import SignalTable
 from train.dialogues.records import TOYBOX, Conversation, Medium
@@ -34,15 +36,26 @@ class Row:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def replies(self) -> int:
+        """How many there are of the assistant's."""
+        return sum(now > before for before, now in pairwise([0, *self.assistant_mask]))
+
 
 @dataclass(frozen=True)
 class RowEncoder:
-    """Encodes conversations for one model; ``modalities`` are those that its encoder reads, ``longest`` its context."""
+    """Encodes conversations for one model; ``modalities`` are those that its encoder reads, ``longest`` its context.
+
+    ConversationError for a tokenizer whose chat template writes replies that cannot be learned.
+    """
 
     tokenizer: PreTrainedTokenizerBase
     table: SignalTable
     modalities: Sequence[str]
     longest: int | None = None
+
+    def __post_init__(self) -> None:
+        check_replies(self.tokenizer)
 
     def rows(
         self, found: Iterable[Conversation | ParsedRecord], bad: BadRecords, check: Callable[[], None] = lambda: None

@@ -78,8 +78,7 @@ def test_templates_of_no_use_are_refused_when_the_model_is_loaded(tokenizer, tem
         check_template(tokenizer)
 
 
-def test_a_model_without_a_template_says_so_when_it_is_asked(tokenizer):
-    tokenizer.chat_template = None
+def test_a_model_without_a_template_has_the_plain_one(tokenizer):
+    said = "be kind\n### Human: one\n### Human: two\n### Assistant: three\n### Human: four\n### Assistant:"
+    assert written(tokenizer, None) == said
     check_template(tokenizer)
-    with pytest.raises(ConversationError, match="chat_template is not set"):
-        write_prompt(TALK, tokenizer)
