@@ -6,7 +6,8 @@ import os
 import sys
 
 #: Subcommand -> (module with ``add_arguments(parser)`` and ``run(args) -> int``; what it does). A module may name in
-#: ``ERRORS`` which errors say in one sentence what was wrong, where these are not ValueError and OSError.
+#: ``ERRORS`` which errors say in one sentence what was wrong, where these are not ValueError and OSError, and in
+#: ``WORDS`` the list of its arguments that may follow an option too.
 #: Modules are imported only when called: ``chat`` must not wait for what ``train`` needs.
 COMMANDS = {
     "chat": ("nextgpt_lite.commands.chat", "chat with a model, with media in and out"),
@@ -38,8 +39,12 @@ def main(arguments: list[str] | None = None) -> int:
         subparser = subparsers.add_parser(name, help=description, description=sentence)
         if arguments and arguments[0] == name:
             importlib.import_module(module).add_arguments(subparser)
-    parsed = parser.parse_args(arguments)
+    parsed, more = parser.parse_known_args(arguments)
     command = importlib.import_module(COMMANDS[parsed.command][0])
+    if more and (any(word.startswith("-") for word in more) or not hasattr(command, "WORDS")):
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
+    if more:  # words that follow an option
+        getattr(parsed, command.WORDS).extend(more)
     try:
         return command.run(parsed)
     except getattr(command, "ERRORS", (ValueError, OSError)) as error:

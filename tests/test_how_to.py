@@ -18,6 +18,8 @@ import pytest
 import torch
 from PIL import Image
 
+from data.atomic import hash_folder
+
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs/how_to"
 #: Appended to every ``nextgpt-lite train`` of a page.
@@ -57,15 +59,16 @@ def run(line: str, place: Path) -> str:
     return done.stdout
 
 
-def write_pairs(place: Path) -> None:
-    """The table of train_a_projector.md with images of two colours."""
-    rows = list(csv.reader(blocks("train_a_projector.md", "csv")[0].splitlines()))
-    rows += [[f"images/{number:04}.png", rows[1 + number % 2][1]] for number in range(3, 25)]
-    (place / "images").mkdir()
+def write_pairs(place: Path, page: str = "train_a_projector.md", name: str = "pairs.csv") -> None:
+    """The table of a page with images of two colours."""
+    rows = list(csv.reader(blocks(page, "csv")[0].splitlines()))
+    folder = Path(rows[1][0]).parent
+    rows += [[f"{folder}/{number:04}.png", rows[1 + number % 2][1]] for number in range(3, 25)]
+    (place / folder).mkdir()
     for number, (file, _) in enumerate(rows[1:]):
         colour = (200, 30, 30) if number % 2 == 0 else (30, 160, 30)
         Image.fromarray(np.full((64, 64, 3), colour, np.uint8)).save(place / file)
-    with (place / "pairs.csv").open("w", newline="") as table:
+    with (place / name).open("w", newline="") as table:
         csv.writer(table).writerows(rows)
 
 
@@ -80,22 +83,25 @@ def test_train_a_projector(place):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # seven commands
+def test_use_your_own_models(place):
+    from tests.tiny_transformers import save_clip, save_qwen3, save_siglip
+
+    page = "use_your_own_models.md"
+    write_pairs(place, page, "captions.csv")
+    save_qwen3(place / "qwen3"), save_clip(place / "clip"), save_siglip(place / "siglip")
+    (place / "my_model.yaml").write_text(blocks(page, "yaml")[0])
+    before = {name: hash_folder(place / name) for name in ("qwen3", "clip", "siglip", "pictures")}
+    _, _, chat, *_, again = follow(page, place)
+    assert chat.strip() and again.strip()
+    assert {name: hash_folder(place / name) for name in before} == before
+
+
+@pytest.mark.slow
 def test_swap_the_language_model(place):
-    from transformers import Qwen3Config, Qwen3ForCausalLM
+    from tests.tiny_transformers import save_qwen3
 
-    from nextgpt_lite.conversation import SEPARATOR_TEMPLATE
-    from train.foundations.language.language_model import train_tokenizer
-
-    tokenizer = train_tokenizer(vocabulary=600, texts=200)
-    tokenizer.chat_template = SEPARATOR_TEMPLATE
-    tokenizer.save_pretrained(place / "qwen3")
-    config = Qwen3Config(
-        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=16, max_position_embeddings=1024, eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id, bos_token_id=None,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    Qwen3ForCausalLM(config).save_pretrained(place / "qwen3")
+    save_qwen3(place / "qwen3")
     follow("swap_the_language_model.md", place)
     core = json.loads((place / "my_model/core/config.json").read_text())
     assert core["text_config"]["model_type"] == "qwen3"
@@ -144,7 +150,14 @@ def test_add_an_encoder(place, monkeypatch):
 
 
 def test_every_page_is_followed_by_a_test():
-    tested = {"train_a_projector", "swap_the_language_model", "use_another_decoder", "add_an_encoder", "add_a_medium"}
+    tested = {
+        "use_your_own_models",
+        "train_a_projector",
+        "swap_the_language_model",
+        "use_another_decoder",
+        "add_an_encoder",
+        "add_a_medium",
+    }
     assert {page.stem for page in PAGES.glob("*.md")} == tested  # add_a_medium: tests/test_new_medium.py
 
 

@@ -8,6 +8,7 @@ from train.engine.checkpoints import DiskError
 from train.recipe import NonFiniteLossError, RecipeError, read_recipe
 
 ERRORS = (RecipeError, NonFiniteLossError, DiskError)
+WORDS = "overrides"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

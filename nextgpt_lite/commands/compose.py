@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+WORDS = "parts"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     words = "language_model=FOLDER, encoder=FOLDER, image_decoder=FOLDER and so on; a YAML file may come first"
