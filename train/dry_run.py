@@ -6,7 +6,6 @@ What a task caches under ``.cache`` is computed here as well; the run then uses 
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sized
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from transformers import TrainerCallback
 from transformers.trainer_utils import SaveStrategy
 
+from train.engine.epochs import Epoch, describe, steps_of
 from train.engine.progress import ThroughputBar
 from train.engine.speed import full_precision_attention
 from train.engine.trainer import TaskTrainer
@@ -51,6 +51,8 @@ class _MeasuringTrainer(TaskTrainer):
     def __init__(self, task: Task, recipe: Recipe, folder: Path) -> None:
         steps = TIMED + 1
         never = {"checkpoint_every": steps + 1, "log_every": steps + 1, "tracker": "none"}
+        self.steps = steps_of(recipe, Epoch.of(task.dataset, recipe.batch_size * recipe.gradient_accumulation_steps))
+        never |= {"epochs": 0.0, "evaluate_every": 0, "best": "", "patience": 0}
         super().__init__(task, replace(recipe, steps=steps, gradient_accumulation_steps=1, **never), folder)
         self.args.save_strategy = SaveStrategy.NO
         self.saved, self.clock = _SavedTensors(task.model), _StepClock()
@@ -84,11 +86,12 @@ def lora_targets(model: nn.Module) -> Counter[str]:
 def _data(task: Task, recipe: Recipe) -> list[str]:
     """The data, the task's settings, and how often the data are seen."""
     batches = recipe.gradient_accumulation_steps
-    seen = recipe.steps * recipe.batch_size * batches
     lines = [f"  {line}" for line in (*task.describe_data(), *setting_lines(task.settings))]
-    epochs = f", {seen / len(task.dataset):.2f} epochs" if isinstance(task.dataset, Sized) else ""
+    epoch = Epoch.of(task.dataset, recipe.batch_size * batches)
+    steps = steps_of(recipe, epoch)
     batch = f"{recipe.batch_size}" + (f" x {batches}" if batches > 1 else "")
-    return [*lines, f"  {recipe.steps:,} steps of {batch} items a process{epochs}"]
+    epochs = f", {steps * epoch.per_step / epoch.items:.2f} epochs" if epoch is not None else ""
+    return [*lines, f"  {steps:,} steps of {batch} items a process{epochs}", f"  {describe(epoch, steps)}"]
 
 
 def _needs(trainer: _MeasuringTrainer, recipe: Recipe) -> list[str]:
@@ -103,7 +106,7 @@ def _needs(trainer: _MeasuringTrainer, recipe: Recipe) -> list[str]:
     ends = trainer.clock.ends
     step = recipe.gradient_accumulation_steps * (ends[-1] - ends[0]) / TIMED
     device = "the GPU" if torch.cuda.is_available() else f"{recipe.threads} CPU thread(s)"
-    time_line = f"  time: {_clock(step * recipe.steps)} ({step:.3g} s a step, from {TIMED} batches on {device})"
+    time_line = f"  time: {_clock(step * trainer.steps)} ({step:.3g} s a step, from {TIMED} batches on {device})"
     return [_memory(sizes | {"activations (measured)": kept}), time_line]
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from data.strict_yaml import LocatedMapping, parse_yaml, read_yaml
 from train.settings import RecipeError, read_settings, setting
 
+MISSING = "missing key 'steps', or 'epochs' in its place"
 #: Folder of the recipes that come with the project.
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -18,12 +19,13 @@ class NonFiniteLossError(RuntimeError):
     """The loss became NaN or infinite; the batch that caused it has been saved."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """What to train, on what, how long and how fast. Every field is a key of the YAML file."""
 
     task: str = setting(help="name in train.TASKS")
-    steps: int = setting(low=1, help="optimiser steps")
+    steps: int = setting(0, low=1, help="optimiser steps")
+    epochs: float = setting(0.0, above=0, help="passes over the data, in the place of steps")
     batch_size: int = setting(low=1, high=10**6, help="samples a step and process")
     learning_rates: dict[str, float] = setting(low=0, help="peak learning rate of each part; 0 freezes the part")
     model: str = setting("runs/nano", help="folder of the model: components are read from it and exported to it")
@@ -43,11 +45,23 @@ class Recipe:
     seed: int = setting(0, low=0, high=2**32 - 1)
     checkpoint_every: int = setting(200, low=1, help="steps")
     log_every: int = setting(20, low=1, help="steps")
+    evaluate_every: int = setting(0, low=0, help="steps between evaluations on held-out data; 0 = after the run alone")
+    best: str = setting(
+        "", help="export the best weights by a figure, e.g. least loss, greatest right; none = the last"
+    )
+    patience: int = setting(0, low=0, help="end after as many evaluations without a better one; 0 = after all steps")
     threads: int = setting(1, low=1, high=1024, help="CPU threads")
     tracker: str = setting("tensorboard", choices=("tensorboard", "wandb", "none"))
     torch_compile: bool | Literal["auto"] = setting(False, help="compile the blocks; auto: where there is a compiler")
 
     def __post_init__(self) -> None:
+        if bool(self.steps) == bool(self.epochs):
+            raise RecipeError("steps and epochs are both given: expected one" if self.steps else MISSING)
+        if self.best and self.best.split(" ")[0] not in ("least", "greatest"):
+            raise RecipeError(f"best is {self.best!r}: expected least or greatest and a figure, e.g. least loss")
+        for key, value, needed in (("best", self.best, "evaluate_every"), ("patience", self.patience, "best")):
+            if value and not getattr(self, needed):
+                raise RecipeError(f"{key} is {value!r}, which needs {needed}")
         if self.tracker == "wandb" and importlib.util.find_spec("wandb") is None:
             raise RecipeError("tracker 'wandb' needs the package wandb, which is not installed: expected tensorboard")
 
@@ -60,6 +74,8 @@ def read_recipe(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
     values = read_yaml(path, "recipe")
     for override in overrides:
         _apply_override(values, override)
+    if not values.keys() & {"steps", "epochs"}:
+        raise RecipeError(f"{path}: {MISSING}")
     return read_settings(Recipe, values, str(path))
 
 

@@ -1,9 +1,10 @@
 """A whole run: the task built, trained, exported, evaluated and recorded."""
 
 import logging
+import sys
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ import torch
 from data.atomic import recover_folders, write_json
 from nextgpt_lite.checkpoint import RUN_RECORD, update_manifest
 from train.engine.checkpoints import Belonging, checkpoints, clear_leftovers, disk_errors, remove
+from train.engine.epochs import describe
 from train.engine.identity import base_identity, data_identity
 from train.engine.integrity import Found, newest_whole
 from train.engine.interruption import Interruption
@@ -58,9 +60,11 @@ def run_recipe(recipe: Recipe, run_dir: str | Path, resume: bool = False, overwr
         figures = trainer.task.evaluate()
         record = {
             "recipe": recipe.__dict__,
+            "steps": trainer.args.max_steps,
             "seconds": round(time.monotonic() - started, 1),
             "threads": recipe.threads,
             "peak_memory_gib": peak_memory_gib(),
+            "best": asdict(trainer.validation.best) if recipe.best else None,
             "resumed": {"from": found.checkpoint and found.checkpoint.name, "refused": found.refused},
             "figures": {name: round(float(value), 5) for name, value in figures.items()},
         }
@@ -122,6 +126,8 @@ class Run:
 
     def train(self, trainer: TaskTrainer, checkpoint: Path | None) -> None:
         """All steps that are left. Interrupted where a signal has ended them."""
+        if trainer.args.should_save:
+            print(describe(trainer.epoch, trainer.args.max_steps), file=sys.stderr)
         trainer.add_callback(self.interruption)
         with full_precision_attention(), compiled_blocks(trainer.task.model, self.recipe.torch_compile):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -144,7 +150,8 @@ class Run:
 
 
 def _gather_on_main_process(trainer: TaskTrainer) -> bool:
-    """Give the main process the whole trained model, average applied; the others end. Whether this is the main one."""
+    """Give the main process the whole trained model, the average or the best weights applied; the others end. Whether
+    this is the main one."""
     task, main = trainer.task, trainer.args.should_save
     weights = trainer.trained_tensors() if trainer.shards else {}
     average = trainer.ema.state() if trainer.ema is not None else {}
@@ -156,9 +163,12 @@ def _gather_on_main_process(trainer: TaskTrainer) -> bool:
     if trainer.whole_model is not None:
         task.model = trainer.whole_model
         task.model.load_state_dict(weights, strict=False)
-    parameters = dict(task.model.named_parameters())
-    with torch.no_grad():
-        for name, value in average.items():
-            parameters[name].copy_(value)
+    if best := trainer.validation.weights:
+        trainer.trained.load(task.model, best)
+    else:
+        parameters = dict(task.model.named_parameters())
+        with torch.no_grad():
+            for name, value in average.items():
+                parameters[name].copy_(value)
     task.model.cpu().eval()  # where the batches of evaluate() are
     return True

@@ -38,6 +38,8 @@ class Task(ABC):
     reads: ClassVar[tuple[str, ...]] = ()
     #: Beginnings of names of frozen parameters that export() changes where they came from: checkpoints hold them too.
     stored: ClassVar[tuple[str, ...]] = ()
+    #: Whether evaluate() takes the model on any device, not on the CPU alone.
+    evaluates_anywhere: ClassVar[bool] = False
     #: Name of the one part of a task that trains all of its model at one rate.
     part: ClassVar[str] = "model"
     settings: Any  # an instance of Settings; tasks declare its own type
@@ -107,6 +109,10 @@ class Task(ABC):
     def evaluate(self) -> dict[str, float]:
         """Figures on data that training never saw. Quick."""
         return {}
+
+    def sample_replies(self) -> list[str]:
+        """What the model says to some of that data, in Markdown; [] where it says nothing."""
+        return []
 
 
 def build_task(recipe: Recipe) -> Task:

@@ -261,7 +261,9 @@ class DialogueLoader:
         return records.open_stream(source, seed)
 
     def _check_held_out(self) -> None:
-        """Count bad records among those of evaluate() too, before training."""
+        """Count bad records among those of evaluate() too, before training. RecipeError where training has them."""
+        for source in self.sources:
+            records.check_apart(source)
         found = (self._conversations(source, True) for source in self.sources if not source.generated)
         for _ in self.encoder.rows(chain.from_iterable(found), self.bad):
             pass

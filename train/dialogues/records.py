@@ -36,6 +36,7 @@ from data.things.dialogues import MediaPart as ThingsPart
 from data.things.dialogues import Unknown
 from data.things.dialogues.rendering import render_medium as render_things
 from data.toybox import Dialogue, MediaPart, dialogue, mismatched_media, out_of_distribution_medium, render_medium
+from train.dialogues.overlap import count_shared
 from train.settings import RecipeError, read_settings, setting
 
 #: When media of a manifest are embedded: before training (and kept), or in each step. Else a folder of embeddings.
@@ -242,6 +243,15 @@ def manifest_conversations(source: Source, held_out: bool, seed: int) -> Iterato
         kept = _held_out(len(found), HELD_OUT_SHARE if own is None else own, seed)
         found = [parsed for number, parsed in enumerate(found) if (number in kept) == held_out]
     yield from (conversation_of(parsed, source) for parsed in found)
+
+
+def check_apart(source: Source) -> None:
+    """RecipeError where a manifest that is held out holds records of the one that is trained on."""
+    if source.path and isinstance(source.held_out, str):
+        kept, trained = _scan(source.held_out, source.task), _scan(source.path, source.task)
+        if shared := count_shared(kept, trained):
+            of = f"{shared} of the {len(kept)} records in {source.held_out}, which is held out,"
+            raise RecipeError(f"{of} are in {source.path} too: what is trained on says nothing about the model")
 
 
 def open_stream(source: Source, seed: int) -> RecordStream:

@@ -27,6 +27,12 @@ FORMAT = 2
 AFRESH = "--overwrite starts afresh"
 #: Keys that may differ when a run is resumed: they change what is written and how fast it goes, not what is computed.
 FREE_KEYS = {"model", "checkpoint_every", "log_every", "tracker", "threads", "gradient_checkpointing", "torch_compile"}
+#: What a recipe means that does not say it, of keys that must agree.
+DEFAULTS = {
+    field.name: field.default
+    for field in dataclasses.fields(Recipe)
+    if field.default is not dataclasses.MISSING and field.name not in {*FREE_KEYS, "gradient_accumulation_steps"}
+}
 #: torch.save has no class of its own for a write that fails.
 FAILED_WRITE = ("PytorchStreamWriter", "inline_container", "iostream error")
 
@@ -129,6 +135,7 @@ class Belonging:
         stored = json.loads((folder / RECIPE).read_text(encoding="utf-8"))
         old = _comparable(stored["recipe"], stored["processes"])
         new = _comparable(json.loads(json.dumps(dataclasses.asdict(self.recipe))), self.processes)
+        old = DEFAULTS | old  # a key that has come since
         wrong = [key for key in sorted(old | new) if old.get(key) != new.get(key)]
         if wrong:
             each = ", ".join(f"{key} (was {old.get(key)!r}, is {new.get(key)!r})" for key in wrong)

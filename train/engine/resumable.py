@@ -18,6 +18,7 @@ from train.engine.integrity import HASHES, seal
 from train.engine.loss_shares import PartMeans
 from train.engine.sampling import ResumableStream
 from train.engine.trained_state import TrainedState
+from train.engine.validation import Validation
 from train.task import Task
 
 MODEL, AVERAGE, STREAM, LOG_WINDOW = "model.safetensors", "ema.safetensors", "stream.json", "log_window.json"
@@ -34,6 +35,7 @@ class ResumableTrainer(Trainer):
     ema: ExponentialMovingAverage | None
     stream: ResumableStream | None
     part_means: PartMeans
+    validation: Validation
     lr_scheduler: Any
     _tr_loss: torch.Tensor  # Trainer's sum of losses since the last log
     _steps_done = 0
@@ -43,13 +45,14 @@ class ResumableTrainer(Trainer):
         if resume_from_checkpoint:
             folder = Path(resume_from_checkpoint)
             self._steps_done = step_of(folder)
+            self.validation.load(folder)
             if self.stream is not None and self.stream.keeps_state:
                 self.stream.load(folder / STREAM)
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def _run_epoch(self, *args, **kwargs) -> None:
         """A run whose last checkpoint is written has nothing left to train, where Trainer would do one step more."""
-        if self.state.global_step < self.state.max_steps:
+        if self.state.global_step < self.state.max_steps and not self.validation.ended:
             super()._run_epoch(*args, **kwargs)
         else:
             super()._load_rng_state(kwargs["resume_from_checkpoint"])
@@ -109,6 +112,7 @@ class ResumableTrainer(Trainer):
             self.stream.save(folder / STREAM, self.state.global_step)
         (folder / LOG_WINDOW).write_text(json.dumps(window) + "\n", encoding="utf-8")
         self.state.save_to_json(str(folder / TRAINER_STATE))
+        self.validation.save(folder)
         self.belonging.write(folder)
 
     def _seal_checkpoint(self, folder: Path) -> None:

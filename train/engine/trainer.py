@@ -14,6 +14,7 @@ from transformers import ProgressCallback, TrainingArguments
 
 from train.engine.checkpoints import Belonging, disk_errors
 from train.engine.ema import ExponentialMovingAverage
+from train.engine.epochs import Epoch, steps_of
 from train.engine.lora import with_faster_b
 from train.engine.loss_shares import ALL, PartMeans, shares, total_denominators
 from train.engine.processes import is_requested, shard_on_cpu, sum_over_processes, with_all_reduced
@@ -21,6 +22,7 @@ from train.engine.progress import Meter, ThroughputBar, peak_memory_gib
 from train.engine.resumable import ResumableTrainer
 from train.engine.sampling import ResumableStream, StepSampler
 from train.engine.trained_state import TrainedState
+from train.engine.validation import Validation
 from train.recipe import NonFiniteLossError, Recipe, RecipeError
 from train.task import Task, train_only, trainable_groups
 
@@ -36,6 +38,9 @@ class TaskTrainer(ResumableTrainer):
         _check_compatible(task, recipe, arguments.world_size)
         self.samples_per_step = recipe.batch_size * recipe.gradient_accumulation_steps * arguments.world_size
         data = task.dataset
+        self.epoch = Epoch.of(data, self.samples_per_step)
+        arguments.max_steps = steps_of(recipe, self.epoch)
+        arguments.warmup_steps = int(recipe.warmup * arguments.max_steps)
         self.stream = ResumableStream(data, self.samples_per_step) if isinstance(data, IterableDataset) else None
         # A stream that knows where it is goes on from there; of others, the batches already seen are skipped.
         arguments.ignore_data_skip = self.stream is not None and self.stream.keeps_state
@@ -51,6 +56,8 @@ class TaskTrainer(ResumableTrainer):
         self.whole_model = copy.deepcopy(task.model) if self.shards and self.args.should_save else None
         self.pop_callback(ProgressCallback)
         self.add_callback(ThroughputBar())
+        self.validation = Validation(self, recipe, run_dir)
+        self.add_callback(self.validation)
         if self.args.process_index:  # noise and dropout of their own for each process
             torch.manual_seed(recipe.seed + self.args.process_index)
 
@@ -124,7 +131,7 @@ class TaskTrainer(ResumableTrainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the parts of the loss, samples and tokens a second and peak memory to what Trainer logs."""
         if "loss" in logs:
-            before = int(self.state.log_history[-1]["step"]) if self.state.log_history else 0
+            before = next((int(entry["step"]) for entry in reversed(self.state.log_history) if "loss" in entry), 0)
             logs |= self.part_means.means(self.state.global_step - before)
             seen = sum_over_processes([self.meter.samples, self.meter.tokens], self.args.device)
             logs |= self.meter.rates(*seen) | {"peak_memory_gib": peak_memory_gib()}
@@ -142,6 +149,8 @@ def _check_compatible(task: Task, recipe: Recipe, processes: int) -> None:
     if batches > 1 and in_turns and task.sample_groups() is None:
         limit = f"gradient_accumulation_steps x processes must be 1, not {batches}"
         raise RecipeError(f"{limit}: a step of this task trains one group")
+    if recipe.evaluate_every and (is_requested("FSDP") or is_requested("DEEPSPEED")):
+        raise RecipeError(f"evaluate_every must be 0 where the model is sharded, not {recipe.evaluate_every}")
     if recipe.ema and is_requested("DEEPSPEED"):
         raise RecipeError(f"ema must be 0 with DeepSpeed, not {recipe.ema}: it holds the weights itself")
     if recipe.gradient_checkpointing and not hasattr(task.model, "gradient_checkpointing_enable"):
@@ -152,11 +161,9 @@ def _training_arguments(recipe: Recipe, run_dir: Path) -> TrainingArguments:
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(run_dir / "tensorboard")
     arguments = TrainingArguments(
         output_dir=str(run_dir),
-        max_steps=recipe.steps,
         per_device_train_batch_size=recipe.batch_size,
         gradient_accumulation_steps=recipe.gradient_accumulation_steps,
         lr_scheduler_type=recipe.schedule,
-        warmup_steps=int(recipe.warmup * recipe.steps),
         max_grad_norm=recipe.max_grad_norm,
         bf16=recipe.bf16,
         use_cpu=not torch.cuda.is_available(),

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,6 +19,7 @@ from encoders import Encoder, load_encoder
 from nextgpt_lite.checkpoint import CheckpointError, load_tokenizer
 from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.core_checkpoint import CONTEXT_ADAPTER, load_core, save_core, trained_state
+from nextgpt_lite.generate import Prepared, Sampling, end_tokens, generate
 from nextgpt_lite.model import AnyToAnyCore, caption_loss
 from train.dialogues.bins import BinnedRows
 from train.dialogues.collate import Collator, caption_words
@@ -31,6 +33,8 @@ from train.task import Task, expose_layers
 
 TOYBOX_KINDS = tuple(dict(KINDS))
 EVALUATION_BATCH = 25
+#: Replies that are shown while a run trains, and their tokens.
+SHOWN_REPLIES, SHOWN_TOKENS = 4, 60
 
 
 class DialogueTask(Task):
@@ -51,6 +55,7 @@ class DialogueTask(Task):
     model: "StageModel"
     output: ClassVar[str] = "core"
     reads: ClassVar[tuple[str, ...]] = ("encoder", "decoders")
+    evaluates_anywhere: ClassVar[bool] = True
 
     def build(self) -> None:
         chosen = self.settings
@@ -159,7 +164,7 @@ class DialogueTask(Task):
         """On dialogues that training never saw: mean losses, and the share of rows whose replies are right token by
         token, for each kind of Toybox and for each manifest. Of several sources the loss of each is given too."""
         sources: dict[str, list[Row]] = defaultdict(list)
-        for row in self.loader.held_out():
+        for row in self.unseen:
             sources[row.source].append(row)
         right: dict[str, list[bool]] = defaultdict(list)
         losses: dict[str, list[float]] = defaultdict(list)
@@ -176,6 +181,24 @@ class DialogueTask(Task):
         figures = {f"right_{kind}": hits for kind, hits in sorted(right.items())}
         figures |= {"right": [hit for hits in right.values() for hit in hits]} if right else {}
         return {name: sum(values) / len(values) for name, values in (losses | figures).items()}
+
+    @cached_property
+    def unseen(self) -> list[Row]:
+        """Rows that training never sees."""
+        return self.loader.held_out()
+
+    def sample_replies(self) -> list[str]:
+        """What the core answers, greedily, to the first conversations of one turn that training never sees."""
+        rows = self.loader.unreadable.leave_out([row for row in self.unseen if row.replies == 1][:SHOWN_REPLIES])
+        asked = [row.ids[: row.assistant_mask.index(1)] for row in rows]
+        media = [[self.loader.embeddings[medium] for medium in row.media] for row in rows]
+        requests = [(Prepared(ids, own), Sampling(SHOWN_TOKENS)) for ids, own in zip(asked, media, strict=True)]
+        replies = generate(self.model.core, end_tokens(self.model.core, self.tokenizer), requests)
+        decode = self.tokenizer.decode
+        return [
+            f"    {decode(ids)}\n\n**says** {decode(reply.ids)}\n\n**should say** {decode(row.ids[len(ids) :])}"
+            for row, ids, reply in zip(rows, asked, replies, strict=True)
+        ]
 
     def _evaluate_batch(self, rows: list[Row]) -> tuple[dict[str, float], list[bool]]:
         """Losses of a batch, and which of its rows' replies are right."""

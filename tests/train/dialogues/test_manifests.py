@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from data.manifest import read_manifest, write_manifest
+from data.records import scan_manifest
 from data.toybox import write_toybox
 from tests.train.short_recipes import stage
 from train.dialogues.loader import mixed
+from train.dialogues.overlap import count_shared
 from train.dialogues.records import sources_of
 from train.engine.trainer import TaskTrainer
 from train.recipe import RecipeError
@@ -143,6 +145,23 @@ def test_dialogues_in_words_alone_can_be_packed(tiny_folder, words, toys):
         padded = task.collator(item)
         torch.testing.assert_close(task.model(**batch)["loss"], task.model(**padded)["loss"], atol=1e-5, rtol=1e-5)
     assert max(len(item) for item in task.dataset.bins if not any(row.media for row in item)) > 1
+
+
+def test_what_is_held_out_and_trained_on_is_counted(tiny_folder, toys, tmp_path):
+    records = list(read_manifest(toys))
+    other = shutil.copytree(toys.parent, tmp_path / "other")  # the same files elsewhere
+    for record in records:
+        for part in (part for m in record["messages"] for part in m["content"] if "path" in part):
+            part["path"] = str(other / Path(part["path"]).relative_to(toys.parent))
+    fresh = {"messages": [{"role": "user", "content": "hm"}, {"role": "assistant", "content": "hm!"}], "meta": {}}
+    write_manifest(other / toys.name, [records[0], fresh, records[3]])
+    data = [{"path": str(toys), "held_out": str(other / toys.name)}]
+    with pytest.raises(RecipeError, match=r"2 of the 3 records in .*, which is held out, are in .* too"):
+        task_on(data, tiny_folder)
+    assert count_shared(scan_manifest(other / toys.name), scan_manifest(toys)) == 2
+    for image in other.rglob("*.png"):
+        image.write_bytes(image.read_bytes()[:-1] + b"?")  # as long, and another
+    assert count_shared(scan_manifest(other / toys.name), scan_manifest(toys)) == 0
 
 
 def damage(toys):
