@@ -10,6 +10,8 @@ from typing import Any, Literal
 from data.strict_yaml import LocatedMapping, parse_yaml, read_yaml
 from train.settings import RecipeError, read_settings, setting
 
+#: The two keys of how long a run is.
+LENGTHS = {"steps", "epochs"}
 MISSING = "missing key 'steps', or 'epochs' in its place"
 #: Folder of the recipes that come with the project.
 RECIPES = Path(__file__).parent / "recipes"
@@ -67,14 +69,20 @@ class Recipe:
 
 
 def read_recipe(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
-    """Read a YAML recipe and apply ``key=value`` overrides; a dotted key reaches into a mapping."""
+    """Read a YAML recipe and apply ``key=value`` overrides; a dotted key reaches into a mapping.
+
+    ``epochs`` among them takes the place of the recipe's ``steps``, and the other way round.
+    """
     path = Path(path)
     if not path.is_file() and path.parent.name == RECIPES.name:
         path = shipped_recipe(path.stem) or path  # in a folder of its own by now
     values = read_yaml(path, "recipe")
+    said = LENGTHS & {override.partition("=")[0] for override in overrides}
+    for length in LENGTHS - said if said else ():  # the one takes the place of the other
+        values.pop(length, None)
     for override in overrides:
         _apply_override(values, override)
-    if not values.keys() & {"steps", "epochs"}:
+    if not values.keys() & LENGTHS:
         raise RecipeError(f"{path}: {MISSING}")
     return read_settings(Recipe, values, str(path))
 

@@ -101,12 +101,13 @@ def _loaded_by(name: str) -> str:
     return f'`{kind}.from_pretrained("{name}")`' if kind else ""
 
 
-def _run_row(name: str, recipe: dict[str, Any], figures: dict[str, Any], **_: Any) -> dict[str, Any]:
+def _run_row(name: str, recipe: dict[str, Any], figures: dict[str, Any], steps: int = 0, **_: Any) -> dict[str, Any]:
     """What the card says of a run: of its task's settings everything but shapes, and its first figures."""
     settings = {key: value for key, value in recipe["task_settings"].items() if not isinstance(value, dict)}
     return {
         "name": name,
         "recipe": recipe,
+        "steps": steps or recipe["steps"],
         "settings": json.dumps(settings, ensure_ascii=False),
         "batch": recipe["batch_size"] * (recipe.get("gradient_accumulation_steps") or recipe["accumulate"]),
         "rates": ", ".join(f"{part} {rate:g}" for part, rate in recipe["learning_rates"].items() if rate),

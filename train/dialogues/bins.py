@@ -45,6 +45,11 @@ class BinnedRows(Dataset):
     def __len__(self) -> int:
         return len(self.bins)
 
+    @property
+    def records(self) -> int:
+        """Rows in all bins."""
+        return sum(map(len, self.bins))
+
     def __getitem__(self, index: int) -> list[Any]:
         return self.bins[index]
 

@@ -37,7 +37,7 @@ class Epoch:
         item = "sample" if self.records is None else "bin"
         taken = f"{_count(self.items / self.per_step, 'step')} of {_count(self.per_step, item)}"
         passes = _count(steps * self.per_step / self.items, "epoch")
-        return f"an epoch is {held}{_count(self.items, item)}, {taken}; {_count(steps, 'step')} are {passes}"
+        return f"an epoch is {held}{_count(self.items, item)}, {taken}; this run: {_count(steps, 'step')}, {passes}"
 
 
 def steps_of(recipe: Recipe, epoch: Epoch | None) -> int:
@@ -54,7 +54,11 @@ def steps_of(recipe: Recipe, epoch: Epoch | None) -> int:
 
 def describe(epoch: Epoch | None, steps: int) -> str:
     """What a run is about to see of its data, as a sentence."""
-    return epoch.describe(steps) if epoch is not None else f"{_count(steps, 'step')} on a stream, which has no epochs"
+    return (
+        epoch.describe(steps)
+        if epoch is not None
+        else f"this run: {_count(steps, 'step')} on a stream, which has no epochs"
+    )
 
 
 def _count(number: float, word: str) -> str:
