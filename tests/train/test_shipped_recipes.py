@@ -29,6 +29,7 @@ FITTING = {
     "nextgpt_encoding": SIZES | SHAPE | {"input_projection_settings": GROUP, "image_size": 48},
     "nextgpt_decoding": SIZES,
     "nextgpt_instruction": SIZES | {"lora": LORA},
+    "projector": SIZES,
     "llava_projector": SIZES | {"image_size": 48},
     "llava_full": SIZES,
     "llava_lora": SIZES | {"lora": LORA},
