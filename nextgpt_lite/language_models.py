@@ -66,7 +66,8 @@ def load_language_model(
         return _read_whole(Path(folder), config=config, dtype=torch.float32, **options)
     if importlib.util.find_spec("bitsandbytes") is None:
         raise QuantisationError(
-            "loading in 4 bits needs bitsandbytes, which is not installed: pip install 'nextgpt-lite[quant]'"
+            "loading in 4 bits needs bitsandbytes, which is not installed: "
+            "pip install -e '.[quant]' in the project's folder"
         )
     options["quantization_config"] = BitsAndBytesConfig(**FOUR_BITS)
     model = _read_whole(Path(folder), config=config, dtype=torch.bfloat16, **options)

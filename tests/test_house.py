@@ -53,6 +53,17 @@ def test_make_refuses_an_old_python_in_a_sentence(tmp_path):
     assert not (tmp_path / ".venv").exists()
 
 
+def test_extras_that_are_named_exist():
+    """In pages and messages: of this checkout, since no index has the project."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    installed = re.compile(r"pip install (?:-e )?['\"]?(\.|nextgpt[-_]lite)(?:\[([a-z,]+)\])?['\"`\s]")
+    modules = (file for room in ROOMS for file in (ROOT / room).rglob("*.py"))
+    files = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *modules]
+    named = [(*found, file) for file in files for found in installed.findall(file.read_text(encoding="utf-8"))]
+    assert [place for place in named if place[0] != "." or not set(place[1].split(",")) <= {*extras, ""}] == []
+    assert {file.name for _, extra, file in named if extra == "quant"} >= {"language_models.py", "long_context.md"}
+
+
 def test_readme_map_is_complete():
     """Every first-level file and folder of every room is named once, and nothing that does not exist."""
     block = README.split("## File map")[1].split("```")[1]

@@ -28,7 +28,7 @@ def test_the_settings_are_the_papers():
 
 @pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is not None, reason="bitsandbytes is installed")
 def test_without_bitsandbytes_it_says_what_to_install(folder):
-    with pytest.raises(QuantisationError, match=r"needs bitsandbytes, .* pip install 'nextgpt-lite\[quant\]'"):
+    with pytest.raises(QuantisationError, match=r"needs bitsandbytes, .* pip install -e '.\[quant\]' in the project's"):
         load_language_model(folder, quantised=True)
     with pytest.raises(QuantisationError):
         new_core(CoreConfig(), folder, quantised=True)
