@@ -76,13 +76,13 @@ def save_core(core: AnyToAnyCore, folder: Path) -> None:
         write_json(temporary / "config.json", core.config.to_dict(), default=str)
 
 
-def save_language_model(core: AnyToAnyCore, folder: Path) -> None:
+def save_language_model(core: AnyToAnyCore, folder: Path, dtype: torch.dtype | None = None) -> None:
     """Write the language model below a core as a plain one, for :func:`load_core`, atomically.
 
-    It gets the precision of the one that the core was built on, as ``core.config.text_config`` names it; its own
-    configuration says so. LoRA, biases and scales of bias tuning are the core's: they are not among it.
+    ``dtype`` is the precision of its weights, which its configuration names too; None = that of the one which the core
+    was built on. LoRA, biases and scales of bias tuning are the core's: they are not among it.
     """
-    model, dtype = core.language_model, core.config.text_config.dtype or torch.float32
+    model, dtype = core.language_model, dtype or core.config.text_config.dtype or torch.float32
     own = llama_adapter_v2.tuned_parameters(model, norms=False)
     own_state = {
         name.replace(".base_layer.", "."): value.to(dtype)

@@ -59,7 +59,7 @@ def run_recipe(recipe: Recipe, run_dir: str | Path, resume: bool = False, overwr
         run.export(trainer.task)
         figures = trainer.task.evaluate()
         record = {
-            "recipe": recipe.__dict__,
+            "recipe": recipe.written(),
             "steps": trainer.args.max_steps,
             "seconds": round(time.monotonic() - started, 1),
             "threads": recipe.threads,

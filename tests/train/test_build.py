@@ -30,7 +30,7 @@ def record(build, name, **changes):
     """The record of a finished run, as the engine writes it."""
     folder = build.folder / name
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "run.json").write_text(json.dumps({"recipe": build.recipe(name).__dict__ | changes}))
+    (folder / "run.json").write_text(json.dumps({"recipe": build.recipe(name).written() | changes}))
 
 
 @pytest.mark.parametrize("path", sorted(BUILDS.glob("*.yaml")), ids=lambda path: path.stem)

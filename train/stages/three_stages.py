@@ -170,11 +170,16 @@ class InstructionTuningTask(DialogueTask):
 
     def export_folder(self, run_dir: Path) -> Path:
         """The run's own where the language model is tuned as a whole: the one it started from is the user's."""
-        return run_dir if self.settings.tuning == "full" else self.model_dir
+        if self.settings.tuning != "full":
+            return self.model_dir
+        if run_dir.resolve() == self.model_dir.resolve():
+            raise RecipeError(f"--out is {run_dir}: the run would write over the model that it starts from")
+        return run_dir
 
     def export(self, model_dir: Path) -> None:
         """Write the core; fully tuned, the language model too, a context adapter merged into it."""
         if self.settings.tuning == "full":
-            save_language_model(self.model.core, Path(model_dir) / "language_model")
+            dtype: Any = read_config(self.model_dir / "language_model").dtype
+            save_language_model(self.model.core, Path(model_dir) / "language_model", dtype)
             self.model.core.config.context_adapter = ""
         super().export(model_dir)

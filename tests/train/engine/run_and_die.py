@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import traceback
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -97,6 +97,40 @@ def die_while_removing(step):
     shutil.rmtree = half
 
 
+def ask_to_end(signals):
+    """A damage that sends these signals to the process itself, in the middle of a step."""
+
+    def damage(step):
+        train_step, waiting = TaskTrainer.training_step, list(signals)
+
+        def asked(self, *args, **kwargs):
+            while waiting and self.state.global_step == step:
+                os.kill(os.getpid(), waiting.pop(0))
+            return train_step(self, *args, **kwargs)
+
+        TaskTrainer.training_step = asked
+
+    return damage
+
+
+def ask_while_building(step):
+    """A damage that sends SIGTERM before there is a trainer."""
+    build = train.run.build_task
+    train.run.build_task = lambda recipe: os.kill(os.getpid(), signal.SIGTERM) or build(recipe)
+
+
+def ask_while_exporting(step):
+    """A damage that sends SIGINT when the component is written."""
+    train.run.Run.export = lambda self, task: os.kill(os.getpid(), signal.SIGINT)
+
+
+SIGNALS = {
+    "sigterm": ask_to_end([signal.SIGTERM]),
+    "sigint": ask_to_end([signal.SIGINT]),
+    "twice": ask_to_end([signal.SIGINT, signal.SIGTERM]),
+    "building": ask_while_building,
+    "exporting": ask_while_exporting,
+}
 MOMENTS = {die_half_written: 6, die_before_rename: 6, die_before_removal: 9, die_while_removing: 9}
 
 
@@ -112,11 +146,15 @@ def fill_disk_by_limit(step):
     TaskTrainer._save_checkpoint = limited
 
 
+def recipe_file(recipe, file):
+    """The recipe written to a file, in its own order: modules are built, and begin, in that of their settings."""
+    file.write_text(yaml.safe_dump(recipe.written() | {"betas": list(recipe.betas)}, sort_keys=False))
+    return file
+
+
 def command_line(recipe, run_dir, file, *more):
     """``nextgpt-lite train`` in this process; its exit code."""
-    values = asdict(recipe)
-    file.write_text(yaml.safe_dump(values | {"betas": list(values["betas"])}))
-    return main(["train", str(file), "--out", str(run_dir), *more])
+    return main(["train", str(recipe_file(recipe, file)), "--out", str(run_dir), *more])
 
 
 def told(run_dir, model):
@@ -148,7 +186,8 @@ def damaged_and_resumed(folder, name, recipe, damage, step):
         return command_line(recipe, run_dir, folder / f"{name}.yaml")
 
     status = forked(damaged)
-    left = {path.name: sorted(file.name for file in path.iterdir()) for path in run_dir.iterdir() if path.is_dir()}
+    folders = [path for path in run_dir.glob("*") if path.is_dir()]
+    left = {path.name: sorted(file.name for file in path.iterdir()) for path in folders}
     forked(lambda: command_line(recipe, run_dir, folder / f"{name}.yaml", "--resume"))
     return {"status": status, "left": left} | told(run_dir, model)
 
@@ -186,6 +225,8 @@ def main_of_runs(folder):
         results[f"whole_{name}"] = whole(folder, f"whole_{name}", recipe)
     for moment, step in MOMENTS.items():
         results[moment.__name__] = damaged_and_resumed(folder, moment.__name__, TURNS, moment, step)
+    for name, damage in SIGNALS.items():
+        results[name] = damaged_and_resumed(folder, name, TURNS, damage, 4)
     results["lines"] = damaged_and_resumed(folder, "lines", stream, die_before_rename, 6)
     results["skipped_lines"] = damaged_and_resumed(folder, "skipped_lines", skipping, die_before_rename, 6)
     results["limit"] = damaged_and_resumed(folder, "limit", TURNS, fill_disk_by_limit, 6)

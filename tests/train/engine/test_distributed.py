@@ -3,8 +3,11 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -18,7 +21,8 @@ from transformers import TrainingArguments
 from transformers.integrations import deepspeed
 
 from tests.train.short_recipes import STAGES, stage
-from train.engine.checkpoints import checkpoints
+from train.engine.checkpoints import checkpoints, step_of
+from train.engine.integrity import damage_of
 from train.run import run_recipe
 
 ROOT = Path(__file__).parents[3]
@@ -26,18 +30,21 @@ CONFIGURATIONS = sorted((ROOT / "train/accelerate").glob("*.yaml"))
 OUTPUTS = {"encoding_alignment": "core_encoding", "decoding_alignment": "core_decoding", "instruction_tuning": "core"}
 
 
-def launched(recipe, run_dir, configuration, *more):
-    """``accelerate launch`` of two processes on the recipe; the finished launcher."""
+def launch_command(recipe, run_dir, configuration, *more):
+    """``accelerate launch`` of two processes on the recipe: the command and its environment."""
     file = run_dir.with_suffix(".yaml")
     values = asdict(recipe)  # in its own order: modules are built, and begin, in that of "conditions"
     file.write_text(yaml.safe_dump(values | {"betas": list(values["betas"])}, sort_keys=False))
     command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2", "--main_process_port", "0"]
     command += ["--config_file", str(ROOT / f"train/accelerate/{configuration}.yaml"), "-m", "nextgpt_lite.cli"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run(
-        [*command, "train", str(file), "--out", str(run_dir), *more],
-        cwd=run_dir.parent, env=environment, capture_output=True, text=True,
-    )  # fmt: skip
+    return [*command, "train", str(file), "--out", str(run_dir), *more], environment
+
+
+def launched(recipe, run_dir, configuration, *more):
+    """The launcher when it has ended."""
+    command, environment = launch_command(recipe, run_dir, configuration, *more)
+    return subprocess.run(command, cwd=run_dir.parent, env=environment, capture_output=True, text=True)
 
 
 def losses(run_dir):
@@ -114,6 +121,60 @@ def test_shards_train_save_and_resume(alone, tiny_folder, tmp_path):
     run_recipe(replace(recipe, gradient_accumulation_steps=2), tmp_path / "two-run", resume=True)
     assert losses(tmp_path / "two-run") == pytest.approx(losses(run_dir), rel=1e-4)
     assert_close(whole, weights(other, name))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes where Linux has them")
+def test_workers_end_with_a_launcher_that_is_killed(tiny_copy, tmp_path):
+    recipe = stage("encoding_alignment", tiny_copy, steps=10_000)
+    with launcher(recipe, tmp_path / "run", "ddp") as process:
+        wait_for(lambda: checkpoints(tmp_path / "run"))
+        assert len(workers(tmp_path / "run")) == 2
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        wait_for(lambda: not workers(tmp_path / "run"), seconds=20)
+    step = checkpoints(tmp_path / "run")[-1]
+    assert damage_of(step) == "" and not list((tmp_path / "run").glob(f"checkpoint-{step_of(step) + 2}"))
+
+
+@pytest.mark.slow
+def test_processes_that_are_interrupted_leave_a_checkpoint_together(alone, tiny_folder, tmp_path):
+    name = "encoding_alignment"
+    folder, _, recipe = alone(name)
+    other = shutil.copytree(tiny_folder, tmp_path / "two")
+    recipe = replace(recipe, model=str(other), gradient_accumulation_steps=1, checkpoint_every=100)
+    long = replace(recipe, steps=2000)
+    with launcher(long, tmp_path / "run", "ddp", "--overwrite") as process:
+        wait_for(lambda: list((tmp_path / "run").glob("tensorboard")) or len(workers(tmp_path / "run")) == 2)
+        wait_for(lambda: checkpoints(tmp_path / "run"))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() != 0
+    last = checkpoints(tmp_path / "run")[-1]
+    assert damage_of(last) == "" and step_of(last) % 100, "of the step that it was in"
+    assert len(list(last.glob("rng_state_*.pth"))) == 2
+
+
+def launcher(recipe, run_dir, configuration, *more):
+    """``accelerate launch`` of two processes on the recipe, while it runs."""
+    command, environment = launch_command(recipe, run_dir, configuration, *more)
+    with (run_dir.parent / "launcher.log").open("w") as log:
+        return subprocess.Popen(command, cwd=run_dir.parent, env=environment, stdout=log, stderr=log)
+
+
+def workers(run_dir):
+    """Processes that train in a folder, the launcher apart."""
+    lines = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            lines.append(file.read_bytes().decode().split("\0"))
+    return [line for line in lines if str(run_dir) in line and not any("accelerate" in word for word in line)]
+
+
+def wait_for(condition, seconds=120):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "waited too long"
+        time.sleep(0.05)
 
 
 @pytest.mark.slow

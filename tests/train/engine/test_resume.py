@@ -52,6 +52,33 @@ def test_a_stream_is_taken_up_where_it_was_left(runs, kind):
     assert damaged["weights"] == whole["weights"]
 
 
+@pytest.mark.parametrize(("name", "code"), [("sigterm", 143), ("sigint", 130)])
+def test_a_signal_leaves_a_checkpoint_of_its_step_and_a_sentence(runs, name, code):
+    ended, whole = runs[name], runs["whole_turns"]
+    assert os.WEXITSTATUS(ended["status"]) == code
+    complete = {folder for folder in ended["left"] if folder.startswith("checkpoint-")}
+    assert complete == {"checkpoint-3", "checkpoint-5"}
+    [said] = [line for line in runs["stderr"].splitlines() if f"/{name} has a checkpoint" in line]
+    assert f"ended by {name.upper()} after step 5, of which" in said and "--resume goes on there" in said
+    assert ended["curve"] == whole["curve"]
+    assert ended["weights"] == whole["weights"]
+
+
+def test_a_second_signal_ends_a_run_at_once(runs):
+    ended = runs["twice"]
+    assert os.WIFSIGNALED(ended["status"]) and os.WTERMSIG(ended["status"]) == signal.SIGTERM
+    assert {folder for folder in ended["left"] if folder.startswith("checkpoint-")} == {"checkpoint-3"}
+    assert ended["weights"] == runs["whole_turns"]["weights"]
+
+
+@pytest.mark.parametrize(("name", "code", "left"), [("building", 143, set()), ("exporting", 130, {"9", "11"})])
+def test_a_signal_before_and_after_training_ends_the_run_as_it_is(runs, name, code, left):
+    ended = runs[name]
+    assert os.WEXITSTATUS(ended["status"]) == code
+    assert ended["left"].keys() == {f"checkpoint-{step}" for step in left}
+    assert ended["weights"] == runs["whole_turns"]["weights"]
+
+
 def test_a_disk_that_is_full_leaves_the_last_checkpoint(runs):
     damaged, whole = runs["limit"], runs["whole_turns"]
     assert os.WEXITSTATUS(damaged["status"]) == 2
