@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
@@ -20,7 +21,7 @@ from transformers import PreTrainedTokenizerBase
 #: The most characters that a template writes, and the seconds of computation that it may take.
 MAX_WRITTEN, MAX_SECONDS = 10_000_000, 1.0
 #: Variables by which templates ask whether a reply begins with thoughts.
-NO_THINKING = {"enable_thinking": False, "thinking": False}
+NO_THINKING: dict[str, Any] = {"enable_thinking": False, "thinking": False}
 #: The date in templates that ask for today's, by the codes of strftime: training and all chats read the same one.
 TODAY = {"Y": "2024", "y": "24", "m": "07", "d": "26", "B": "July", "b": "Jul", "A": "Friday", "a": "Fri", "j": "208"}
 TODAY |= {"H": "12", "I": "12", "M": "00", "S": "00", "p": "PM"}
