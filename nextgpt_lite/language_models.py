@@ -79,9 +79,10 @@ def _read_whole(folder: Path, **options: Any) -> PreTrainedModel:
     local = {"local_files_only": True, "use_safetensors": True, "trust_remote_code": False}
     checks = {"output_loading_info": True, "ignore_mismatched_sizes": True}
     try:
-        model, found = AutoModelForCausalLM.from_pretrained(folder, **local, **checks, **options)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(folder, **local, **checks, **options)
     except Exception as error:  # whatever Transformers raises of a file that it cannot use
         raise CheckpointError(f"{folder}: the language model cannot be read: {sentence(error)}") from error
+    model, found = loaded
     if found["missing_keys"]:
         raise CheckpointError(f"{folder} lacks the weight {min(found['missing_keys'])!r} of the language model")
     for name, given, expected in sorted(found["mismatched_keys"]):

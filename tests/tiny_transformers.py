@@ -29,7 +29,7 @@ TOWER: dict[str, Any] = {
 }  # fmt: skip
 TEXT = TOWER | {"vocab_size": 99, "num_hidden_layers": 1}
 #: Means and deviations that no other preprocessor has.
-STATISTICS = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.4]}
+STATISTICS: dict[str, Any] = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.4]}
 
 
 def save_qwen3(folder: Path, template: str | None = SEPARATOR_TEMPLATE, **changes: Any) -> Path:
