@@ -12,10 +12,11 @@ class Settings:
 
     model: str  #: "nano" or a model folder
     out: Path  #: folder of ``results.json`` and ``report.html``
-    count: int  #: conversations, percent of the full suite (things), or windows of text and passkeys a length
+    count: int  #: conversations, percent of the full suite, captions, or windows and passkeys a length
     seed: int = 0  #: streams of scenes, words and noise
     data: Path | None = None  #: own_data: a manifest; long_context: a folder of texts
     judge: Path | None = None  #: own_data: a folder of judges
+    against: str | None = None  #: drawing: another model, compared case by case
     lengths: tuple[int, ...] = LENGTHS  #: long_context: tokens of a row
 
 
@@ -32,6 +33,7 @@ class Suite:
 SUITES = {
     "any_to_any": Suite("evaluation.toybox.suite:run", 320),
     "things": Suite("evaluation.things.suite:run", 100),
+    "drawing": Suite("evaluation.toybox.drawing:run", 500, frozenset({"against"})),
     "own_data": Suite("evaluation.own_data:run", 320, frozenset({"data", "judge"})),
     "long_context": Suite("evaluation.long_context:run", 20, frozenset({"data", "lengths"})),
 }

@@ -1,5 +1,5 @@
-"""``nextgpt-lite evaluate SUITE... [--model M] [--data D] [--judge DIR] [--lengths N,N...] [--count N] [--seed N]
-[--out DIR]``.
+"""``nextgpt-lite evaluate SUITE... [--model M] [--data D] [--judge DIR] [--against M] [--lengths N,N...] [--count N]
+[--seed N] [--out DIR]``.
 """
 
 import argparse
@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--judge", type=Path, metavar="DIR", help="own_data: judges of what media show, e.g. runs/digits/judges"
     )
+    parser.add_argument("--against", metavar="MODEL", help="drawing: another model, compared caption by caption")
     lengths = ",".join(map(str, LENGTHS))
     parser.add_argument("--lengths", help=f"long_context: tokens of a row (default: {lengths})")
     parser.add_argument("--count", type=int, help=f"size of the run (default, the full suite: {full})")
@@ -52,7 +53,7 @@ def suite_of(name: str, args: argparse.Namespace) -> str:
 def settings_of(name: str, args: argparse.Namespace) -> Settings:
     """The arguments for one of the suites. ValueError for options that it does not have."""
     suite = SUITES[suite_of(name, args)]
-    for option in ("data", "judge", "lengths"):
+    for option in ("data", "judge", "lengths", "against"):
         value = getattr(args, option)
         if value is not None and option not in suite.options:
             known = " and ".join(other for other, its in SUITES.items() if option in its.options)
@@ -69,5 +70,6 @@ def settings_of(name: str, args: argparse.Namespace) -> Settings:
         seed=args.seed,
         data=args.data,
         judge=args.judge,
+        against=args.against,
         lengths=lengths,
     )

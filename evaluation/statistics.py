@@ -1,8 +1,9 @@
 """Shares with their intervals, means, and how precisely a model answers with the media that were requested."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import comb
 from typing import Any, NamedTuple, Self
 
 from nextgpt_lite import Reply
@@ -73,6 +74,29 @@ def wilson(right: int, total: int, deviations: float = 1.96) -> tuple[float, flo
     centre = (share + squared / (2 * total)) / (1 + squared / total)
     spread = deviations * ((share * (1 - share) + squared / (4 * total)) / total) ** 0.5 / (1 + squared / total)
     return max(0.0, centre - spread), min(1.0, centre + spread)
+
+
+class Paired(NamedTuple):
+    """How two answers to the same questions differ: the difference of their shares right with its 95 % interval, of how
+    many one alone is right, and the chance of a difference as great were they alike (McNemar's exact test)."""
+
+    difference: float
+    low: float
+    high: float
+    gained: int
+    lost: int
+    p: float
+
+
+def paired(ours: Sequence[bool], theirs: Sequence[bool]) -> Paired:
+    """``ours`` against ``theirs``, question by question."""
+    count = len(ours)
+    gained = sum(mine and not other for mine, other in zip(ours, theirs, strict=True))
+    lost = sum(other and not mine for mine, other in zip(ours, theirs, strict=True))
+    difference, changed = (gained - lost) / max(count, 1), gained + lost
+    spread = 1.96 * max(changed / max(count, 1) - difference**2, 0) ** 0.5 / max(count, 1) ** 0.5
+    tail = sum(comb(changed, number) for number in range(min(gained, lost) + 1)) / 2**changed
+    return Paired(difference, difference - spread, difference + spread, gained, lost, min(1.0, 2 * tail))
 
 
 def mean(values: Iterable[float]) -> float | None:
