@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
@@ -88,7 +88,8 @@ def reply_form(tokenizer: PreTrainedTokenizerBase) -> ReplyForm:
 
 def end_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
     """Ids of the tokens by which the template ends replies."""
-    return {int(token) for each in reply_form(tokenizer).ends for token in [tokenizer.convert_tokens_to_ids(each)]}
+    ids: Any = tokenizer.convert_tokens_to_ids(sorted(reply_form(tokenizer).ends))
+    return set(ids)
 
 
 def check_template(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -151,7 +152,7 @@ def _end_of_earlier_reply(tokenizer: PreTrainedTokenizerBase) -> str:
 
 def _first_token(text: str, tokenizer: PreTrainedTokenizerBase) -> str:
     """The added token that a text begins with, but for white space; empty where it begins with none."""
-    added = {token.content for token in tokenizer.added_tokens_decoder.values()} | {tokenizer.eos_token or ""}
+    added = {token.content for token in tokenizer.added_tokens_decoder.values()} | {str(tokenizer.eos_token or "")}
     found = re.match(rf"\s*({_any_of(added)})", text)
     return found[1] if found else ""
 
