@@ -57,48 +57,43 @@ class Composition:
 
 def read_composition(words: Sequence[str]) -> Composition:
     """The composition that the command line names. SettingsError, one sentence, for what it cannot be."""
-    file, rest = None, list(words)
+    composition, rest = Composition({}), list(words)
     if rest and "=" not in rest[0] and Path(rest[0]).suffix in YAML_SUFFIXES:
-        file = Path(rest.pop(0))
-    values: dict[str, Any] = read_yaml(file, "composition") if file else {"parts": {}}
+        composition = _read_file(Path(rest.pop(0)))
     for word in rest:
-        _apply(values, word)
-    composition = read_settings(Composition, values, str(file) if file else "compose")
+        composition = _with(composition, word)
     if missing := [name for name in REQUIRED if name not in composition.parts]:
         raise SettingsError(f"there is no {missing[0]} among the parts: give {missing[0]}=FOLDER")
-    return composition if file is None else _beside(composition, file.parent, given={w.partition("=")[0] for w in rest})
+    return composition
 
 
-def _apply(values: dict[str, Any], word: str) -> None:
-    """``part=FOLDER``, ``part.settings.key=value``, ``chat_template=NAME``, or a folder alone."""
+def _read_file(path: Path) -> Composition:
+    """The composition of a file, its paths relative to the file's folder."""
+    composition = read_settings(Composition, read_yaml(path, "composition"), str(path))
+    parts = {name: part for name in composition.parts if (part := composition.part(name))}
+    beside = {name: replace(part, path=str(path.parent / part.path)) for name, part in parts.items()}
+    template = composition.chat_template
+    if template.endswith(JINJA):
+        template = str(path.parent / template)
+    return replace(composition, parts=beside, chat_template=template)
+
+
+def _with(composition: Composition, word: str) -> Composition:
+    """The composition with ``part=FOLDER``, ``part.settings.key=value``, ``chat_template=NAME``, or a folder alone."""
     key, equals, text = word.partition("=")
     if not equals:
         key, text = recognise(Path(word)), word
+        if already := composition.part(key):
+            raise SettingsError(f"{already.path} and {word} are both the {key}: give {key}=FOLDER once")
     if not text.strip():
         raise SettingsError(f"{word!r} has no value: expected part=FOLDER")
-    parts = values.setdefault("parts", {})
-    name, _, path = key.partition(".")
-    if not path:
-        if not equals and key in parts:
-            raise SettingsError(f"{parts[key]} and {word} are both the {key}: give {key}=FOLDER once")
-        target = values if key in ("name", "chat_template") else parts
-        target[key] = text
-        return
-    group, _, setting_name = path.partition(".")
-    if group != "settings" or not setting_name or name not in parts:
-        raise SettingsError(f"{word!r} must be part.settings.KEY=VALUE, after part=FOLDER")
-    part = parts[name] = {"path": parts[name]} if isinstance(parts[name], str) else parts[name]
-    part.setdefault("settings", {})[setting_name] = parse_yaml(text, repr(word))
-
-
-def _beside(composition: Composition, folder: Path, given: set[str]) -> Composition:
-    """The composition of a file, its paths relative to the file's ``folder``; those ``given`` by hand are not."""
-    parts: dict[str, Part | str] = {}
-    for name in composition.parts:
-        part = composition.part(name)
-        assert part is not None
-        parts[name] = part if name in given else replace(part, path=str(folder / part.path))
-    template = composition.chat_template
-    if template.endswith(JINJA) and "chat_template" not in given:
-        template = str(folder / template)
-    return replace(composition, parts=parts, chat_template=template)
+    if key in ("name", "chat_template"):
+        return replace(composition, **{key: text})
+    name, dot, rest = key.partition(".")
+    part = Part(text)
+    if dot:
+        known, (group, _, setting_name) = composition.part(name), rest.partition(".")
+        if known is None or group != "settings" or not setting_name:
+            raise SettingsError(f"{word!r} must be part.settings.KEY=VALUE, after part=FOLDER")
+        part = replace(known, settings=known.settings | {setting_name: parse_yaml(text, repr(word))})
+    return replace(composition, parts={**composition.parts, name: part})

@@ -191,7 +191,7 @@ def test_a_decoder_in_half_precision_or_of_pytorch(here, written):
 
 
 def test_the_command(here, capsys):
-    assert main(["compose", *BASE, "--out", "model"]) == 0
+    assert main(["compose", BASE[0], "--out", "model", BASE[1]]) == 0
     printed = capsys.readouterr().out
     assert "qwen3" in printed and "model=model" in printed
     assert main(["chat", "hello", "--model", "model"]) == 2

@@ -83,6 +83,26 @@ def test_words(here, capsys, words, sentence):
     assert sentence in refused(capsys, *words)
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("parts: null", "mine.yaml, line 1: parts must be a mapping of names, each value a mapping or text, not None"),
+        ("parts: {encoder: 3}", "parts.encoder must be a mapping or text, not 3"),
+        ("parts: {encoder: {settings: {layer: -2}}}", "parts.encoder: missing key 'path'"),
+        ("parts: {encoder: {path: clip, layer: -2}}", "unknown key 'layer': expected one of path, settings"),
+        ("parts: {encoder: {path: clip, settings: 3}}", "settings must be a mapping of names"),
+        ("parts: {encodre: clip}", "unknown part 'encodre': did you mean 'encoder'?"),
+        ("nme: mine\nparts: {encoder: clip}", "unknown key 'nme': did you mean 'name'?"),
+        ("{}", "mine.yaml: missing key 'parts'"),
+        ("[1]", "mine.yaml holds no mapping"),
+    ],
+)
+def test_files(here, capsys, text, sentence):
+    Path("mine.yaml").write_text(text)
+    for words in ((), BASE, ("encoder.settings.layer=-2",)):
+        assert sentence in refused(capsys, "mine.yaml", *words)
+
+
 def change(path: str, **values) -> None:
     Path(path).write_text(json.dumps(json.loads(Path(path).read_text()) | values))
 
