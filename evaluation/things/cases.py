@@ -1,7 +1,7 @@
 """The suite's cases: requests in free words, and dialogues about things in wordings that training never uses."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from evaluation.things.requests import free_requests
 GROUPS = Path(__file__).with_name("groups.yaml")
 #: Evaluation streams start here; those of training end far below.
 FIRST_SEED = 20_000
+#: The decoders' noise is another in each run: its seeds are this far apart.
+NOISE = 1_000_003
 #: Dialogues that are drawn for each that a group takes, at most.
 MOST_DRAWN = 400
 
@@ -99,4 +101,4 @@ def plan(share: float, seed: int) -> list[Case]:
     cases = [*free_cases("en", share), *free_cases("zh", share)]
     for stream, group in enumerate(groups):
         cases += group.cases(max(1, round(share * group.count)), FIRST_SEED + 1000 * seed + stream)
-    return cases
+    return [replace(each, seed=NOISE * (seed + 1) + number) for number, each in enumerate(cases)]

@@ -18,6 +18,7 @@ from data.boxes import overlap, parse_boxes
 from encoders.trunk_encoder import TrunkEncoder
 from evaluation import Settings
 from evaluation.conversations import ConversationRun, run_cases
+from evaluation.denials import without_denials
 from evaluation.report import ShownConversation, write_report
 from evaluation.seconds import cold_first_reply, warm_reply
 from evaluation.statistics import Tally, generated, verdicts
@@ -107,12 +108,13 @@ def judge(run: ConversationRun[Case], judges: dict[str, Judge]) -> dict[str, boo
 
 
 def answers(text: str, expected: tuple[str, ...]) -> bool:
-    """Whether a reply holds all expected words; of a box, one that overlaps it by more than half."""
+    """Whether a reply says all expected words, which it does not deny; of a box, one that overlaps it by over half."""
+    said = text.lower() if expected[:1] == ("no",) else without_denials(text).lower()
     for words in expected:
         if boxes := parse_boxes(words):
             if not any(overlap(boxes[0], box) > 0.5 for box in parse_boxes(text)):
                 return False
-        elif words.lower() not in text.lower():
+        elif words.lower() not in said:
             return False
     return True
 

@@ -6,7 +6,7 @@ Toybox has.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -89,6 +89,7 @@ MEDIA = ("text", "image", "audio", "video")
 GENERATED = ("image", "audio", "video")
 FULL_COUNT = SUITES["any_to_any"].full_count  # --count that the sizes below and in groups.yaml belong to
 FIRST_SEED = 10_000  # evaluation streams start here; training streams end at 1,000
+NOISE = 96  # the stream of the decoders' noise: other runs, other noise
 
 
 @dataclass(frozen=True)
@@ -209,4 +210,4 @@ def plan(count: int, seed: int) -> list[Case]:
     for stream, group in enumerate(groups, start=41):
         make = out_of_distribution_cases if group.kind == "out_of_distribution" else group.cases
         cases += make(scaled(group.count), stream_seed(seed, stream))
-    return cases
+    return [replace(each, seed=stream_seed(seed, NOISE) + number) for number, each in enumerate(cases)]

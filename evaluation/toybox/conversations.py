@@ -7,6 +7,7 @@ from typing import Any
 from data import toybox
 from evaluation.classifiers import classifier_array
 from evaluation.conversations import ConversationRun
+from evaluation.denials import without_denials
 from evaluation.report import ShownConversation
 from evaluation.statistics import generated
 from evaluation.toybox.cases import Case
@@ -56,7 +57,9 @@ def agreement(expected: dict[str, Any], found: dict[str, Any] | None) -> dict[st
 
 def judge(run: ConversationRun[Case]) -> Judgement:
     """Compare the last reply with what its case expects."""
-    said = toybox.parse_reply(run.replies[-1].text)
+    text = run.replies[-1].text
+    declined = bool(toybox.parse_reply(text).get("unknown"))
+    said = toybox.parse_reply(without_denials(text))
     expected = run.case.expected_by_modality
     if "asked" in run.case.expected:  # about a medium that the model made: the truth is what the oracle names in it
         shown = run.predictions[0][0][1] if run.predictions[0] else {}
@@ -65,7 +68,7 @@ def judge(run: ConversationRun[Case]) -> Judgement:
     for modality, attributes in expected.items():
         first = next((found for kind, found in run.predictions[-1] if kind == modality), None)
         answers[modality] = agreement(attributes, said if modality == "text" else first)
-    return Judgement(run, answers, bool(said.get("unknown")) and not run.replies[-1].media)
+    return Judgement(run, answers, declined and not run.replies[-1].media)
 
 
 def shown_conversation(judgement: Judgement) -> ShownConversation:

@@ -133,6 +133,8 @@ def test_the_plan_fills_every_cell_and_figure_and_repeats_itself():
 
 
 def test_evaluation_streams_never_meet_those_of_training():
+    noise = [{case.seed for case in plan(8, seed)} for seed in (1, 2)]
+    assert len(noise[0]) == len(plan(8, 1)) and not noise[0] & noise[1]
     assert all(stream_seed(seed, stream) >= 10_000 for seed in range(50) for stream in range(20))
 
 
