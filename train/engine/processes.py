@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, TypeVar
 
+import psutil
 import torch
 from accelerate import Accelerator, DistributedType, PartialState
 from accelerate.utils import FullyShardedDataParallelPlugin, broadcast_object_list, gather_object
@@ -35,8 +36,13 @@ def join_processes() -> PartialState:
 
 
 def _end_with(parent: int) -> None:
-    """End this process as soon as it has another parent: the launcher was killed and could not end it itself."""
-    while os.getppid() == parent:
+    """End this process as soon as it has another parent: the launcher was killed and could not end it itself.
+
+    Where that was before this process looked, its parent is the first process, which is a launcher in a container only.
+    """
+    launchers = ("python", "accelerate", "torchrun")
+    orphan = parent == 1 and not psutil.Process(1).name().startswith(launchers)
+    while os.getppid() == parent and not orphan:
         time.sleep(1.0)
     os.kill(os.getpid(), signal.SIGKILL)
 
