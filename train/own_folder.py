@@ -11,10 +11,12 @@ FOR_TRAINING = ("text_encoders",)
 
 def share_components(model: Path, folder: Path, core: str | None) -> None:
     """Link into ``folder`` every part of the model that it has none of its own of, and describe it in a manifest."""
-    for name in (*component_names(), *FOR_TRAINING):
-        if name != "core" and (model / name).is_dir() and not (folder / name).exists():
-            (folder / name).unlink(missing_ok=True)  # a link to what is not there any more
-            (folder / name).symlink_to((model / name).resolve(), target_is_directory=True)
+    for name in (*component_names(), *FOR_TRAINING) if folder.resolve() != model.resolve() else ():
+        own, given = folder / name, model / name
+        if own.is_symlink():  # of an earlier run in this folder, perhaps on another model
+            own.unlink()
+        if name != "core" and given.is_dir() and not own.exists():
+            own.symlink_to(given.resolve(), target_is_directory=True)
     known = read_manifest(model) if (model / MANIFEST).is_file() else {}
     with suppress(FileNotFoundError):  # another run of a build is replacing a component
         write_manifest(folder, known.get("name", model.resolve().name), known.get("candidates"), core or "core")

@@ -13,6 +13,7 @@ from nextgpt_lite.compose.composition import read_composition
 from nextgpt_lite.compose.folder import compose
 from tests.tiny_transformers import PATCH, SIZE, save_clip, save_qwen3
 from tests.tiny_xl import build_tiny_xl
+from train.own_folder import share_components
 from train.recipe import RECIPES, Recipe, read_recipe
 from train.run import run_recipe
 from train.settings import RecipeError
@@ -93,6 +94,18 @@ def test_without_decoders_nothing_but_words_is_answered(place, tmp_path):
     core = AnyToAny.from_pretrained(tmp_path / "run").core
     assert core.config.signal_tokens == {} and core.config.conditions == {}
     ask(tmp_path / "run")
+
+
+def test_links_are_those_of_the_last_run(place, tmp_path):
+    words = (f"language_model={place / 'qwen3'}", f"encoder={place / 'clip'}")
+    compose(read_composition(words), tmp_path / "words")
+    (tmp_path / "run/tokenizer").mkdir(parents=True)  # the run's own
+    for model in (place / "model", tmp_path / "words"):
+        share_components(model, tmp_path / "run", "core")
+    linked = {path.name: path.resolve() for path in (tmp_path / "run").iterdir() if path.is_symlink()}
+    assert linked == {name: tmp_path / "words" / name for name in ("language_model", "encoder")}
+    share_components(tmp_path / "run", tmp_path / "run", "core")
+    assert (tmp_path / "run/encoder/config.json").is_file()
 
 
 def test_a_missing_picture_is_named_or_left_out(place, tmp_path):
