@@ -3,7 +3,8 @@
 One line is ``{"messages": [{"role", "content": [part, ...]}, ...], "meta": {...}}`` with the content parts of Hugging
 Face chat templates: ``{"type": "text", "text"}`` or ``{"type": "image" | "video" | "audio" | "points", "path"}``. Media
 of the assistant also carry the ``caption`` that a decoder follows, and may have no ``path``: datasets that teach when
-to answer with which medium publish captions alone. Paths are relative to the manifest's folder. A table of media and
+to answer with which medium publish captions alone. A third key ``rejected`` is the content of a reply that is worse
+than the last one, for preference tuning. Paths are relative to the manifest's folder. A table of media and
 their captions (data.formats.captions) is read wherever a manifest is.
 """
 
@@ -123,7 +124,8 @@ def replace_paths(record: Record, new_path: Callable[[dict[str, Any]], str]) -> 
         return [{**part, "path": new_path(part)} if "path" in part else part for part in content]
 
     messages = [{**message, "content": replaced(message["content"])} for message in record["messages"]]
-    return {"messages": messages, "meta": record.get("meta", {})}
+    worse = {"rejected": replaced(record["rejected"])} if "rejected" in record else {}
+    return {"messages": messages, "meta": record.get("meta", {}), **worse}
 
 
 def check_record(value: Any, folder: Path | None) -> Record:
@@ -133,15 +135,20 @@ def check_record(value: Any, folder: Path | None) -> Record:
     """
     if not isinstance(value, dict) or not isinstance(value.get("messages"), list) or not value["messages"]:
         raise BadRecord('expected an object with a list "messages" that is not empty')
-    if unknown := set(value) - {"messages", "meta"}:
-        raise BadRecord(f"unknown keys {', '.join(sorted(unknown))}; known are messages, meta")
+    if unknown := set(value) - {"messages", "meta", "rejected"}:
+        raise BadRecord(f"unknown keys {', '.join(sorted(unknown))}; known are messages, meta, rejected")
     meta = value.get("meta", {})
     if not isinstance(meta, dict):
         raise BadRecord(f'"meta" must be an object, not {type(meta).__name__}')
     messages = [_check_message(message, folder) for message in value["messages"]]
     if any(message["role"] == "system" for message in messages[1:]):
         raise BadRecord("a system message may only come first")
-    return {"messages": messages, "meta": meta}
+    worse = {}
+    if "rejected" in value:
+        if messages[-1]["role"] != "assistant":
+            raise BadRecord('"rejected" is in the place of the last message, which is not the assistant\'s')
+        worse["rejected"] = _check_message({"role": "assistant", "content": value["rejected"]}, folder)["content"]
+    return {"messages": messages, "meta": meta, **worse}
 
 
 def find_file(path: Any, folder: Path) -> Path:

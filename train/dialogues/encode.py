@@ -20,7 +20,8 @@ class Row:
 
     ``ids`` (T,) and the ``assistant_mask`` of those that the assistant says; ``media`` that it shows, in the order of
     their placeholders; by output modality the ``captions`` and the ``targets`` (media, or captions alone) of its signal
-    tokens. The rest is as in :class:`train.dialogues.records.Conversation`.
+    tokens; ``rejected`` the same conversation with the worse last reply. The rest is as in
+    :class:`train.dialogues.records.Conversation`.
     """
 
     ids: list[int]
@@ -32,6 +33,7 @@ class Row:
     where: str = ""
     source: str = ""
     instruction: bool | None = None
+    rejected: "Row | None" = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -89,7 +91,12 @@ class RowEncoder:
             raise BadRecord(f"the conversation has {len(ids):,} tokens, more than the {limit}")
         captions = {modality: [medium.caption for medium in media] for modality, media in targets.items()}
         media = [part["part"] for part in parts]
-        return Row(ids, mask, media, captions, targets, *conversation[1:])
+        worse = None
+        if conversation.rejected:
+            last = {"role": "assistant", "content": conversation.rejected}
+            worse = self.row(conversation._replace(messages=[*conversation.messages[:-1], last], rejected=()))
+        known = conversation.kind, conversation.where, conversation.source, conversation.instruction
+        return Row(ids, mask, media, captions, targets, *known, rejected=worse)
 
     def _targets(self, conversation: Conversation) -> dict[str, list[Medium]]:
         targets: dict[str, list[Medium]] = {modality: [] for modality in self.table.counts}

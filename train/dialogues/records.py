@@ -117,7 +117,8 @@ class Conversation(NamedTuple):
     """Messages whose media parts carry a reference to their medium as ``part``.
 
     Its figures are counted under ``kind``; ``where`` names its place, ``source`` its entry of ``data``;
-    ``instruction`` is its group in joint training, None = by whether it holds media.
+    ``instruction`` is its group in joint training, None = by whether it holds media; ``rejected`` the content of a
+    reply that is worse than the last one, () = none is known.
     """
 
     messages: list[dict[str, Any]]
@@ -125,6 +126,7 @@ class Conversation(NamedTuple):
     where: str
     source: str
     instruction: bool | None = None
+    rejected: Sequence[dict[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -291,7 +293,8 @@ def conversation_of(parsed: Conversation | ParsedRecord, source: Source) -> Conv
         {"role": message["role"], "content": [_reference(part, source) for part in message["content"]]}
         for message in parsed.record["messages"]
     ]
-    return Conversation(messages, source.label, parsed.where, source.label, source.instruction)
+    rejected = [_reference(part, source) for part in parsed.record.get("rejected", ())]
+    return Conversation(messages, source.label, parsed.where, source.label, source.instruction, rejected)
 
 
 def _reference(part: dict[str, Any], source: Source) -> dict[str, Any]:
