@@ -45,7 +45,7 @@ def flatten(
         parts = _join_text_parts(parts, by_hand)
         if role == "assistant":
             available = (part for part in parts if part.get("array") is not None or part.get("embedding") is not None)
-            own = [part for part in available if part["type"] in table.inputs]
+            own = [part for part in available if part["type"] in table.shown]
             content = "".join(_assistant_part(part, table) for part in parts)
         else:
             given = [part for part in parts if part["type"] != "text"]
@@ -133,8 +133,8 @@ def _checked(message: dict[str, Any], number: int, table: SignalTable) -> tuple[
     if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
         raise ConversationError(f"message {number + 1}: content must be a string or a list of parts")
     for part in parts:
-        if part.get("type") not in ("text", *table.inputs, *(table.counts if message["role"] == "assistant" else ())):
-            allowed = ", ".join(("text", *table.inputs))
+        if part.get("type") not in ("text", *table.shown, *(table.counts if message["role"] == "assistant" else ())):
+            allowed = ", ".join(("text", *table.shown))
             raise ConversationError(f"message {number + 1} has a part of type {part.get('type')!r}: expected {allowed}")
         if part["type"] == "text" and not isinstance(part.get("text"), str):
             raise ConversationError(f"message {number + 1} has a text part without a text")

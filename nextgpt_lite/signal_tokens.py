@@ -48,6 +48,12 @@ class SignalTable:
         return [*map(placeholder, self.inputs), OWN, *signals]
 
     @property
+    def shown(self) -> tuple[str, ...]:
+        """Input modalities that can be shown: all of them, but where ``input_tokens`` has some alone, these."""
+        tokens = self.input_tokens
+        return self.inputs if isinstance(tokens, int) else tuple(name for name in self.inputs if name in tokens)
+
+    @property
     def first_signal(self) -> int:
         return self.first + len(self.inputs) + 1
 
@@ -65,8 +71,8 @@ class SignalTable:
 
     def placeholders_of(self, modality: str) -> str:
         """What stands in the text where a medium of ``modality`` came in. ValueError for one that does not come in."""
-        if modality not in self.inputs:
-            raise ValueError(f"unknown input modality {modality!r}: expected one of {', '.join(self.inputs)}")
+        if modality not in self.shown:
+            raise ValueError(f"unknown input modality {modality!r}: expected one of {', '.join(self.shown)}")
         count = self.input_tokens[modality] if isinstance(self.input_tokens, dict) else self.input_tokens
         return placeholder(modality) * count
 

@@ -1,5 +1,7 @@
 """Messages to ids: what the loss sees, in which order media come, what is left out and what is refused."""
 
+from dataclasses import replace
+
 import pytest
 
 from nextgpt_lite.conversation import SEPARATOR_TEMPLATE, ConversationError, encode, fit, flatten
@@ -182,6 +184,17 @@ def test_half_characters_are_refused(nano, words):
     with pytest.raises(ConversationError, match="message 1 has a broken text, which is not UTF-8") as caught:
         encode([{"role": "user", "content": content}], *nano)
     str(caught.value).encode()
+
+
+def test_media_without_tokens_are_refused_and_not_shown_again():
+    """As of an encoder of images alone, whose patches are counted by modality."""
+    tokenizer, table = make()
+    images = replace(table, input_tokens={"image": 3})
+    with pytest.raises(ConversationError, match=r"part of type 'audio': expected text, image$"):
+        encode([{"role": "user", "content": [shown("audio")]}], tokenizer, images)
+    made = [{"role": "assistant", "content": [shown("video")]}, {"role": "user", "content": [shown("image")]}]
+    plain, media = flatten([{"role": "user", "content": "hi"}, *made], images)
+    assert plain[2]["content"] == "<image>" * 3 and len(media) == 1
 
 
 def turns(count):
