@@ -95,7 +95,7 @@ def test_missing_files_and_keys(tmp_path):
     with pytest.raises(RecipeError, match="no recipe at"):
         read_recipe(tmp_path / "none.yaml")
     (tmp_path / "a.yaml").write_text("task: audio_vae\n")
-    with pytest.raises(RecipeError, match="missing key 'steps'"):
+    with pytest.raises(RecipeError, match="missing key 'batch_size'"):
         read_recipe(tmp_path / "a.yaml")
 
 
