@@ -100,8 +100,9 @@ def judge(run: ConversationRun[Case], judges: dict[str, Judge]) -> dict[str, boo
     for number, (modality, caption) in enumerate(case.media):
         if modality in judges:
             made = reply.media[number] if number < len(reply.media) else None
-            missing = made is None or made.modality != modality
-            found = {"thing": False} if missing else judges[modality].agreement(caption, made.array, made.rate)
+            found = {"thing": False}
+            if made is not None and made.modality == modality:
+                found = judges[modality].agreement(caption, made.array, made.rate)
             for name, is_right in found.items():
                 right[name] = right.get(name, True) and is_right
     return right

@@ -26,7 +26,7 @@ from nextgpt_lite.checkpoint import resolve_model
 from train.dialogues.bins import BinnedRows
 from train.dialogues.embed import encode_media, own_device
 from train.dialogues.encode import Row
-from train.dialogues.records import IN_STEPS
+from train.dialogues.records import IN_STEPS, MediaFile
 from train.embeddings.job import EmbeddingJob, embed_manifest
 from train.engine.speed import compiled_blocks, full_precision_attention, has_compiler
 from train.recipe import RECIPES, Recipe, read_recipe
@@ -143,7 +143,7 @@ def _plain(task: DialogueTask) -> Iterator[Batch]:
         media = list(dict.fromkeys(medium for row in rows for medium in row.media))
         known: dict[Any, torch.Tensor] = {}
         for modality in {medium.modality for medium in media}:
-            own = [medium for medium in media if medium.modality == modality]
+            own = [medium for medium in media if isinstance(medium, MediaFile) and medium.modality == modality]
             loaded = [load_medium(medium.path) for medium in own]
             tensors = [task.encoder.preprocess(modality, each.array, each.rate) for each in loaded]
             encoded = encode_media(task.encoder, modality, tensors, loader.embeddings.features)
