@@ -27,7 +27,7 @@ class Recipe:
 
     task: str = setting(help="name in train.TASKS")
     steps: int = setting(0, low=1, help="optimiser steps")
-    epochs: float = setting(0.0, above=0, help="passes over the data, in the place of steps")
+    epochs: float = setting(0.0, low=0, help="passes over the data, in the place of steps")
     batch_size: int = setting(low=1, high=10**6, help="samples a step and process")
     learning_rates: dict[str, float] = setting(low=0, help="peak learning rate of each part; 0 freezes the part")
     model: str = setting("runs/nano", help="folder of the model: components are read from it and exported to it")

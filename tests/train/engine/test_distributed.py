@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,7 +33,7 @@ OUTPUTS = {"encoding_alignment": "core_encoding", "decoding_alignment": "core_de
 def launch_command(recipe, run_dir, configuration, *more):
     """``accelerate launch`` of two processes on the recipe: the command and its environment."""
     file = run_dir.with_suffix(".yaml")
-    values = asdict(recipe)  # in its own order: modules are built, and begin, in that of "conditions"
+    values = recipe.written()  # in its own order: modules are built, and begin, in that of "conditions"
     file.write_text(yaml.safe_dump(values | {"betas": list(values["betas"])}, sort_keys=False))
     command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2", "--main_process_port", "0"]
     command += ["--config_file", str(ROOT / f"train/accelerate/{configuration}.yaml"), "-m", "nextgpt_lite.cli"]

@@ -69,8 +69,9 @@ def test_a_stream_has_no_epochs():
     [
         ("steps: 3\nepochs: 1", "steps and epochs are both given: expected one"),
         ("batch_size: 1", "missing key 'steps', or 'epochs' in its place"),
-        ("epochs: 0", "epochs must be a number, above 0, not 0"),
-        ("epochs: many", "epochs must be a number, above 0, not 'many'"),
+        ("epochs: 0", "missing key 'steps', or 'epochs' in its place"),
+        ("epochs: -1", "epochs must be a number, at least 0, not -1"),
+        ("epochs: many", "epochs must be a number, at least 0, not 'many'"),
         ("steps: 0\nepochs: 1", "steps must be an integer, at least 1, not 0"),
     ],
 )
