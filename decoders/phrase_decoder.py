@@ -16,6 +16,7 @@ from decoders.base import Decoder, DecoderSettings
 from decoders.image import encode_images
 from decoders.layout import LAYOUT, LayoutNetwork, Pictures, Put, cells_of, load_layout, paste, read_pose
 from decoders.phrases import SLOTS, Embed, embed_captions
+from decoders.shown_input import ShownInput
 from encoders.sentence_encoder import SentenceEncoder
 
 #: Features of a cell's place.
@@ -78,6 +79,7 @@ class ShownDecoder(PhraseDecoder):
     def from_pretrained(cls, folder: str | Path, dtype: torch.dtype = torch.float32) -> Self:
         decoder = super().from_pretrained(folder, dtype)
         decoder.layout, decoder.pictures = load_layout(Path(folder) / LAYOUT)
+        ShownInput(decoder.network).load(Path(folder)).to(dtype).requires_grad_(False).attach(decoder.network)
         return decoder
 
     @property

@@ -10,6 +10,7 @@ from data.things.motion_rendering import FRAME_RATE, FRAMES
 from decoders import load_decoder
 from decoders.layout import POSE, Put, read_pose
 from decoders.phrases import SLOTS
+from decoders.shown_input import FILE, ShownInput
 from tests.tiny_parts import write_parts
 from train.foundations.autoencoders.vae import build_residual_vae
 from train.foundations.diffusion.layout import LayoutTask
@@ -51,6 +52,22 @@ def test_images_are_drawn_from_what_was_exported(model_dir):
     condition = decoder.encode_caption(["a red cat on the left"])
     assert condition.shape == (1, SLOTS, 24) and decoder.condition_shape == (SLOTS, 24)
     assert decoder.decode(condition, seeds=[1], steps=2)[0].shape == (SIDE, SIDE, 3)
+
+
+def test_what_is_shown_comes_in_beside_the_latents(model_dir):
+    for modality in ("image", "video"):
+        assert (model_dir / f"{modality}_decoder" / FILE).is_file()
+        unet = load_decoder(model_dir / f"{modality}_decoder").network
+        shown = ShownInput(unet).attach(unet)  # beside the decoder's own
+        frames = 1 if modality == "image" else 2
+        cells = unet.config.sample_size
+        shape = (1, CHANNELS, *([frames] if frames > 1 else []), cells, cells)
+        prompt = torch.randn(frames, cells**2 + SLOTS, unet.config.cross_attention_dim)
+        with torch.no_grad():
+            before = unet(torch.ones(shape), 500, encoder_hidden_states=prompt).sample
+            torch.nn.init.normal_(shown.projection.weight)
+            after = unet(torch.ones(shape), 500, encoder_hidden_states=prompt).sample
+        assert before.shape == shape and not torch.allclose(before, after)
 
 
 def test_videos_follow_seeds_and_conditions_alone(model_dir):

@@ -19,6 +19,7 @@ from decoders.base import SETTINGS
 from decoders.layout import LAYOUT, Put, cells_of
 from decoders.phrase_decoder import POSITION, Shown, prompt_tokens, show_pasted
 from decoders.phrases import SLOTS, embed_captions
+from decoders.shown_input import ShownInput
 from encoders.sentence_encoder import Remembered, SentenceEncoder
 from train.foundations.components import channels_last, half_copy, weights_hash
 from train.foundations.diffusion.captioned_flow import CaptionedFlow, build_unet
@@ -53,6 +54,15 @@ class PhraseTask(FrameDiffusionTask):
 
     def load_text_encoder(self) -> tuple[Any, Any]:
         return None, Remembered(SentenceEncoder.from_pretrained(part_folder("minilm")))
+
+    @property
+    def flow(self) -> "PhraseFlow":
+        assert isinstance(self.model, PhraseFlow)
+        return self.model
+
+    def parts(self) -> dict[str, list[torch.nn.Parameter]]:
+        parts = super().parts()
+        return parts | {"shown": list(self.flow.shown.parameters())}
 
     def tokenize(self, captions: Sequence[str]) -> dict[str, torch.Tensor]:
         """Prompt tokens of captions alone, for each of their frames: (B F, L + h w, ...)."""
@@ -105,6 +115,7 @@ class PhraseTask(FrameDiffusionTask):
         with atomic_folder(target) as folder:
             pipeline.save_pretrained(folder, max_shard_size=self.max_shard_size)
             write_json(folder / SETTINGS, {"conditions": "phrases", "rate": self.rate})
+            self.flow.shown.save(folder)
             if (target / LAYOUT).is_dir():
                 shutil.copytree(target / LAYOUT, folder / LAYOUT)
 
@@ -135,7 +146,8 @@ class PhraseDiffusionTask(PhraseTask, ImageDiffusionTask):
             blocks = {"layers_per_block": chosen.layers_per_block, "norm_num_groups": chosen.norm_num_groups}
             levels = chosen.block_out_channels, [True] * len(chosen.block_out_channels), chosen.attention_heads
             unet = build_unet(latents[0], *levels, cross_attention_dim=width, **blocks)
-        return PhraseFlow(channels_last(unet), torch.nn.Identity(), chosen.condition_noise, chosen.shift)
+        folder = (self.model_dir / chosen.start).parent if chosen.start else None
+        return PhraseFlow(channels_last(unet), chosen, folder)
 
 
 def picture_rows() -> dict[str, int]:
@@ -175,7 +187,13 @@ class ShownLatents(EndlessDataset):
 
 
 class PhraseFlow(CaptionedFlow):
-    """A UNet that reads prompt tokens."""
+    """A UNet that reads prompt tokens, and is shown those of cells where its latents come in; ``folder`` is that of a
+    decoder whose shown input goes on, None = one that is zero."""
+
+    def __init__(self, unet: torch.nn.Module, settings: Any, folder: Path | None) -> None:
+        super().__init__(unet, torch.nn.Identity(), settings.condition_noise, settings.shift)
+        shown = ShownInput(unet)
+        self.shown = (shown if folder is None else shown.load(folder)).attach(unet)
 
     def condition(self, prompt: torch.Tensor) -> torch.Tensor:
         return prompt

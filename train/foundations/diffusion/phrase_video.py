@@ -50,11 +50,13 @@ class PhraseVideoTask(PhraseTask, VideoDiffusionTask):
     def build_flow(self, latents: torch.Tensor, text_encoder: Any) -> CaptionedFlow:
         chosen, self.embed = self.settings, text_encoder
         if chosen.start:
+            folder = (self.model_dir / chosen.start).parent
             unet = load_component(UNetMotionModel, self.model_dir / chosen.start, "video UNet", "phrase_video")
         else:
-            image_unet = load_unet(self.model_dir / "image_decoder" / "unet")
+            folder = self.model_dir / "image_decoder"
+            image_unet = load_unet(folder / "unet")
             unet = extend_in_time(image_unet, latents.shape[1], chosen.motion_heads)
-        return PhraseVideoFlow(channels_last(unet), torch.nn.Identity(), chosen.condition_noise, chosen.shift)
+        return PhraseVideoFlow(channels_last(unet), chosen, folder)
 
 
 class PhraseVideoFlow(PhraseFlow):
