@@ -21,6 +21,7 @@ from transformers import AutoImageProcessor, CLIPVisionModel, Siglip2VisionModel
 from transformers.utils import logging
 
 from data.atomic import atomic_folder, hash_file, write_json
+from data.pretrained import load_whole
 from data.strict import read_json, read_settings, sentence, setting
 from encoders.base import Batch, Encoder, read_config, stacked
 from encoders.preprocess_vision import as_rgb
@@ -193,19 +194,8 @@ def load_tower(folder: Path, **settings: Any) -> Any:
     ``settings`` are from_pretrained's; with ``device_map="meta"`` the weights are checked and none is read.
     """
     kind = TOWERS[read_config(folder)["model_type"]]
-    options = {"local_files_only": True, "use_safetensors": True, "dtype": torch.float32, **settings}
-    try:
-        with _quiet():
-            tower, found = kind.from_pretrained(
-                folder, output_loading_info=True, ignore_mismatched_sizes=True, **options
-            )
-    except Exception as error:  # whatever Transformers raises of a file that it cannot use
-        raise ValueError(f"{folder}: the vision tower cannot be read: {sentence(error)}") from error
-    if found["missing_keys"]:
-        raise ValueError(f"{folder} lacks the weight {min(found['missing_keys'])!r} of the vision tower")
-    for name, given, expected in sorted(found["mismatched_keys"]):
-        raise ValueError(f"{folder}: {name!r} has shape {tuple(given)}, config.json says {tuple(expected)}")
-    return tower
+    with _quiet():
+        return load_whole(kind, folder, "vision tower", **{"dtype": torch.float32, **settings})
 
 
 def load_processor(folder: Path) -> Any:

@@ -21,7 +21,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from data.strict import sentence
+from data.pretrained import load_whole
 from nextgpt_lite.weight_files import CheckpointError, refuse_code, require_folder
 
 #: Factors on logits that the core does not know; a model that uses one is refused.
@@ -76,18 +76,10 @@ def load_language_model(
 
 def _read_whole(folder: Path, **options: Any) -> PreTrainedModel:
     """The causal LM in ``folder``. CheckpointError where it lacks a weight: Transformers would make one up."""
-    local = {"local_files_only": True, "use_safetensors": True, "trust_remote_code": False}
-    checks = {"output_loading_info": True, "ignore_mismatched_sizes": True}
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(folder, **local, **checks, **options)
-    except Exception as error:  # whatever Transformers raises of a file that it cannot use
-        raise CheckpointError(f"{folder}: the language model cannot be read: {sentence(error)}") from error
-    model, found = loaded
-    if found["missing_keys"]:
-        raise CheckpointError(f"{folder} lacks the weight {min(found['missing_keys'])!r} of the language model")
-    for name, given, expected in sorted(found["mismatched_keys"]):
-        raise CheckpointError(f"{folder}: {name!r} has shape {tuple(given)}, config.json says {tuple(expected)}")
-    return model
+        return load_whole(AutoModelForCausalLM, folder, "language model", trust_remote_code=False, **options)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def check_language_model(model: PreTrainedModel) -> None:

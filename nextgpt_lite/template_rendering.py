@@ -18,6 +18,8 @@ from typing import Any
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from data.strict import sentence
+
 #: The most characters that a template writes, and the seconds of computation that it may take.
 MAX_WRITTEN, MAX_SECONDS = 10_000_000, 1.0
 #: Variables by which templates ask whether a reply begins with thoughts.
@@ -82,12 +84,12 @@ def render(messages: Plain, tokenizer: PreTrainedTokenizerBase, reply: bool) -> 
             refusal = refusal or error
             continue
         except Exception as error:  # whatever a program can raise
-            raise ConversationError(f"the chat template fails: {_sentence(error)}") from error
+            raise ConversationError(f"the chat template fails: {sentence(error)}") from error
         if len(text) > MAX_WRITTEN:
             limit = f"expected at most {MAX_WRITTEN:,}"
             raise ConversationError(f"the chat template writes {len(text):,} characters: {limit}")
         return text, given
-    raise RefusedError(f"the chat template refuses this conversation: {_sentence(refusal)}")
+    raise RefusedError(f"the chat template refuses this conversation: {' '.join(str(refusal).split())[:300]}")
 
 
 def _forms(messages: Plain) -> Iterator[Plain]:
@@ -123,7 +125,3 @@ def _seconds(limit: float) -> Iterator[None]:
         yield
     finally:
         sys.settrace(before)
-
-
-def _sentence(error: Exception | None) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

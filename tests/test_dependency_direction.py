@@ -19,6 +19,7 @@ EVERYONE_MAY_IMPORT = {
     "data.boxes",
     "data.poses",
     "data.text_files",
+    "data.pretrained",
 }
 MAY_IMPORT = {
     "encoders": set(),

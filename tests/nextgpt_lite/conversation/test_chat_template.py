@@ -59,11 +59,11 @@ def test_rows_to_train_on_are_joined_alike(tokenizer, marked):
         ("{{ raise_exception('not today') }}", "refuses this conversation: not today"),
         ("{% for m in messages %}{{ m.content", "refuses this conversation: "),
         ("{{ messages[7].content }}", "refuses this conversation: "),
-        ("{{ 1 // 0 }}", "fails: integer division"),
+        ("{{ 1 // 0 }}", r"fails: ZeroDivisionError \(integer division"),
         ("{{ messages[0].content + 1 }}", "fails: "),
         ("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", "takes longer than 1 s"),
         ("{% for i in range(99999) %}{% for j in range(99999) %}{{ j }}{% endfor %}{% endfor %}", "longer than 1 s"),
-        ("{% macro again(n) %}{{ again(n + 1) }}{% endmacro %}{{ again(0) }}", "fails: maximum recursion"),
+        ("{% macro again(n) %}{{ again(n + 1) }}{% endmacro %}{{ again(0) }}", r"fails: RecursionError \(maximum"),
         (
             "{% for m in messages %}{% for part in m.content %}{{ part.text }}{% endfor %}{% endfor %}",
             "leaves out the w",

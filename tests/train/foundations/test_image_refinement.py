@@ -21,7 +21,11 @@ UNET = {"pool": 12, "held_out": 4, "block_out_channels": (16, 16), "norm_num_gro
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory):
     """A model folder with a VAE, a text encoder, a critic and an image decoder, none of which knows anything yet."""
-    folder = with_vae_and_text_encoder(tmp_path_factory.mktemp("model"))
+    return untrained_model(tmp_path_factory.mktemp("model"))
+
+
+def untrained_model(path):
+    folder = with_vae_and_text_encoder(path)
     critic_task(folder).export(folder)
     ImageDiffusionTask(UNET | {"cache_dir": str(folder / "pools")}, folder).export(folder)
     return folder

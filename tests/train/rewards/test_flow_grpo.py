@@ -4,9 +4,7 @@ import pytest
 import torch
 
 from decoders.image_critic import UNKNOWN
-from tests.train.foundations.test_image import with_vae_and_text_encoder
-from tests.train.foundations.test_image_refinement import UNET, critic_task
-from train.foundations.diffusion.image_diffusion import ImageDiffusionTask
+from tests.train.foundations.test_image_refinement import untrained_model
 from train.recipe import RecipeError
 from train.rewards.advantages import group_advantages, policy_loss
 from train.rewards.flow_grpo import FlowGrpoTask, wanted_classes
@@ -35,15 +33,13 @@ def test_with_any_chance_in_it_the_solver_draws_from_the_data(noise, shift):
 
 def test_a_step_is_a_gaussian_of_which_the_probability_is_known():
     torch.manual_seed(0)
-    before = torch.randn(1, 3).expand(50_000, -1)
-    schedule = levels(8, 1.0)
-    mean, deviation = transition(exact_velocity, before, schedule[2], schedule[3], schedule[1], 0.7)
-    after = torch.stack([step.after for step in [path(exact_velocity, before, schedule[2:4], 0.7)[0]]])[0]
-    assert after.shape == mean.shape
-    step = Step(schedule[2], schedule[3], before, mean + deviation)
-    assert torch.allclose(log_probability(step, mean, deviation), torch.full((50_000,), -0.5))
-    with_mean = Step(schedule[2], schedule[3], before, mean)
-    assert log_probability(with_mean, mean, deviation).abs().max() == 0
+    start, schedule = torch.randn(1, 3).expand(50_000, -1), levels(8, 1.0)
+    first = path(exact_velocity, start, schedule, 0.7)[0]
+    mean, deviation = transition(exact_velocity, start, schedule[0], schedule[1], schedule[1], 0.7)
+    assert torch.allclose(first.after.mean(0), mean[0], atol=0.02)
+    assert (first.after - mean).std().item() == pytest.approx(deviation, rel=0.02)
+    assert torch.allclose(log_probability(Step(1.0, 0.9, start, mean + deviation), mean, deviation), torch.tensor(-0.5))
+    assert log_probability(Step(1.0, 0.9, start, mean), mean, deviation).abs().max() == 0
 
 
 def test_advantages_are_within_groups():
@@ -57,10 +53,7 @@ def test_advantages_are_within_groups():
 
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory):
-    folder = with_vae_and_text_encoder(tmp_path_factory.mktemp("model"))
-    critic_task(folder).export(folder)
-    ImageDiffusionTask(UNET | {"cache_dir": str(folder / "pools")}, folder).export(folder)
-    return folder
+    return untrained_model(tmp_path_factory.mktemp("model"))
 
 
 def test_a_network_earns_more_and_stays_near(model_dir):
