@@ -17,6 +17,7 @@ COMMANDS = {
     "evaluate": ("evaluation.command", "measure a model"),
     "models": ("nextgpt_lite.commands.models", "list models and pretrained parts, fetch parts"),
     "compose": ("nextgpt_lite.commands.compose", "compose a model folder of parts on disk"),
+    "import-weights": ("nextgpt_lite.commands.import_weights", "turn published weights into a model folder"),
     "merge": ("nextgpt_lite.commands.merge", "merge an adapter into its language model, positions included"),
     "export": ("nextgpt_lite.commands.export", "export to Transformers and Diffusers folders, with a model card"),
     "bench": ("nextgpt_lite.commands.bench", "measure speed and memory"),

@@ -25,6 +25,7 @@ class CoreFields:
     signal_tokens: dict[str, int] = setting(SIGNALS, low=1, help="output modality -> number of signal tokens")
     embedding_width: int = setting(1024, low=1, help="of the encoder's unit embeddings and patch tokens")
     encoder_identity: str = setting("", help="hash of the encoder's weights, checked at loading")
+    language_model_identity: str = setting("", help="hash of the language model's folder; empty = not known")
     context_adapter: str = setting("", help="hash of the context adapter (stage 0) below it; empty = none")
     image_size: int = setting(0, low=0, help="side in pixels at which the encoder sees images and videos; 0 = its own")
     input_features: str = setting(
@@ -34,7 +35,9 @@ class CoreFields:
         "", help="name in adapters.INPUT_PROJECTIONS or, for patches, PATCH_PROJECTIONS; empty = gated prompts alone"
     )
     input_projection_settings: dict[str, Any] = setting({}, help="its settings besides the widths")
-    input_tokens: int | dict[str, int] = setting(1, low=1, help="placeholders of a medium: for all, or one a modality")
+    input_tokens: int | dict[str, int] = setting(
+        1, low=0, help="placeholders of a medium: for all, or one a modality; 0 = whole rows see media (prompts.reach)"
+    )
     bind: dict[str, Any] = setting(BIND, help="settings of adapters.BindNetwork besides its widths")
     prompts: dict[str, Any] = setting({}, help="settings of adapters.GatedPrompts besides the language model's sizes")
     visual: dict[str, Any] | None = setting(
@@ -55,6 +58,10 @@ class CoreFields:
             for name in names:
                 if name not in MODALITIES:
                     raise ValueError(f"{key}: unknown modality {name!r}: expected one of {', '.join(MODALITIES)}")
+        if self.input_tokens == 0 and (self.prompts.get("reach") != "row" or self.input_projection):
+            raise ValueError(
+                "input_tokens 0: media that stand nowhere in the text need prompts.reach row and no input_projection"
+            )
 
 
 class CoreConfig(PretrainedConfig, CoreFields):

@@ -18,7 +18,7 @@ from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.language_models import load_language_model
 from nextgpt_lite.long_context.merge import merged_model
 from nextgpt_lite.model import AnyToAnyCore
-from nextgpt_lite.weight_files import CheckpointError, copy_tensors, read_tensors
+from nextgpt_lite.weight_files import CheckpointError, copy_tensors, read_tensors, require_folder
 
 #: Component of a model folder: what stage 0 trained (nextgpt_lite.long_context.merge).
 CONTEXT_ADAPTER = "context_adapter"
@@ -31,18 +31,41 @@ def new_core(
 
     ``quantised`` holds the base in 4 bits (QLoRA). ``adapter`` is the folder of the context adapter (stage 0), which
     is merged into the base where ``config`` names one; CheckpointError where that is another one, or cannot be.
+    ``config`` notes the identity of the language model.
     """
+    require_folder(language_model_folder, "language model")
+    config.language_model_identity = hash_folder(language_model_folder)
+    return _build(config, language_model_folder, quantised, adapter)
+
+
+def _build(config: CoreConfig, language_model_folder: Path, quantised: bool, adapter: Path | None) -> AnyToAnyCore:
     if config.context_adapter:
         base = extended_base(language_model_folder, adapter, config.context_adapter, quantised)
     else:
         base = load_language_model(language_model_folder, quantised=quantised)
     core = AnyToAnyCore(config, base)
     core.initialise_added_rows()
-    if config.bias_tuning is not None:
-        add_bias_tuning(core, config.bias_tuning)
-    if config.lora:
-        add_lora(core, config.lora)
+    add_tuning(core)
     return core
+
+
+def add_tuning(core: AnyToAnyCore) -> None:
+    """Put what its configuration names (bias tuning, LoRA) on the language model of a core, in place."""
+    if core.config.bias_tuning is not None:
+        add_bias_tuning(core, core.config.bias_tuning)
+    if core.config.lora:
+        add_lora(core, core.config.lora)
+
+
+def check_language_model_identity(config: CoreConfig, folder: Path) -> None:
+    """CheckpointError where the core was made for another language model than the one in ``folder``."""
+    require_folder(folder, "language model")
+    expected = config.language_model_identity
+    if expected and (found := hash_folder(folder)) != expected:
+        raise CheckpointError(
+            f"the core was trained on language model {expected[:12]}, the one in {folder} is {found[:12]}: "
+            "put the former back, or train a core on this one"
+        )
 
 
 def extended_base(folder: Path, adapter: Path | None, identity: str, quantised: bool) -> PreTrainedModel:
@@ -70,14 +93,19 @@ def add_bias_tuning(core: AnyToAnyCore, settings: dict[str, Any]) -> None:
 
 def save_core(core: AnyToAnyCore, folder: Path) -> None:
     """Write what was trained (fp16) and the configuration, atomically."""
-    tensors = {name: value.detach().half().contiguous() for name, value in trained_state(core).items()}
+    write_core(core.config, {name: value.detach().half() for name, value in trained_state(core).items()}, folder)
+
+
+def write_core(config: CoreConfig, tensors: dict[str, torch.Tensor], folder: Path) -> None:
+    """Write the files of a core from its configuration and its :func:`trained_state`, atomically."""
     with atomic_folder(folder) as temporary:
-        save_file(tensors, temporary / "model.safetensors", {"format": "pt"})
-        write_json(temporary / "config.json", core.config.to_dict(), default=str)
+        own = {name: value.contiguous() for name, value in tensors.items()}
+        save_file(own, temporary / "model.safetensors", {"format": "pt"})
+        write_json(temporary / "config.json", config.to_dict(), default=str)
 
 
 def save_language_model(core: AnyToAnyCore, folder: Path, dtype: torch.dtype | None = None) -> None:
-    """Write the language model below a core as a plain one, for :func:`load_core`, atomically.
+    """Write the language model below a core as a plain one, for :func:`load_core`, atomically; the core notes it.
 
     ``dtype`` is the precision of its weights, which its configuration names too; None = that of the one which the core
     was built on. LoRA, biases and scales of bias tuning are the core's: they are not among it.
@@ -94,6 +122,7 @@ def save_language_model(core: AnyToAnyCore, folder: Path, dtype: torch.dtype | N
         config = copy.deepcopy(model.config)
         config.dtype = dtype
         config.save_pretrained(temporary)
+    core.config.language_model_identity = hash_folder(folder)
 
 
 def load_core(
@@ -103,7 +132,8 @@ def load_core(
     path = folder / "config.json"
     try:
         config = CoreConfig.read(_read_config(path), str(path))
-        core = new_core(config, language_model_folder, quantised, adapter)
+        check_language_model_identity(config, language_model_folder)
+        core = _build(config, language_model_folder, quantised, adapter)
     except (SettingsError, TypeError) as error:  # TypeError: settings that a projection or LoRA does not know
         raise CheckpointError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
     copy_tensors(read_tensors(folder / "model.safetensors"), trained_state(core), folder)

@@ -42,7 +42,10 @@ class MediaSlots:
 
 
 def batch_media(rows: Sequence[Sequence[torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Media of each row, embeddings (E,) or patch tokens (P, E) -> the core's keywords; none where no row has any."""
+    """Media of each row, embeddings (E,) or patch tokens (P, E) -> the core's keywords; none where no row has any.
+
+    ``media_mask`` is (B, M), or of patches (B, M, P).
+    """
     most = max(len(row) for row in rows)
     if most == 0:
         return {}
@@ -51,7 +54,9 @@ def batch_media(rows: Sequence[Sequence[torch.Tensor]]) -> dict[str, torch.Tenso
     padded = [[*row, *[nothing] * (most - len(row))] for row in rows]
     flat = [medium for row in padded for medium in row]
     if one.ndim == 1:
-        return {"media_embeddings": torch.stack(flat).unflatten(0, (len(rows), most))}
+        present = [[place < len(row) for place in range(most)] for row in rows]
+        features = torch.stack(flat).unflatten(0, (len(rows), most))  # (B, M, E)
+        return {"media_embeddings": features, "media_mask": torch.tensor(present, device=one.device)}
     features = pad_sequence(flat, batch_first=True).unflatten(0, (len(rows), most))  # (B, M, P, E)
     lengths = torch.tensor([[len(medium) for medium in row] for row in padded], device=one.device)
     mask = torch.arange(features.shape[2], device=one.device) < lengths[..., None]
@@ -86,6 +91,10 @@ def find_media_slots(
     given = mask if tokens is None else present[..., None].expand(-1, -1, tokens)  # (B, M, K)
     _check_count(wanted, given.flatten(1).sum(1))
     in_order = (~given.flatten(1)).int().argsort(dim=1, stable=True)  # those that are present come first
+    if tokens == 0:  # media stand nowhere in the text
+        return MediaSlots(
+            features, mask, present, is_placeholder, torch.zeros_like(is_placeholder, dtype=torch.long), 1
+        )
     token = in_order.gather(1, (is_placeholder.cumsum(1) - 1).clamp(0, in_order.shape[1] - 1))
     return MediaSlots(features, mask, present, is_placeholder, token, given.shape[2])
 

@@ -30,17 +30,17 @@ TODAY |= {"H": "12", "I": "12", "M": "00", "S": "00", "p": "PM"}
 Plain = list[dict[str, str]]
 
 
-def _read(name: str) -> str:
-    """A chat template without the line breaks of its file."""
+def read_template(name: str) -> str:
+    """A chat template of the folder ``chat_templates`` without the line breaks of its file."""
     path = Path(__file__).parent / "chat_templates" / f"{name}.jinja"
     return "".join(path.read_text(encoding="utf-8").splitlines())
 
 
 #: Template of the embedded model. ``generation`` marks what the loss sees; user messages are read in lower case: else
 #: CAPITALS would be new words to a small model.
-CHAT_TEMPLATE = _read("nano")
+CHAT_TEMPLATE = read_template("nano")
 #: Turns set apart by ``###``, as in LLaMA-Adapter V2's chat model: for a base model that has no template of its own.
-SEPARATOR_TEMPLATE = _read("separator")
+SEPARATOR_TEMPLATE = read_template("separator")
 _FORMATTED = "".join(f".replace('%{code}', '{value}')" for code, value in TODAY.items())
 #: Takes the place of the function of transformers that reads the clock.
 _CALENDAR = "{% macro strftime_now(format) %}{{ format" + _FORMATTED + " }}{% endmacro %}\n"

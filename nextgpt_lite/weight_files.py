@@ -4,10 +4,13 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
+from zipfile import is_zipfile
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
+
+from data.strict import sentence
 
 
 class CheckpointError(ValueError):
@@ -41,18 +44,29 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
     A pickle may hold them under "model", as those of LLaMA-Adapter V2 do. CheckpointError for any other content.
     """
+    return read_archive(path)[0]
+
+
+def read_archive(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """As :func:`read_tensors`, mapped into memory where the file allows it, and what stands beside "model"."""
     try:
-        values = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        if path.suffix == ".safetensors":
+            values = load_file(path)
+        else:
+            values = torch.load(path, "cpu", weights_only=True, mmap=is_zipfile(path))
     except UnpicklingError as error:
         raise CheckpointError(
             f"{path} cannot be read as weights: it holds more than tensors, and nothing else is ever unpickled"
         ) from error
-    except (OSError, EOFError, RuntimeError, ValueError, SafetensorError) as error:
-        raise CheckpointError(f"{path} cannot be read as weights: {str(error).splitlines()[0]}") from error
-    values = values.get("model", values) if isinstance(values, dict) else values
+    except Exception as error:  # whatever a damaged file makes the unpickler raise
+        raise CheckpointError(f"{path} cannot be read as weights: {sentence(error)}") from error
+    beside: dict[str, Any] = {}
+    if isinstance(values, dict) and isinstance(values.get("model"), dict):
+        beside = {str(name): value for name, value in values.items() if name != "model"}
+        values = values["model"]
     if not isinstance(values, dict) or not all(isinstance(value, torch.Tensor) for value in values.values()):
         raise CheckpointError(f"{path} holds no state dict of tensors")
-    return values
+    return values, beside
 
 
 @torch.no_grad()

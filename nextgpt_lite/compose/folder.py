@@ -47,21 +47,27 @@ def compose(composition: Composition, out: Path, copy: bool = False) -> list[Com
     or does not fit the others; nothing is written then.
     """
     check_new_folder(out)
-    parts = {name: part for name in composition.parts if (part := composition.part(name))}
-    for name, part in parts.items():
-        _check_kind(name, Path(part.path))
-    tokenizer = parts.get("tokenizer") or parts["language_model"]
     with atomic_folder(out) as temporary:
-        _place_tokenizer(Path(tokenizer.path), temporary / "tokenizer", composition.chat_template)
-        for name, part in parts.items():
-            if name != "tokenizer":
-                _place(name, part, temporary / name, place_copy if copy else place_link)
-        made = {**parts, "tokenizer": tokenizer}
-        check_parts(temporary, {name: part.path for name, part in made.items()})
+        made = place_parts(composition, temporary, copy)
         write_manifest(temporary, composition.name or out.resolve().name)
         return [
             Composed(name, kind(temporary / name), part.path, _size(temporary / name)) for name, part in made.items()
         ]
+
+
+def place_parts(composition: Composition, folder: Path, copy: bool = False) -> dict[str, Part]:
+    """Link or copy the parts into a new folder and check the whole; the parts by component. As :func:`compose`."""
+    parts = {name: part for name in composition.parts if (part := composition.part(name))}
+    for name, part in parts.items():
+        _check_kind(name, Path(part.path))
+    tokenizer = parts.get("tokenizer") or parts["language_model"]
+    _place_tokenizer(Path(tokenizer.path), folder / "tokenizer", composition.chat_template)
+    for name, part in parts.items():
+        if name != "tokenizer":
+            _place(name, part, folder / name, place_copy if copy else place_link)
+    made = {**parts, "tokenizer": tokenizer}
+    check_parts(folder, {name: part.path for name, part in made.items()})
+    return made
 
 
 def _check_kind(name: str, folder: Path) -> None:

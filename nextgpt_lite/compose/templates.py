@@ -2,11 +2,12 @@
 
 from data.strict import nearest
 from data.text_files import read_text
-from nextgpt_lite.conversation import CHAT_TEMPLATE, SEPARATOR_TEMPLATE
+from nextgpt_lite.template_rendering import read_template
 from nextgpt_lite.weight_files import CheckpointError
 
 JINJA = ".jinja"
-TEMPLATES = {"separator": SEPARATOR_TEMPLATE, "nano": CHAT_TEMPLATE}
+#: Nano's, one for base models, and those of published adapters (nextgpt_lite.released_weights).
+TEMPLATES = {name: read_template(name) for name in ("separator", "nano", "alpaca", "vicuna", "nextgpt_legacy")}
 
 
 def template_text(name: str) -> str:

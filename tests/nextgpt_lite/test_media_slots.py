@@ -78,9 +78,21 @@ def test_padding_has_no_effect_whatever_it_holds(patches):
     if patches:
         filled["media_embeddings"][~given["media_mask"]] = float("nan")
     else:
-        filled["media_embeddings"] = torch.cat([filled["media_embeddings"], torch.full((2, 2, 16), float("nan"))], 1)
+        filled = {"media_embeddings": torch.cat([filled["media_embeddings"], torch.full((2, 2, 16), float("nan"))], 1)}
     other = core(other_ids, mask, **filled).logits
     torch.testing.assert_close(plain[mask.bool()], other[mask.bool()], atol=1e-6, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_media_that_stand_nowhere_in_the_text_are_seen_by_their_rows():
+    """Without placeholders the mask alone says which rows have media: a batch equals row by row."""
+    core = make_core(core={"input_tokens": 0}, media_tokens=1, reach="row")
+    core.gated_prompts.media_gate.fill_(0.7)
+    ids, media = torch.randint(0, BASE, (2, 5)), [[torch.randn(16), torch.randn(16)], [torch.randn(16)]]
+    together = core(ids, **batch_media(media)).logits
+    for i, row in enumerate(media):
+        torch.testing.assert_close(together[i], core(ids[i : i + 1], **batch_media([row])).logits[0])
+    assert not torch.allclose(together, core(ids).logits, atol=1e-4)
 
 
 def test_values_that_are_not_finite_are_refused_where_they_enter():
