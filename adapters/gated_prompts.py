@@ -145,6 +145,23 @@ def prompt_attention(attention: Any, query: torch.Tensor, batch: PromptBatch, sc
     return total
 
 
+def constant_terms(
+    attention: Any, query: torch.Tensor, batch: PromptBatch, scaling: float
+) -> list[tuple[torch.Tensor | None, torch.Tensor]]:
+    """What :func:`prompt_attention` weighs where every token of a row sees the same of ``batch`` (1 row).
+
+    For each term its keys, scaled, or None where all weigh alike, and its gated values, (1, H, K, head width).
+    """
+    found = []
+    for term in batch.prompts.terms(attention.layer_idx, batch):
+        key, value = _projected(term, attention, query, batch.projections, scaling)
+        if term.visible is not None:
+            seen = term.visible[0, 0]
+            key, value = None if key is None else key[:, :, seen], value[:, :, seen]
+        found.append((key, value))
+    return found
+
+
 def _projected(
     term: PromptTerm, attention: Any, query: torch.Tensor, store: ProjectionStore | None, scaling: float
 ) -> tuple[torch.Tensor | None, torch.Tensor]:

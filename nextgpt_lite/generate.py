@@ -20,15 +20,16 @@ D model width, L x C a decoder's condition.
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
 
 import torch
-from torch.nn import functional
-from transformers import DynamicCache, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from data.text_files import join_texts
-from nextgpt_lite.media_slots import batch_media
-from nextgpt_lite.model import AnyToAnyCore, PromptStore
+from nextgpt_lite.decoding import Decoding, Engine, Prepared
+from nextgpt_lite.decoding.llama import LlamaEngine
+from nextgpt_lite.decoding.through_transformers import TransformersEngine
+from nextgpt_lite.decoding.weights import is_llama_shaped
+from nextgpt_lite.model import AnyToAnyCore
 from nextgpt_lite.signal_tokens import SignalTable
 
 #: What the first token of a reply in each language must contain.
@@ -66,14 +67,6 @@ def nucleus(probabilities: torch.Tensor, top_p: float) -> torch.Tensor:
     ordered, tokens = probabilities.sort(descending=True)
     kept = ordered.cumsum(-1) - ordered <= top_p  # the likeliest is always kept
     return torch.zeros_like(probabilities).scatter(-1, tokens, ordered * kept)
-
-
-class Prepared(NamedTuple):
-    """A conversation as the core reads it: ids, one embedding (E,) or patch tokens (P, E) a medium, turns left out."""
-
-    ids: list[int]
-    media: Sequence[torch.Tensor]
-    dropped_turns: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,37 +118,34 @@ class Row:
         return int(torch.multinomial(probabilities, 1, generator=self.generator))
 
 
-class TextBatch:
-    """The rows that a core generates at present. ``end`` is the id of the end token, or those of several."""
+def open_engine(core: AnyToAnyCore, decoding: Decoding) -> Engine:
+    """The engine of this project where it computes what the core computes, else (or by name) transformers'."""
+    own = decoding.engine == "own" and not core.training and is_llama_shaped(core.language_model)
+    return LlamaEngine(core, decoding) if own else TransformersEngine(core)
 
-    def __init__(self, core: AnyToAnyCore, end: int | Collection[int]) -> None:
+
+class TextBatch:
+    """The rows that a core generates at present.
+
+    ``end`` is the id of the end token, or those of several.
+    """
+
+    def __init__(self, core: AnyToAnyCore, end: int | Collection[int], decoding: Decoding | None = None) -> None:
         self.core, self.end = core, {end} if isinstance(end, int) else set(end)
         self.rows: list[Row] = []
-        self._cache = DynamicCache()
-        self._mask = torch.zeros(0, 0)
-        self._store = PromptStore()
+        self.engine = open_engine(core, decoding or Decoding())
 
     @torch.no_grad()
     def add(self, requests: Sequence[tuple[Prepared, Sampling]]) -> list[Row]:
-        """Read prompts in one pass and choose the first token of each reply; rows join unless finished by that."""
+        """Read prompts and choose the first token of each reply; rows join unless finished by that."""
         device = self.core.added_embedding.device
         rows = [
             Row(prepared, sampling, torch.Generator(device).manual_seed(sampling.seed))
             for prepared, sampling in requests
         ]
-        ids, mask = _left_padded([row.prepared.ids for row in rows], device)
-        cache, media = DynamicCache(), batch_media([row.prepared.media for row in rows])
-        output = self.core(
-            ids,
-            None if len(rows) == 1 else mask,
-            (mask.cumsum(1) - 1).clamp_min(0),
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-            **media,
-        )
-        self._take(rows, output.logits[:, -1])
-        self._join(rows, cache, mask)
+        logits = self.engine.join([row.prepared for row in rows])
+        self.rows = [*self.rows, *rows]
+        self._take(rows, logits)
         self._remove_finished()
         return rows
 
@@ -164,20 +154,10 @@ class TextBatch:
         """One more token for each row. Those that are finished by it leave and are returned."""
         if not self.rows:
             return []
-        last = torch.tensor([row.ids[-1:] for row in self.rows], device=self._mask.device)  # (B, 1)
-        self._mask = functional.pad(self._mask, (0, 1), value=1)  # (B, S)
-        output = self.core(
-            last,
-            None if bool(self._mask.all()) else self._mask,
-            self._mask.sum(1, keepdim=True) - 1,
-            past_key_values=self._cache,
-            use_cache=True,
-            prompt_store=self._store,
-            **self._media_of_every_step(self.rows),
-        )
-        for row, state in zip(self.rows, output.last_hidden_state[:, -1], strict=True):
+        states, logits = self.engine.step([row.ids[-1] for row in self.rows])
+        for row, state in zip(self.rows, states, strict=True):
             row.states.append(state)
-        self._take(self.rows, output.logits[:, -1])
+        self._take(self.rows, logits)
         return self._remove_finished()
 
     def remove(self, row: Row) -> None:
@@ -192,15 +172,6 @@ class TextBatch:
                 row.ids.append(token)
             row.finished = token in self.end or len(row.ids) >= row.sampling.max_new_tokens
 
-    def _join(self, rows: list[Row], cache: DynamicCache, mask: torch.Tensor) -> None:
-        if self.rows:
-            width = max(self._mask.shape[1], mask.shape[1])
-            mask = torch.cat([_padded(self._mask, width), _padded(mask, width)])
-            for layer, new in zip(_layers(self._cache), _layers(cache), strict=True):
-                new.keys = torch.cat([_padded(layer.keys, width), _padded(new.keys, width)])  # (B, H, S, head width)
-                new.values = torch.cat([_padded(layer.values, width), _padded(new.values, width)])
-        self.rows, self._cache, self._mask, self._store = [*self.rows, *rows], cache, mask, PromptStore()
-
     def _remove_finished(self) -> list[Row]:
         finished = [row for row in self.rows if row.finished]
         for row in finished:
@@ -210,30 +181,9 @@ class TextBatch:
         return finished
 
     def _keep(self, rows: list[Row]) -> None:
-        """Leave out all other rows, and the columns that only they needed."""
-        kept = torch.tensor([self.rows.index(row) for row in rows], dtype=torch.long, device=self._mask.device)
-        self.rows, self._store = rows, PromptStore()
-        if not rows:
-            self._cache, self._mask = DynamicCache(), self._mask[:0]
-            return
-        mask = self._mask[kept]
-        first = int(mask.any(0).int().argmax())
-        self._mask = mask[:, first:]
-        for layer in _layers(self._cache):
-            # Copied, so that the memory of the rows that have left is freed.
-            layer.keys = layer.keys[kept, :, first:].contiguous()
-            layer.values = layer.values[kept, :, first:].contiguous()
-
-    def _media_of_every_step(self, rows: list[Row]) -> dict[str, torch.Tensor]:
-        """Media come with the prompt only, except where every token of their row sees them."""
-        if self.core.gated_prompts.reach != "row":
-            return {}
-        media = batch_media([row.prepared.media for row in rows])
-        if media and "media_mask" not in media:
-            counts = torch.tensor([len(row.prepared.media) for row in rows], device=self._mask.device)
-            slots = torch.arange(media["media_embeddings"].shape[1], device=self._mask.device)
-            media["media_mask"] = slots < counts[:, None]  # (B, M)
-        return media
+        """Leave out all other rows."""
+        self.engine.keep([self.rows.index(row) for row in rows])
+        self.rows = rows
 
     def _complete(self, row: Row) -> None:
         """Repair the signal spans of a finished reply and project their states to conditions."""
@@ -265,17 +215,7 @@ class TextBatch:
         if known == count:
             assert states is not None
             return states
-        number, length = self.rows.index(row), len(row.prepared.ids) + known
-        first = self._mask.shape[1] - int(self._mask[number].sum())
-        cache, device = DynamicCache(), self._mask.device
-        for place, layer in enumerate(_layers(self._cache)):
-            own = slice(number, number + 1), slice(None), slice(first, first + length)
-            cache.update(layer.keys[own], layer.values[own], place)
-        missing = torch.tensor([ids[known:count]], device=device)
-        positions = torch.arange(length, length + missing.shape[1], device=device)[None]
-        media = self._media_of_every_step([row])
-        output = self.core(missing, None, positions, past_key_values=cache, use_cache=True, logits_to_keep=1, **media)
-        read = output.last_hidden_state
+        read = self.engine.read_behind(self.rows.index(row), len(row.prepared.ids) + known, ids[known:count])
         return read if states is None else torch.cat([states, read], dim=1)
 
 
@@ -285,9 +225,10 @@ def generate(
     end: int | Collection[int],
     requests: Sequence[tuple[Prepared, Sampling]],
     on_token: Callable[[Row], None] | None = None,
+    decoding: Decoding | None = None,
 ) -> list[Row]:
     """Replies to several conversations, generated together; ``on_token`` is called with a row after each token."""
-    batch = TextBatch(core, end)
+    batch = TextBatch(core, end, decoding)
     rows = batch.add(requests) if requests else []
     while True:
         if on_token is not None:
@@ -329,22 +270,3 @@ class TextStream:
         if text != self.shown and (row.finished or not text.endswith("\ufffd")):
             self.shown = text
             self.on_text(text)
-
-
-def _layers(cache: DynamicCache) -> list[Any]:
-    """The layers of a cache, each with ``keys`` and ``values``: one made without a configuration has no other kind."""
-    return list(cache.layers)
-
-
-def _padded(tensor: torch.Tensor, width: int) -> torch.Tensor:
-    """A mask (B, S), or keys or values (B, H, S, head width), with S padded to ``width`` on the left."""
-    missing = width - tensor.shape[1 if tensor.ndim == 2 else 2]
-    return functional.pad(tensor, (missing, 0) if tensor.ndim == 2 else (0, 0, missing, 0))
-
-
-def _left_padded(rows: list[list[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and mask (B, S)."""
-    width = max(len(row) for row in rows)
-    ids = torch.tensor([[0] * (width - len(row)) + row for row in rows], device=device)
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
-    return ids, mask
