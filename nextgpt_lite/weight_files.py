@@ -87,5 +87,15 @@ def copy_tensors(
         if value.shape != own[name].shape:
             found, expected = tuple(value.shape), tuple(own[name].shape)
             raise CheckpointError(f"{where}: {name!r} has shape {found}, expected {expected}")
+        check_floats(name, value, where)
     for name, value in given.items():
         own[name].copy_(value)
+
+
+def check_floats(name: str, value: torch.Tensor, where: str | Path) -> None:
+    """CheckpointError unless a tensor holds finite floating numbers."""
+    if not value.is_floating_point():
+        kind = str(value.dtype).removeprefix("torch.")
+        raise CheckpointError(f"{where}: {name!r} is of type {kind}, expected floating numbers")
+    if not bool(value.isfinite().all()):
+        raise CheckpointError(f"{where}: {name!r} holds values that are not finite, expected numbers")

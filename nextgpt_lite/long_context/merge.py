@@ -63,6 +63,8 @@ def stored_positions(folder: Path) -> dict[str, Any] | None:
 COMPANIONS = ("token*", "special_tokens_map.json", "added_tokens.json", "chat_template*", "generation_config.json")
 #: Projections that gated prompts pass through without LoRA.
 PROMPT_PROJECTIONS = ("k_proj", "v_proj")
+#: The most rows by which an adapter's embeddings may exceed those of the base: of padding and the like.
+MAX_ADDED_ROWS = 64
 #: The number of a layer in a parameter's name.
 LAYER = re.compile(r"\.\d+\.")
 
@@ -92,9 +94,25 @@ def merged_model(base: Path, adapter: Path, length: int | None = None, scaling: 
     whole = adapter_tensors(adapter, WHOLE) or {}
     set_positions(config, adapter, length, scaling, required=bool(whole))
     model = load_language_model(base, config)
+    grow_vocabulary(model, whole)
     load_adapter(model, adapter, whole)
     merge_lora(model)
     return model
+
+
+@torch.no_grad()
+def grow_vocabulary(model: PreTrainedModel, whole: dict[str, torch.Tensor]) -> None:
+    """Rows for the few tokens that an adapter's embeddings have more than the model, in place.
+
+    Output rows, which no adapter has, are the mean of the others there, as LongLoRA's code leaves them.
+    """
+    rows, width = model.get_input_embeddings().weight.shape
+    embedding = next((value for name, value in whole.items() if name.endswith("embed_tokens.weight")), None)
+    if embedding is None or embedding.shape[1:] != (width,) or not rows < len(embedding) <= rows + MAX_ADDED_ROWS:
+        return
+    model.resize_token_embeddings(len(embedding), mean_resizing=False)
+    output: Any = model.get_output_embeddings()
+    output.weight[rows:] = output.weight[:rows].mean(0)
 
 
 def set_positions(config: PretrainedConfig, adapter: Path, length: int | None, scaling: str, required: bool) -> None:

@@ -38,6 +38,11 @@ class Request:
 
 
 @dataclass(frozen=True)
+class NoSettings:
+    """Of formats whose files say everything."""
+
+
+@dataclass(frozen=True)
 class Sizes:
     """Those of a Llama that decide about the shapes of its adapters. Linears have Meta's names."""
 
@@ -69,6 +74,21 @@ class Base:
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         return read_tokenizer(self.folder / "tokenizer")
+
+    @cached_property
+    def rows(self) -> int:
+        """Rows of the vocabulary. CheckpointError where the tokenizer has more or fewer tokens."""
+        config, tokens = self.config.get_text_config(), len(self.tokenizer)
+        if config.vocab_size != tokens:
+            raise CheckpointError(
+                f"the language model in {self.source} has {config.vocab_size:,} rows, its tokenizer {tokens:,} tokens, "
+                "and published rows follow both"
+            )
+        return tokens
+
+    def reread(self) -> None:
+        """Take note of a language model that has changed."""
+        self.config = read_config(self.language_model)
 
     @property
     def needs(self) -> str:

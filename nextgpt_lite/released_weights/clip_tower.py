@@ -1,4 +1,4 @@
-"""CLIP's vision tower from Transformers' names to OpenAI's, with the projection of all tokens, as LLaMA-Adapter V2 sees."""
+"""CLIP's vision tower from Transformers' names to OpenAI's: all tokens, projected, as LLaMA-Adapter V2 reads them."""
 
 import re
 from pathlib import Path

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from nextgpt_lite.weight_files import CheckpointError, read_archive
+from nextgpt_lite.weight_files import CheckpointError, check_floats, read_archive
 
 Tensors = dict[str, torch.Tensor]
 #: What a tensor of each published name must look like.
@@ -107,14 +107,6 @@ def check_tensors(given: Mapping[str, torch.Tensor], expected: Mapping[str, Any]
         check_floats(name, value, where)
 
 
-def check_floats(name: str, value: torch.Tensor, where: str) -> None:
-    """CheckpointError unless a tensor holds finite floating numbers."""
-    if not value.is_floating_point():
-        raise CheckpointError(f"{where}: {name!r} is of type {_type(value)}, expected floating numbers")
-    if not bool(value.isfinite().all()):
-        raise CheckpointError(f"{where}: {name!r} holds values that are not finite, expected numbers")
-
-
 def shape_of(published: Published, name: str, axes: int, needs: str) -> tuple[int, ...]:
     """The shape of a tensor from which other sizes follow. CheckpointError where it is missing or of other axes."""
     if name not in published.tensors:
@@ -123,7 +115,3 @@ def shape_of(published: Published, name: str, axes: int, needs: str) -> tuple[in
     if len(shape) != axes or 0 in shape:
         raise CheckpointError(f"{published.where}: {name!r} has shape {shape}, expected {axes} axes: {needs}")
     return shape
-
-
-def _type(value: torch.Tensor) -> str:
-    return str(value.dtype).removeprefix("torch.")

@@ -69,8 +69,8 @@ def prompt_sizes(published: Published, sizes: Sizes, rows: int, length: int | No
     length = length or PUBLISHED_LENGTH
     if rows % length or not 0 < rows // length <= sizes.layers:
         raise CheckpointError(
-            f"{published.where}: 'adapter_query.weight' has {rows} rows, which are no prompts of length {length} in some "
-            f"of {sizes.layers} layers: give --set prompt_tokens=LENGTH"
+            f"{published.where}: 'adapter_query.weight' has {rows} rows, which are no prompts of length {length} in "
+            f"some of {sizes.layers} layers: give --set prompt_tokens=LENGTH"
         )
     if named and rows != int(named[1]) * int(named[2]):
         raise CheckpointError(

@@ -4,7 +4,9 @@ The weights of LLaMA-Adapter and ImageBind-LLM are those of the golden cases, pa
 language model in one folder, what was trained in a file beside it.
 """
 
+import json
 import re
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -12,13 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from tokenizers import Tokenizer, models
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from encoders.media_encoder import MediaEncoder
 from encoders.open_clip import OpenClipConfig, OpenClipVision
 from nextgpt_lite.released_weights.meta_llama import clip_weights, translate
 from tests.parity.cases import GOLDEN, Case, _read
 from tests.parity.llama_adapter import text_config
+from tests.tiny_model import tiny_encoder
+from tests.tiny_transformers import save_clip
 
 Tensors = dict[str, torch.Tensor]
 
@@ -172,8 +178,128 @@ def shard(name: str, value: torch.Tensor, number: int) -> torch.Tensor:
     return value.contiguous()
 
 
+# -- ImageBind-LLM --------------------------------------------------------------------------------------------------
+
+
+def imagebind_llm(folder: Path) -> Given:
+    """7B.pth with what some files carry besides, and the golden case's vectors as faiss would write them."""
+    case = golden("imagebind_llm_rms")
+    own = {name.replace("llama.", "llma.", 1): value for name, value in case.weights().items() if trained(name)}
+    own |= {"prefix_projector_norm.weight": torch.ones(3), "image_bind.logit_scale": torch.ones(())}
+    tiny_encoder().save_pretrained(folder / "encoder")
+    base = write_model(folder / "base", write_llama(folder / "llama", case), encoder=folder / "encoder")
+    index = flat_index(case.tensors["inputs/cache_bank"])
+    return Given({"7B.pth": own, "knn.index": index}, base, main="7B.pth")
+
+
+def flat_index(vectors: torch.Tensor, kind: bytes = b"IxFI", metric: int = 0) -> bytes:
+    header = struct.pack(
+        "<4siqqqBiQ", kind, vectors.shape[1], len(vectors), 1 << 20, 1 << 20, 1, metric, vectors.numel()
+    )
+    return header + vectors.float().numpy().tobytes()
+
+
+def seeded_encoder() -> MediaEncoder:
+    torch.manual_seed(3)
+    return tiny_encoder()
+
+
+def imagebind(folder: Path | None = None) -> Given:
+    """ImageBind and Point-BERT of the sizes that :func:`tests.tiny_model.tiny_encoder` has."""
+    encoder = seeded_encoder()
+    state = encoder.state_dict()
+    towers = {name.removeprefix("imagebind."): v for name, v in state.items() if name.startswith("imagebind.")}
+    points = {name.removeprefix("points."): value for name, value in state.items() if name.startswith("points.")}
+    return Given({"imagebind_huge.pth": towers, "point_bert.pt": points}, None, main="imagebind_huge.pth")
+
+
+# -- LLaVA, LongLoRA, Meta's Llama ----------------------------------------------------------------------------------
+
+LINEARS = {"q_proj": "self_attn", "v_proj": "self_attn", "up_proj": "mlp"}
+RECIPE = {"mm_projector_type": "mlp2x_gelu", "mm_hidden_size": 24, "hidden_size": 64, "num_hidden_layers": 3,
+          "mm_vision_select_layer": -2, "mm_vision_tower": "openai/clip-vit-tiny", "vocab_size": 128}  # fmt: skip
+
+
+def projector(prefix: str = "model.") -> Tensors:
+    """The projector of LLaVA 1.5 between the tower of :func:`save_clip` and :func:`random_llama`."""
+    torch.manual_seed(4)
+    shapes = {"0.weight": (64, 24), "0.bias": (64,), "2.weight": (64, 64), "2.bias": (64,)}
+    return {f"{prefix}mm_projector.{name}": torch.randn(shape) for name, shape in shapes.items()}
+
+
+def lora(
+    adapter: str = "", linears: dict[str, str] | None = None, rank: int = 2, prefix: str = "base_model.model."
+) -> Tensors:
+    """LoRA on linears of :func:`random_llama`, as peft names it."""
+    torch.manual_seed(5)
+    found = {}
+    for layer in range(3):
+        for name, room in (linears or LINEARS).items():
+            outputs = 96 if name == "up_proj" else 64
+            own = f"{prefix}model.layers.{layer}.{room}.{name}"
+            found[f"{own}.lora_A{adapter}.weight"] = torch.randn(rank, 64)
+            found[f"{own}.lora_B{adapter}.weight"] = torch.randn(outputs, rank)
+    return found
+
+
+def adapter_config(**changes: Any) -> str:
+    values = {"peft_type": "LORA", "r": 2, "lora_alpha": 6, "target_modules": [*LINEARS], "bias": "none"}
+    return json.dumps(values | {"fan_in_fan_out": False, "modules_to_save": None, "lora_dropout": 0.05} | changes)
+
+
+def llava_base(folder: Path) -> Path:
+    return write_model(folder / "base", random_llama(folder / "llama"), encoder=save_clip(folder / "clip"))
+
+
+def llava_projector(folder: Path) -> Given:
+    files = {"mm_projector.bin": projector(), "config.json": json.dumps(RECIPE)}
+    return Given(files, llava_base(folder), main="mm_projector.bin")
+
+
+def llava_lora(folder: Path) -> Given:
+    files = {"adapter_model.bin": lora(), "adapter_config.json": adapter_config(), "config.json": json.dumps(RECIPE)}
+    files["non_lora_trainables.bin"] = projector("base_model.model.model.")
+    return Given(files, llava_base(folder), main="adapter_model.bin")
+
+
+def longlora(folder: Path) -> Given:
+    """LoRA, and norms and embeddings a little away from the base's, with a row for a padding token."""
+    base = random_llama(folder / "llama")
+    state = load_file(base / "model.safetensors")
+    torch.manual_seed(6)
+    whole = {f"base_model.model.{n}": v + 0.01 * torch.randn(v.shape) for n, v in state.items() if "norm" in n}
+    embedding = state["model.embed_tokens.weight"]
+    whole["base_model.model.model.embed_tokens.weight"] = torch.cat([embedding + 0.01, torch.randn(1, 64)])
+    files = {"adapter_model.bin": lora(), "adapter_config.json": adapter_config(), "trainable_params.bin": whole}
+    return Given(files, base, {"length": 1024}, "trainable_params.bin")
+
+
+def meta_llama(folder: Path) -> Given:
+    """The golden case's Llama in two shards, its tokenizer in a folder of its own."""
+    case = golden("v1")
+    own = {name: value for name, value in case.weights().items() if is_base(name)}
+    files: dict[str, Any] = {
+        f"consolidated.{n:02}.pth": {k: meta_shard(k, v, n) for k, v in own.items()} for n in (0, 1)
+    }
+    sizes = {"dim": 64, "n_layers": 4, "n_heads": 4, "multiple_of": 32, "norm_eps": 1e-5, "vocab_size": -1}
+    letters(128).save_pretrained(folder / "tokenizer")
+    return Given(files | {"params.json": json.dumps(sizes)}, folder / "tokenizer", main="consolidated.00.pth")
+
+
+def meta_shard(name: str, value: torch.Tensor, number: int) -> torch.Tensor:
+    """One of two shards of Meta's model parallel layers."""
+    part = name.rpartition(".")[0].rpartition(".")[2]
+    axis = {"tok_embeddings": 1, "wo": 1, "w2": 1} | dict.fromkeys(("wq", "wk", "wv", "w1", "w3", "output"), 0)
+    return value.chunk(2, axis[part])[number].clone() if part in axis else value
+
+
 MAKERS: dict[str, Callable[[Path], Given]] = {
     "llama_adapter_v1": adapter_v1,
     "llama_adapter_v2": lambda folder: adapter_v2(folder, "v2_lora"),
     "llama_adapter_v2_chat": adapter_chat,
+    "imagebind_llm": imagebind_llm,
+    "llava_projector": llava_projector,
+    "llava_lora": llava_lora,
+    "longlora": longlora,
+    "meta_llama": meta_llama,
 }

@@ -1,0 +1,63 @@
+"""Published rows of a vocabulary that grew: whether they belong to the base, and the base with them in it."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from data.atomic import write_json
+from data.strict import read_json
+from nextgpt_lite.released_weights.base import Base
+from nextgpt_lite.released_weights.files import Tensors
+from nextgpt_lite.weight_files import CheckpointError
+
+EMBEDDING, OUTPUT = "model.embed_tokens.weight", "lm_head.weight"
+#: Least correlation of published rows with those of the base that they were trained from. Tuning leaves it near 1;
+#: the rows of another model, of the same shape too, have one near 0.
+MIN_CORRELATION = 0.5
+
+
+def check_rows(rows: torch.Tensor, base: Base, name: str, where: str) -> None:
+    """CheckpointError where published ``rows`` (V, D), named as an embedding or as output rows, are of another base."""
+    own = stored_tensor(base.language_model, EMBEDDING if "embed" in name else OUTPUT)
+    if own is None:  # output and input are one
+        own = stored_tensor(base.language_model, EMBEDDING)
+    if own is None or own.shape[1:] != rows.shape[1:]:
+        return
+    count = min(len(own), len(rows))
+    pair = torch.stack([each[:count].float().flatten() for each in (own, rows)])
+    found = float(torch.corrcoef(pair)[0, 1])
+    if not found >= MIN_CORRELATION:
+        raise CheckpointError(
+            f"{where}: {name!r} was trained from another language model than the one in {base.source}: their rows have "
+            f"a correlation of {found:.2f}, expected at least {MIN_CORRELATION}"
+        )
+
+
+def stored_tensor(folder: Path, name: str) -> torch.Tensor | None:
+    """A weight of the model in ``folder``, read from whichever of its files has it; None where none has."""
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            if name in set(file.keys()):
+                return file.get_tensor(name)
+    return None
+
+
+def replace_tensors(folder: Path, new: Tensors, **config: Any) -> None:
+    """Put tensors in the place of a model's own, in its folder of links: files that hold none of them stay links.
+
+    ``config`` are changes of its ``config.json``. The tensors take the type of those that they replace.
+    """
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            held = new.keys() & set(file.keys())
+        if held:
+            state = load_file(path)
+            state |= {name: new[name].to(state[name].dtype).contiguous() for name in held}
+            path.unlink()
+            save_file(state, path, {"format": "pt"})
+    values = read_json(folder / "config.json") | config
+    (folder / "config.json").unlink()
+    write_json(folder / "config.json", values)
