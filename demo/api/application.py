@@ -15,6 +15,7 @@ import psutil
 from fastapi import APIRouter, FastAPI
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from jinja2 import Environment
+from starlette.types import Receive, Scope, Send
 
 from demo.api import chat, embeddings, errors, files, generation
 from demo.api.errors import ApiError
@@ -70,7 +71,7 @@ async def health(service: CurrentService) -> Response:
     return JSONResponse({"status": "ok"})
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(service: CurrentService) -> Response:
     """The server's counters in Prometheus' text format."""
     memory = psutil.Process().memory_info().rss
@@ -79,8 +80,9 @@ async def metrics(service: CurrentService) -> Response:
     return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
 
-@router.api_route("/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
-async def unknown_path(path: str) -> Response:
+async def unknown_path(scope: Scope, receive: Receive, send: Send) -> None:
+    """ApiError 404 for a path that no route has. A method that a route has not is answered 405 by the router."""
+    path = scope["path"].lstrip("/")
     for route, sentence in NOT_SERVED.items():
         if f"{path}/".startswith(f"v1/{route}/"):
             raise ApiError(404, f"/v1/{route} is not served: {sentence}", "not_served")
@@ -109,8 +111,9 @@ def build(
     app = FastAPI(title="nextgpt_lite", lifespan=sweeping, openapi_url="/openapi.json", docs_url=None, redoc_url=None)
     app.state.service = service
     errors.install(app)
-    for each in (chat.router, files.router, generation.router, embeddings.router, router):  # last: all other paths
+    for each in (chat.router, files.router, generation.router, embeddings.router, router):
         app.include_router(each)
+    app.router.default = unknown_path
     opened = partial(files.is_signed, sessions=service.sessions)
     return Guard(app, keys=keys, hosts=hosts, body_bytes=body_bytes, opened=opened)
 

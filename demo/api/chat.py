@@ -82,7 +82,7 @@ class ChatRequest(ApiRequest):
         return settings
 
 
-@router.post("/v1/chat/completions")
+@router.post("/v1/chat/completions", responses={200: {"content": {"text/event-stream": {}}}})
 async def complete(body: ChatRequest, request: Request, session: CurrentSession, service: CurrentService) -> Response:
     service.check_model(body.model)
     settings = body.settings()

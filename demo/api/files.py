@@ -57,7 +57,7 @@ def is_signed(scope: Scope, sessions: Sessions) -> bool:
     return scope["method"] in ("GET", "HEAD") and bool(found) and sessions.is_signed(found[1], given)
 
 
-@router.get("/{name}/content")
+@router.get("/{name}/content", response_class=Response)
 async def content(name: str, session: CurrentSession, service: CurrentService, signature: str = "") -> Response:
     stored = service.sessions.find(session, name, signature)
     body = await run_in_threadpool(stored.path.read_bytes)

@@ -30,6 +30,7 @@ from nextgpt_lite.conversation_media import reply_medium_bytes
 router = APIRouter()
 #: The most videos that a session holds, unfinished ones included.
 MAX_VIDEOS = 32
+AUDIO_CONTENT: dict[str, Any] = {each.mime: {} for each in AUDIO_FORMATS.values()}
 
 
 class MediumRequest(ApiRequest):
@@ -142,7 +143,7 @@ def _side(model: AnyToAny) -> int | None:
     return model.decoders["image"].size if "image" in model.core.config.output_modalities else None
 
 
-@router.post("/v1/audio/speech")
+@router.post("/v1/audio/speech", response_class=Response, responses={200: {"content": AUDIO_CONTENT}})
 async def generate_audio(body: SpeechRequest, request: Request, service: CurrentService) -> Response:
     """The sound that ``input`` describes, a WAV file unless another is asked for. The model speaks no words."""
     job = submit_medium("audio", body, service)
@@ -186,7 +187,7 @@ async def show_video(name: str, session: CurrentSession) -> Video:
     return _find_video(session, name)
 
 
-@router.get("/v1/videos/{name}/content")
+@router.get("/v1/videos/{name}/content", response_class=Response, responses={200: {"content": {"video/mp4": {}}}})
 async def video_content(name: str, session: CurrentSession) -> Response:
     video = _find_video(session, name)
     if video.content is None:

@@ -1,6 +1,7 @@
 """Many clients at once: everyone gets an answer, the right one, and memory stays where it is.
 
-``NEXTGPT_SOAK_SECONDS`` says for how long, 60 without it.
+``NEXTGPT_SOAK_SECONDS`` says for how long, 60 without it, ``NEXTGPT_SOAK_CLIENTS`` how many, 32 without it. What an
+image took is printed (``pytest -s``).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from demo.data_urls import file_url
 from tests.demo.servers import client, serving
 from tests.demo.taught import HELLO, PICTURE, SEEN, user
 
-CLIENTS = 32
+CLIENTS = int(os.environ.get("NEXTGPT_SOAK_CLIENTS", "32"))
 SECONDS = float(os.environ.get("NEXTGPT_SOAK_SECONDS", "60"))
 #: The most that resident memory may grow from a third of the time on, in bytes.
 GROWTH = 96 * 2**20
@@ -39,18 +40,21 @@ class Visitor:
         self.random = random.Random(number)
         self.done: Counter[str] = Counter()
         self.wrong: list[str] = []
-        colour = np.full((32, 32, 3), (number * 7, 255 - number * 7, number), np.uint8)
+        self.seconds: list[float] = []
+        shade = number * 255 // CLIENTS
+        colour = np.full((32, 32, 3), (shade, 255 - shade, number), np.uint8)
         self.file = save_medium(Medium("image", colour), folder / f"{number}.png")
 
     def visit(self, until: float) -> None:
         kinds = [self.greet, self.show, self.upload, self.draw, self.play]
         while time.monotonic() < until:
-            kind = self.random.choice(kinds)
+            kind, started = self.random.choice(kinds), time.monotonic()
             try:
                 wrong = "" if kind() else "got what is another's"
             except Exception as error:
                 wrong = repr(error)
             self.done[kind.__name__] += 1
+            self.seconds += [time.monotonic() - started] if kind == self.draw else []
             self.wrong += [f"{self.number} {kind.__name__}: {wrong}"] if wrong else []
         self.openai.close()
 
@@ -101,6 +105,8 @@ def test_many_clients_each_get_their_own_answers_and_memory_stays(engine_of_load
         while any(thread.is_alive() for thread in threads):
             memory.append(psutil.Process().memory_info().rss)
             time.sleep(0.5)
+    waited = [seconds for visitor in visitors for seconds in visitor.seconds]
+    print(f"{len(waited)} images, 95 % within {np.quantile(waited, 0.95):.1f} s, half within {np.median(waited):.1f} s")
     assert [wrong for visitor in visitors for wrong in visitor.wrong] == []
     done = sum((visitor.done for visitor in visitors), Counter())
     assert set(done) == {"greet", "show", "upload", "draw", "play"} and sum(done.values()) >= CLIENTS

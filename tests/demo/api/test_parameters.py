@@ -118,6 +118,13 @@ def test_routes_that_are_not_served_say_so(post, route):
     assert "is not served: " in answer.json()["error"]["message"]
 
 
+@pytest.mark.parametrize("route", ["v1/chat/completions", "v1/models", "v1/files", "healthz"])
+def test_a_method_that_a_route_has_not_is_answered_with_those_it_has(address, route):
+    answer = httpx.put(f"{address}/{route}", json={})
+    assert answer.status_code == 405 and "method" in answer.json()["error"]["message"].lower()
+    assert answer.headers["allow"]
+
+
 def test_the_likeliest_tokens_are_sampled_from():
     probabilities = torch.tensor([0.1, 0.4, 0.2, 0.3])
     assert nucleus(probabilities, 0.5).tolist() == pytest.approx([0, 0.4, 0, 0.3])

@@ -1,4 +1,7 @@
-"""Demo and server as processes that are ended or killed: the history is whole, and nothing is left behind."""
+"""Demo and server as processes that are ended or killed: the history is whole, and nothing is left behind.
+
+``NEXTGPT_KILLS`` says how often each is killed, 4 times without it.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,23 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
+from PIL import Image
 
 from tests.demo.page_client import PageClient
 from tests.demo.servers import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 ROOT = Path(__file__).parents[3]
+KILLS = int(os.environ.get("NEXTGPT_KILLS", "4"))
 
 
 @contextmanager
@@ -57,7 +63,7 @@ def test_a_demo_that_is_killed_keeps_its_history_and_cleans_up(tiny_folder, tmp_
     """Killed at random moments, started again: what was answered is there, files of the dead are not."""
     chance, port, browser, answered = random.Random(5), free_port(), None, 0
     arguments = ("demo", "--model", str(tiny_folder), "--data", str(tmp_path / "data"))
-    for _ in range(4):
+    for _ in range(KILLS):
         with running(tmp_path / "t", port, *arguments) as (process, address):
             page = PageClient(address, browser).enter()
             browser = page.browser
@@ -85,6 +91,36 @@ def test_a_demo_that_is_killed_keeps_its_history_and_cleans_up(tiny_folder, tmp_
     assert {parts for parts in left if parts[0] != "media"} == {("conversations.sqlite",)}
     assert {parts for parts in left if parts[0] == "media"} == {("media",), ("media", "conversations")}
     assert list((tmp_path / "t").iterdir()) == []
+
+
+def test_a_server_that_is_killed_cleans_up_at_the_next_start(tiny_folder, tmp_path):
+    """Killed with requests under way; the next one answers, and files of the dead are gone."""
+    chance, arguments = random.Random(7), ("serve", "--model", str(tiny_folder))
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "a.png")
+    ask = {"model": tiny_folder.name, "max_tokens": 8, "messages": [{"role": "user", "content": "hello"}]}
+    for _ in range(KILLS):
+        with running(tmp_path / "t", 0, *arguments) as (process, address), httpx.Client(base_url=address) as client:
+            assert client.post("/v1/chat/completions", json=ask, timeout=60).status_code == 200
+            upload = {"files": {"file": ("a.png", (tmp_path / "a.png").read_bytes())}, "data": {"purpose": "user_data"}}
+            assert client.post("/v1/files", **upload).status_code == 200
+            started = children(process)
+            waiting = threading.Thread(target=lambda client=client: ask_until_it_dies(client, ask))
+            waiting.start()
+            time.sleep(chance.random())
+            process.kill()
+            waiting.join(30)
+        time.sleep(0.5)
+        assert not waiting.is_alive() and not any(each.is_running() for each in started)
+    with running(tmp_path / "t", 0, *arguments) as (process, _):
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 130
+    assert list((tmp_path / "t").iterdir()) == []
+
+
+def ask_until_it_dies(client: httpx.Client, ask: dict) -> None:
+    with suppress(httpx.HTTPError):
+        while True:
+            client.post("/v1/chat/completions", json=ask, timeout=20)
 
 
 def test_a_page_for_other_machines_asks_for_its_key(tiny_folder, tmp_path):
