@@ -14,6 +14,7 @@ Fields may be of types int, float, bool, str, None, Any, ``list[T]``, ``tuple[T,
 import copy
 import dataclasses
 import difflib
+import inspect
 import math
 import re
 import types
@@ -25,6 +26,8 @@ from typing import Any, Literal, TypeVar, Union, cast
 from data.text_files import parse_json
 
 T = TypeVar("T")
+#: Types of keywords by name: modules may write their annotations as text.
+SIMPLE: dict[Any, Any] = {"int": int, "float": float, "bool": bool, "str": str}
 #: Numbers that YAML 1.1 reads as text: those with an exponent and no sign or no point.
 EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 #: Names of ranges in a field's metadata -> the words for them and the check.
@@ -98,6 +101,29 @@ def read_settings(cls: type[T], mapping: Mapping[str, Any], where: str) -> T:
             raise SettingsError(f"{where}: missing key {name!r}")
     try:
         return cls(**values)
+    except ValueError as error:
+        raise SettingsError(f"{where}: {error}") from error
+
+
+def construct(kind: Callable[..., T], settings: Mapping[str, Any], where: str, *given: Any) -> T:
+    """``kind(*given, **settings)``.
+
+    SettingsError, a sentence that begins with ``where``: for a keyword that ``kind`` does not take, one that is missing
+    or is ``given`` already, and a value of another type where it says that it takes a number, a text, or true or false.
+    """
+    parameters = list(inspect.signature(kind).parameters.values())[len(given) :]
+    known = {each.name: each for each in parameters}
+    for key, value in settings.items():
+        if key not in known:
+            raise SettingsError(f"{where}: unknown key {key!r}{nearest(key, known)}")
+        annotation = known[key].annotation
+        if simple := SIMPLE.get(getattr(annotation, "__name__", annotation)):
+            _read(simple, value, {}, where, key)
+    for name, each in known.items():
+        if each.default is inspect.Parameter.empty and name not in settings:
+            raise SettingsError(f"{where}: missing key {name!r}")
+    try:
+        return kind(*given, **settings)
     except ValueError as error:
         raise SettingsError(f"{where}: {error}") from error
 

@@ -55,5 +55,5 @@ def class_name(folder: str | Path) -> str:
 
 
 def load_encoder(folder: str | Path) -> Encoder:
-    """The encoder in ``folder``, in evaluation mode. Raises ValueError that names what is missing or unknown."""
-    return ENCODERS[class_name(folder)]().from_pretrained(folder)
+    """The encoder in ``folder``, frozen and in evaluation mode. ValueError names what is missing or unknown."""
+    return ENCODERS[class_name(folder)]().from_pretrained(folder).requires_grad_(False)

@@ -28,6 +28,7 @@ class Encoder(nn.Module, ABC):
     #: worthless with another, and record it.
     identity: str = ""
     reads_text: bool = False  #: whether it has a text tower
+    tunable: bool = True  #: whether gradients pass from its embeddings to its weights
     simulated: tuple[str, ...] = ()  #: modalities whose media training makes up (train.dialogues.simulated)
 
     @property

@@ -107,12 +107,10 @@ class OpenClipVision(Encoder):
         """Preprocessed images (B, 3, size, size) -> tokens (B, 1 + N, output width)."""
         return self.visual(pixels)
 
-    @torch.no_grad()
     def patches(self, modality: str, batch: Batch) -> list[torch.Tensor]:
         """All tokens of each image (1 + N, output width), the class token first."""
         return list(self(stacked(batch)))
 
-    @torch.no_grad()
     def embed(self, modality: str, batch: Batch) -> torch.Tensor:
         """The class tokens of images as float32 unit vectors (B, output width)."""
         return functional.normalize(self(stacked(batch))[:, 0].float(), dim=-1)

@@ -104,7 +104,6 @@ class TransformersVision(Encoder):
         height, width = made["spatial_shapes"][0].tolist()
         return pixels[: height * width].unflatten(0, (height, width))
 
-    @torch.no_grad()
     def embed(self, modality: str, batch: Batch) -> torch.Tensor:
         """The tower's pooled output as float32 unit vectors (B, E). ValueError for a tower without one."""
         self.check_modality(modality)
@@ -113,7 +112,6 @@ class TransformersVision(Encoder):
             raise ValueError("this tower has no pooling head: read its patches (input_features: patches)")
         return functional.normalize(pooled.float(), dim=-1)
 
-    @torch.no_grad()
     def patches(self, modality: str, batch: Batch) -> list[torch.Tensor]:
         """Tokens (P, E) of each image; where images keep their shape, zeros stand after its own."""
         self.check_modality(modality)

@@ -52,6 +52,7 @@ class TrunkEncoder(Encoder):
     """
 
     reads_text = True
+    tunable = False  # each tower has a recipe of its own
 
     def __init__(self, config: TrunkEncoderConfig, trunk: EfficientNetLite, text: SentenceEncoder) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ from transformers import AutoConfig, PretrainedConfig
 
 from adapters import INPUT_PROJECTIONS, OUTPUT_PROJECTIONS, PATCH_PROJECTIONS
 from data.modalities import MODALITIES
-from data.strict import SettingsError, nearest, read_settings, setting
+from data.strict import SettingsError, construct, nearest, read_settings, setting
 from nextgpt_lite.signal_tokens import DEFAULT_INPUTS, SignalTable
 
 #: Signal tokens of each output modality (NExT-GPT), and settings of the bind network (ImageBind-LLM).
@@ -25,7 +25,7 @@ class CoreFields:
     signal_tokens: dict[str, int] = setting(SIGNALS, low=1, help="output modality -> number of signal tokens")
     embedding_width: int = setting(1024, low=1, help="of the encoder's unit embeddings and patch tokens")
     encoder_identity: str = setting("", help="hash of the encoder's weights, checked at loading")
-    language_model_identity: str = setting("", help="hash of the language model's folder; empty = not known")
+    language_model_identity: dict[str, float] = setting({}, help="a few of its weights by name; empty = not known")
     context_adapter: str = setting("", help="hash of the context adapter (stage 0) below it; empty = none")
     image_size: int = setting(0, low=0, help="side in pixels at which the encoder sees images and videos; 0 = its own")
     input_features: str = setting(
@@ -125,8 +125,10 @@ def build_input_projection(config: CoreConfig) -> nn.Module | None:
         raise ValueError("with visual, media come in as tokens: expected input_features 'patches', not 'pooled'")
     widths = config.embedding_width, config.text_config.hidden_size
     if config.input_features == "pooled":
-        return kind(*widths, config.input_tokens, **config.input_projection_settings)
-    projection = kind(*widths, **config.input_projection_settings)
+        widths += (config.input_tokens,)
+    projection = construct(kind, config.input_projection_settings, "input_projection_settings", *widths)
+    if config.input_features == "pooled":
+        return projection
     if projection.tokens not in (None, config.input_tokens):
         raise ValueError(
             f"input projection {config.input_projection!r} gives {projection.tokens} tokens a medium, "
@@ -143,7 +145,8 @@ def build_output_projections(config: CoreConfig) -> dict[str, nn.Module]:
         settings = dict(config.output_projection_settings)
         if config.output_projection == "linear":
             settings["signal_tokens"] = config.signal_tokens[modality]
-        made[modality] = kind(config.text_config.hidden_size, tuple(shape), **settings)
+        given = config.text_config.hidden_size, tuple(shape)
+        made[modality] = construct(kind, settings, "output_projection_settings", *given)
     return made
 
 

@@ -13,8 +13,9 @@ from transformers import PreTrainedModel
 
 from adapters import llama_adapter_v2
 from data.atomic import atomic_folder, hash_folder, write_json
-from data.strict import SettingsError, read_json
+from data.strict import SettingsError, construct, read_json
 from nextgpt_lite.config import CoreConfig
+from nextgpt_lite.language_model_identity import check_language_model_identity, sample_weights
 from nextgpt_lite.language_models import load_language_model
 from nextgpt_lite.long_context.merge import merged_model
 from nextgpt_lite.model import AnyToAnyCore
@@ -34,7 +35,7 @@ def new_core(
     ``config`` notes the identity of the language model.
     """
     require_folder(language_model_folder, "language model")
-    config.language_model_identity = hash_folder(language_model_folder)
+    config.language_model_identity = sample_weights(language_model_folder)
     return _build(config, language_model_folder, quantised, adapter)
 
 
@@ -57,17 +58,6 @@ def add_tuning(core: AnyToAnyCore) -> None:
         add_lora(core, core.config.lora)
 
 
-def check_language_model_identity(config: CoreConfig, folder: Path) -> None:
-    """CheckpointError where the core was made for another language model than the one in ``folder``."""
-    require_folder(folder, "language model")
-    expected = config.language_model_identity
-    if expected and (found := hash_folder(folder)) != expected:
-        raise CheckpointError(
-            f"the core was trained on language model {expected[:12]}, the one in {folder} is {found[:12]}: "
-            "put the former back, or train a core on this one"
-        )
-
-
 def extended_base(folder: Path, adapter: Path | None, identity: str, quantised: bool) -> PreTrainedModel:
     """The language model in ``folder`` with the context adapter of this identity merged, frozen."""
     if quantised:
@@ -82,13 +72,13 @@ def extended_base(folder: Path, adapter: Path | None, identity: str, quantised: 
 def add_lora(core: AnyToAnyCore, settings: dict[str, Any]) -> None:
     """Put LoRA on the language model, in place."""
     core.config.lora = dict(settings)
-    inject_adapter_in_model(LoraConfig(**settings), core.language_model)
+    inject_adapter_in_model(construct(LoraConfig, settings, "lora"), core.language_model)
 
 
 def add_bias_tuning(core: AnyToAnyCore, settings: dict[str, Any]) -> None:
     """Put biases and scales on the language model, in place; its norms count as trained from now on."""
     core.config.bias_tuning = dict(settings)
-    llama_adapter_v2.tune(core.language_model, **settings)
+    construct(llama_adapter_v2.tune, settings, "bias_tuning", core.language_model)
 
 
 def save_core(core: AnyToAnyCore, folder: Path) -> None:
@@ -122,7 +112,7 @@ def save_language_model(core: AnyToAnyCore, folder: Path, dtype: torch.dtype | N
         config = copy.deepcopy(model.config)
         config.dtype = dtype
         config.save_pretrained(temporary)
-    core.config.language_model_identity = hash_folder(folder)
+    core.config.language_model_identity = sample_weights(folder)
 
 
 def load_core(
@@ -132,7 +122,7 @@ def load_core(
     path = folder / "config.json"
     try:
         config = CoreConfig.read(_read_config(path), str(path))
-        check_language_model_identity(config, language_model_folder)
+        check_language_model_identity(config.language_model_identity, language_model_folder)
         core = _build(config, language_model_folder, quantised, adapter)
     except (SettingsError, TypeError) as error:  # TypeError: settings that a projection or LoRA does not know
         raise CheckpointError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error

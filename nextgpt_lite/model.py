@@ -28,6 +28,7 @@ from adapters import attention as gated_attention
 from adapters.gated_prompts import ProjectionStore
 from adapters.imagebind_llm import attach_to_words
 from adapters.long_context import ShiftedAttention
+from data.strict import construct
 from nextgpt_lite.config import CoreConfig, build_input_projection, build_output_projections
 from nextgpt_lite.language_models import check_language_model
 from nextgpt_lite.media_slots import MediaSlots, find_media_slots
@@ -75,9 +76,9 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         self.bind_network: Any = None
         self.visual_prompts: Any = None  # both None where media speak at their placeholders alone
         if config.visual:
-            self.visual_prompts = VisualPrompts(config.embedding_width, width, **config.visual)
+            self.visual_prompts = construct(VisualPrompts, config.visual, "visual", config.embedding_width, width)
         elif self.gated_prompts.reads_media:
-            self.bind_network = BindNetwork(config.embedding_width, width, **config.bind)
+            self.bind_network = construct(BindNetwork, config.bind, "bind", config.embedding_width, width)
         if self.gated_prompts.injection == "words":
             attach_to_words(self.language_model)
         self.input_projection: Any = build_input_projection(config)

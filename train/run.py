@@ -146,7 +146,7 @@ class Run:
             with disk_errors("the model of the run", self.folder):
                 if target != self.folder:
                     task.export(self.folder)
-                share_components(task.model_dir, self.folder, task.output)
+                share_components(task.model_dir, self.folder, task.output, task.left_out())
 
 
 def _gather_on_main_process(trainer: TaskTrainer) -> bool:

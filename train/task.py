@@ -98,6 +98,10 @@ class Task(ABC):
         """The model folder that export() is to write into: the one that was read, or one of its own in the run's."""
         return self.model_dir
 
+    def left_out(self) -> tuple[str, ...]:
+        """Parts of the model that do not fit what is trained: the run's folder, a model of its own, goes without."""
+        return ()
+
     @abstractmethod
     def export(self, model_dir: Path) -> None:
         """Write the trained component into the model folder."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from data.atomic import hash_folder, write_json
+from data.atomic import write_json
 from data.modalities import MODALITIES
 from data.strict import read_json
 from encoders import Encoder, load_encoder
@@ -17,6 +17,7 @@ from nextgpt_lite.compose.composition import NAMES, Composition, Part
 from nextgpt_lite.compose.folder import place_parts
 from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.core_checkpoint import CONTEXT_ADAPTER, add_tuning, trained_state, write_core
+from nextgpt_lite.language_model_identity import sample_weights
 from nextgpt_lite.language_models import read_config, read_tokenizer
 from nextgpt_lite.model import AnyToAnyCore
 from nextgpt_lite.released_weights.files import Tensors
@@ -61,19 +62,51 @@ class Sizes:
 
 
 class Base:
-    """The parts of a model whose core is still to come. ``folder`` is where they were placed, ``source`` the user's."""
+    """The parts of a model whose core is still to come: at first where the user has them, then placed in ``folder``.
 
-    def __init__(self, folder: Path, source: Path) -> None:
+    Files are checked against the former, so that nothing is linked or converted for weights that do not fit.
+    """
+
+    def __init__(self, folder: Path, source: Path, composition: Composition, copy: bool = False) -> None:
         self.folder, self.source = folder, source
-        self.config: PretrainedConfig = read_config(self.language_model)
+        self._composition, self._copy, self._placed = composition, copy, False
+
+    def place(self) -> None:
+        """Link or copy the parts into the folder. CheckpointError for one that cannot be read or does not fit."""
+        if not self._placed:
+            place_parts(self._composition, self.folder, self._copy)
+            self._placed = True
+            self.reread()
+
+    def reread(self) -> None:
+        """Take note of parts that have changed."""
+        for name in ("config", "encoder", "sizes", "rows"):
+            self.__dict__.pop(name, None)
+
+    def has(self, name: str) -> bool:
+        """Whether there is a part."""
+        return self._composition.part(name) is not None or (self._placed and (self.folder / name).is_dir())
+
+    def path(self, name: str) -> Path:
+        """Where a part is at present; a language model may have its tokenizer in its own folder."""
+        if self._placed:
+            return self.folder / name
+        part = self._composition.part(name) or self._composition.part("language_model")
+        assert part is not None  # a base has a language model
+        return Path(part.path)
 
     @property
     def language_model(self) -> Path:
-        return self.folder / "language_model"
+        return self.path("language_model")
+
+    @cached_property
+    def config(self) -> PretrainedConfig:
+        """Of the language model."""
+        return read_config(self.language_model)
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        return read_tokenizer(self.folder / "tokenizer")
+        return read_tokenizer(self.path("tokenizer"))
 
     @cached_property
     def rows(self) -> int:
@@ -86,27 +119,19 @@ class Base:
             )
         return tokens
 
-    def reread(self) -> None:
-        """Take note of a language model that has changed."""
-        self.config = read_config(self.language_model)
-
     @property
     def needs(self) -> str:
         """Who expects the shapes of a file."""
         return f"as the language model in {self.source} needs it"
 
-    @property
-    def has_encoder(self) -> bool:
-        return (self.folder / "encoder").is_dir()
-
     @cached_property
     def encoder(self) -> Encoder:
         """What reads media. CheckpointError where the base has none."""
-        if not self.has_encoder:
+        if not self.has("encoder"):
             raise CheckpointError(
                 f"{self.source} has no encoder, which these weights need: compose a base with encoder=FOLDER"
             )
-        return load_encoder(self.folder / "encoder")
+        return load_encoder(self.path("encoder"))
 
     @cached_property
     def sizes(self) -> Sizes:
@@ -123,13 +148,15 @@ class Base:
 
     def text_fields(self) -> dict[str, Any]:
         """Fields of a core that reads and writes words alone."""
+        self.place()
         fields: dict[str, Any] = {"input_modalities": [], "signal_tokens": {}, "prompts": {"media_tokens": 0}}
-        if self.has_encoder:
+        if self.has("encoder"):
             fields |= {"encoder_identity": self.encoder.identity, "embedding_width": self.encoder.width}
         return fields
 
     def media_fields(self, width: int | None, where: str) -> dict[str, Any]:
         """Fields of a core that reads what the encoder does. CheckpointError where its embeddings are not ``width``."""
+        self.place()
         encoder = self.encoder
         if width is not None and encoder.width != width:
             raise CheckpointError(
@@ -141,6 +168,7 @@ class Base:
 
     def end_at(self, mark: str) -> None:
         """Let replies end where ``mark``, which is words to the tokenizer, begins a line or the text."""
+        self.place()
         tokenizer: Any = self.tokenizer
         lines = [tokenizer.encode(text, add_special_tokens=False) for text in (f"\n{mark}", "\n")]
         common = next((i for i, (one, other) in enumerate(zip(*lines, strict=False)) if one != other), len(lines[1]))
@@ -153,10 +181,11 @@ class Base:
 
     def write_core(self, fields: dict[str, Any], tensors: Tensors) -> None:
         """The core of these fields with these weights, which must be all that it has besides :data:`ADDED`."""
+        self.place()
         config = CoreConfig(
             text_config=self.config,
             first_added_token=len(self.tokenizer),
-            language_model_identity=hash_folder(self.language_model),
+            language_model_identity=sample_weights(self.language_model),
             **fields,
         )
         with torch.device("meta"):
@@ -174,15 +203,14 @@ class Base:
         write_core(core.config, state, self.folder / "core")
 
 
-def place_base(request: Request, folder: Path, template: str, encoder_settings: dict[str, Any] | None = None) -> Base:
-    """Link or copy the base's parts into the new ``folder``; CheckpointError for a base that cannot be one."""
+def open_base(request: Request, folder: Path, template: str, encoder_settings: dict[str, Any] | None = None) -> Base:
+    """The base of a request, to be placed in the new ``folder``. CheckpointError where there is none."""
     if request.base is None:
         raise CheckpointError("there is no base: give --base FOLDER, of a language model or made by compose")
     parts = base_parts(request.base)
     if encoder_settings and "encoder" in parts:
         parts["encoder"] = Part(parts["encoder"].path, encoder_settings)
-    place_parts(Composition({**parts}, chat_template=template), folder, request.copy)
-    return Base(folder, request.base)
+    return Base(folder, request.base, Composition({**parts}, chat_template=template), request.copy)
 
 
 def base_parts(source: Path) -> dict[str, Part]:

@@ -1,12 +1,15 @@
 """Typed settings: what a mapping may hold, and the sentence that says what is wrong with it."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import pytest
 
+from data.strict import SettingsError, construct
+from tests.train.short_recipes import stage
 from train.settings import RecipeError, read_settings, setting, setting_lines
+from train.task import build_task
 
 
 @dataclass(frozen=True)
@@ -80,3 +83,50 @@ def test_a_missing_key_and_what_is_no_mapping():
         read_settings(Settings, {}, "task X")
     with pytest.raises(RecipeError, match="task X: expected a mapping of keys to values, not 3"):
         read_settings(Settings, 3, "task X")  # type: ignore[arg-type]  # what a recipe may hold
+
+
+class Part:
+    """Something with settings of its own, behind one that it is given."""
+
+    def __init__(self, width: int, depth: int, rate: float = 0.5, names: tuple[str, ...] = ()) -> None:
+        if depth < 1:
+            raise ValueError(f"depth must be at least 1, not {depth}")
+        self.made = width, depth, rate, names
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"depth": 2, "widht": 1}, "part: unknown key 'widht': expected one of depth, rate, names"),
+        ({"depth": 2, "width": 1}, "part: unknown key 'width': did you mean 'depth'?"),
+        ({"depth": 2, "rat": 1}, "part: unknown key 'rat': did you mean 'rate'?"),
+        ({"rate": 1}, "part: missing key 'depth'"),
+        ({"depth": "two"}, "part: depth must be an integer, not 'two'"),
+        ({"depth": 2, "rate": None}, "part: rate must be a number, not None"),
+        ({"depth": 0}, "part: depth must be at least 1, not 0"),
+    ],
+)
+def test_what_a_part_does_not_take_is_one_sentence(settings, sentence):
+    with pytest.raises(SettingsError) as caught:
+        construct(Part, settings, "part", 8)
+    assert str(caught.value) == sentence
+
+
+def test_a_part_is_made_of_its_settings():
+    assert construct(Part, {"depth": 2, "names": ["a"]}, "part", 8).made == (8, 2, 0.5, ["a"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"input_projection_settings": {"width": 3}}, "input_projection_settings: unknown key 'width'"),
+        ({"output_projection_settings": {"heads": "two"}}, "output_projection_settings: heads must be an integer"),
+        ({"bind": {"inner": 3}}, "bind: unknown key 'inner'"),
+        ({"prompts": {"media": 1}}, "prompts: unknown key 'media'"),
+    ],
+)
+def test_settings_of_a_cores_parts_are_refused_by_name(settings, sentence, tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = stage("encoding_alignment", tiny_folder)
+    with pytest.raises(RecipeError, match=sentence):
+        build_task(replace(recipe, task_settings=recipe.task_settings | settings))

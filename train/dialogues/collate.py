@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 
-from nextgpt_lite.media_slots import batch_media
 from train.dialogues.encode import Row
 from train.dialogues.loader import DialogueLoader
 
@@ -17,7 +16,7 @@ class Collator:
     """
 
     def __init__(self, loader: DialogueLoader, words: Mapping[str, int], counts: Mapping[str, int]) -> None:
-        self.embeddings: Any = loader.embeddings  # medium -> embedding
+        self.media_of: Any = loader.embeddings.batch  # media of each row -> keywords of the model
         self.conditions, self.latents = loader.conditions, loader.latents
         self.words, self.counts = words, counts
 
@@ -27,7 +26,7 @@ class Collator:
         ids = pad_rows([row.ids for row in rows], 0)
         mask = pad_rows([row.assistant_mask for row in rows], 0)
         batch = {"input_ids": ids, "labels": ids.masked_fill(mask == 0, -100)}
-        batch |= batch_media([[self.embeddings[medium] for medium in row.media] for row in rows])
+        batch |= self.media_of([row.media for row in rows])
         for modality in self.conditions.decoders:
             captions = [caption for row in rows for caption in row.captions[modality]]
             if captions:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from data.media.loading import MediaError
 from data.things.dialogues import MediaPart as ThingsPart
 from data.things.dialogues import Photograph
+from nextgpt_lite.media_slots import batch_media
 from train.dialogues.embedding_cache import SHARD, EmbeddingCache
 from train.dialogues.records import AT_START, MediaFile, Medium, embedded, read_medium
 from train.dialogues.simulated import simulated_media, simulated_photograph
@@ -66,6 +67,10 @@ class MediaEmbeddings:
     def _embed(self, media: Iterable[Medium]) -> tuple[dict[Medium, torch.Tensor], dict[Medium, str]]:
         new = [m for m in dict.fromkeys(media) if not self._keeping(m) and embedded(m) not in self.stores]
         return read_and_embed(self.encoder, new, self.features, EMBEDDING_BATCH)
+
+    def batch(self, rows: Sequence[Sequence[Medium]]) -> dict[str, Any]:
+        """The core's keywords for the media of each row."""
+        return batch_media([[self[medium] for medium in row] for row in rows])
 
     def _keeping(self, medium: Medium) -> Mapping[Medium, torch.Tensor] | None:
         return next((kept for kept in self._kept if medium in kept), None)

@@ -30,6 +30,7 @@ from train.dialogues.records import AT_START, IN_STEPS, MediaFile, Medium, embed
 from train.dialogues.simulated import class_names
 from train.dialogues.targets import CaptionConditions, TargetLatents
 from train.dialogues.things_records import things_conversations
+from train.dialogues.tuned_encoder import PreprocessedMedia
 from train.embeddings.store import EmbeddingStore
 from train.settings import RecipeError, setting
 
@@ -129,8 +130,11 @@ class DataSettings:
     bad_records: str = setting("refuse", choices=POLICIES, help="records that cannot be used: none, or up to bad_limit")
     bad_limit: float = setting(0.01, low=0, high=1, help="share of all records")
     noise_weight: float = setting(0.0, low=0, help="of the decoders' own loss; above 0 needs whole decoders")
+    tune_encoder: str = setting("", choices=("", "full", "lora"), help="train the encoder too, whole or by LoRA")
 
     def __post_init__(self) -> None:
+        if self.tune_encoder and self.embeddings not in (AT_START, IN_STEPS):
+            raise RecipeError(f"embeddings must be {IN_STEPS!r} where tune_encoder is set, not {self.embeddings!r}")
         if self.mismatched_media and self.noise_weight:
             raise RecipeError("mismatched_media must be 0 where noise_weight is not: mismatched media are no targets")
 
@@ -154,19 +158,23 @@ class DialogueLoader:
         kinds: Sequence[str],
     ) -> None:
         self.settings, self.kinds = settings, kinds
-        self.sources = records.sources_of(settings.data, settings.embeddings)
+        tuned = bool(settings.tune_encoder)
+        self.sources = records.sources_of(settings.data, IN_STEPS if tuned else settings.embeddings)
         self.bad = BadRecords(settings.bad_records, settings.bad_limit)
         longest = context_length(config.text_config)
         self.encoder = RowEncoder(tokenizer, config.table, encoder.modalities, longest)
         folders = {source.embeddings for source in self.sources} - {AT_START, IN_STEPS}
+        if tuned and (wrong := [*sorted(folders), *(each.label for each in self.sources if each.things)]):
+            raise RecipeError(f"tune_encoder must be empty with {wrong[0]}: its media are not read in steps")
         stores = {folder: EmbeddingStore(Path(folder)) for folder in sorted(folders)}
         for store in stores.values():
             store.check_encoder(encoder, config.features)
-        self.embeddings = MediaEmbeddings(encoder, config.features, stores)
+        kind = PreprocessedMedia if tuned else MediaEmbeddings
+        self.embeddings = kind(encoder, config.features, stores)
         self.conditions = CaptionConditions(decoders, list(stores.values()))
         self.latents = TargetLatents(decoders if settings.noise_weight else {})
         later = {source.embeddings for source in self.sources} - {AT_START}
-        in_steps = self.streams or IN_STEPS in later or bool(later and self.latents.decoders)
+        in_steps = self.streams or tuned or IN_STEPS in later or bool(later and self.latents.decoders)
         self.unreadable = UnreadableMedia(self.bad, self.embeddings, self.latents, in_steps)
         self._order: list[Row] = []
         self._window: StreamedBins | None = None

@@ -23,6 +23,7 @@ import torch
 from data.media.loading import load_medium
 from data.toybox import write_toybox
 from nextgpt_lite.checkpoint import resolve_model
+from nextgpt_lite.media_slots import batch_media
 from train.dialogues.bins import BinnedRows
 from train.dialogues.embed import encode_media, own_device
 from train.dialogues.encode import Row
@@ -148,7 +149,7 @@ def _plain(task: DialogueTask) -> Iterator[Batch]:
             tensors = [task.encoder.preprocess(modality, each.array, each.rate) for each in loaded]
             encoded = encode_media(task.encoder, modality, tensors, loader.embeddings.features)
             known |= {medium: row.float().cpu() for medium, row in zip(own, encoded, strict=True)}
-        collator.embeddings = known
+        collator.media_of = lambda rows, known=known: batch_media([[known[medium] for medium in row] for row in rows])
         yield collator(rows)
 
 

@@ -22,6 +22,7 @@ from nextgpt_lite.model import AnyToAnyCore
 from train.dialogues.bins import BinnedRows
 from train.dialogues.encode import Row
 from train.dialogues.loader import Candidates
+from train.dialogues.tuned_encoder import TunedEncoder
 from train.settings import RecipeError, setting
 from train.stages.dialogue_task import StageModel
 from train.stages.three_stages import InstructionTuningTask
@@ -71,8 +72,8 @@ class PreferenceTask(InstructionTuningTask):
     def _pairs(self, rows: Sequence[Row]) -> dict[str, Any]:
         sides = {BETTER: rows, WORSE: [row.rejected for row in rows if row.rejected is not None]}
         batches = {side: self.collator([_last_reply(row) for row in own]) for side, own in sides.items()}
-        kept = ("input_ids", "labels", "media_embeddings", "media_mask")
-        return {side: {name: batch[name] for name in kept if name in batch} for side, batch in batches.items()}
+        kept = ("input_ids", "labels", "media_", "shown_")
+        return {side: {name: batch[name] for name in batch if name.startswith(kept)} for side, batch in batches.items()}
 
     @torch.no_grad()
     def _references(self, rows: Sequence[Row]) -> dict[str, list[float]]:
@@ -118,6 +119,10 @@ class PreferenceModel(nn.Module):
         self.stage, self.beta = stage, beta
 
     @property
+    def encoder(self) -> TunedEncoder | None:
+        return self.stage.encoder
+
+    @property
     def core(self) -> AnyToAnyCore:
         return self.stage.core
 
@@ -132,7 +137,7 @@ class PreferenceModel(nn.Module):
 
     def log_probabilities(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Of what is labelled, summed over each row: (B,)."""
-        media = {name: batch[name] for name in ("media_embeddings", "media_mask") if name in batch}
+        media = self.stage.media(batch)
         hidden = self.core(batch["input_ids"], **media, logits_to_keep=1).last_hidden_state  # (B, T, D)
         targets = batch["labels"][:, 1:]
         labelled = targets != -100

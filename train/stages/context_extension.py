@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 from adapters import attention
 from adapters.long_context import FORMS, SCALINGS, ShiftedAttention, scale_positions
 from data.passkey import PasskeyWriter
+from data.strict import construct
 from data.texts import hashes, pydoc_topics, read_texts
 from nextgpt_lite.language_models import load_language_model, read_config, read_tokenizer
 from nextgpt_lite.long_context.merge import save_adapter
@@ -70,7 +71,7 @@ class ContextExtensionTask(Task):
         chosen = self.settings
         self.tokenizer = read_tokenizer(self.model_dir / "tokenizer")
         language_model = self.load_language_model()
-        inject_adapter_in_model(LoraConfig(**chosen.lora), language_model)
+        inject_adapter_in_model(construct(LoraConfig, chosen.lora, "lora"), language_model)
         self.model = LongRows(language_model, ShiftedAttention(chosen.form, chosen.group))
         rows = self._rows(chosen.rows + chosen.held_out)
         self.held_out, rows = rows[: chosen.held_out], rows[chosen.held_out :]

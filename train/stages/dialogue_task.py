@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from accelerate.utils import send_to_device
 from torch import nn
 from torch.nn import functional
 from torch.utils.data import Dataset
 
 from data.toybox import KINDS
-from encoders import Encoder, load_encoder
+from encoders import load_encoder
 from nextgpt_lite.checkpoint import CheckpointError, load_tokenizer
 from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.core_checkpoint import CONTEXT_ADAPTER, load_core, save_core, trained_state
@@ -23,11 +24,14 @@ from nextgpt_lite.generate import Prepared, Sampling, end_tokens, generate
 from nextgpt_lite.model import AnyToAnyCore, caption_loss
 from train.dialogues.bins import BinnedRows
 from train.dialogues.collate import Collator, caption_words
-from train.dialogues.embed import own_device
+from train.dialogues.embed import encode_media, own_device
 from train.dialogues.encode import Row
 from train.dialogues.loader import Candidates, DataSettings, DialogueLoader
+from train.dialogues.records import Medium
 from train.dialogues.simulated import simulate
 from train.dialogues.targets import caption_encoders, whole_decoders
+from train.dialogues.tuned_encoder import TunedEncoder
+from train.engine.lora import lora_settings
 from train.settings import RecipeError, setting
 from train.task import Task, expose_layers
 
@@ -50,6 +54,7 @@ class DialogueTask(Task):
         pack_text: bool = setting(False, help="dialogues in words alone lie end to end in one row; groups them too")
         simulated: list[str] = setting([], help="modalities of things whose tokens are made of captions, not media")
         new_encoder: bool = setting(False, help="the encoder may differ from the one that the core was trained on")
+        encoder_lora: dict[str, Any] = setting({"r": 8, "lora_dropout": 0.0}, help="of peft, for tune_encoder: lora")
 
     settings: Settings
     model: "StageModel"
@@ -59,7 +64,7 @@ class DialogueTask(Task):
 
     def build(self) -> None:
         chosen = self.settings
-        self.encoder = self.load_encoder().to(own_device())
+        self.encoder = load_encoder(self.encoder_folder()).to(own_device())
         if chosen.simulated:
             simulate(self.encoder, chosen.simulated)
         core = self.load_core()
@@ -74,8 +79,13 @@ class DialogueTask(Task):
         self.ahead = ThreadPoolExecutor(1)  # one: batches are made in their order
         self.collator = Collator(self.loader, words, core.table.counts)
         weights = {"caption": chosen.caption_weight, "words": chosen.word_weight, "noise": chosen.noise_weight}
-        self.model = StageModel(core, weights, len(words), self.decoders)
+        tuned = self._tuned_encoder(core.config) if chosen.tune_encoder else None
+        self.model = StageModel(core, weights, len(words), self.decoders, tuned)
         self.dataset = self.dataset_of(rows)
+
+    def _tuned_encoder(self, config: CoreConfig) -> TunedEncoder:
+        lora = lora_settings(self.settings.encoder_lora) if self.settings.tune_encoder == "lora" else None
+        return TunedEncoder(self.encoder, config.features, lora)
 
     @abstractmethod
     def load_core(self) -> AnyToAnyCore:
@@ -86,9 +96,9 @@ class DialogueTask(Task):
         base, adapter = self.model_dir / "language_model", self.model_dir / CONTEXT_ADAPTER
         return load_core(self.model_dir / name, base, quantised, adapter)
 
-    def load_encoder(self) -> Encoder:
-        """What reads media."""
-        return load_encoder(self.model_dir / "encoder")
+    def encoder_folder(self) -> Path:
+        """Where what reads media is."""
+        return self.model_dir / "encoder"
 
     def load_decoders(self, config: CoreConfig) -> dict[str, Any]:
         """What reads the captions that this stage aims at, for each modality that the core has conditions for."""
@@ -156,7 +166,29 @@ class DialogueTask(Task):
     def begin(self, run_dir: Path, resume: bool) -> None:
         self.loader.unreadable.begin(run_dir, resume)
 
+    def export_folder(self, run_dir: Path) -> Path:
+        """The run's own where a pretrained part is tuned: the one that it started from is the user's."""
+        if not self.tunes_pretrained():
+            return self.model_dir
+        if run_dir.resolve() == self.model_dir.resolve():
+            raise RecipeError(f"--out is {run_dir}: the run would write over the model that it starts from")
+        return run_dir
+
+    def tunes_pretrained(self) -> bool:
+        """Whether the encoder, or another part that an earlier run has not made, is trained as a whole."""
+        return bool(self.settings.tune_encoder)
+
+    def left_out(self) -> tuple[str, ...]:
+        """A visual cache holds what the encoder gave before it was tuned."""
+        return ("cache",) if self.settings.tune_encoder else ()
+
     def export(self, model_dir: Path) -> None:
+        """Write the core, and the encoder where it was tuned."""
+        if self.model.encoder is not None:
+            encoder = load_encoder(self.encoder_folder())
+            encoder.load_state_dict(self.model.encoder.merged())
+            encoder.save_pretrained(Path(model_dir) / self.encoder_folder().name)
+            self.model.core.config.encoder_identity = encoder.identity
         save_core(self.model.core, Path(model_dir) / self.output)
 
     @torch.no_grad()
@@ -191,7 +223,7 @@ class DialogueTask(Task):
         """What the core answers, greedily, to the first conversations of one turn that training never sees."""
         rows = self.loader.unreadable.leave_out([row for row in self.unseen if row.replies == 1][:SHOWN_REPLIES])
         asked = [row.ids[: row.assistant_mask.index(1)] for row in rows]
-        media = [[self.loader.embeddings[medium] for medium in row.media] for row in rows]
+        media = [[self._embedding(medium) for medium in row.media] for row in rows]
         requests = [(Prepared(ids, own), Sampling(SHOWN_TOKENS)) for ids, own in zip(asked, media, strict=True)]
         replies = generate(self.model.core, end_tokens(self.model.core, self.tokenizer), requests)
         decode = self.tokenizer.decode
@@ -200,13 +232,17 @@ class DialogueTask(Task):
             for row, ids, reply in zip(rows, asked, replies, strict=True)
         ]
 
+    def _embedding(self, medium: Medium) -> torch.Tensor:
+        """The embedding (E,) or the patch tokens (P, E) of a medium that has been read."""
+        found, tuned = self.loader.embeddings[medium], self.model.encoder
+        return found if tuned is None else encode_media(tuned.encoder, medium.modality, [found], tuned.features)[0]
+
     def _evaluate_batch(self, rows: list[Row]) -> tuple[dict[str, float], list[bool]]:
         """Losses of a batch, and which of its rows' replies are right."""
         device = next(self.model.parameters()).device
-        batch = {name: value.to(device) for name, value in self.collator(rows).items()}
+        batch = send_to_device(self.collator(rows), device)
         losses = {name: float(value) for name, value in self.model(**batch).items()}
-        media = {name: batch[name] for name in ("media_embeddings", "media_mask") if name in batch}
-        logits = self.model.core(batch["input_ids"], **media).logits
+        logits = self.model.core(batch["input_ids"], **self.model.media(batch)).logits
         wrong = (logits[:, :-1].argmax(-1) != batch["labels"][:, 1:]) & (batch["labels"][:, 1:] != -100)
         return losses, (~wrong.any(1)).tolist()
 
@@ -224,10 +260,15 @@ class StageModel(nn.Module):
     """
 
     def __init__(
-        self, core: AnyToAnyCore, weights: Mapping[str, float], words: int, decoders: Mapping[str, Any]
+        self,
+        core: AnyToAnyCore,
+        weights: Mapping[str, float],
+        words: int,
+        decoders: Mapping[str, Any],
+        encoder: TunedEncoder | None = None,
     ) -> None:
         super().__init__()
-        self.core, self.decoders = core, decoders
+        self.core, self.decoders, self.encoder = core, decoders, encoder
         self.weights = {"language": 1.0, **weights}
         expose_layers(self, core.language_model)
         self.word_head = nn.Linear(core.config.text_config.hidden_size, words) if words else None
@@ -236,32 +277,35 @@ class StageModel(nn.Module):
         self,
         input_ids: torch.Tensor,
         labels: torch.Tensor,
-        media_embeddings: torch.Tensor | None = None,
-        media_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
         shares: Mapping[str, float] | None = None,
-        **targets: torch.Tensor,
+        **batch: Any,
     ) -> dict[str, torch.Tensor]:
-        """Ids and labels (B, T), media (B, M, E); of each output modality ``target_<modality>`` (spans, L, C) and,
-        where these losses are wanted, ``words_<modality>`` (spans, n) and ``latents_<modality>`` (spans, ...), these
+        """Ids and labels (B, T), media as :meth:`media` takes them; of each output modality ``target_<modality>``
+        (spans, L, C) and, where wanted, ``words_<modality>`` (spans, n) and ``latents_<modality>`` (spans, ...), these
         for the spans ``latents_at_<modality>`` alone where not all have media. ``position_ids`` (1, T) that begin anew
-        set packed dialogues apart. Other ``targets`` are ignored.
+        set packed dialogues apart. Others are ignored.
 
         ``shares`` says of each part of the loss what this batch counts for in its step; None = it is the step.
         """
         # Without a cache, transformers separates packed rows by their positions.
         packing = {} if position_ids is None else {"position_ids": position_ids, "use_cache": False}
-        media = {"media_embeddings": media_embeddings, "media_mask": media_mask}
-        output = self.core(input_ids, **media, **packing, logits_to_keep=1)
+        output = self.core(input_ids, **self.media({"input_ids": input_ids, **batch}), **packing, logits_to_keep=1)
         parts = {"language": self.core.language_loss(output.last_hidden_state, labels)}
         for modality in self.core.table.spans:
-            if f"target_{modality}" in targets:
-                parts |= self._span_losses(modality, input_ids, output.last_hidden_state, targets)
+            if f"target_{modality}" in batch:
+                parts |= self._span_losses(modality, input_ids, output.last_hidden_state, batch)
         weights = {name: self.weights[name.partition("_")[0]] for name in parts}
         if shares is not None:
             weights = {name: weight * shares[name] for name, weight in weights.items()}
         loss = sum((weights[name] * part for name, part in parts.items()), torch.zeros((), device=labels.device))
         return {"loss": loss} | {name: part.detach() for name, part in parts.items()}
+
+    def media(self, batch: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+        """The core's keywords: media embeddings (B, M, E), or patches, and their mask, given or made here."""
+        if self.encoder is not None:
+            return self.encoder(batch)
+        return {name: batch[name] for name in ("media_embeddings", "media_mask") if name in batch}
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """Every parameter, by the part that a recipe gives a learning rate."""
@@ -277,6 +321,7 @@ class StageModel(nn.Module):
             "bias_tuning": [p for name, p in own.items() if name in trained and ".lora_" not in name],
             "visual_prompts": _parameters(core.visual_prompts),
             "word_head": _parameters(self.word_head),
+            "encoder": [] if self.encoder is None else self.encoder.trained(),
         }
         return parts | {name: parameters for name, parameters in optional.items() if parameters}
 

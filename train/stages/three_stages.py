@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 from data.atomic import hash_folder
 from data.modalities import MODALITIES
-from encoders import Encoder, load_encoder
 from nextgpt_lite.config import SIGNALS, CoreConfig
 from nextgpt_lite.core_checkpoint import CONTEXT_ADAPTER, add_lora, new_core, save_language_model
 from nextgpt_lite.language_models import read_config, read_tokenizer
@@ -54,9 +53,9 @@ class NewCoreTask(DialogueTask):
     Settings = CoreSettings
     settings: CoreSettings
 
-    def load_encoder(self) -> Encoder:
+    def encoder_folder(self) -> Path:
         """The encoder, or CLIP's tower where the settings ask for visual prompts."""
-        return load_encoder(self.model_dir / ("vision_tower" if self.settings.visual else "encoder"))
+        return self.model_dir / ("vision_tower" if self.settings.visual else "encoder")
 
     def load_decoders(self, config: CoreConfig) -> dict[str, Any]:
         """None: nothing but words is written, so this stage can run before any decoder is trained."""
@@ -168,13 +167,8 @@ class InstructionTuningTask(DialogueTask):
             add_lora(core, lora_settings(self.settings.lora))
         return core
 
-    def export_folder(self, run_dir: Path) -> Path:
-        """The run's own where the language model is tuned as a whole: the one it started from is the user's."""
-        if self.settings.tuning != "full":
-            return self.model_dir
-        if run_dir.resolve() == self.model_dir.resolve():
-            raise RecipeError(f"--out is {run_dir}: the run would write over the model that it starts from")
-        return run_dir
+    def tunes_pretrained(self) -> bool:
+        return self.settings.tuning == "full" or super().tunes_pretrained()
 
     def export(self, model_dir: Path) -> None:
         """Write the core; fully tuned, the language model too, a context adapter merged into it."""
