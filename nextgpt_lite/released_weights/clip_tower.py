@@ -24,14 +24,18 @@ PARTS = {
 }  # fmt: skip
 
 
-def write_tower(clip: Path, folder: Path, source: str) -> None:
-    """Write a CLIP of Transformers as :class:`OpenClipVision`, whose images are blue first, as V2's weights have them.
+def projection_width(clip: Path, source: str) -> int:
+    """Width of the projected tokens. CheckpointError for an encoder that is no CLIP."""
+    values = read_config(clip)
+    if values.get("model_type") not in ("clip", "clip_vision_model"):
+        raise CheckpointError(
+            f"{source}: these weights read the tokens of a CLIP, the encoder is {values.get('model_type')!r}"
+        )
+    return int(values.get("projection_dim", 512))
 
-    CheckpointError for an encoder that is no CLIP.
-    """
-    found = read_config(clip).get("model_type")
-    if found not in ("clip", "clip_vision_model"):
-        raise CheckpointError(f"{source}: these weights read the tokens of a CLIP, the encoder is {found!r}")
+
+def write_tower(clip: Path, folder: Path, source: str) -> None:
+    """Write a CLIP of Transformers as OpenClipVision, whose images are blue first, as V2's weights have them."""
     model = load_whole(CLIPVisionModelWithProjection, clip, "vision tower", dtype=torch.float32)
     sizes: Any = model.config
     if sizes.hidden_act not in ("quick_gelu", "gelu"):

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,26 +18,59 @@ WEIGHTS = (".pth", ".pt", ".bin", ".safetensors")
 
 @dataclass(frozen=True)
 class Published:
-    """Weights of a file, or of several: where they are from, and what stands beside them in a pickle."""
+    """Weights of a file, or of several: where they are from, and what stands beside them in a pickle.
+
+    ``former`` has the beginnings of names that :meth:`renamed` replaced, new -> old, for sentences.
+    """
 
     where: str
     tensors: Tensors
     beside: dict[str, Any] = field(default_factory=dict)
+    former: tuple[dict[str, str], ...] = ()
 
     def part(self, *prefixes: str) -> Tensors:
         """Those whose names begin with one of ``prefixes``, under their whole names."""
         return {name: value for name, value in self.tensors.items() if name.startswith(prefixes)}
 
     def renamed(self, names: Mapping[str, str]) -> "Published":
-        """With the beginnings of names replaced, where they are there."""
+        """With the beginnings of names replaced, where they are there. CheckpointError where two become one."""
         tensors: Tensors = {}
+        former: dict[str, str] = {}
         for name, value in self.tensors.items():
-            old = next((each for each in names if name.startswith(each)), "")
-            new = names.get(old, "") + name.removeprefix(old)
+            new, old = _replaced(name, names)
             if new in tensors:
                 raise CheckpointError(f"{self.where} holds {new!r} twice, once as {name!r}")
             tensors[new] = value
-        return Published(self.where, tensors, self.beside)
+            former |= {names[old]: old} if old else {}
+        return replace(self, tensors=tensors, former=(*self.former, former))
+
+    def in_file(self, name: str) -> str:
+        """What the file calls what is called ``name`` here."""
+        for former in reversed(self.former):
+            name, _ = _replaced(name, former)
+        return name
+
+    def check(self, expected: Mapping[str, Any], needs: str) -> None:
+        """CheckpointError, by the file's names, unless there are exactly the names and shapes ``expected``, of finite
+        floats.
+
+        An expected shape may be a tuple or a list of tuples that will do. ``needs`` says who expects it.
+        """
+        shapes = {self.in_file(name): shape for name, shape in expected.items()}
+        given = {self.in_file(name): value for name, value in self.tensors.items()}
+        _check_names(given, shapes, self.where, needs)
+        for name, value in given.items():
+            allowed = shapes[name] if isinstance(shapes[name], list) else [shapes[name]]
+            if tuple(value.shape) not in allowed:
+                found, wanted = tuple(value.shape), " or ".join(map(str, allowed))
+                raise CheckpointError(f"{self.where}: {name!r} has shape {found}, expected {wanted}, {needs}")
+            check_floats(name, value, self.where)
+
+
+def _replaced(name: str, beginnings: Mapping[str, str]) -> tuple[str, str]:
+    """A name with the first of the beginnings that it has replaced, and that beginning; "" where it has none."""
+    old = next((each for each in beginnings if name.startswith(each)), "")
+    return beginnings.get(old, "") + name.removeprefix(old), old
 
 
 def list_files(sources: Sequence[Path]) -> list[Path]:
@@ -84,34 +117,26 @@ def only_file(sources: Sequence[Path], skip: Collection[str] = ()) -> Path:
     return found[0]
 
 
-def check_tensors(given: Mapping[str, torch.Tensor], expected: Mapping[str, Any], where: str, needs: str) -> None:
-    """CheckpointError unless ``given`` has exactly the names and shapes ``expected``, of floats that are finite.
-
-    An expected shape may be a tuple or a list of tuples that will do. ``needs`` says who expects it.
-    """
+def _check_names(given: Mapping[str, Any], expected: Mapping[str, Any], where: str, needs: str) -> None:
+    """CheckpointError for a name that is missing or unknown, with the nearest that there is."""
     unknown = [name for name in given if name not in expected]
-    missing = [name for name in expected if name not in given]
-    if missing:
-        close = difflib.get_close_matches(missing[0], unknown, n=1)
-        instead = f"; it has the unknown key {close[0]!r}" if close else ""
-        raise CheckpointError(f"{where} lacks the key {missing[0]!r}, {needs}{instead}")
-    if unknown:
-        close = difflib.get_close_matches(unknown[0], expected, n=1)
-        what = f"the nearest of those expected is {close[0]!r}" if close else f"it is none of those that {needs}"
-        raise CheckpointError(f"{where} has the unknown key {unknown[0]!r}: {what}")
-    for name, value in given.items():
-        shapes = expected[name] if isinstance(expected[name], list) else [expected[name]]
-        if tuple(value.shape) not in shapes:
-            wanted = " or ".join(map(str, shapes))
-            raise CheckpointError(f"{where}: {name!r} has shape {tuple(value.shape)}, expected {wanted}: {needs}")
-        check_floats(name, value, where)
+    for name in expected:
+        if name not in given:
+            close = difflib.get_close_matches(name, unknown, n=1)
+            instead = f"; it has the unknown key {close[0]!r}" if close else ""
+            raise CheckpointError(f"{where} lacks the key {name!r}, {needs}{instead}")
+    for name in unknown:
+        close = difflib.get_close_matches(name, expected, n=1)
+        what = f"the nearest of those expected is {close[0]!r}" if close else "it is none of those expected"
+        raise CheckpointError(f"{where} has the unknown key {name!r}: {what}, {needs}")
 
 
 def shape_of(published: Published, name: str, axes: int, needs: str) -> tuple[int, ...]:
     """The shape of a tensor from which other sizes follow. CheckpointError where it is missing or of other axes."""
+    where, theirs = published.where, published.in_file(name)
     if name not in published.tensors:
-        raise CheckpointError(f"{published.where} lacks the key {name!r}: {needs}")
+        raise CheckpointError(f"{where} lacks the key {theirs!r}: {needs}")
     shape = tuple(published.tensors[name].shape)
     if len(shape) != axes or 0 in shape:
-        raise CheckpointError(f"{published.where}: {name!r} has shape {shape}, expected {axes} axes: {needs}")
+        raise CheckpointError(f"{where}: {theirs!r} has shape {shape}, expected {axes} axes: {needs}")
     return shape

@@ -1,7 +1,7 @@
 """ImageBind-LLM's published weights (2309.03905), ``7B.pth``, and its visual cache, ``knn.index``; ImageBind itself."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,10 @@ from adapters.imagebind_llm import own_name
 from adapters.visual_cache import KINDS, VisualCache
 from data.strict import read_settings, setting
 from encoders.media_encoder import MediaEncoder
-from nextgpt_lite.released_weights.base import Base, NoSettings, Request, place_base
+from nextgpt_lite.released_weights.base import Base, NoSettings, Request, open_base
 from nextgpt_lite.released_weights.files import (
     Published,
     Tensors,
-    check_tensors,
     named_file,
     only_file,
     read_file,
@@ -44,9 +43,9 @@ class CacheSettings:
 def build_llm(request: Request, folder: Path) -> None:
     """Bind network, a query and gates a layer, and of tuned weights biases, norms and LoRA."""
     settings = read_settings(CacheSettings, request.settings, "imagebind_llm")
-    base = place_base(request, folder, "alpaca")
+    base = open_base(request, folder, "alpaca")
     given = read_file(only_file(request.sources)).renamed({"llma.": "llama."})
-    published = Published(given.where, {n: v for n, v in given.tensors.items() if not n.startswith(UNUSED)})
+    published = replace(given, tensors={n: v for n, v in given.tensors.items() if not n.startswith(UNUSED)})
     where, sizes = published.where, base.sizes
     bind, expected = _bind_shapes(published, base)
     layers, _ = shape_of(published, QUERY, 2, "its rows are the queries of the layers that see media")
@@ -60,7 +59,7 @@ def build_llm(request: Request, folder: Path) -> None:
     if tuned:
         expected |= linear_shapes(sizes, BIASED, ".bias", 0, "llama.") | norm_shapes(sizes, "llama.")
         expected |= lora_shapes(sizes, rank, "llama.") if rank else {}
-    check_tensors(published.tensors, expected, where, f"{base.needs} with LoRA of rank {rank}" if rank else base.needs)
+    published.check(expected, f"{base.needs} with LoRA of rank {rank}" if rank else base.needs)
     fields = base.media_fields(bind.pop("embedding_width"), where) | tuned_fields(bool(tuned), rank)
     prompts = {"media_tokens": 1, "media_layers": layers, "media_last": True, "reach": "row"}
     base.write_core(fields | {"input_tokens": 0, "prompts": prompts, "bind": bind}, _own(published, base, layers))

@@ -6,12 +6,11 @@ from typing import Any
 
 from data.strict import read_settings, setting
 from encoders import Encoder, class_name, load_encoder
-from nextgpt_lite.released_weights.base import Base, Request, place_base
-from nextgpt_lite.released_weights.clip_tower import write_tower
+from nextgpt_lite.released_weights.base import Base, Request, open_base
+from nextgpt_lite.released_weights.clip_tower import projection_width, write_tower
 from nextgpt_lite.released_weights.files import (
     Published,
     Tensors,
-    check_tensors,
     only_file,
     read_file,
     shape_of,
@@ -61,10 +60,10 @@ class Variant:
 def build_v1(request: Request, folder: Path) -> None:
     """``adapter_query.weight`` (L K, D) and ``layers.N.attention.gate``."""
     settings = read_settings(TextSettings, request.settings, "llama_adapter_v1")
-    base = place_base(request, folder, "alpaca")
+    base = open_base(request, folder, "alpaca")
     published = read_file(only_file(request.sources))
     prompts, expected = _static(published, base, settings.prompt_tokens)
-    check_tensors(published.tensors, expected, published.where, base.needs)
+    published.check(expected, base.needs)
     tensors = _translated(published.tensors, base, prompts["static_tokens"])
     base.write_core(base.text_fields() | {"prompts": prompts}, tensors)
 
@@ -72,8 +71,7 @@ def build_v1(request: Request, folder: Path) -> None:
 def build_chat(request: Request, folder: Path) -> None:
     """Scales on the input and biases of all linears, norms, and, where they were trained, prompts; in shards."""
     settings = read_settings(TextSettings, request.settings, "llama_adapter_v2_chat")
-    base = place_base(request, folder, "separator")
-    base.end_at("###")
+    base = open_base(request, folder, "separator")
     paths = weight_files(request.sources)
     published = Published(f"{paths[0]}" + (f" and {len(paths) - 1} more" if paths[1:] else ""), read_shards(paths))
     expected = linear_shapes(base.sizes, ALL, "_bias", 0) | linear_shapes(base.sizes, ALL, "_scale", 1)
@@ -82,20 +80,20 @@ def build_chat(request: Request, folder: Path) -> None:
     if PROMPTS in published.tensors:
         prompts, more = _static(published, base, settings.prompt_tokens)
         expected |= more
-    check_tensors(published.tensors, expected, published.where, base.needs)
+    published.check(expected, base.needs)
     tensors = _translated(published.tensors, base, prompts.get("static_tokens", 1))
+    base.end_at("###")
     base.write_core(base.text_fields() | {"prompts": prompts, "bias_tuning": {"scale": "input"}}, tensors)
 
 
 def build_v2(request: Request, folder: Path) -> None:
     """``BIAS-7B.pth`` and ``LORA-BIAS-7B.pth``: prompts that the image's tokens are added to, biases, norms, LoRA."""
     settings = read_settings(VisualSettings, request.settings, "llama_adapter_v2")
-    base = place_base(request, folder, "alpaca")
+    base = open_base(request, folder, "alpaca")
     published = read_file(only_file(request.sources)).renamed({"llma.": "llama."})
     where, tensors = published.where, published.tensors
     variant = read_settings(Variant, published.beside.get("config", {}), f"{where}: config")
-    tower = _tower(base)
-    visual, expected = _visual_shapes(published, tower, base, settings.visual_heads)
+    visual, expected = _visual_shapes(published, _tower_width(base), base, settings.visual_heads)
     prompts, more = _static(published, base, visual["tokens"], "llama.")
     expected |= more
     gate_scale = variant.w_lora if variant.w_new_gate is None else variant.w_new_gate
@@ -108,8 +106,9 @@ def build_v2(request: Request, folder: Path) -> None:
         expected |= lora_shapes(base.sizes, variant.lora_rank, "llama.")
     what = [name for name, chosen in (("w_bias", variant.w_bias), ("w_lora", variant.w_lora)) if chosen]
     needs = f"{base.needs} with {' and '.join(what) or 'neither w_bias nor w_lora'}"
-    check_tensors(tensors, expected, where, f"{needs} of rank {variant.lora_rank}" if variant.w_lora else needs)
+    published.check(expected, f"{needs} of rank {variant.lora_rank}" if variant.w_lora else needs)
     prompts |= {"media_added": True, "gate_scale": gate_scale}
+    tower = _tower(base)
     fields = tuned_fields(variant.w_bias, variant.lora_rank if variant.w_lora else 0)
     fields |= {"input_modalities": ["image"], "signal_tokens": {}, "input_tokens": 0, "visual": visual}
     fields |= {"embedding_width": tower.width, "encoder_identity": tower.identity, "prompts": prompts}
@@ -144,21 +143,26 @@ def _translated(tensors: Tensors, base: Base, prompt_tokens: int) -> Tensors:
     )
 
 
+def _tower_width(base: Base) -> int:
+    """Of the tokens of CLIP's tower. CheckpointError where the base has none."""
+    if base.has("vision_tower"):
+        if (found := class_name(base.path("vision_tower"))) != "OpenClipVision":
+            raise CheckpointError(f"{base.source}: the vision tower is {found}, expected OpenClipVision")
+        return load_encoder(base.path("vision_tower")).width
+    if not base.has("encoder"):
+        raise CheckpointError(f"{base.source} has no encoder, and these weights read CLIP's tokens")
+    return projection_width(base.path("encoder"), str(base.source))
+
+
 def _tower(base: Base) -> Encoder:
-    """CLIP's tower of all tokens, of the base or made of its encoder. CheckpointError where neither is CLIP."""
-    place = base.folder / "vision_tower"
-    if not place.is_dir():
-        if not base.has_encoder:
-            raise CheckpointError(
-                f"{base.source} has no encoder, and these weights read CLIP's tokens: give encoder=CLIP"
-            )
-        write_tower(base.folder / "encoder", place, str(base.source))
-    elif class_name(place) != "OpenClipVision":
-        raise CheckpointError(f"{base.source}: the vision tower is {class_name(place)}, expected OpenClipVision")
-    return load_encoder(place)
+    """CLIP's tower of all tokens: the base's own, or made of its encoder."""
+    base.place()
+    if not base.has("vision_tower"):
+        write_tower(base.path("encoder"), base.path("vision_tower"), str(base.source))
+    return load_encoder(base.path("vision_tower"))
 
 
-def _visual_shapes(published: Published, tower: Encoder, base: Base, heads: int) -> tuple[dict[str, Any], dict]:
+def _visual_shapes(published: Published, patch: int, base: Base, heads: int) -> tuple[dict[str, Any], dict]:
     """The settings of the visual path, and its shapes by what the file says of its width and blocks."""
     queries, inner = shape_of(published, "visual_query.weight", 2, "its rows are the queries of an image")
     numbers = {name.split(".")[1] for name in published.part("visual_blocks.")}
@@ -175,7 +179,7 @@ def _visual_shapes(published: Published, tower: Encoder, base: Base, heads: int)
     shapes: dict[str, Any] = {"visual_query.weight": (queries, inner)}
     for block in range(blocks):
         shapes |= {f"visual_blocks.{block}.{name}": sizes.get(name, (inner,)) for name in BLOCKS}
-    shapes |= {"clip_proj.weight": (inner, tower.width), "visual_proj.weight": (width, inner)}
+    shapes |= {"clip_proj.weight": (inner, patch), "visual_proj.weight": (width, inner)}
     for name, length in (("clip_proj", inner), ("visual_proj", width)):
         shapes |= {f"{name}{part}": (length,) for part in (".bias", "_norm.weight", "_norm.bias")}
     return {"tokens": queries, "inner_width": inner, "blocks": blocks, "heads": heads}, shapes

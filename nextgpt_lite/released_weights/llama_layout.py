@@ -67,13 +67,12 @@ def prompt_sizes(published: Published, sizes: Sizes, rows: int, length: int | No
     elif length is None and 0 < len(gates) < sizes.layers and rows % len(gates) == 0:
         length = rows // len(gates)
     length = length or PUBLISHED_LENGTH
+    where = f"{published.where}: 'adapter_query.weight' has {rows} rows"
+    if named and rows != int(named[1]) * int(named[2]):
+        raise CheckpointError(f"{where}, its name says {named[1]} in {named[2]} layers")
     if rows % length or not 0 < rows // length <= sizes.layers:
         raise CheckpointError(
-            f"{published.where}: 'adapter_query.weight' has {rows} rows, which are no prompts of length {length} in "
-            f"some of {sizes.layers} layers: give --set prompt_tokens=LENGTH"
-        )
-    if named and rows != int(named[1]) * int(named[2]):
-        raise CheckpointError(
-            f"{published.where}: 'adapter_query.weight' has {rows} rows, its name says {named[1]} in {named[2]} layers"
+            f"{where}, which are no prompts of length {length} in some of {sizes.layers} layers: give "
+            "--set prompt_tokens=LENGTH"
         )
     return length, rows // length

@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from data.strict import read_json, read_settings, setting
-from nextgpt_lite.released_weights.base import Base, NoSettings, Request, place_base
+from nextgpt_lite.released_weights.base import Base, NoSettings, Request, open_base
 from nextgpt_lite.released_weights.files import (
     Published,
     Tensors,
-    check_tensors,
     named_file,
     only_file,
     read_file,
-    shape_of,
 )
 from nextgpt_lite.released_weights.peft_layout import CONFIG, PREFIX, lora_shapes, lora_tensors, read_lora
 from nextgpt_lite.weight_files import CheckpointError
@@ -63,7 +61,7 @@ def build_lora(request: Request, folder: Path) -> None:
 
     def more(base: Base) -> Tensors:
         needs = f"{base.needs} with the rank {lora.r} of {settings}"
-        check_tensors(adapter.tensors, lora_shapes(base, lora), adapter.where, needs)
+        adapter.check(lora_shapes(base, lora), needs)
         return lora_tensors(adapter)
 
     _build(request, folder, projector, {"lora": lora.settings}, more)
@@ -80,17 +78,18 @@ def _build(request: Request, folder: Path, published: Published, fields: dict[st
     config = named_file(request.sources, "config.json", required=False)
     recipe = _recipe(config)
     settings = {"layer": recipe.mm_vision_select_layer, "class_token": recipe.mm_vision_select_feature == "cls_patch"}
-    base = place_base(request, folder, "vicuna", settings)
+    base = open_base(request, folder, "vicuna", settings)
     if config is not None:
         _check_recipe(recipe, base, config)
     projector = published.renamed(PLACES)
     kind, shapes = _projector_shapes(projector, base, recipe)
-    check_tensors(projector.tensors, shapes, projector.where, f"{base.needs} and its encoder gives it")
+    projector.check(shapes, f"{base.needs} and its encoder gives it")
+    own = more(base)
     fields = base.media_fields(None, projector.where) | fields
     fields |= {"input_features": "patches", "input_projection": kind, "input_tokens": base.encoder.patch_counts()}
     place = "input_projection." if kind == "linear" else "input_projection.layer."
     tensors = {name.replace(PROJECTOR, place): value for name, value in projector.tensors.items()}
-    base.write_core(fields, tensors | more(base))
+    base.write_core(fields, tensors | own)
 
 
 def _recipe(path: Path | None) -> Recipe:
@@ -128,14 +127,10 @@ def _check_recipe(recipe: Recipe, base: Base, path: Path) -> None:
 def _projector_shapes(projector: Published, base: Base, recipe: Recipe) -> tuple[str, dict[str, Any]]:
     """The kind of projector, and its shapes."""
     width, patch = base.config.hidden_size, base.encoder.width
-    two = f"{PROJECTOR}0.weight" in projector.tensors
-    kind = "mlp2x_gelu" if two else "linear"
-    if not two:
-        shape_of(projector, f"{PROJECTOR}weight", 2, "it has neither that nor 'mm_projector.0.weight'")
+    kind = "mlp2x_gelu" if projector.part(f"{PROJECTOR}0.", f"{PROJECTOR}2.") else "linear"
     if recipe.mm_projector_type not in (None, kind):
-        raise CheckpointError(
-            f"{projector.where} holds a {kind} projector, its config.json: {recipe.mm_projector_type}"
-        )
+        said = recipe.mm_projector_type
+        raise CheckpointError(f"{projector.where} holds a projector of kind {kind}, its config.json says {said}")
     if kind == "linear":
         return kind, {f"{PROJECTOR}weight": (width, patch), f"{PROJECTOR}bias": (width,)}
     shapes = {f"{PROJECTOR}{layer}.bias": (width,) for layer in (0, 2)}

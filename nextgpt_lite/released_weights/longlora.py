@@ -11,8 +11,8 @@ from typing import Any
 from data.atomic import replace_folder
 from data.strict import read_settings, setting
 from nextgpt_lite.long_context.merge import LORA, WHOLE, merge_adapter
-from nextgpt_lite.released_weights.base import Base, Request, place_base
-from nextgpt_lite.released_weights.files import Published, check_tensors, named_file, read_file, shape_of
+from nextgpt_lite.released_weights.base import Base, Request, open_base
+from nextgpt_lite.released_weights.files import Published, named_file, read_file, shape_of
 from nextgpt_lite.released_weights.peft_layout import CONFIG, PREFIX, lora_shapes, read_lora
 from nextgpt_lite.released_weights.vocabulary import EMBEDDING, check_rows
 from nextgpt_lite.weight_files import CheckpointError
@@ -36,8 +36,9 @@ def build(request: Request, folder: Path) -> None:
         "config": named_file(request.sources, CONFIG),
         **{name: named_file(request.sources, f"{name}.bin", f"{name}.safetensors") for name in (LORA, WHOLE)},
     }
-    base = place_base(request, folder, "")
+    base = open_base(request, folder, "")
     _check(base, paths)
+    base.place()
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".adapter-") as place:
         for path in filter(None, paths.values()):
             (Path(place) / path.name).symlink_to(path.resolve())
@@ -57,11 +58,9 @@ def _check(base: Base, paths: dict[str, Path | None]) -> None:
     config, adapter, whole = (paths[name] for name in ("config", LORA, WHOLE))
     assert config is not None and adapter is not None and whole is not None  # they are required
     lora, found = read_lora(config), read_file(adapter)
-    check_tensors(
-        found.tensors, lora_shapes(base, lora), found.where, f"{base.needs} with the rank {lora.r} of {config}"
-    )
+    found.check(lora_shapes(base, lora), f"{base.needs} with the rank {lora.r} of {config}")
     trained = read_file(whole)
-    check_tensors(trained.tensors, _whole_shapes(base, trained), trained.where, base.needs)
+    trained.check(_whole_shapes(base, trained), base.needs)
     check_rows(trained.tensors[PREFIX + EMBEDDING], base, EMBEDDING, trained.where)
 
 

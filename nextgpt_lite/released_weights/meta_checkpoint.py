@@ -9,13 +9,11 @@ from transformers import LlamaConfig
 
 from data.strict import read_json, read_settings, setting
 from nextgpt_lite.compose.composition import Composition, Part
-from nextgpt_lite.compose.folder import place_parts
 from nextgpt_lite.released_weights.base import Base, Request, Sizes
 from nextgpt_lite.released_weights.files import (
     Published,
     Shapes,
     Tensors,
-    check_tensors,
     named_file,
     shape_of,
     weight_files,
@@ -87,12 +85,12 @@ def build(request: Request, folder: Path) -> None:
     place = folder / "converted"
     _write(published, params, rows, settings.positions, place)
     parts = {"language_model": Part(str(place)), "tokenizer": Part(str(_tokenizer(request)))}
-    place_parts(Composition(parts), folder, copy=False)
+    base = Base(folder, path.parent, Composition(parts))
+    base.place()
     for file in sorted((folder / "language_model").iterdir()):
         file.unlink()
         (place / file.name).rename(file)
     place.rmdir()
-    base = Base(folder, path.parent)
     base.write_core(base.text_fields(), {})
 
 
@@ -108,7 +106,7 @@ def _check(published: Published, params: Params, path: Path) -> int:
     shapes: Shapes = norm_shapes(sizes) | dict.fromkeys(("tok_embeddings.weight", "output.weight"), (rows, sizes.width))
     for layer in range(sizes.layers):
         shapes |= {f"layers.{layer}.{place}.weight": sizes.linear(name) for name, place in PLACES.items()}
-    check_tensors(published.tensors, shapes, published.where, needs)
+    published.check(shapes, needs)
     return rows
 
 

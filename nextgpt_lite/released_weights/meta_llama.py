@@ -111,12 +111,18 @@ def read_shards(paths: Sequence[Path | str]) -> Tensors:
     """
     shards = [read_tensors(Path(path)) for path in paths]
     joined = {}
-    for name, first in shards[0].items():
+    for name in dict.fromkeys(name for shard in shards for name in shard):
         pieces = [shard[name] for shard in shards if name in shard]
         if len(pieces) != len(shards):
-            raise CheckpointError(f"{name!r} is in {len(pieces)} of {len(shards)} shards")
+            lacking = next(path for path, shard in zip(paths, shards, strict=True) if name not in shard)
+            raise CheckpointError(f"the key {name!r} is in {len(pieces)} of {len(shards)} shards: {lacking} lacks it")
+        kinds = [f"{tuple(piece.shape)} of {str(piece.dtype).removeprefix('torch.')}" for piece in pieces]
+        for path, kind in zip(paths, kinds, strict=True):
+            if kind != kinds[0]:
+                raise CheckpointError(f"{name!r} has shape {kinds[0]} in {paths[0]} and {kind} in {path}")
         axis = _split_axis(name)
-        joined[name] = first if axis is None or len(pieces) == 1 else torch.cat(pieces, dim=axis)
+        whole = axis is None or len(pieces) == 1 or axis >= pieces[0].ndim
+        joined[name] = pieces[0] if whole else torch.cat(pieces, dim=axis or 0)
     return joined
 
 

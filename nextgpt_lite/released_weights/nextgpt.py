@@ -13,16 +13,16 @@ import torch
 from adapters.output_projection import LEGACY_NAMES
 from data.strict import read_settings, setting
 from nextgpt_lite.checkpoint import Decoders
-from nextgpt_lite.config import SIGNALS, CoreConfig
-from nextgpt_lite.released_weights.base import Base, Request, place_base
-from nextgpt_lite.released_weights.files import Published, Tensors, check_tensors, named_file, only_file, read_file
+from nextgpt_lite.config import SIGNALS
+from nextgpt_lite.released_weights.base import Base, Request, open_base
+from nextgpt_lite.released_weights.files import Published, Tensors, named_file, only_file, read_file
 from nextgpt_lite.released_weights.peft_layout import CONFIG, PREFIX, Lora, lora_shapes, lora_tensors, read_lora
 from nextgpt_lite.released_weights.projections import input_sizes, output_sizes, projection_shapes
 from nextgpt_lite.released_weights.vocabulary import EMBEDDING, OUTPUT, check_rows, replace_tensors
 from nextgpt_lite.weight_files import CheckpointError
 
 #: Beginnings of names -> those that are used here: of the newest code, with LoRA around it or not.
-NEWEST = {f"{PREFIX}model.": "model.", f"{PREFIX}lm_head.": "lm_head."}
+NEWEST = {f"{PREFIX}{place}": place for place in ("model.mm_", "model.embed_tokens.", "lm_head.")}
 INPUT = "model.mm_input_projector."
 OUTPUTS = {"image": "model.mm_output_img_projector.", "video": "model.mm_output_vid_projector.",
            "audio": "model.mm_output_aud_projector."}  # fmt: skip
@@ -48,8 +48,7 @@ class Settings:
 def build_legacy(request: Request, folder: Path) -> None:
     """``pytorch_model.pt`` of the first release: one embedding a medium, LoRA, embeddings, output projections."""
     settings = read_settings(Settings, request.settings, "nextgpt_legacy")
-    base = place_base(request, folder, "nextgpt_legacy")
-    base.end_at("###")
+    base = open_base(request, folder, "nextgpt_legacy")
     published = read_file(only_file(request.sources)).renamed(
         LEGACY | {v: OUTPUTS[k] for k, v in LEGACY_OUTPUTS.items()}
     )
@@ -64,7 +63,7 @@ def build_newest(request: Request, folder: Path) -> None:
     What a later stage saved again stands in the last of them, and counts.
     """
     settings = read_settings(Settings, request.settings, "nextgpt")
-    base = place_base(request, folder, "vicuna")
+    base = open_base(request, folder, "vicuna")
     names = ("mm_input_projector", "mm_output_projector", "non_lora_trainables", "adapter_model")
     paths = [named_file(request.sources, f"{name}.bin", f"{name}.safetensors", required=False) for name in names]
     if not any(paths):
@@ -78,46 +77,58 @@ def _build(
     base: Base, parts: list[Published], settings: Settings, lora: Lora | None, around: list[str], adapter: str
 ) -> None:
     """The core of all ``parts``, later ones before earlier; ``around`` are tokens of its own before the signals."""
-    tensors: Tensors = {}
-    for part in parts:
-        tensors |= _names_of_code(part).tensors
-    published = Published(" and ".join(part.where for part in parts), tensors)
-    kind, input_settings = input_sizes(published, INPUT, settings.input_heads)
-    pooled = kind == "linear" and bool(around)
-    outputs = {name: output_sizes(published, OUTPUTS[name], settings.output_heads) for name in MEDIA}
-    fields = base.media_fields(None, published.where)
-    fields |= {"input_modalities": [name for name in MEDIA if name in fields["input_modalities"]]}
-    fields |= {"signal_tokens": SIGNALS, "input_projection": kind, "input_projection_settings": input_settings}
-    tokens = input_settings["groups"][-1] if kind == "group" else base.encoder.patch_counts()
-    fields |= (
-        {"input_features": "pooled", "input_tokens": 1}
-        if pooled
-        else {
-            "input_features": "patches",
-            "input_tokens": tokens,
-        }
-    )
-    fields |= _output_fields(outputs, published)
-    fields |= {"lora": lora.settings if lora else None}
-    config = CoreConfig(text_config=base.config, first_added_token=base.rows, **fields)
-    shapes = projection_shapes(config, INPUT, OUTPUTS, pooled)
+    published = _together([part.renamed(NEWEST) for part in parts])
+    fields = _fields(base, published, settings, bool(around)) | {"lora": lora.settings if lora else None}
     grown = base.rows + len(around) + sum(SIGNALS.values())
+    shapes, pooled = projection_shapes(base.config, fields, INPUT, OUTPUTS), fields["input_features"] == "pooled"
     shapes |= dict.fromkeys((EMBEDDING, OUTPUT), (grown, base.sizes.width))
     shapes |= lora_shapes(base, lora, adapter=adapter) if lora else {}
-    needs = f"{base.needs}, whose {base.rows:,} rows are followed by {grown - base.rows} of {' '.join(around)} signals"
-    check_tensors(published.tensors, shapes, published.where, needs)
+    more = f"{base.rows:,} rows and {grown - base.rows} of {' '.join(around)} signals behind them"
+    published.check(shapes, f"{base.needs}, with {more}")
     for name in (EMBEDDING, OUTPUT):
-        check_rows(published.tensors[name], base, name, published.where)
-    _check_decoders(base, config)
+        check_rows(published.tensors[name], base, published.in_file(name), published.where)
+    fields = base.media_fields(None, published.where) | fields
+    fields |= {"input_modalities": [name for name in MEDIA if name in base.encoder.modalities]}
+    _check_decoders(base, fields["conditions"])
     own = _grow(base, published.tensors, around, len(fields["input_modalities"]) + 1)
+    if around:
+        base.end_at("###")
     base.write_core(fields, own | lora_tensors(published) | _projections(published.tensors, pooled))
 
 
-def _names_of_code(part: Published) -> Published:
-    """Names as the newest code has them before LoRA is put on; LoRA's own keep theirs."""
-    plain = {name: value for name, value in part.tensors.items() if ".lora_" not in name}
-    renamed = Published(part.where, plain).renamed(NEWEST).tensors
-    return Published(part.where, renamed | {n: v for n, v in part.tensors.items() if n not in plain})
+def _together(parts: list[Published]) -> Published:
+    """The weights of all parts; of a projection that two of them have, the later one's as a whole."""
+    tensors: Tensors = {}
+    for part in parts:
+        again = tuple(prefix for prefix in (INPUT, *OUTPUTS.values()) if part.part(prefix))
+        tensors = {name: value for name, value in tensors.items() if not name.startswith(again)} | part.tensors
+    former = parts[0].former
+    if parts[1:]:
+        former = ({new: old for part in parts for each in part.former for new, old in each.items()},)
+    paths = [Path(part.where) for part in parts]
+    return Published(", ".join([str(paths[0]), *(path.name for path in paths[1:])]), tensors, former=former)
+
+
+def _fields(base: Base, published: Published, settings: Settings, pooled: bool) -> dict[str, Any]:
+    """Fields of the core that say what its projections are. ``pooled``: the first release, one embedding a medium."""
+    kind, own = ("linear", {}) if pooled else input_sizes(published, INPUT, settings.input_heads)
+    outputs = {name: output_sizes(published, OUTPUTS[name], settings.output_heads) for name in MEDIA}
+    kinds = {repr((kind, sizes)) for kind, _, sizes in outputs.values()}
+    if len(kinds) > 1:
+        raise CheckpointError(f"{published.where}: its output projections differ: {', '.join(sorted(kinds))}")
+    tokens = own["groups"][-1] if kind == "group" else base.encoder.patch_counts()
+    return {
+        "signal_tokens": SIGNALS,
+        "embedding_width": base.encoder.width,
+        "input_features": "pooled" if pooled else "patches",
+        "input_tokens": 1 if pooled else tokens,
+        "input_projection": kind,
+        "input_projection_settings": own,
+        "output_projection": outputs["image"][0],
+        "output_projection_settings": outputs["image"][2],
+        "conditions": {name: shape for name, (_, shape, _) in outputs.items()},
+        "prompts": {"media_tokens": 0},
+    }
 
 
 def _newest_ends(published: Published) -> Published:
@@ -138,23 +149,10 @@ def _stored_lora(published: Published, alpha: float | None) -> Lora | None:
     )
 
 
-def _output_fields(outputs: dict[str, Any], published: Published) -> dict[str, Any]:
-    """Fields of the output projections; CheckpointError where these are not of one kind and size."""
-    kinds = {repr((kind, settings)) for kind, _, settings in outputs.values()}
-    if len(kinds) > 1:
-        raise CheckpointError(
-            f"{published.where}: the output projections differ, expected one kind: {', '.join(kinds)}"
-        )
-    kind, _, settings = outputs["image"]
-    conditions = {name: shape for name, (_, shape, _) in outputs.items()}
-    return {"output_projection": kind, "output_projection_settings": settings, "conditions": conditions}
-
-
-def _check_decoders(base: Base, config: CoreConfig) -> None:
+def _check_decoders(base: Base, conditions: dict[str, tuple[int, int]]) -> None:
     """CheckpointError where a decoder of the base takes other conditions than the weights make."""
-    names = {name: base.folder / f"{name}_decoder" for name in MEDIA}
-    present = {name: shape for name, shape in config.conditions.items() if names[name].is_dir()}
-    decoders = Decoders(lambda component: base.folder / component, present, torch.device("cpu"))
+    present = {name: shape for name, shape in conditions.items() if base.has(f"{name}_decoder")}
+    decoders = Decoders(base.path, present, torch.device("cpu"))
     for name in present:
         decoders[name]
 
@@ -165,7 +163,7 @@ def _grow(base: Base, tensors: Tensors, around: list[str], silent: int) -> Tenso
     if around:
         tokenizer: Any = base.tokenizer
         tokenizer.add_tokens(around, special_tokens=True)
-        tokenizer.save_pretrained(base.folder / "tokenizer")
+        tokenizer.save_pretrained(base.path("tokenizer"))
     kept = {name: tensors[name][:first] for name in (EMBEDDING, OUTPUT)}
     replace_tensors(base.language_model, kept, vocab_size=first)
     base.reread()

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from transformers import PretrainedConfig
 
 from nextgpt_lite.config import CoreConfig, build_input_projection, build_output_projections
 from nextgpt_lite.released_weights.files import Published, Shapes, shape_of
@@ -32,6 +33,7 @@ def input_sizes(published: Published, prefix: str, heads: int) -> tuple[str, dic
             f"{published.where}: the grouping of {prefix!r} has {len(stages)} stages and {len(groups)} groupings, "
             "expected one fewer than stages"
         )
+    _check_heads(published, f"{prefix}in_fc.weight", inner, heads)
     return "group", {"inner_width": inner, "depths": depths, "heads": heads, "group_tokens": tokens, "groups": groups}
 
 
@@ -39,6 +41,7 @@ def output_sizes(published: Published, prefix: str, heads: int) -> tuple[str, tu
     """An output projection's kind, the condition (L, C) that it makes, and its settings."""
     width, _ = shape_of(published, f"{prefix}in_fc.weight", 2, "it has no output projection there")
     channels, _ = shape_of(published, f"{prefix}out_fc.weight", 2, "it has no output projection there")
+    _check_heads(published, f"{prefix}in_fc.weight", width, heads)
     former = f"{prefix}query_tokens" in published.tensors
     query = f"{prefix}{'query_tokens' if former else 'query_embs'}"
     condition = shape_of(published, query, 3, "it is none of NExT-GPT's transformers")[1], channels
@@ -57,17 +60,27 @@ def output_sizes(published: Published, prefix: str, heads: int) -> tuple[str, tu
     return "transformer", condition, {"width": width, "heads": heads, "feed_forward": inner, **layers}
 
 
-def projection_shapes(config: CoreConfig, inputs: str, outputs: Mapping[str, str], pooled: bool) -> Shapes:
-    """Published names and shapes of the projections of a core of this configuration."""
+def projection_shapes(
+    language_model: PretrainedConfig, fields: Mapping[str, Any], inputs: str, outputs: Mapping[str, str]
+) -> Shapes:
+    """Published names and shapes of the projections of a core with these fields."""
+    config = CoreConfig(text_config=language_model, **fields)
     with torch.device("meta"):
         reading, writing = build_input_projection(config), build_output_projections(config)
     assert reading is not None  # each of NExT-GPT's has one
-    shapes = {
-        inputs + name.removeprefix("out." if pooled else ""): value for name, value in reading.state_dict().items()
-    }
+    own = "out." if config.input_features == "pooled" else ""
+    shapes = {inputs + name.removeprefix(own): value for name, value in reading.state_dict().items()}
     for modality, projection in writing.items():
         shapes |= {outputs[modality] + name: value for name, value in projection.state_dict().items()}
     return {name: tuple(value.shape) for name, value in shapes.items()}
+
+
+def _check_heads(published: Published, name: str, width: int, heads: int) -> None:
+    if width % heads:
+        raise CheckpointError(
+            f"{published.where}: {published.in_file(name)!r} has {width} rows, which cannot be parted into {heads} "
+            "heads"
+        )
 
 
 def _count(published: Published, prefix: str) -> int:

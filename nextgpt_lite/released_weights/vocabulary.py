@@ -11,12 +11,14 @@ from data.atomic import write_json
 from data.strict import read_json
 from nextgpt_lite.released_weights.base import Base
 from nextgpt_lite.released_weights.files import Tensors
-from nextgpt_lite.weight_files import CheckpointError
+from nextgpt_lite.weight_files import CheckpointError, read_tensors
 
 EMBEDDING, OUTPUT = "model.embed_tokens.weight", "lm_head.weight"
 #: Least correlation of published rows with those of the base that they were trained from. Tuning leaves it near 1;
 #: the rows of another model, of the same shape too, have one near 0.
 MIN_CORRELATION = 0.5
+#: How many rows, evenly taken, are compared.
+SAMPLE = 2048
 
 
 def check_rows(rows: torch.Tensor, base: Base, name: str, where: str) -> None:
@@ -27,7 +29,8 @@ def check_rows(rows: torch.Tensor, base: Base, name: str, where: str) -> None:
     if own is None or own.shape[1:] != rows.shape[1:]:
         return
     count = min(len(own), len(rows))
-    pair = torch.stack([each[:count].float().flatten() for each in (own, rows)])
+    step = max(1, count // SAMPLE)
+    pair = torch.stack([each[:count:step].float().flatten() for each in (own, rows)])
     found = float(torch.corrcoef(pair)[0, 1])
     if not found >= MIN_CORRELATION:
         raise CheckpointError(
@@ -42,6 +45,9 @@ def stored_tensor(folder: Path, name: str) -> torch.Tensor | None:
         with safe_open(path, "pt") as file:
             if name in set(file.keys()):
                 return file.get_tensor(name)
+    for path in sorted(folder.glob("pytorch_model*.bin")):
+        if (value := read_tensors(path).get(name)) is not None:
+            return value
     return None
 
 
@@ -50,6 +56,8 @@ def replace_tensors(folder: Path, new: Tensors, **config: Any) -> None:
 
     ``config`` are changes of its ``config.json``. The tensors take the type of those that they replace.
     """
+    if absent := [name for name in new if stored_tensor(folder, name) is None]:
+        raise CheckpointError(f"the language model has no {absent[0]!r} of its own, which published weights replace")
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, "pt") as file:
             held = new.keys() & set(file.keys())

@@ -185,7 +185,9 @@ def imagebind_llm(folder: Path) -> Given:
     """7B.pth with what some files carry besides, and the golden case's vectors as faiss would write them."""
     case = golden("imagebind_llm_rms")
     own = {name.replace("llama.", "llma.", 1): value for name, value in case.weights().items() if trained(name)}
-    own |= {"prefix_projector_norm.weight": torch.ones(3), "image_bind.logit_scale": torch.ones(())}
+    unused = {"prefix_projector_norm.weight": torch.ones(3), "image_bind.logit_scale": torch.ones(())}
+    first = next(iter(own))
+    own = {first: own[first]} | unused | own
     tiny_encoder().save_pretrained(folder / "encoder")
     base = write_model(folder / "base", write_llama(folder / "llama", case), encoder=folder / "encoder")
     index = flat_index(case.tensors["inputs/cache_bank"])
@@ -271,7 +273,7 @@ def longlora(folder: Path) -> Given:
     embedding = state["model.embed_tokens.weight"]
     whole["base_model.model.model.embed_tokens.weight"] = torch.cat([embedding + 0.01, torch.randn(1, 64)])
     files = {"adapter_model.bin": lora(), "adapter_config.json": adapter_config(), "trainable_params.bin": whole}
-    return Given(files, base, {"length": 1024}, "trainable_params.bin")
+    return Given(files, base, {"length": 1024}, "adapter_model.bin")
 
 
 def meta_llama(folder: Path) -> Given:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from transformers import LlamaForCausalLM
 
-from adapters import GroupProjection
+from adapters import GroupProjection, TransformerProjection
 from adapters.output_projection import LEGACY_NAMES
 from nextgpt_lite.model import AnyToAnyCore
 from tests.nextgpt_lite.released_weights.published import MAKERS, Given, Tensors, adapter_config, letters, write_model
@@ -53,9 +53,19 @@ def lora(prefix: str, adapter: str) -> Tensors:
     return found | {f"{name}.lora_B{adapter}.weight": torch.randn(64, 2) for name in names}
 
 
-def newest_files(folder: Path, with_lora: bool = True) -> Given:
+def small_projections() -> dict[str, TransformerProjection]:
+    """Output projections of no case, a thousand times smaller."""
+    torch.manual_seed(9)
+    shapes = {"image": (77, 32), "video": (77, 32), "audio": (1, 24)}
+    sizes = {"width": 16, "encoder_layers": 1, "decoder_layers": 1, "feed_forward": 24}
+    return {modality: TransformerProjection(64, shape, **sizes) for modality, shape in shapes.items()}
+
+
+def newest_files(folder: Path, golden_numbers: bool = False) -> Given:
     """The projectors of stages 1 and 2, and what stage 3 saves: everything again, and LoRA apart."""
-    reference = newest(golden("train_losses"), MEDIA)
+    reference = newest(golden("train_losses"), MEDIA if golden_numbers else ())
+    if not golden_numbers:
+        reference.core.output_projections.update(small_projections())
     embedding, output = rows(reference.core)
     torch.manual_seed(7)
     reading = {f"model.mm_input_projector.{n}": v for n, v in GroupProjection(24, 64, **GROUP).state_dict().items()}
@@ -67,14 +77,14 @@ def newest_files(folder: Path, with_lora: bool = True) -> Given:
     old = {name: torch.zeros_like(value) for name, value in writing.items()}
     files: dict[str, Any] = {"mm_input_projector.bin": reading, "mm_output_projector.bin": old}
     files |= {"non_lora_trainables.bin": last}
-    if with_lora:
+    if not golden_numbers:
         files |= {"adapter_model.bin": lora("base_model.model.", "")}
         files |= {"adapter_config.json": adapter_config(target_modules=["q_proj", "v_proj"])}
     base = write_base(folder, reference.core, reference.core.table.first)
     return Given(files, base, {"input_heads": 2}, "non_lora_trainables.bin")
 
 
-def legacy_reference() -> Reference:
+def legacy_reference(golden_numbers: bool) -> Reference:
     """As tests.parity.nextgpt_model has it."""
     config = golden("legacy_train").config
     counts, spans = counts_of(legacy_vocabulary(golden("legacy_train"))), {}
@@ -83,13 +93,15 @@ def legacy_reference() -> Reference:
         spans[modality] = first, first + count - 1
         first += count
     shapes = {"image": [77, 32], "video": [77, 32], "audio": [24]}
-    projections = {modality: legacy_projection(config["hidden_size"], shape) for modality, shape in shapes.items()}
+    projections = {name: legacy_projection(64, shape) for name, shape in shapes.items()} if golden_numbers else {}
     return Reference(config | {"rms_norm_eps": LEGACY_EPSILON}, spans, projections)
 
 
-def legacy_files(folder: Path, with_lora: bool = True) -> Given:
-    """``pytorch_model.pt`` of the first release."""
-    core = legacy_reference().core
+def legacy_files(folder: Path, golden_numbers: bool = False) -> Given:
+    """``pytorch_model.pt`` of the first release; with the numbers of the golden case, which has no LoRA, or small."""
+    core = legacy_reference(golden_numbers).core
+    if not golden_numbers:
+        core.output_projections.update(small_projections())
     embedding, output = rows(core)
     torch.manual_seed(8)
     own: Tensors = {"llama_proj.weight": torch.randn(64, 24), "llama_proj.bias": torch.randn(64)}
@@ -101,7 +113,7 @@ def legacy_files(folder: Path, with_lora: bool = True) -> Given:
             own[prefix + ends.get(start, "") + name.removeprefix(start)] = value
     model = "llama_model.base_model.model."
     own |= {f"{model}model.embed_tokens.weight": embedding, f"{model}lm_head.weight": output}
-    own |= lora(model, ".default") if with_lora else {}
+    own |= lora(model, ".default") if not golden_numbers else {}
     return Given({"pytorch_model.pt": own}, write_base(folder, core, 100), main="pytorch_model.pt")
 
 

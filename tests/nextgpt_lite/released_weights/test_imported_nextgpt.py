@@ -21,7 +21,7 @@ def moved(core: AnyToAnyCore, ids: list[int], first: int) -> list[int]:
 
 
 def test_newest(tmp_path, monkeypatch):
-    given = published.newest_files(tmp_path, with_lora=False)
+    given = published.newest_files(tmp_path, golden_numbers=True)
     core = imported("nextgpt", given, tmp_path).core
     assert core.config.input_projection == "group" and core.config.input_tokens == 3
     made = nextgpt_model.newest
@@ -41,7 +41,7 @@ def test_newest(tmp_path, monkeypatch):
 @torch.no_grad()
 def test_first_release(tmp_path):
     case = published.golden("legacy_train")
-    model = imported("nextgpt_legacy", published.legacy_files(tmp_path, with_lora=False), tmp_path)
+    model = imported("nextgpt_legacy", published.legacy_files(tmp_path, golden_numbers=True), tmp_path)
     core, vocabulary = model.core, legacy_vocabulary(case)
     assert (core.table.first, tuple(core.config.conditions["audio"])) == (102, (1, 24))
     assert model.tokenizer.convert_tokens_to_ids(["<Img>", "</Img>"]) == [100, 101]

@@ -128,5 +128,5 @@ def test_templates_write_the_prompts_of_the_papers(makers):
     prompt, _, _ = encode(messages[:3], tokenizer, table)
     assert own[: len(prompt)] == prompt
     tokenizer.chat_template = template_text("alpaca")
-    text = tokenizer.decode(encode(messages[2:3], tokenizer, table)[0])
-    assert "".join(text.split("Below")[1:]).endswith("### Instruction:\nand?\n\n### Response:") or "and?" in text
+    text = "".join(tokenizer.convert_ids_to_tokens(encode(messages[2:3], tokenizer, table)[0]))
+    assert text.startswith("<s>Below is an instruction") and text.endswith("### Instruction:\nand?\n\n### Response:")
