@@ -10,6 +10,7 @@ from nextgpt_lite.released_weights.base import Base, Request, open_base
 from nextgpt_lite.released_weights.clip_tower import projection_width, write_tower
 from nextgpt_lite.released_weights.files import (
     Published,
+    Shapes,
     Tensors,
     only_file,
     read_file,
@@ -56,6 +57,17 @@ class Variant:
     lora_rank: int = setting(16, low=1)
     w_new_gate: bool | None = setting(None)
 
+    @property
+    def gate_scale(self) -> bool:
+        """Whether there is a second gate; older files do not say it, and have one with LoRA."""
+        return self.w_lora if self.w_new_gate is None else self.w_new_gate
+
+    @property
+    def words(self) -> str:
+        """What is there, for sentences."""
+        lora = f"w_lora of rank {self.lora_rank}" if self.w_lora else "no w_lora"
+        return f"{'w_bias' if self.w_bias else 'no w_bias'} and {lora}"
+
 
 def build_v1(request: Request, folder: Path) -> None:
     """``adapter_query.weight`` (L K, D) and ``layers.N.attention.gate``."""
@@ -95,24 +107,26 @@ def build_v2(request: Request, folder: Path) -> None:
     variant = read_settings(Variant, published.beside.get("config", {}), f"{where}: config")
     visual, expected = _visual_shapes(published, _tower_width(base), base, settings.visual_heads)
     prompts, more = _static(published, base, visual["tokens"], "llama.")
-    expected |= more
-    gate_scale = variant.w_lora if variant.w_new_gate is None else variant.w_new_gate
-    if gate_scale:
-        gates = [name.replace(".gate", ".new_gate") for name in more if name.endswith(".gate")]
-        expected |= dict.fromkeys(gates, (1, 1, 1, 1))
-    if variant.w_bias:
-        expected |= linear_shapes(base.sizes, BIASED, ".bias", 0, "llama.") | norm_shapes(base.sizes, "llama.")
-    if variant.w_lora:
-        expected |= lora_shapes(base.sizes, variant.lora_rank, "llama.")
-    what = [name for name, chosen in (("w_bias", variant.w_bias), ("w_lora", variant.w_lora)) if chosen]
-    needs = f"{base.needs} with {' and '.join(what) or 'neither w_bias nor w_lora'}"
-    published.check(expected, f"{needs} of rank {variant.lora_rank}" if variant.w_lora else needs)
-    prompts |= {"media_added": True, "gate_scale": gate_scale}
+    published.check(expected | more | _variant_shapes(variant, base, list(more)), f"{base.needs} with {variant.words}")
+    prompts |= {"media_added": True, "gate_scale": variant.gate_scale}
     tower = _tower(base)
     fields = tuned_fields(variant.w_bias, variant.lora_rank if variant.w_lora else 0)
     fields |= {"input_modalities": ["image"], "signal_tokens": {}, "input_tokens": 0, "visual": visual}
     fields |= {"embedding_width": tower.width, "encoder_identity": tower.identity, "prompts": prompts}
     base.write_core(fields, _translated(tensors, base, visual["tokens"]))
+
+
+def _variant_shapes(variant: Variant, base: Base, names: list[str]) -> Shapes:
+    """Second gates beside those in ``names``, biases with norms, LoRA: what the variant has of them."""
+    shapes: Shapes = {}
+    if variant.gate_scale:
+        gates = [name.replace(".gate", ".new_gate") for name in names if name.endswith(".gate")]
+        shapes |= dict.fromkeys(gates, (1, 1, 1, 1))
+    if variant.w_bias:
+        shapes |= linear_shapes(base.sizes, BIASED, ".bias", 0, "llama.") | norm_shapes(base.sizes, "llama.")
+    if variant.w_lora:
+        shapes |= lora_shapes(base.sizes, variant.lora_rank, "llama.")
+    return shapes
 
 
 def tuned_fields(biases: bool, rank: int) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def _build(
     shapes, pooled = projection_shapes(base.config, fields, INPUT, OUTPUTS), fields["input_features"] == "pooled"
     shapes |= dict.fromkeys((EMBEDDING, OUTPUT), (grown, base.sizes.width))
     shapes |= lora_shapes(base, lora, adapter=adapter) if lora else {}
-    more = f"{base.rows:,} rows and {grown - base.rows} of {' '.join(around)} signals behind them"
+    more = f"{base.rows:,} rows and behind them {grown - base.rows} for {' '.join([*around, 'signals'])}"
     published.check(shapes, f"{base.needs}, with {more}")
     for name in (EMBEDDING, OUTPUT):
         check_rows(published.tensors[name], base, published.in_file(name), published.where)
@@ -113,9 +113,11 @@ def _fields(base: Base, published: Published, settings: Settings, pooled: bool) 
     """Fields of the core that say what its projections are. ``pooled``: the first release, one embedding a medium."""
     kind, own = ("linear", {}) if pooled else input_sizes(published, INPUT, settings.input_heads)
     outputs = {name: output_sizes(published, OUTPUTS[name], settings.output_heads) for name in MEDIA}
-    kinds = {repr((kind, sizes)) for kind, _, sizes in outputs.values()}
-    if len(kinds) > 1:
-        raise CheckpointError(f"{published.where}: its output projections differ: {', '.join(sorted(kinds))}")
+    for name, (_, _, sizes) in outputs.items():
+        if wrong := [key for key, value in outputs["image"][2].items() if sizes.get(key) != value]:
+            first, other = (published.in_file(OUTPUTS[each]) for each in ("image", name))
+            found = f"{wrong[0]} {outputs['image'][2][wrong[0]]} and {sizes.get(wrong[0])}"
+            raise CheckpointError(f"{published.where}: {first!r} and {other!r} are of different sizes: {found}")
     tokens = own["groups"][-1] if kind == "group" else base.encoder.patch_counts()
     return {
         "signal_tokens": SIGNALS,

@@ -76,7 +76,7 @@ def other_size(make: Callable[[torch.Tensor], torch.Tensor]) -> Change:
     def change(tensors: Tensors) -> str:
         name = _matrix(tensors)
         tensors[name] = make(tensors[name])
-        return "has shape"
+        return "has shape | rows, which cannot | are of different sizes"
 
     return change
 
@@ -209,3 +209,9 @@ BASES: dict[str, tuple[Callable[[Given, Path], Given], str]] = {
     "gone": (lambda given, folder: replace(given, base=folder / "nothing"), "nothing"),
     "none": (lambda given, folder: replace(given, base=None), "--base"),
 }
+
+#: Mutations that are tried each time; the others are behind the marker ``slow``.
+QUICK = {
+    "a key in the middle missing", "a key renamed", "a surplus layer", "transposed", "integers", "not a number",
+    "cut in half", "a pickle that runs", "another width", "another vocabulary",
+}  # fmt: skip

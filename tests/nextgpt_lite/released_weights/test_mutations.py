@@ -1,6 +1,7 @@
 """Published files that are wrong in any way, or on another base, are refused by name; nothing is written."""
 
 import os
+from collections.abc import Iterable
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,17 @@ import pytest
 import torch
 
 from nextgpt_lite.cli import main
-from tests.nextgpt_lite.released_weights.mutations import BASES, FILES, WEIGHTS
+from tests.nextgpt_lite.released_weights.mutations import BASES, FILES, QUICK, WEIGHTS
 from tests.nextgpt_lite.released_weights.published import Given
 from tests.nextgpt_lite.released_weights.published_nextgpt import FORMATS
 
 #: Formats whose files say nothing of the number of layers.
 NO_LAYERS = ("llava_projector",)
+
+
+def marked(mutations: Iterable[str]) -> list[Any]:
+    """All but the quick ones marked as slow: together they take minutes."""
+    return [pytest.param(each, marks=[] if each in QUICK else pytest.mark.slow) for each in mutations]
 
 
 def refused(name: str, given: Given, folder: Path, capsys, monkeypatch, change=None) -> str:
@@ -44,23 +50,24 @@ def with_tensors(given: Given, tensors: dict[str, torch.Tensor]) -> Given:
     return replace(given, files=given.files | {given.main: content})
 
 
-@pytest.mark.parametrize("mutation", WEIGHTS)
+@pytest.mark.parametrize("mutation", marked(WEIGHTS))
 @pytest.mark.parametrize("name", FORMATS)
 def test_weights(name, mutation, makers, tmp_path, capsys, monkeypatch):
     given = makers(name)
     tensors = tensors_of(given)
     said = WEIGHTS[mutation](tensors)
-    assert said in refused(name, with_tensors(given, tensors), tmp_path, capsys, monkeypatch)
+    sentence = refused(name, with_tensors(given, tensors), tmp_path, capsys, monkeypatch)
+    assert any(words in sentence for words in said.split(" | "))
 
 
-@pytest.mark.parametrize("mutation", FILES)
+@pytest.mark.parametrize("mutation", marked(FILES))
 @pytest.mark.parametrize("name", FORMATS)
 def test_files(name, mutation, makers, tmp_path, capsys, monkeypatch):
     change, said = FILES[mutation]
     assert said in refused(name, makers(name), tmp_path, capsys, monkeypatch, change)
 
 
-@pytest.mark.parametrize("mutation", BASES)
+@pytest.mark.parametrize("mutation", marked(BASES))
 @pytest.mark.parametrize("name", [name for name in FORMATS if name != "meta_llama"])
 def test_bases(name, mutation, makers, tmp_path, capsys, monkeypatch):
     if mutation == "fewer layers" and name in NO_LAYERS:
