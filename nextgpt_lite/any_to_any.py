@@ -22,6 +22,7 @@ from nextgpt_lite.chat_template import end_ids
 from nextgpt_lite.checkpoint import Decoders, load_encoder
 from nextgpt_lite.conversation_media import MediaRequest, Reply, ReplyMedium
 from nextgpt_lite.core_checkpoint import CONTEXT_ADAPTER, load_core
+from nextgpt_lite.decoding import Decoding, PrefixCache
 from nextgpt_lite.experts import Experts
 from nextgpt_lite.generate import Prepared, Row, Sampling, TextStream, end_tokens, generate, reply_text
 from nextgpt_lite.model import AnyToAnyCore
@@ -42,8 +43,10 @@ ALL_THREADS = torch.get_num_threads()
 class AnyToAny:
     """Text and media in, text and media out: encoders, the core and decoders of one model folder."""
 
-    def __init__(self, folder: Path, device: str | None = None) -> None:
+    def __init__(self, folder: Path, device: str | None = None, weights: str = "exact") -> None:
         self.folder = folder
+        #: How its text is decoded; what conversations have read is kept for their next turn.
+        self.decoding = Decoding(weights=weights, prefixes=PrefixCache())
         self.manifest = checkpoint.read_manifest(folder)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         base = self.folder_of("language_model")
@@ -67,9 +70,12 @@ class AnyToAny:
         self.experts: Experts | None = None  #: whose words are added to every conversation
 
     @classmethod
-    def from_pretrained(cls, name: str | Path = "nano", device: str | None = None) -> Self:
-        """``"nano"`` (embedded) or a model folder. Raises checkpoint.CheckpointError when it does not fit together."""
-        return cls(checkpoint.resolve_model(name), device)
+    def from_pretrained(cls, name: str | Path = "nano", device: str | None = None, weights: str = "exact") -> Self:
+        """``"nano"`` (embedded) or a model folder. Raises checkpoint.CheckpointError when it does not fit together.
+
+        ``weights`` "int8" rounds the language model's: text is quicker on a CPU (nextgpt_lite.decoding).
+        """
+        return cls(checkpoint.resolve_model(name), device, weights)
 
     def folder_of(self, component: str) -> Path:
         """The folder of a component, its hash checked against the manifest."""
@@ -170,7 +176,7 @@ class AnyToAny:
         started = time.perf_counter()
         prepared = [self.prepare(messages) for messages in conversations]
         sampling = [Sampling(max_new_tokens, temperature, seed) for seed in seeds]
-        rows = generate(self.core, self.end_tokens, list(zip(prepared, sampling, strict=True)), on_token)
+        rows = generate(self.core, self.end_tokens, list(zip(prepared, sampling, strict=True)), on_token, self.decoding)
         read = [self.read(row) for row in rows]
         seconds = (time.perf_counter() - started) / max(len(read), 1)
         wanted: dict[str, list[tuple[int, int, MediaRequest]]] = {}

@@ -133,7 +133,8 @@ class TextBatch:
     def __init__(self, core: AnyToAnyCore, end: int | Collection[int], decoding: Decoding | None = None) -> None:
         self.core, self.end = core, {end} if isinstance(end, int) else set(end)
         self.rows: list[Row] = []
-        self.engine = open_engine(core, decoding or Decoding())
+        self.decoding = decoding or Decoding()
+        self.engine = open_engine(core, self.decoding)
 
     @torch.no_grad()
     def add(self, requests: Sequence[tuple[Prepared, Sampling]]) -> list[Row]:

@@ -167,7 +167,7 @@ class Engine:
     def _run(self) -> None:
         try:
             model = self._load()
-            self._batch = TextBatch(model.core, model.end_tokens)
+            self._batch = TextBatch(model.core, model.end_tokens, model.decoding)
             self.model.set_result(model)
         except BaseException as error:
             self.model.set_exception(error)
@@ -228,7 +228,7 @@ class Engine:
         try:
             self._batch.step()
         except Exception as error:  # it is unknown which row caused it
-            self._batch, self._replies = TextBatch(self._batch.core, self._batch.end), []
+            self._batch, self._replies = TextBatch(self._batch.core, self._batch.end, self._batch.decoding), []
             for reply in replies:
                 self._fail(reply.job, error)
             return

@@ -37,7 +37,8 @@ class Context:
 
     def see(self, prompts: Any) -> None:
         """Every further token sees these prompts; ``compiled_prompts`` are what a kernel makes of them."""
-        self.prompts, self.compiled_prompts = prompts, None
+        self.prompts = prompts
+        self.compiled_prompts: Any = None
 
     def make_room(self, count: int) -> None:
         """Let ``count`` further positions fit."""

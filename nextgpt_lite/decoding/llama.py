@@ -132,9 +132,13 @@ class LlamaEngine:
 
     def join(self, prompts: Sequence[Prepared]) -> torch.Tensor:
         self.weights = shared_weights(self.core, self.decoding.weights)
-        read = [self._read_prompt(prompt) for prompt in prompts]
-        self._contexts += [context for context, _ in read]
-        return self.core.logits(torch.stack([state for _, state in read]))
+        contexts, states = list(self._contexts), []
+        for prompt in prompts:
+            context, state = self._read_prompt(prompt, contexts)
+            contexts.append(context)
+            states.append(state)
+        self._contexts = contexts
+        return self.core.logits(torch.stack(states))
 
     def step(self, tokens: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
         weights, contexts = self.weights, self._contexts
@@ -164,14 +168,14 @@ class LlamaEngine:
         context.items += ids
         return states[None]
 
-    def _read_prompt(self, prompt: Prepared) -> tuple[Context, torch.Tensor]:
+    def _read_prompt(self, prompt: Prepared, running: list[Context]) -> tuple[Context, torch.Tensor]:
         """A row's context and its last state (D,): what a kept one has read already is not read again."""
         core, weights = self.core, self.weights
         ids = torch.tensor([prompt.ids], device=weights.norm.device)
         slots = core.find_media_slots(ids, **batch_media([prompt.media])) if prompt.media else None
         everywhere = core.gated_prompts.reach == "row"
         items, scope = read_items(prompt.ids, slots, prompt.media), self._scope(prompt if everywhere else None)
-        context = None if self.prefixes is None else self.prefixes.take(items, scope, self._contexts)
+        context = None if self.prefixes is None else self.prefixes.take(items, scope, running)
         if context is None:
             shape = len(weights.layers), weights.kv_heads, weights.head_width
             context = Context(shape, len(items), scope, weights.norm)
@@ -238,6 +242,7 @@ def _with_words(x: torch.Tensor, number: int, rows: list) -> torch.Tensor:
         return x
     pieces = []
     for own, (_, _, batch) in zip(x.split([count for _, count, _ in rows]), rows, strict=True):
-        visible = batch is not None and batch.any_visible and batch.prompts.has_media(number)
-        pieces.append(own + word_term(batch, number)[0] if visible else own)
+        if batch is not None and batch.any_visible and batch.prompts.has_media(number):
+            own = own + word_term(batch, number)[0]
+        pieces.append(own)
     return torch.cat(pieces)

@@ -162,5 +162,5 @@ def _read_linear(linear: Any) -> Linear:
         name, base = linear.active_adapters[0], _read_linear(linear.get_base_layer())
         up = linear.lora_B[name].weight.detach() * linear.scaling[name]
         return Linear(base.weight, base.bias, linear.lora_A[name].weight.detach(), up)
-    plain = linear.folded() if isinstance(linear, TunedLinear) else linear
+    plain: nn.Linear = linear.folded() if isinstance(linear, TunedLinear) else linear
     return Linear(plain.weight.detach(), None if plain.bias is None else plain.bias.detach())
