@@ -106,7 +106,8 @@ def grow_vocabulary(model: PreTrainedModel, whole: dict[str, torch.Tensor]) -> N
 
     Output rows, which no adapter has, are the mean of the others there, as LongLoRA's code leaves them.
     """
-    rows, width = model.get_input_embeddings().weight.shape
+    inputs: Any = model.get_input_embeddings()
+    rows, width = inputs.weight.shape
     embedding = next((value for name, value in whole.items() if name.endswith("embed_tokens.weight")), None)
     if embedding is None or embedding.shape[1:] != (width,) or not rows < len(embedding) <= rows + MAX_ADDED_ROWS:
         return

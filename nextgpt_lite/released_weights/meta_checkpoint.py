@@ -85,7 +85,7 @@ def build(request: Request, folder: Path) -> None:
     place = folder / "converted"
     _write(published, params, rows, settings.positions, place)
     parts = {"language_model": Part(str(place)), "tokenizer": Part(str(_tokenizer(request)))}
-    base = Base(folder, path.parent, Composition(parts))
+    base = Base(folder, path.parent, Composition({**parts}))
     base.place()
     for file in sorted((folder / "language_model").iterdir()):
         file.unlink()

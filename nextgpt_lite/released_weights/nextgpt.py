@@ -78,7 +78,8 @@ def _build(
 ) -> None:
     """The core of all ``parts``, later ones before earlier; ``around`` are tokens of its own before the signals."""
     published = _together([part.renamed(NEWEST) for part in parts])
-    fields = _fields(base, published, settings, bool(around)) | {"lora": lora.settings if lora else None}
+    fields: dict[str, Any] = _fields(base, published, settings, bool(around))
+    fields |= {"lora": lora.settings if lora else None}
     grown = base.rows + len(around) + sum(SIGNALS.values())
     shapes, pooled = projection_shapes(base.config, fields, INPUT, OUTPUTS), fields["input_features"] == "pooled"
     shapes |= dict.fromkeys((EMBEDDING, OUTPUT), (grown, base.sizes.width))

@@ -78,6 +78,21 @@ def test_the_published_layout_merges_and_gets_its_positions(base, trained, tmp_p
     torch.testing.assert_close(merged(IDS).logits, logits, rtol=1e-5, atol=1e-6)
 
 
+def test_rows_that_an_adapter_has_more_make_the_base_grow(base, trained, tmp_path):
+    """LongLoRA's published embeddings have one more, for padding; output rows are the mean of the others there."""
+    path, name = published(trained[0]) / "trainable_params.bin", "base_model.model.model.embed_tokens.weight"
+    tensors = torch.load(path, weights_only=True)
+    torch.save(tensors | {name: torch.cat([tensors[name], torch.ones(1, 16)])}, path)
+    merged = AutoModelForCausalLM.from_pretrained(merge_adapter(base, path.parent, tmp_path / "out", length=64))
+    assert merged.config.vocab_size == 33
+    torch.testing.assert_close(merged(IDS).logits[..., :32], trained[1], rtol=1e-5, atol=1e-6)
+    output = merged.get_output_embeddings().weight
+    torch.testing.assert_close(output[32], output[:32].mean(0))
+    torch.save(tensors | {name: tensors[name].repeat(4, 1)}, path)
+    with pytest.raises(CheckpointError, match=r"embed_tokens.weight' has shape \(128, 16\), expected \(32, 16\)"):
+        merge_adapter(base, path.parent, tmp_path / "other", length=64)
+
+
 def test_a_pickle_is_not_executed(base, trained, tmp_path):
     adapter, _ = trained
 

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from nextgpt_lite.any_to_any import AnyToAny
 from nextgpt_lite.checkpoint import CheckpointError, write_manifest
 from nextgpt_lite.cli import main
 from nextgpt_lite.core_checkpoint import load_core
+from nextgpt_lite.released_weights.files import WEIGHTS
 from tests.nextgpt_lite.released_weights import published
 from tests.nextgpt_lite.released_weights.published import Given, adapter_v2, imagebind, random_llama
 from tests.nextgpt_lite.released_weights.published_nextgpt import FORMATS
@@ -21,15 +23,20 @@ from tests.test_how_to import blocks, run, write_pairs
 from tests.tiny_transformers import save_clip
 
 PAGE = "use_published_weights.md"
-#: Formats of which a file of that name is one of two.
+TRAINING = (
+    "nextgpt-lite train train/recipes/papers/llava_lora.yaml model=model task_settings.start=core "
+    "task_settings.data=captions.csv learning_rates.bias_tuning=1.0e-4 --out tuned"
+)
+#: Files of a format that has two.
 BIAS = {"BIAS-7B.pth": "v2_bias", "LORA-BIAS-7B.pth": "v2_lora"}
 
 
 def put(given: Given, sources: list[str], base: str | None, place: Path) -> None:
     """The files of a format under the names that a command has, and its base under the name of the base."""
-    if len(sources) == 1 and not Path(sources[0]).suffix:
+    is_file = Path(sources[0]).suffix in WEIGHTS
+    if not is_file:
         given.write(place / sources[0])
-    for name in sources if Path(sources[0]).suffix else ():
+    for name in sources if is_file else ():
         content = given.files[name] if name in given.files else given.files[given.main]
         (place / name).write_bytes(content) if isinstance(content, bytes) else torch.save(content, place / name)
     if base:
@@ -41,6 +48,8 @@ def put(given: Given, sources: list[str], base: str | None, place: Path) -> None
 def given_of(name: str, sources: list[str], folder: Path) -> Given:
     if name == "imagebind_huge":
         return imagebind()
+    if name == "llama_adapter_v2_chat":  # without prompts, as released
+        return published.adapter_chat(folder, "v2_chat65b_plain")
     return adapter_v2(folder, BIAS[sources[0]]) if sources[0] in BIAS else FORMATS[name](folder)
 
 
@@ -67,12 +76,26 @@ def test_the_page(tmp_path, monkeypatch, tiny_huge, capsys):
     Image.fromarray(np.full((40, 50, 3), 90, np.uint8)).save("picture.png")
     *lines, training = [line for block in blocks(PAGE, "bash") for line in block.splitlines() if line]
     for line in lines:
+        line = line.replace("len10_layer30", "len5_layer3")
         assert main(prepared(line, tmp_path)) == 0, f"{line}: {capsys.readouterr().err}"
     assert {line.split()[2] for line in lines if "import-weights" in line} == {*FORMATS, "imagebind_huge"}
     (tmp_path / "train").symlink_to(Path(__file__).parents[3] / "train")
     write_pairs(tmp_path, "use_your_own_models.md", "captions.csv")
     run(training, tmp_path)
     assert AnyToAny.from_pretrained(tmp_path / "tuned").core.config.lora
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_stage_starts_from_tuned_biases_and_media_without_placeholders(makers, tmp_path):
+    given = makers("imagebind_llm")
+    assert main(given.words("imagebind_llm", given.write(tmp_path / "published"), tmp_path / "model")) == 0
+    (tmp_path / "train").symlink_to(Path(__file__).parents[3] / "train")
+    write_pairs(tmp_path, "use_your_own_models.md", "captions.csv")
+    run(TRAINING, tmp_path)
+    before, after = (load_file(tmp_path / f"{folder}/core/model.safetensors") for folder in ("model", "tuned"))
+    assert before.keys() == after.keys()
+    assert any(not torch.equal(before[key].half(), after[key].half()) for key in after if ".lora_" in key)
 
 
 @pytest.mark.parametrize("name", FORMATS)
