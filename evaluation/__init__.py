@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+#: Seeds from here on are for figures that are reported; what is tuned is tuned on those below.
+FIRST_TEST_SEED = 100
 LENGTHS = (512, 1024, 2048, 4096, 8192)
 
 
@@ -18,6 +20,11 @@ class Settings:
     judge: Path | None = None  #: own_data: a folder of judges
     against: str | None = None  #: drawing: another model, compared case by case
     lengths: tuple[int, ...] = LENGTHS  #: long_context: tokens of a row
+    part: tuple[int, int] = (0, 1)  #: (i, n): answer the i-th of n parts of the conversations, and judge nothing
+
+    @property
+    def is_part(self) -> bool:
+        return self.part != (0, 1)
 
 
 @dataclass(frozen=True)
@@ -28,12 +35,13 @@ class Suite:
     run: str
     full_count: int  #: ``--count`` of a full run
     options: frozenset[str] = frozenset()  #: those that only some suites have
+    in_parts: bool = False  #: whether several processes can answer its conversations
 
 
 SUITES = {
-    "any_to_any": Suite("evaluation.toybox.suite:run", 320),
-    "things": Suite("evaluation.things.suite:run", 100),
+    "any_to_any": Suite("evaluation.toybox.suite:run", 320, in_parts=True),
+    "things": Suite("evaluation.things.suite:run", 100, in_parts=True),
     "drawing": Suite("evaluation.toybox.drawing:run", 500, frozenset({"against"})),
-    "own_data": Suite("evaluation.own_data:run", 320, frozenset({"data", "judge"})),
+    "own_data": Suite("evaluation.own_data:run", 320, frozenset({"data", "judge"}), in_parts=True),
     "long_context": Suite("evaluation.long_context:run", 20, frozenset({"data", "lengths"})),
 }

@@ -1,9 +1,14 @@
 """``nextgpt-lite evaluate SUITE... [--model M] [--data D] [--judge DIR] [--against M] [--lengths N,N...] [--count N]
-[--seed N] [--out DIR]``.
+[--seed N] [--processes N] [--out DIR]``.
+
+A run that was cut goes on where it was when the same command is given again.
 """
 
 import argparse
 import importlib
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 from evaluation import LENGTHS, SUITES, Settings
@@ -26,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lengths", help=f"long_context: tokens of a row (default: {lengths})")
     parser.add_argument("--count", type=int, help=f"size of the run (default, the full suite: {full})")
     parser.add_argument("--seed", type=int, default=0, help="streams of scenes, words and noise (default: 0)")
+    parser.add_argument("--processes", type=int, default=1, help="that answer its conversations side by side")
+    parser.add_argument("--overwrite", action="store_true", help="begin anew where DIR holds samples of a run")
+    parser.add_argument("--part", type=_part, default=(0, 1), metavar="I/N", help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help="folder of the results (default: outputs/SUITE-seedN)")
 
 
@@ -37,10 +45,20 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--count must be at least 1, not {args.count}")
     if args.seed < 0:
         raise ValueError(f"--seed must not be below 0, but is {args.seed}")
+    if args.processes < 1:
+        raise ValueError(f"--processes must be at least 1, not {args.processes}")
     for name in args.suites:
         settings = settings_of(name, args)
+        if args.overwrite:
+            from evaluation.samples import remove_run  # imports the model, which --help should not wait for
+
+            remove_run(settings.out)
+        if args.processes > 1:
+            answer_in_parts(suite_of(name, args), settings, args.processes)
         module, _, function = SUITES[suite_of(name, args)].run.partition(":")
         print(getattr(importlib.import_module(module), function)(settings))
+        if settings.is_part:
+            continue
         print(f"\n{settings.out / 'results.json'}\n{settings.out / 'report.html'}")
     return 0
 
@@ -72,4 +90,33 @@ def settings_of(name: str, args: argparse.Namespace) -> Settings:
         judge=args.judge,
         against=args.against,
         lengths=lengths,
+        part=args.part,
     )
+
+
+def answer_in_parts(name: str, settings: Settings, count: int) -> None:
+    """Have ``count`` processes answer a suite's conversations. ValueError where one fails; what is answered is kept."""
+    if not SUITES[name].in_parts:
+        known = ", ".join(other for other, suite in SUITES.items() if suite.in_parts)
+        raise ValueError(f"--processes {count}: conversations of {name} have no parts; those of {known} have")
+    words = [f"--{key}={value}" for key in ("data", "judge") if (value := getattr(settings, key)) is not None]
+    words += [f"--{key}={getattr(settings, key)}" for key in ("model", "out", "count", "seed")]
+    command = [sys.executable, "-m", "nextgpt_lite.cli", "evaluate", name, *words]
+    threads = str(max(1, (os.cpu_count() or 1) // count))
+    environment = {"OMP_NUM_THREADS": threads} | os.environ
+    parts = [subprocess.Popen([*command, f"--part={number}/{count}"], env=environment) for number in range(count)]
+    try:
+        codes = [part.wait() for part in parts]
+    finally:
+        for part in parts:
+            part.terminate()
+    if any(codes):
+        failed = sum(map(bool, codes))
+        raise ValueError(f"{failed} of {count} processes failed: what was answered is kept in {settings.out}")
+
+
+def _part(text: str) -> tuple[int, int]:
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and int(number) < int(count)):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected I/N with I below N")
+    return int(number), int(count)

@@ -11,19 +11,20 @@ nearest. Judges that were trained on such files (evaluation.judges) say more.
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
-from tqdm import tqdm
 
 from data.atomic import hash_file
 from data.manifest import Record, read_manifest
 from data.media.loading import load_medium
 from data.modalities import MODALITIES
 from evaluation import Settings
+from evaluation.conversations import answered
 from evaluation.judges import Judge, load_judges
 from evaluation.report import ShownConversation, write_report
+from evaluation.samples import write_verdicts
 from evaluation.statistics import Tally, generated, mean, routing
 from nextgpt_lite import AnyToAny, Reply
 from nextgpt_lite.any_to_any import set_num_threads
@@ -40,6 +41,17 @@ class Question:
     text: str
     media: list[dict[str, Any]]
     attributes: dict[str, str] = field(default_factory=dict)
+    seed: int = 0
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """What was said before the question."""
+        return self.messages[:-1]
+
+    @property
+    def turns(self) -> tuple[list[dict[str, Any]], ...]:
+        """The question itself."""
+        return (self.messages[-1]["content"],)
 
     @property
     def requested(self) -> list[str]:
@@ -78,10 +90,12 @@ def run(settings: Settings) -> str:
     questions = [question for record in records for question in questions_of(record)]
     if not questions:
         raise ValueError(f"{settings.data} holds no turn of an assistant: there is nothing to compare replies with")
-    replies = []
-    for index, question in enumerate(tqdm(questions, desc="conversations", unit="reply")):
-        replies.append(model.chat(question.messages, seed=settings.seed + index))
-    answers = compare(model, questions, replies)
+    questions = [replace(question, seed=settings.seed + index) for index, question in enumerate(questions)]
+    runs = answered(settings, "own_data", model, questions, data=hash_file(settings.data))
+    if settings.is_part:
+        return ""
+    answers = compare(model, questions, [run.replies[0] for run in runs])
+    write_verdicts(settings.out, [verdict_of(answer) for answer in answers])
     results = {
         "suite": "own_data",
         "model": {"hash": model.hash},
@@ -215,6 +229,15 @@ def shown_conversation(answer: Answer) -> ShownConversation:
     """An answer as the report shows it: what was asked, the reply, what the manifest has."""
     expected = " ".join([answer.question.text, *(f"[{kind}]" for kind in answer.question.requested)])
     similarity = "".join(f"; {each.modality} cosine {each.cosine:.2f}" for each in answer.similarity)
-    requested, made = sorted(answer.question.requested), sorted(generated(answer.reply))
     messages = [*answer.question.messages, answer.reply.as_message()]
-    return ShownConversation(" ".join(made) or "text", messages, requested == made, expected + similarity)
+    right = verdict_of(answer)["right"]
+    judged = right["routed"] and (right.get("words") or None)  # other words may be right too: nothing judges them
+    return ShownConversation(" ".join(generated(answer.reply)) or "text", messages, judged, expected + similarity)
+
+
+def verdict_of(answer: Answer) -> dict[str, Any]:
+    """A question's line of verdicts.jsonl: whether the media are those requested, and the words the manifest's."""
+    question = answer.question
+    right = {"routed": sorted(question.requested) == sorted(generated(answer.reply))}
+    right |= {"words": words(question.text) == words(answer.reply.text)} if question.text else {}
+    return {"group": cell_of(question.messages, question.requested), "right": right}

@@ -13,16 +13,20 @@ from PIL import Image
 
 from data.atomic import write_json, write_text
 from data.modalities import MODALITIES
+from evaluation import FIRST_TEST_SEED
 from evaluation.statistics import axes, flat, wilson
 
 
 @dataclass(frozen=True)
 class ShownConversation:
-    """A conversation in a report: ``messages`` as ``AnyToAny.chat`` takes them, the last one the model's."""
+    """A conversation in a report: ``messages`` as ``AnyToAny.chat`` takes them, the last one the model's.
+
+    ``right`` is None where nothing judges the reply.
+    """
 
     title: str
     messages: list[dict[str, Any]]
-    right: bool
+    right: bool | None
     expected: str
 
 
@@ -58,6 +62,7 @@ def _environment() -> Environment:
         "number": lambda value: "-" if value is None else f"{value:.3f}",
         "percent": lambda share: "-" if share is None else f"{100 * share:.1f}",
         "preview": preview,
+        "seed_range": lambda seed: "a test seed" if seed >= FIRST_TEST_SEED else "a development seed",
         "wav": wav,
     }
     return environment

@@ -40,12 +40,17 @@ class Tally:
 
 
 class Verdict(NamedTuple):
-    """A metric beside its target; ``passed`` is None where it was not measured."""
+    """A metric beside its target; ``passed`` is None where it was not measured.
+
+    Of a share there are its 95 % interval and of how many it is.
+    """
 
     what: str
     value: float | None
     target: float
     passed: bool | None
+    interval: tuple[float, float] | None = None
+    n: int | None = None
 
 
 def verdicts(metrics: Mapping[str, Any], targets: Mapping[str, tuple[float, str]]) -> list[Verdict]:
@@ -63,7 +68,8 @@ def _verdict(metrics: Any, name: str, target: float, what: str) -> Verdict:
     for step in name.removeprefix("most.").split("."):
         value = value.get(step) if isinstance(value, Mapping) else None
     passed = None if value is None else (value <= target if at_most else value >= target)
-    return Verdict(what, value, target, passed)
+    name = name.removeprefix("most.")
+    return Verdict(what, value, target, passed, metrics.get("intervals", {}).get(name), metrics.get("n", {}).get(name))
 
 
 def wilson(right: int, total: int, deviations: float = 1.96) -> tuple[float, float]:

@@ -15,6 +15,7 @@ COMMANDS = {
     "serve": ("demo.commands.serve", "serve an OpenAI-compatible API"),
     "train": ("train.command", "run a training recipe"),
     "evaluate": ("evaluation.command", "measure a model"),
+    "compare": ("evaluation.compare", "compare evaluation runs of the same cases"),
     "models": ("nextgpt_lite.commands.models", "list models and pretrained parts, fetch parts"),
     "compose": ("nextgpt_lite.commands.compose", "compose a model folder of parts on disk"),
     "import-weights": ("nextgpt_lite.commands.import_weights", "turn published weights into a model folder"),

@@ -17,9 +17,10 @@ import yaml
 from data.boxes import overlap, parse_boxes
 from encoders.trunk_encoder import TrunkEncoder
 from evaluation import Settings
-from evaluation.conversations import ConversationRun, run_cases
+from evaluation.conversations import ConversationRun, answered
 from evaluation.denials import without_denials
 from evaluation.report import ShownConversation, write_report
+from evaluation.samples import write_verdicts
 from evaluation.seconds import cold_first_reply, warm_reply
 from evaluation.statistics import Tally, generated, verdicts
 from evaluation.things.cases import Case, plan
@@ -66,8 +67,11 @@ def run(settings: Settings) -> str:
     if not isinstance(model.encoder, TrunkEncoder):
         raise ValueError(f"{settings.model}: the suite things judges with the encoder of small, which this model lacks")
     judges = find_judges(model.encoder)
-    runs = run_cases(model, plan(settings.count / 100, settings.seed))
+    runs = answered(settings, "things", model, plan(settings.count / 100, settings.seed))
+    if settings.is_part:
+        return ""
     judgements = [Judgement(each, judge(each, judges)) for each in runs]
+    write_verdicts(settings.out, [verdict_of(judgement) for judgement in judgements])
     metrics = measure(judgements)
     general = max(BATCH, round(2 * settings.count))
     metrics["general"] = {"perplexity_ratio": perplexity_ratio(model, general)}
@@ -120,6 +124,11 @@ def answers(text: str, expected: tuple[str, ...]) -> bool:
     return True
 
 
+def verdict_of(judgement: Judgement) -> dict[str, Any]:
+    """A case's line of verdicts.jsonl."""
+    return {"group": judgement.run.case.group, "right": judgement.right | {"all": judgement.all_right}}
+
+
 def measure(judgements: list[Judgement]) -> dict[str, Any]:
     """Shares by group and attribute, with intervals beside; "all" is where every attribute is right."""
     tallies: dict[str, dict[str, Tally]] = defaultdict(lambda: defaultdict(Tally))
@@ -130,7 +139,8 @@ def measure(judgements: list[Judgement]) -> dict[str, Any]:
         group["all"].add(judgement.all_right)
     shares = {group: {name: tally.share for name, tally in own.items()} for group, own in tallies.items()}
     intervals = {f"{group}.{name}": tally.interval for group, own in tallies.items() for name, tally in own.items()}
-    return {**shares, "intervals": intervals}
+    counts = {f"{group}.{name}": tally.total for group, own in tallies.items() for name, tally in own.items()}
+    return {**shares, "intervals": intervals, "n": counts}
 
 
 def choose_conversations(judgements: list[Judgement], seed: int) -> list[ShownConversation]:

@@ -15,10 +15,10 @@ import yaml
 from tqdm import tqdm
 
 from data import toybox
-from decoders.base import Decoder
 from evaluation import Settings
-from evaluation.conversations import run_cases
+from evaluation.conversations import answered
 from evaluation.report import ShownConversation, write_report
+from evaluation.samples import write_verdicts
 from evaluation.seconds import cold_first_reply, warm_reply
 from evaluation.statistics import Tally, generated, routing, verdicts
 from evaluation.toybox.cases import FULL_COUNT, GENERATED, plan, stream_seed
@@ -49,9 +49,12 @@ def run(settings: Settings) -> str:
     """Run the suite and write its files; the table to print."""
     model, count, seed = set_num_threads(AnyToAny.from_pretrained(settings.model)), settings.count, settings.seed
     oracles = {modality: Oracle.from_pretrained(modality) for modality in GENERATED}
-    runs = run_cases(model, plan(count, seed))
+    runs = answered(settings, "any_to_any", model, plan(count, seed), data=toybox.source_hash())
+    if settings.is_part:
+        return ""
     score_media(oracles, runs)
     judgements = [judge(run) for run in runs]
+    write_verdicts(settings.out, [verdict_of(judgement) for judgement in judgements])
     metrics = measure(judgements)
     metrics["gold_caption_gap"] = gold_caption_gaps(model, oracles, judgements)
     renders = max(50, round(ORACLE_SCENES * count / FULL_COUNT))
@@ -96,6 +99,10 @@ def measure(judgements: list[Judgement]) -> dict[str, Any]:
     tallies |= {name: Tally.of(j.right for j in groups[name]) for name in PLAIN_GROUPS}
     for source in sorted({j.case.cell for j in groups["unknown"]}):
         tallies[f"unknown_{source}"] = Tally.of(j.declined for j in groups["unknown"] if j.case.cell == source)
+    by_cell: dict[str, Tally] = defaultdict(Tally)
+    for judgement in groups["matrix"]:
+        by_cell[judgement.case.cell].add(judgement.attributes["thing"])
+    tallies["min_thing"] = min(by_cell.values(), key=lambda tally: tally.share or 0.0, default=Tally())
     pooled = {
         name: Tally.of(j.attributes["thing"] for j in groups[group_name])
         for name, group_name in (("mean_thing", "matrix"), ("chinese_mean", "chinese"))
@@ -104,14 +111,20 @@ def measure(judgements: list[Judgement]) -> dict[str, Any]:
     return {
         "matrix": matrix | points,
         "mean_thing": sum(things) / len(things),
-        "min_thing": min(things),
         "colour_image_to_image": matrix["image->image"].get("colour"),
         "colour_text_to_image": matrix["text->image"].get("colour"),
         "chinese": chinese,
         "chinese_mean": sum(chinese_things) / len(chinese_things),
         **{name: tally.share for name, tally in tallies.items()},
         "intervals": {name: tally.interval for name, tally in (tallies | pooled).items() if tally.total},
+        "n": {name: tally.total for name, tally in (tallies | pooled).items() if tally.total},
     }
+
+
+def verdict_of(judgement: Judgement) -> dict[str, Any]:
+    """A case's line of verdicts.jsonl."""
+    case = judgement.case
+    return {"group": case.group, "cell": case.cell, "right": judgement.attributes | {"all": judgement.right}}
 
 
 def cells(judgements: list[Judgement]) -> dict[str, dict[str, float]]:
@@ -138,13 +151,16 @@ def edit_right(judgement: Judgement) -> bool:
 def gold_caption_gaps(model: AnyToAny, oracles: dict[str, Oracle], judgements: list[Judgement]) -> dict[str, float]:
     """Thing accuracy of text -> medium minus that of the same decoder given the same request's own tag caption.
 
+    Both have the same noise and as many candidates.
+
     Below zero: what the language model's signal tokens lose on the way to the decoder.
     """
     gaps = {}
     for modality in tqdm(GENERATED, desc="gold captions", unit="modality"):
         members = [j for j in judgements if (j.case.group, j.case.cell) == ("matrix", f"text->{modality}")]
         expected = [j.case.expected_by_modality[modality] for j in members]
-        media = decode_captions(model.decoders[modality], expected, [j.case.seed for j in members])
+        words = [j.run.replies[-1].text for j in members]
+        media = decode_captions(model, modality, expected, [j.case.seed for j in members], words)
         predicted = oracles[modality].predict(media)
         gold = Tally.of(agreement(e, p)["thing"] for e, p in zip(expected, predicted, strict=True))
         own = Tally.of(j.attributes["thing"] for j in members)
@@ -153,13 +169,20 @@ def gold_caption_gaps(model: AnyToAny, oracles: dict[str, Oracle], judgements: l
 
 
 def decode_captions(
-    decoder: Decoder, attributes: list[dict[str, Any]], seeds: list[int], batch_size: int = 8
+    model: AnyToAny,
+    modality: str,
+    attributes: list[dict[str, Any]],
+    seeds: list[int],
+    words: list[str],
+    batch_size: int = 8,
 ) -> list[np.ndarray]:
-    """One medium for each set of attributes, from the decoder's own text encoder."""
-    media = []
+    """One medium for each set of attributes, from the decoder's own text encoder; ``words`` choose among candidates."""
+    media: list[np.ndarray] = []
     for start in range(0, len(attributes), batch_size):
-        captions = [toybox.tag_caption(each) for each in attributes[start : start + batch_size]]
-        media += decoder.decode(decoder.encode_caption(captions), seeds=seeds[start : start + batch_size])
+        part = slice(start, start + batch_size)
+        captions = [toybox.tag_caption(each) for each in attributes[part]]
+        conditions = model.decoders[modality].encode_caption(captions)
+        media += [each.array for each in model.decode(modality, conditions, seeds[part], words[part])]
     return media
 
 

@@ -187,7 +187,7 @@ def test_agreement_is_all_wrong_without_a_medium():
 
 def test_verdicts_compare_times_downwards_and_shares_upwards():
     metrics = {"matrix": {"points->text": {"thing": 0.9}}, "mean_thing": 0.94, "seconds": {"image": 0.5, "video": 3.5}}
-    passed = {what: ok for what, _, _, ok in verdicts(metrics, TARGETS)}
+    passed = {each.what: each.passed for each in verdicts(metrics, TARGETS)}
     assert passed[TARGETS["matrix.points->text.thing"][1]] is True
     assert passed[TARGETS["mean_thing"][1]] is False
     assert passed[TARGETS["seconds.image"][1]] is True

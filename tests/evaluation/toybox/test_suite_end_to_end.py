@@ -32,7 +32,9 @@ def test_the_suite_runs_and_writes_every_figure(tiny_folder, tmp_path, capsys):
         assert values[what] is not None or "colour" in figure or "routing" in figure, figure
     page = (tmp_path / "report.html").read_text()
     assert "Misses" in page
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "results.json"]
+    assert "% of" not in printed and "95 % " in printed and metrics["n"]["mean_thing"] == 16
+    made = {path.name for path in tmp_path.iterdir()}
+    assert made == {"plan.json", "samples.jsonl", "media", "verdicts.jsonl", "report.html", "results.json"}
 
 
 def test_every_suite_can_be_imported():
