@@ -10,5 +10,6 @@ BENCHMARKS = {
         "stages 1 and 2 from precomputed embeddings against from files: samples a second",
     ),
     "cache": ("nextgpt_lite.bench.cache", "the visual cache, exact and compressed: recall, time, bytes"),
+    "text": ("nextgpt_lite.bench.text", "generating text: tokens a second beside transformers, a second turn"),
     "serve": ("demo.commands.bench", "the engine: tokens a second alone and in a batch, first token, cancelling"),
 }

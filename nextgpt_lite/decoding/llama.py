@@ -219,15 +219,16 @@ def _stamp(parameter: torch.Tensor) -> tuple[int, int]:
     return parameter.data_ptr(), parameter._version
 
 
-_shared: WeakKeyDictionary[AnyToAnyCore, LlamaWeights] = WeakKeyDictionary()
+#: By how the kernel stores them.
+_shared: WeakKeyDictionary[AnyToAnyCore, dict[str, LlamaWeights]] = WeakKeyDictionary()
 
 
 def shared_weights(core: AnyToAnyCore, stored: str = "exact") -> LlamaWeights:
     """The weights of a core, read anew where they have changed."""
-    found, state = _shared.get(core), weights_state(core)
-    if found is None or (found.stored, found.state) != (stored, state):
-        found = _shared[core] = LlamaWeights(core, stored, state)
-    return found
+    found, state = _shared.setdefault(core, {}), weights_state(core)
+    if stored not in found or found[stored].state != state:
+        found[stored] = LlamaWeights(core, stored, state)
+    return found[stored]
 
 
 def _turned(x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
