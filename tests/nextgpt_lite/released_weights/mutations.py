@@ -76,7 +76,7 @@ def other_size(make: Callable[[torch.Tensor], torch.Tensor]) -> Change:
     def change(tensors: Tensors) -> str:
         name = _matrix(tensors)
         tensors[name] = make(tensors[name])
-        return "has shape | rows, which cannot | are of different sizes"
+        return "has shape | rows, | are of different sizes"
 
     return change
 

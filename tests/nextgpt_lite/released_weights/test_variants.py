@@ -77,7 +77,7 @@ def another(value: torch.Tensor) -> torch.Tensor:
 
 VARIANTS: dict[str, list[tuple[Any, str]]] = {
     "llama_adapter_v1": [
-        (file_named("llama_adapter_len10_layer30.pth"), "'adapter_query.weight' has 15 rows, which are no prompts"),
+        (file_named("llama_adapter_len10_layer30.pth"), "'adapter_query.weight' has 15 rows, its name says 10 in 30"),
         (file_named("llama_adapter_len3_layer4.pth"), "has 15 rows, its name says 3 in 4 layers"),
         (settings(prompt_tokens=4), "which are no prompts of length 4 in some of 4 layers"),
         (settings(prompt_tokens=0), "prompt_tokens must be an integer, at least 1"),
