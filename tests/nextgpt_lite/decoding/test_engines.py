@@ -10,6 +10,7 @@ from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.core_checkpoint import add_lora
 from nextgpt_lite.decoding import Decoding, Prepared, kernel, llama
 from nextgpt_lite.generate import Sampling, TextBatch, open_engine
+from nextgpt_lite.long_context.merge import merge_lora
 from nextgpt_lite.model import AnyToAnyCore
 from tests.nextgpt_lite import test_paper_forms as papers
 from tests.nextgpt_lite.test_model import BASE, SIZES
@@ -175,6 +176,36 @@ def test_stored_in_half_the_bytes_nothing_is_lost(dtype, monkeypatch):
         parameter.copy_((0.3 * torch.randn(parameter.shape)).to(dtype if ".lora_" not in name else torch.float32))
     prompts = words_alone(core.eval())
     check_same(core, prompts)
+
+
+@torch.no_grad()
+def test_int8_is_the_model_whose_matrices_were_rounded():
+    """LoRA is merged before; what is not a matrix of a layer or the output layer stays as it is."""
+    if kernel.load_library() is None:
+        pytest.skip("no C compiler")
+    core = make_core({"model_type": "llama"}, prompts={"media_tokens": 0})
+    add_lora(core, LORA)
+    for name, parameter in core.named_parameters():
+        if ".lora_" in name:
+            parameter.copy_(0.3 * torch.randn(parameter.shape))
+    prompt = words_alone(core.eval())[0]
+    engine = open_engine(core, Decoding(weights="int8"))
+    engine.join([Prepared(prompt.ids[:1], [])])
+    found = torch.cat([engine.step([token])[1] for token in prompt.ids[1:]])
+    merge_lora(core.language_model)
+    head = core.get_output_embeddings().weight
+    linears = [each for each in core.language_model.model.modules() if isinstance(each, torch.nn.Linear)]
+    for weight in (head, core.added_output, *(linear.weight for linear in linears)):
+        rounded, scale = kernel.quantised(weight)
+        assert ((rounded * scale[:, None] - weight).abs() <= scale[:, None] / 1.99).all()
+    engine = open_engine(core, Decoding())
+    engine.join([Prepared(prompt.ids[:1], [])])  # read with exact weights in both
+    for weight in (head, core.added_output, *(linear.weight for linear in linears)):
+        rounded, scale = kernel.quantised(weight)
+        weight.copy_(rounded * scale[:, None])
+    engine.weights = llama.shared_weights(core)
+    expected = torch.cat([engine.step([token])[1] for token in prompt.ids[1:]])
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_a_reply_that_outgrows_its_buffer(monkeypatch):
