@@ -127,7 +127,9 @@ def _check_recipe(recipe: Recipe, base: Base, path: Path) -> None:
 def _projector_shapes(projector: Published, base: Base, recipe: Recipe) -> tuple[str, dict[str, Any]]:
     """The kind of projector, and its shapes."""
     width, patch = base.config.hidden_size, base.encoder.width
-    kind = "mlp2x_gelu" if projector.part(f"{PROJECTOR}0.", f"{PROJECTOR}2.") else "linear"
+    kind = "linear" if f"{PROJECTOR}weight" in projector.tensors else recipe.mm_projector_type or "linear"
+    if projector.part(f"{PROJECTOR}0.", f"{PROJECTOR}2."):
+        kind = "mlp2x_gelu"
     if recipe.mm_projector_type not in (None, kind):
         said = recipe.mm_projector_type
         raise CheckpointError(f"{projector.where} holds a projector of kind {kind}, its config.json says {said}")
