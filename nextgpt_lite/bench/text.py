@@ -29,7 +29,7 @@ from nextgpt_lite.language_models import load_language_model, read_config
 from nextgpt_lite.long_context.merge import merge_lora
 from nextgpt_lite.model import AnyToAnyCore
 
-PROMPT, TOKENS, SMALL_TOKENS, ROUNDS = 32, 128, 24, 5
+PROMPT, TOKENS, SMALL_TOKENS, ROUNDS = 32, 128, 96, 5
 #: Tokens of the conversation whose second turn is timed, of what is new in that turn, and of the text that both kinds
 #: of weights read.
 CONVERSATION, NEW, SAMPLED = 4000, 32, 256
