@@ -35,6 +35,7 @@ class DecoderSettings:
     guidance: float | None = setting(None, low=0, high=100, help="scale of classifier-free guidance")
     frames: int | None = setting(None, low=1, help="frames of a video")
     rate: float | None = setting(None, above=0, help="frames or samples a second")
+    collage: bool = setting(False, help="lay known pictures over what is drawn; see decoders.phrase_image")
     conditions: str = setting("text", choices=("text", "phrases"), help="what it follows; see decoders.phrase_image")
 
 

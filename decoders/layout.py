@@ -24,6 +24,7 @@ from torch import nn
 from torch.nn import functional
 
 from data.atomic import atomic_file, write_json
+from data.media.colouring import COLOURS, tinted
 from data.poses import Pose, draw_pose
 from data.strict import read_json, read_settings, setting
 from decoders.phrases import SLOTS, THINGS
@@ -111,13 +112,15 @@ class Pictures:
 class Put:
     """A box (centre x, y, width, height as shares of the side), the row of its phrase, the picture or None.
 
-    In a frame of a video the picture is drawn in its ``pose``.
+    In a frame of a video the picture is drawn in its ``pose``. With a ``colour``, a name in
+    :data:`data.media.colouring.COLOURS`, its main part has that colour.
     """
 
     box: tuple[float, float, float, float]
     thing: int
     picture: int | None = None
     pose: Pose | None = None
+    colour: str | None = None
 
     @classmethod
     def posed(cls, pose: Pose, thing: int, picture: int | None) -> Self:
@@ -128,19 +131,21 @@ class Put:
         return cls((pose.x, pose.y, wide, tall), thing, picture, pose)
 
 
-def paste(pixels: np.ndarray, puts: Sequence[Put], side: int) -> np.ndarray:
-    """Pictures uint8 (K, S, S, 4) at their boxes on grey: uint8 (side, side, 3)."""
-    canvas = Image.new("RGB", (side, side), (GREY,) * 3)
+def paste(pixels: np.ndarray, puts: Sequence[Put], side: int, onto: np.ndarray | None = None) -> np.ndarray:
+    """Pictures uint8 (K, S, S, 4) at their boxes on grey, or ``onto`` an image of the same size: (side, side, 3)."""
+    canvas = Image.new("RGB", (side, side), (GREY,) * 3) if onto is None else Image.fromarray(onto)
     for put in puts:
         if put.picture is None:
             continue
+        sprite = Image.fromarray(pixels[put.picture])
+        sprite = tinted(sprite, COLOURS[put.colour]) if put.colour else sprite
         if put.pose is not None:
-            layer = draw_pose(Image.fromarray(pixels[put.picture]), put.pose, side)
+            layer = draw_pose(sprite, put.pose, side)
             canvas.paste(layer, (0, 0), layer)
             continue
         x, y, width, height = (value * side for value in put.box)
         size = max(round(max(width, height)), 4)
-        picture = Image.fromarray(pixels[put.picture]).resize((size, size), Image.Resampling.BICUBIC)
+        picture = sprite.resize((size, size), Image.Resampling.BICUBIC)
         canvas.paste(picture, (round(x - size / 2), round(y - size / 2)), picture)
     return np.asarray(canvas)
 

@@ -4,13 +4,14 @@ Shapes: B captions, L phrases, E their width, C latent channels, h x w cells of 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
 
+from data.media.colouring import COLOURS
 from data.parts import part_folder
 from decoders.base import Decoder, DecoderSettings
 from decoders.image import encode_images
@@ -74,6 +75,7 @@ class ShownDecoder(PhraseDecoder):
         super().__init__(pipeline, settings)
         self.layout: LayoutNetwork | None = None
         self.pictures: Pictures | None = None
+        self._coloured_names: dict[str, torch.Tensor] = {}
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, dtype: torch.dtype = torch.float32) -> Self:
@@ -91,6 +93,26 @@ class ShownDecoder(PhraseDecoder):
         """What is looked up and pasted for conditions (B, L, E): of each its frames, one of an image."""
         assert self.layout is not None and self.pictures is not None, "the decoder's layout is loaded with it"
         return show(self.layout, self.pictures, self.pipeline.vae, condition, self.size)
+
+    @torch.no_grad()
+    def lay_over(self, frames: Sequence[np.ndarray], phrases: torch.Tensor) -> list[np.ndarray]:
+        """Frames uint8 (H, W, 3) of one medium under the known pictures that its phrases (L, E) name, each in the
+        colour that is asked for. Where no picture is known, what was drawn stays."""
+        assert self.layout is not None and self.pictures is not None, "the decoder's layout is loaded with it"
+        placed = put_pictures(self.layout, self.pictures, phrases)
+        coloured = [[replace(put, colour=self._colour(put, phrases)) for put in puts] for puts in placed]
+        pairs = zip(frames, coloured, strict=True)
+        return [paste(self.pictures.pixels, puts, self.size, onto=frame) for frame, puts in pairs]
+
+    def _colour(self, put: Put, phrases: torch.Tensor) -> str | None:
+        """The colour with whose word before its name a picture is most like the phrase that it stands for, or none."""
+        if put.picture is None or self.pictures is None:
+            return None
+        name = self.pictures.names[put.picture]
+        if name not in self._coloured_names:
+            self._coloured_names[name] = self.embed([name, *(f"{colour} {name}" for colour in COLOURS)])
+        likeness = self._coloured_names[name] @ phrases[2 * put.thing].float().to(self._coloured_names[name])
+        return [None, *COLOURS][int(likeness.argmax())]
 
 
 @torch.no_grad()

@@ -4,6 +4,9 @@
                -> layout: boxes and their names |
                -> nearest known pictures, pasted -> VAE: latents of each cell
 
+With ``collage`` in ``decoder.json`` these pictures are laid over what the UNet draws as well, in the colours that are
+asked for: a small VAE keeps where things are and what colour they have, not their details.
+
 Shapes: B images, L phrases, E their width, C latent channels, h x w cells of the latents.
 """
 
@@ -28,6 +31,14 @@ class PhraseImageDecoder(ShownDecoder, ImageDecoder):
             "prompt_embeds": prompt_tokens(condition, shown, self.network.config).to(condition),
             "negative_prompt_embeds": prompt_tokens(unconditional, empty, self.network.config).to(condition),
         }
+
+    @torch.no_grad()
+    def decode(self, condition: torch.Tensor, **settings: Any) -> list[np.ndarray]:
+        images = super().decode(condition, **settings)
+        if not self.settings.collage:
+            return images
+        phrases = clear_phrases(condition.to(self.device))
+        return [self.lay_over([image], own)[0] for image, own in zip(images, phrases, strict=True)]
 
     @torch.no_grad()
     def to_media(self, made: torch.Tensor) -> np.ndarray:

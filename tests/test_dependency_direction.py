@@ -20,6 +20,7 @@ EVERYONE_MAY_IMPORT = {
     "data.poses",
     "data.text_files",
     "data.pretrained",
+    "data.media.colouring",
 }
 MAY_IMPORT = {
     "encoders": set(),

@@ -1,5 +1,7 @@
 """Captions as phrases, and images from them: a tiny pipeline of the real classes that is shown pictures."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -152,3 +154,17 @@ def test_phrases_are_said_or_not():
     condition[0, 0, 0], condition[0, 1, 1] = 0.7, 0.3
     clear = clear_phrases(condition)[0]
     assert clear[0].norm() == pytest.approx(1.0) and not clear[1:].any()
+
+
+def test_known_pictures_are_laid_over_what_is_drawn_in_the_colour_that_is_asked_for(decoder, monkeypatch):
+    monkeypatch.setattr(decoder, "settings", replace(decoder.settings, collage=True))
+    placed = [[Put((0.25, 0.5, 0.4, 0.4), 0, 0), Put((0.75, 0.5, 0.4, 0.4), 1, None)]]
+    monkeypatch.setattr("decoders.phrase_decoder.put_pictures", lambda layout, pictures, phrases: placed)
+    red, plain = decoder.encode_caption(["a red cat and a dog", "a cat and a dog"])
+    images = decoder.decode(torch.stack([red, plain]), seeds=[1, 1], steps=2)
+    monkeypatch.setattr(decoder, "settings", replace(decoder.settings, collage=False))
+    drawn = decoder.decode(torch.stack([red, plain]), seeds=[1, 1], steps=2)
+    r, g, b = (int(value) for value in images[0][16, 8])
+    assert r > 150 and g < 120 and b < 120 and (images[1][16, 8] > 240).all()
+    for image, before in zip(images, drawn, strict=True):
+        assert np.array_equal(image[:, 20:], before[:, 20:]), "what has no picture stays as it was drawn"
