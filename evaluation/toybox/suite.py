@@ -182,7 +182,7 @@ def decode_captions(
         part = slice(start, start + batch_size)
         captions = [toybox.tag_caption(each) for each in attributes[part]]
         conditions = model.decoders[modality].encode_caption(captions)
-        media += [each.array for each in model.decode(modality, conditions, seeds[part], words[part])]
+        media += [each.array for each in model.decode(modality, conditions, seeds[part], words=words[part])]
     return media
 
 

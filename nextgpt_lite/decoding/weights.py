@@ -159,8 +159,9 @@ def _is_plain(linear: nn.Module) -> bool:
 @torch.no_grad()
 def _read_linear(linear: Any) -> Linear:
     if isinstance(linear, LoraLinear):
-        name, base = linear.active_adapters[0], _read_linear(linear.get_base_layer())
-        up = linear.lora_B[name].weight.detach() * linear.scaling[name]
-        return Linear(base.weight, base.bias, linear.lora_A[name].weight.detach(), up)
+        lora: Any = linear
+        name, base = lora.active_adapters[0], _read_linear(lora.get_base_layer())
+        up = lora.lora_B[name].weight.detach() * lora.scaling[name]
+        return Linear(base.weight, base.bias, lora.lora_A[name].weight.detach(), up)
     plain: nn.Linear = linear.folded() if isinstance(linear, TunedLinear) else linear
     return Linear(plain.weight.detach(), None if plain.bias is None else plain.bias.detach())

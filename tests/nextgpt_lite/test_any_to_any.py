@@ -97,7 +97,8 @@ def test_an_incomplete_span_is_completed_and_counted(tiny_model):
         cut = tiny_model.chat(PLAY, max_new_tokens=tokens - 3, steps=1)  # two of the span and the end are missing
     assert (whole.repaired, cut.repaired) == (0, 2)
     assert [m.modality for m in cut.media] == ["video"]
-    assert np.array_equal(whole.media[0].array, cut.media[0].array)
+    difference = whole.media[0].array.astype(int) - cut.media[0].array  # of tokens read one by one, and at once
+    assert abs(difference).max() <= 1
 
 
 @pytest.mark.parametrize("modality", ["image", "audio"])

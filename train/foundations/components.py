@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
+from diffusers.configuration_utils import ConfigMixin
 from torch import nn
 
 from data.atomic import atomic_folder
@@ -21,7 +22,10 @@ def load_component(kind: type[Module], folder: Path, name: str, recipe: str) -> 
     if not (folder / "config.json").is_file():
         raise ValueError(f"no {name} in {folder}: train the recipe {recipe} first")
     loader: Any = kind
-    return loader.from_pretrained(folder, dtype=torch.float32)
+    component = loader.from_pretrained(folder, dtype=torch.float32)
+    if isinstance(component, ConfigMixin):
+        component.register_to_config(_name_or_path="")  # what is exported names no folder of this machine
+    return component
 
 
 def frozen(module: Module) -> Module:

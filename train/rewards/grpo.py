@@ -110,7 +110,7 @@ class GrpoTask(InstructionTuningTask):
 
     def finish(self, batch: Any) -> dict[str, torch.Tensor]:
         """Conversations -> sampled replies as a batch of the core, with their ``advantages`` and ``rewards`` (B,)."""
-        rows: list[Row] = super().finish(batch)
+        rows: Any = super().finish(batch)
         replies = self.sample(rows, self.settings.temperature, self.model.seed(), each=self.settings.group)
         pairs = [(row, reply) for row, own in zip(rows, replies, strict=True) for reply in own]
         rewards = torch.tensor([self.reward(reply, row) for row, reply in pairs])
