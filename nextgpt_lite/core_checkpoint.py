@@ -91,7 +91,9 @@ def write_core(config: CoreConfig, tensors: dict[str, torch.Tensor], folder: Pat
     with atomic_folder(folder) as temporary:
         own = {name: value.contiguous() for name, value in tensors.items()}
         save_file(own, temporary / "model.safetensors", {"format": "pt"})
-        write_json(temporary / "config.json", config.to_dict(), default=str)
+        values = config.to_dict()
+        values["text_config"].pop("_name_or_path", None)  # a folder of this machine
+        write_json(temporary / "config.json", values, default=str)
 
 
 def save_language_model(core: AnyToAnyCore, folder: Path, dtype: torch.dtype | None = None) -> None:
