@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
-from diffusers.configuration_utils import ConfigMixin
 from torch import nn
 
 from data.atomic import atomic_folder
@@ -22,8 +21,8 @@ def load_component(kind: type[Module], folder: Path, name: str, recipe: str) -> 
     if not (folder / "config.json").is_file():
         raise ValueError(f"no {name} in {folder}: train the recipe {recipe} first")
     loader: Any = kind
-    component = loader.from_pretrained(folder, dtype=torch.float32)
-    if isinstance(component, ConfigMixin):
+    component: Any = loader.from_pretrained(folder, dtype=torch.float32)
+    if hasattr(component, "register_to_config"):  # of Diffusers
         component.register_to_config(_name_or_path="")  # what is exported names no folder of this machine
     return component
 

@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -110,8 +111,9 @@ def converted_sounds(content: bytes) -> Iterator[tuple[str, bytes]]:
     for suffix, form, codec in SOUNDS:
         target = io.BytesIO()
         with av.open(target, "w", format=form) as container:
-            stream = container.add_stream(codec, rate=48_000)
-            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples.T), format="fltp", layout="mono")
+            stream: Any = container.add_stream(codec, rate=48_000)
+            planes: Any = np.ascontiguousarray(samples.T)
+            frame = av.AudioFrame.from_ndarray(planes, format="fltp", layout="mono")
             frame.sample_rate = rate
             resampler = av.AudioResampler(stream.codec_context.format, "mono", 48_000, frame_size=0)
             for each in (*resampler.resample(frame), *resampler.resample(None)):
