@@ -36,7 +36,7 @@ class Samples:
     def __init__(self, folder: Path, plan: Mapping[str, Any]) -> None:
         self.folder, self.plan = folder, dict(plan)
         if (folder / PLAN).is_file():
-            check_same(read_plan(folder), self.plan, f"{folder} holds another run: give another --out, or remove it")
+            check_same(read_plan(folder), self.plan, f"{folder} holds another run: give another --out, or --overwrite")
         else:
             write_json(folder / PLAN, self.plan, ensure_ascii=False)
         self._lines = {entry["case"]: entry for entry in read_lines(folder / SAMPLES)}

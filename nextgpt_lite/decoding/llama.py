@@ -7,6 +7,7 @@ steps on the CPU are taken by :mod:`nextgpt_lite.decoding.kernel`. Gated prompts
 Shapes: N tokens of all rows, T tokens and S positions of a row, H heads, d head width, D model width.
 """
 
+import logging
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -24,6 +25,7 @@ from nextgpt_lite.decoding.weights import LayerWeights, fused_layers, read_layer
 from nextgpt_lite.media_slots import batch_media
 from nextgpt_lite.model import AnyToAnyCore, PromptStore
 
+log = logging.getLogger(__name__)
 #: Tokens of a prompt that are read in one pass, at most.
 CHUNK = 1024
 #: Rows up to which the kernel is quicker than products of matrices.
@@ -50,6 +52,8 @@ class LlamaWeights:
         self._rotary = core.language_model.get_decoder().rotary_emb
         self.cosine = self.sine = self.norm.new_empty(0)
         self.kernel: Kernel | None = open_kernel(core, self, layers)
+        if stored == "int8" and self.kernel is None:
+            log.warning("weights 'int8' need a C compiler and a model on the CPU: text is generated with exact ones")
 
     def make_tables(self, length: int) -> None:
         """Rotations of at least ``length`` positions: ``cosine`` and ``sine`` (positions, d)."""

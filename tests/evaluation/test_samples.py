@@ -67,7 +67,7 @@ def test_a_run_of_something_else_is_refused_and_stays(tiny_folder, manifest, tmp
     words = ["evaluate", "own_data", "--model", str(tiny_folder), "--data", str(manifest), "--out", str(tmp_path / "a")]
     assert main([*words, "--seed", "4"]) == 2
     said = capsys.readouterr().err
-    assert "is not" in said and "holds another run: give another --out, or remove it" in said
+    assert "is not" in said and "holds another run: give another --out, or --overwrite" in said
     assert (tmp_path / "a" / SAMPLES).read_bytes() == before
     assert main([*words, "--seed", "4", "--overwrite"]) == 0
     assert json.loads((tmp_path / "a" / PLAN).read_text())["seed"] == 4

@@ -1,5 +1,7 @@
 """GRPO for replies: what is rewarded becomes likelier; rewards are exact; what is sampled is what is learnt from."""
 
+import shutil
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -7,7 +9,7 @@ from safetensors.torch import load_file
 from tests.train.rewards.test_preference import RATES, pairs
 from tests.train.short_recipes import LORA
 from train.recipe import Recipe, RecipeError
-from train.rewards.grpo import Said, attributes, last_reply, routed, with_reply, words
+from train.rewards.grpo import REWARDS, Said, attributes, last_reply, routed, with_reply, words
 from train.run import run_recipe
 from train.task import build_task
 
@@ -31,15 +33,13 @@ def recipe_on(manifest, model, steps=4, **settings):
 
 def test_what_is_rewarded_becomes_likelier(tiny_copy, tmp_path, monkeypatch):
     """Here it is that a reply ends soon."""
-    monkeypatch.setitem(__import__("train.rewards.grpo").rewards.grpo.REWARDS, "words", lambda said, _: -len(said.text))
+    monkeypatch.setitem(REWARDS, "words", lambda said, _: -len(said.text))
     recipe = recipe_on(pairs(tmp_path / "pairs"), tiny_copy, steps=12, rewards={"words": 1.0}, kl_weight=0.0)
     before = build_task(recipe).evaluate()["words"]
     assert run_recipe(recipe, tmp_path / "run")["words"] > before
 
 
 def test_a_resumed_run_ends_with_the_same_weights(tiny_copy, tmp_path):
-    import shutil
-
     recipe = recipe_on(pairs(tmp_path / "pairs"), tiny_copy)
     run_recipe(recipe, tmp_path / "run")
     whole = load_file(tmp_path / "run/core/model.safetensors")
