@@ -22,19 +22,21 @@ def load_decoder(folder: str | Path) -> Decoder:
     name = class_name(folder)
     if name not in DECODERS:
         raise ValueError(f"{folder} holds a {name}, which cannot be used: expected one of {', '.join(DECODERS)}")
-    if decoder_settings(folder).conditions == "phrases":
-        return _follows_phrases(name, folder).from_pretrained(folder)
+    settings = decoder_settings(folder)
+    if settings.conditions == "phrases":
+        return _follows_phrases(name, folder, animated=settings.animated).from_pretrained(folder)
     return DECODERS[name].from_pretrained(folder)
 
 
-def _follows_phrases(name: str, folder: str | Path) -> type[Decoder]:
+def _follows_phrases(name: str, folder: str | Path, animated: bool) -> type[Decoder]:
     """The decoder that runs a pipeline of this class and follows phrases. ValueError where there is none."""
+    from decoders.phrase_animation import PhraseAnimationDecoder
     from decoders.phrase_audio import PhraseAudioDecoder  # with transformers' models, which others do without
     from decoders.phrase_image import PhraseImageDecoder
     from decoders.phrase_video import PhraseVideoDecoder
 
     by_class: dict[str, type[Decoder]] = {
-        "StableDiffusionPipeline": PhraseImageDecoder,
+        "StableDiffusionPipeline": PhraseAnimationDecoder if animated else PhraseImageDecoder,
         "AnimateDiffPipeline": PhraseVideoDecoder,
         "AudioLDMPipeline": PhraseAudioDecoder,
     }

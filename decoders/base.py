@@ -36,6 +36,7 @@ class DecoderSettings:
     frames: int | None = setting(None, low=1, help="frames of a video")
     rate: float | None = setting(None, above=0, help="frames or samples a second")
     collage: bool = setting(False, help="lay known pictures over what is drawn; see decoders.phrase_image")
+    animated: bool = setting(False, help="a video is an image in which pictures move; see decoders.phrase_animation")
     conditions: str = setting("text", choices=("text", "phrases"), help="what it follows; see decoders.phrase_image")
 
 

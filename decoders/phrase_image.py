@@ -10,13 +10,14 @@ asked for: a small VAE keeps where things are and what colour they have, not the
 Shapes: B images, L phrases, E their width, C latent channels, h x w cells of the latents.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from decoders.image import ImageDecoder
-from decoders.phrase_decoder import ShownDecoder, prompt_tokens
+from decoders.phrase_decoder import Shown, ShownDecoder, prompt_tokens
 from decoders.phrases import clear_phrases
 
 
@@ -25,11 +26,16 @@ class PhraseImageDecoder(ShownDecoder, ImageDecoder):
 
     def prompt(self, condition: torch.Tensor, unconditional: torch.Tensor) -> dict[str, Any]:
         condition = clear_phrases(condition)
-        shown = [frame for [frame] in self.show(condition)]
-        empty = [None] * len(condition)
+        return self.prompt_with(condition, [frame for [frame] in self.show(condition)], unconditional)
+
+    def prompt_with(
+        self, condition: torch.Tensor, shown: Sequence[Shown | None], unconditional: torch.Tensor
+    ) -> dict[str, Any]:
+        """:meth:`prompt` of phrases (B, L, E) and what is shown beside each."""
+        config, empty = self.network.config, [None] * len(condition)
         return {
-            "prompt_embeds": prompt_tokens(condition, shown, self.network.config).to(condition),
-            "negative_prompt_embeds": prompt_tokens(unconditional, empty, self.network.config).to(condition),
+            "prompt_embeds": prompt_tokens(condition, shown, config).to(condition),
+            "negative_prompt_embeds": prompt_tokens(unconditional, empty, config).to(condition),
         }
 
     @torch.no_grad()

@@ -43,9 +43,7 @@ class VideoDecoder(Decoder):
         return super().draw_latents(latents[:, :, latents.shape[2] // 2])
 
     def resize(self, medium: np.ndarray, rate: float | None) -> np.ndarray:
-        """The decoder's number of frames, evenly, of a video uint8 (F, H, W, 3), each fitted as an image is."""
-        chosen = np.linspace(0, len(medium) - 1, self.frames).round().astype(int)
-        return np.stack([resize_image(frame, self.size) for frame in medium[chosen]])
+        return resize_video(medium, self.frames, self.size)
 
     @torch.no_grad()
     def encode_media(self, media: Sequence[np.ndarray]) -> torch.Tensor:
@@ -53,3 +51,9 @@ class VideoDecoder(Decoder):
         videos = np.stack(list(media))  # (B, F, H, W, 3)
         latents = encode_images(self.pipeline.vae, videos.reshape(-1, *videos.shape[2:]))  # (B * F, C, h, w)
         return latents.unflatten(0, videos.shape[:2]).transpose(1, 2)
+
+
+def resize_video(video: np.ndarray, frames: int, side: int) -> np.ndarray:
+    """``frames`` of a video uint8 (F, H, W, 3), evenly, each fitted as an image is."""
+    chosen = np.linspace(0, len(video) - 1, frames).round().astype(int)
+    return np.stack([resize_image(frame, side) for frame in video[chosen]])

@@ -4,9 +4,11 @@
     name::scale    float32 (rows,)
 
 Diffusers and Transformers read floats, so a packed component is unpacked once, into the cache folder, and read there.
-What two components have in common lies in one of them: ``shared.json`` of the other names the folder, {name: path}.
+What two components have in common lies in one of them: ``shared.json`` of the other names folders or files, {name:
+path}.
 """
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -44,7 +46,7 @@ def unpacked_folder(folder: Path, identity: str) -> Path:
     if not any(is_packed_file(path) for path in folder.rglob("*.safetensors")):
         return folder
     try:
-        target = cache_folder() / "unpacked" / f"{folder.name}-{identity[:16]}"
+        target = cache_folder() / "unpacked" / f"{folder.name}-{_with_shared(folder, identity)[:16]}"
         if not target.is_dir():
             with atomic_folder(target) as temporary:
                 _unpack_into(folder, temporary)
@@ -53,13 +55,31 @@ def unpacked_folder(folder: Path, identity: str) -> Path:
     return target
 
 
+def _with_shared(folder: Path, identity: str) -> str:
+    """The identity of a folder together with what it shares, which may change by itself."""
+    digest = hashlib.sha256(identity.encode())
+    for source in _shared(folder).values():
+        for path in sorted(source.rglob("*")) if source.is_dir() else [source]:
+            if path.is_file():
+                digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _shared(folder: Path) -> dict[str, Path]:
+    """Name in ``folder`` -> the file or folder of another component that is to lie there. CheckpointError for others'
+    files."""
+    sources = {}
+    for name, path in (read_json(folder / SHARED) if (folder / SHARED).is_file() else {}).items():
+        sources[name] = (folder / path).resolve()
+        if folder.resolve().parent not in sources[name].parents:
+            raise CheckpointError(f"{folder / SHARED}: {name} must lie in the model's own folder, not at {path!r}")
+    return sources
+
+
 def _unpack_into(folder: Path, target: Path) -> None:
     shutil.copytree(folder, target, dirs_exist_ok=True)
-    for name, path in (read_json(folder / SHARED) if (folder / SHARED).is_file() else {}).items():
-        source = (folder / path).resolve()
-        if folder.resolve().parent not in source.parents:
-            raise CheckpointError(f"{folder / SHARED}: {name} must lie in the model's own folder, not at {path!r}")
-        shutil.copytree(source, target / name)
+    for name, source in _shared(folder).items():
+        (shutil.copytree if source.is_dir() else shutil.copy2)(source, target / name)
     for path in sorted(target.rglob("*.safetensors")):
         if is_packed_file(path):
             save_file(unpack(load_file(path)), path, {"format": "pt"})

@@ -221,14 +221,13 @@ def finish(folder: Path, name: str, file: BuildFile, packed: Sequence[str] = ())
     Those named in ``packed`` become int8.
     """
     from nextgpt_lite.checkpoint import component_names, write_manifest
-    from nextgpt_lite.packing import SHARED, pack_folder
+    from nextgpt_lite.packing import pack_folder
 
     if (folder / "video_decoder").is_dir():  # the image VAE may have been sharpened since the video decoder took a copy
         shutil.rmtree(folder / "video_decoder" / "vae", ignore_errors=True)
+        shutil.copytree(folder / "image_decoder" / "vae", folder / "video_decoder" / "vae")
         if "video_decoder" in packed:
-            write_json(folder / "video_decoder" / SHARED, {"vae": "../image_decoder/vae"})
-        else:
-            shutil.copytree(folder / "image_decoder" / "vae", folder / "video_decoder" / "vae")
+            share(folder / "video_decoder", folder / "image_decoder")
     for component in packed:
         if (folder / component).is_dir():
             pack_folder(folder / component)
@@ -237,6 +236,27 @@ def finish(folder: Path, name: str, file: BuildFile, packed: Sequence[str] = ())
     write_manifest(folder, name, file.candidates)
     files = [path for component in component_names() for path in (folder / component).rglob("*") if path.is_file()]
     print(f"{folder}: {sum(path.stat().st_size for path in files) / 1e6:.1f} MB")
+
+
+def share(folder: Path, other: Path) -> None:
+    """Take out of a decoder's folder the weights that lie in ``other`` as well, and name them in SHARED."""
+    from nextgpt_lite.packing import SHARED
+
+    shared = {}
+    for path in sorted(folder.iterdir()):
+        twin = other / path.name
+        if (path.is_dir() or path.suffix == ".safetensors") and _content(path) == _content(twin):
+            shared[path.name] = f"../{other.name}/{path.name}"
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    write_json(folder / SHARED, shared)
+
+
+def _content(path: Path) -> dict[Path, bytes] | None:
+    """The bytes of a file, or of each file of a folder; None where there is none."""
+    if not path.exists():
+        return None
+    files = [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path]
+    return {file.relative_to(path): file.read_bytes() for file in files}
 
 
 def build_cache(folder: Path, settings: Cache) -> None:

@@ -1,5 +1,6 @@
 """Captions as phrases, and images from them: a tiny pipeline of the real classes that is shown pictures."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from data.atomic import write_json
 from decoders import load_decoder
 from decoders.diffusion import flow_scheduler
 from decoders.layout import GREY, LAYOUT, LayoutConfig, LayoutNetwork, Pictures, Put, cells_of, paste, save_layout
+from decoders.phrase_animation import PhraseAnimationDecoder
 from decoders.phrase_decoder import POSITION, prompt_tokens
 from decoders.phrase_image import PhraseImageDecoder
 from decoders.phrases import SLOTS, THINGS, clear_phrases, embed_captions, split_caption
@@ -168,3 +170,50 @@ def test_known_pictures_are_laid_over_what_is_drawn_in_the_colour_that_is_asked_
     assert r > 150 and g < 120 and b < 120 and (images[1][16, 8] > 240).all()
     for image, before in zip(images, drawn, strict=True):
         assert np.array_equal(image[:, 20:], before[:, 20:]), "what has no picture stays as it was drawn"
+
+
+@pytest.fixture(scope="module")
+def animation(folder, tmp_path_factory) -> PhraseAnimationDecoder:
+    """The same network, with a layout of three frames: the first thing of a caption goes from left to right."""
+    out = tmp_path_factory.mktemp("animation") / "decoder"
+    shutil.copytree(folder, out)
+    write_json(out / "decoder.json", {"conditions": "phrases", "animated": True})
+    network = LayoutNetwork(LayoutConfig(width=WIDTH, inner=16, depth=1, heads=2, boxes=1, frames=3))
+    for layer in (network.box, network.thing, network.name[-1]):
+        torch.nn.init.zeros_(layer.weight)
+    poses = [[x, 0.5, 0.25, 0.25, 0.0, 1.0, 9.0] for x in (0.2, 0.5, 0.8)]
+    network.box.bias.data = torch.tensor(poses).flatten()
+    network.thing.bias.data = torch.tensor([9.0] + [0.0] * THINGS)
+    network.name[-1].bias.data.zero_()
+    pixels = np.full((1, 16, 16, 4), 255, dtype=np.uint8)
+    save_layout(out / LAYOUT, network, Pictures(["cat"], embed(["cat"]), pixels))
+    decoder = load_decoder(out)
+    assert isinstance(decoder, PhraseAnimationDecoder)
+    decoder.embed = embed
+    return decoder
+
+
+def test_known_pictures_move_over_one_image(animation):
+    [video] = animation.decode(animation.encode_caption(["a cat that moves to the right"]), seeds=[1], steps=2)
+    assert video.shape == (3, SIDE, SIDE, 3) and animation.rate
+    for frame, column in zip(video, (6, 16, 26), strict=True):
+        assert (frame[16, column] > 240).all()
+    still = np.stack([frame[:8] for frame in video])  # above what moves
+    assert (still == still[0]).all() and still[0].std() > 0
+
+
+def test_what_no_picture_is_known_of_is_drawn_and_stands_still(animation):
+    known, unknown = animation.encode_caption(["a cat, in a room", "a violin, in a room"])
+    nothing = animation.unconditional().expand(2, -1, -1)
+    first, second = animation.prompt(torch.stack([known, unknown]), nothing)["prompt_embeds"]
+    assert not first[:2, :WIDTH].any() and first[SLOTS - 1, :WIDTH].any(), "the background alone is drawn"
+    assert second[0, :WIDTH].any() and second[SLOTS:, :WIDTH].any(), "a violin is drawn where it is to stand"
+    [video] = animation.decode(unknown[None], seeds=[1], steps=2)
+    assert (video == video[0]).all()
+
+
+def test_videos_fit_an_animation_as_they_fit_a_network_in_time(animation):
+    video = np.zeros((7, 40, 50, 3), dtype=np.uint8)
+    fitted = animation.resize(video, 6.0)
+    assert fitted.shape == (3, SIDE, SIDE, 3)
+    assert animation.encode_media([fitted]).shape == (1, CHANNELS, 8, 8)

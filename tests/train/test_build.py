@@ -6,7 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
+from data.parts import VARIABLE
+from nextgpt_lite.packing import SHARED, pack_folder, unpacked_folder
 from train import TASKS
 from train import build as building
 from train.build import RECIPES, read_build, train_all
@@ -130,3 +134,18 @@ def test_the_command_refuses_in_a_sentence(tmp_path, capsys):
     assert building.main([str(path), "--out", str(tmp_path / "out"), "--only", "vocodr"]) == 2
     assert "did you mean 'vocoder'?" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_decoders_that_hold_the_same_network_share_it(tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "cache"))
+    images, videos = tmp_path / "image_decoder", tmp_path / "video_decoder"
+    for folder in (images / "unet", images / "vae", videos / "unet", videos / "vae", videos / "layout"):
+        folder.mkdir(parents=True)
+        weights = torch.full((64, 64), 2.0 if folder.parent == videos and folder.name == "vae" else 1.0)
+        save_file({"w": weights}, folder / "model.safetensors", {"format": "pt"})
+    building.share(videos, images)
+    assert sorted(path.name for path in videos.iterdir()) == ["layout", SHARED, "vae"]
+    pack_folder(videos)
+    whole = unpacked_folder(videos, "1" * 64)
+    assert (load_file(whole / "unet" / "model.safetensors")["w"] == 1).all()
+    assert (load_file(whole / "vae" / "model.safetensors")["w"] == 2).all()

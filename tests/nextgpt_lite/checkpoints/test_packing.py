@@ -70,7 +70,10 @@ def test_what_components_share_lies_in_one_of_them(tmp_path, monkeypatch):
     (video / SHARED).write_text('{"vae": "../image_decoder/vae"}')
     unpacked = unpacked_folder(video, "1" * 64)
     assert load_file(unpacked / "vae" / "model.safetensors")["w"].dtype == torch.float16
+    changed = tmp_path / "model" / "image_decoder" / "vae" / "model.safetensors"
+    save_file({"w": torch.ones(64, 64)}, changed, {"format": "pt"})
+    assert (load_file(unpacked_folder(video, "1" * 64) / "vae" / "model.safetensors")["w"] == 1).all()
     (video / SHARED).write_text('{"vae": "../../cache"}')
     with pytest.raises(CheckpointError, match="own folder"):
         unpacked_folder(video, "2" * 64)
-    assert len(list((tmp_path / "cache" / "unpacked").iterdir())) == 1
+    assert len(list((tmp_path / "cache" / "unpacked").iterdir())) == 2

@@ -1,5 +1,7 @@
 """The tasks whose UNet reads phrases and is shown pictures learn, and export what draws images and videos."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from data.poses import Pose
 from data.things.motion_rendering import FRAME_RATE, FRAMES
 from decoders import load_decoder
 from decoders.layout import POSE, Put, read_pose
+from decoders.phrase_animation import PhraseAnimationDecoder
 from decoders.phrases import SLOTS
 from decoders.shown_input import FILE, ShownInput
 from tests.tiny_parts import write_parts
@@ -38,6 +41,9 @@ def model_dir(tmp_path_factory):
         for task in (VideoLayoutTask({"held_out": 2}, folder), PhraseVideoTask(pools, folder)):
             step(task)
             task.export(folder)
+            if isinstance(task, VideoLayoutTask):
+                shutil.copytree(folder, cache / "animated")
+        (folder / "animated").symlink_to(cache / "animated")
         yield folder
 
 
@@ -78,6 +84,14 @@ def test_videos_follow_seeds_and_conditions_alone(model_dir):
     assert [video.shape for video in videos] == [(FRAMES, SIDE, SIDE, 3)] * 2
     again = decoder.decode(conditions[1:], seeds=[2], steps=2)[0]
     assert np.abs(again.astype(int) - videos[1]).max() <= 1
+
+
+def test_without_a_network_in_time_pictures_move_over_an_image(model_dir):
+    decoder = load_decoder(model_dir / "animated" / "video_decoder")
+    assert isinstance(decoder, PhraseAnimationDecoder) and decoder.rate == FRAME_RATE
+    [video] = decoder.decode(decoder.encode_caption(["a red cat that spins"]), seeds=[1], steps=2)
+    assert video.shape == (FRAMES, SIDE, SIDE, 3)
+    assert not isinstance(load_decoder(model_dir / "video_decoder"), PhraseAnimationDecoder)
 
 
 def test_each_frame_is_shown_its_own_pictures(model_dir):

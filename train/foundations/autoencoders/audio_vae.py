@@ -17,7 +17,7 @@ from torch import nn
 
 from decoders.mel import MIDDLE, QUIET, SPREAD, log_mel
 from train.foundations.autoencoders import vae as vaes
-from train.foundations.components import write_component
+from train.foundations.components import load_component, write_component
 from train.foundations.pools import AUDIO_HELD_OUT_SEED, DataSettings, EndlessDataset, media_of, waveforms
 from train.settings import setting
 from train.task import Task
@@ -33,6 +33,7 @@ class AudioVaeTask(Task):
         channels: tuple[int, ...] = setting((16, 16, 32, 64), low=1, help="width of each level; all but one halve")
         latent_channels: int = setting(8, low=1)
         groups: int = setting(8, low=1, help="of the group norms")
+        start: str = setting("", help="folder in the model folder of a VAE to go on from; none = a new one")
         divergence_weight: float = setting(2e-4, low=0, help="of the Kullback-Leibler divergence of a latent value")
         held_out: int = setting(96, low=1, help="clips that evaluate() uses")
 
@@ -42,7 +43,10 @@ class AudioVaeTask(Task):
 
     def build(self) -> None:
         chosen = self.settings
-        vae = build_audio_vae(chosen.channels, chosen.latent_channels, chosen.groups)
+        if chosen.start:
+            vae = load_component(AutoencoderKL, self.model_dir / chosen.start, "audio VAE", "audio_vae")
+        else:
+            vae = build_audio_vae(chosen.channels, chosen.latent_channels, chosen.groups)
         self.model = MelAutoencoder(vae, chosen.divergence_weight)
         self.world = open_world(chosen.data)
         self.dataset = self.mels = MelStream(media_of(self.world, "audio", chosen.seed))

@@ -42,6 +42,7 @@ class PhraseDiffusionSettings(ImageDiffusionSettings):
     shown: float = setting(0.8, low=0, high=1, help="share of images whose things the network is shown")
     box_noise: float = setting(0.02, low=0, help="deviation of the boxes in which it is shown them")
     condition_noise: float = setting(0.02, low=0, help="deviation of the noise on phrases: projections are not exact")
+    collage: bool = setting(True, help="the decoder is to lay the known pictures over what it draws")
 
 
 class PhraseTask(FrameDiffusionTask):
@@ -114,10 +115,14 @@ class PhraseTask(FrameDiffusionTask):
         target = Path(model_dir) / f"{self.modality}_decoder"
         with atomic_folder(target) as folder:
             pipeline.save_pretrained(folder, max_shard_size=self.max_shard_size)
-            write_json(folder / SETTINGS, {"conditions": "phrases", "rate": self.rate})
+            write_json(folder / SETTINGS, self.decoder_settings())
             self.flow.shown.save(folder)
             if (target / LAYOUT).is_dir():
                 shutil.copytree(target / LAYOUT, folder / LAYOUT)
+
+    def decoder_settings(self) -> dict[str, Any]:
+        """What ``decoder.json`` says."""
+        return {"conditions": "phrases", "rate": self.rate}
 
 
 class PhraseDiffusionTask(PhraseTask, ImageDiffusionTask):
@@ -148,6 +153,9 @@ class PhraseDiffusionTask(PhraseTask, ImageDiffusionTask):
             unet = build_unet(latents[0], *levels, cross_attention_dim=width, **blocks)
         folder = (self.model_dir / chosen.start).parent if chosen.start else None
         return PhraseFlow(channels_last(unet), chosen, folder)
+
+    def decoder_settings(self) -> dict[str, Any]:
+        return super().decoder_settings() | {"collage": self.settings.collage}
 
 
 def picture_rows() -> dict[str, int]:

@@ -4,7 +4,9 @@ Shapes: Q boxes at most, F frames.
 """
 
 import math
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -12,24 +14,42 @@ import torch
 from torch.utils.data import Dataset
 
 from data import things
+from data.atomic import atomic_folder, write_json
 from data.poses import Pose
+from data.strict import read_json
 from data.things.captions import Naming
 from data.things.motion import ANIMATED, VideoScene
-from data.things.motion_rendering import FRAMES, pose_of
-from decoders.layout import POSE, LayoutConfig, read_pose
+from data.things.motion_rendering import FRAME_RATE, FRAMES, pose_of
+from decoders.base import INDEX, SETTINGS
+from decoders.layout import LAYOUT, POSE, LayoutConfig, read_pose
 from decoders.phrases import THINGS, embed_captions
 from train.foundations.diffusion.layout import LayoutTask, SceneCaptions
 from train.foundations.pools import HELD_OUT_SEED
 
 
 class VideoLayoutTask(LayoutTask):
-    """Poses by L1, the rest as for images. Exports ``video_decoder/layout``."""
+    """Poses by L1, the rest as for images.
+
+    Exports ``video_decoder/layout``. Where no UNet in time has been trained, the image decoder's draws what stands
+    still: the decoder is then a :class:`decoders.phrase_animation.PhraseAnimationDecoder`.
+    """
 
     modality: ClassVar[str] = "video"
     frames: ClassVar[int] = FRAMES
 
     def captions(self, seed: int, nouns: list[str]) -> Dataset:
         return VideoCaptions(seed, nouns)
+
+    def export(self, model_dir: Path) -> None:
+        super().export(model_dir)
+        images, videos = Path(model_dir) / "image_decoder", Path(model_dir) / "video_decoder"
+        if (videos / INDEX).is_file() or not (images / INDEX).is_file():
+            return
+        with atomic_folder(videos) as folder:
+            shutil.copytree(images, folder, ignore=shutil.ignore_patterns(LAYOUT), dirs_exist_ok=True)
+            shutil.copytree(videos / LAYOUT, folder / LAYOUT)
+            settings = read_json(folder / SETTINGS) | {"animated": True, "collage": True, "rate": FRAME_RATE}
+            write_json(folder / SETTINGS, settings)
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
