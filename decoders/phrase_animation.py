@@ -17,9 +17,8 @@ import numpy as np
 import torch
 
 from decoders.image import ImageDecoder
-from decoders.phrase_decoder import put_pictures, show_pasted
 from decoders.phrase_image import PhraseImageDecoder
-from decoders.phrases import NUMBER, clear_phrases
+from decoders.phrases import clear_phrases
 from decoders.video import resize_video
 
 
@@ -33,19 +32,6 @@ class PhraseAnimationDecoder(PhraseImageDecoder):
         """Frames of a video: those of the layout."""
         assert self.layout is not None, "the decoder's layout is loaded with it"
         return self.layout.config.frames
-
-    def prompt(self, condition: torch.Tensor, unconditional: torch.Tensor) -> dict[str, Any]:
-        assert self.layout is not None and self.pictures is not None, "the decoder's layout is loaded with it"
-        still, shown = clear_phrases(condition).clone(), []
-        for phrases in still:
-            first = put_pictures(self.layout, self.pictures, phrases)[0]
-            unknown = [put for put in first if put.picture is None]
-            for put in first:
-                if put.picture is not None:  # it is laid over the image, and not to be in it
-                    phrases[2 * put.thing : 2 * put.thing + 2] = 0
-                    phrases[NUMBER] = 0
-            shown += show_pasted(self.pipeline.vae, self.pictures, [unknown], self.size) if unknown else [None]
-        return self.prompt_with(still, shown, unconditional)
 
     @torch.no_grad()
     def decode(self, condition: torch.Tensor, **settings: Any) -> list[np.ndarray]:

@@ -16,7 +16,7 @@ from data.parts import part_folder
 from decoders.base import Decoder, DecoderSettings
 from decoders.image import encode_images
 from decoders.layout import LAYOUT, LayoutNetwork, Pictures, Put, cells_of, load_layout, paste, read_pose
-from decoders.phrases import SLOTS, Embed, embed_captions
+from decoders.phrases import NOTHING, NUMBER, SLOTS, THINGS, Embed, embed_captions
 from decoders.shown_input import ShownInput
 from encoders.sentence_encoder import SentenceEncoder
 
@@ -95,6 +95,25 @@ class ShownDecoder(PhraseDecoder):
         return show(self.layout, self.pictures, self.pipeline.vae, condition, self.size)
 
     @torch.no_grad()
+    def left_to_draw(self, phrases: torch.Tensor) -> tuple[torch.Tensor, list[Shown | None]]:
+        """Phrases (B, L, E) of captions without the things that :meth:`lay_over` puts there, and without how many
+        there are; and where the others are to stand."""
+        assert self.layout is not None and self.pictures is not None, "the decoder's layout is loaded with it"
+        left, shown = phrases.clone(), []
+        [nothing] = self.embed([NOTHING])
+        for own in left:
+            first = put_pictures(self.layout, self.pictures, own)[0]
+            for put in first:
+                if put.picture is not None:
+                    own[2 * put.thing : 2 * put.thing + 2] = 0
+                    own[NUMBER] = 0
+            unknown = [put for put in first if put.picture is None]
+            if not unknown:
+                own[0] = nothing
+            shown += show_pasted(self.pipeline.vae, self.pictures, [unknown], self.size) if unknown else [None]
+        return left, shown
+
+    @torch.no_grad()
     def lay_over(self, frames: Sequence[np.ndarray], phrases: torch.Tensor) -> list[np.ndarray]:
         """Frames uint8 (H, W, 3) of one medium under the known pictures that its phrases (L, E) name, each in the
         colour that is asked for. Where no picture is known, what was drawn stays."""
@@ -136,8 +155,8 @@ def put_pictures(layout: LayoutNetwork, pictures: Pictures, phrases: torch.Tenso
     """For each frame where what stands for the phrases (L, E) of one caption, and its picture where one is known."""
     places, things = layout(phrases[None].float())
     frames: list[list[Put]] = [[] for _ in range(layout.config.frames or 1)]
-    for place, thing in zip(places[0].tolist(), things[0].argmax(-1).tolist(), strict=True):
-        if 2 * thing < SLOTS - 2 and bool(phrases[2 * thing].any()):
+    for place, thing in zip(places[0].tolist(), _owners(things[0], phrases), strict=True):
+        if thing < THINGS and bool(phrases[2 * thing].any()):
             nearest, likeness = pictures.nearest(layout.names(phrases[2 * thing].float()))
             picture = nearest if likeness >= LEAST_LIKENESS else None
             if layout.config.frames:
@@ -146,6 +165,17 @@ def put_pictures(layout: LayoutNetwork, pictures: Pictures, phrases: torch.Tenso
             else:
                 frames[0].append(Put(tuple(place), thing, picture))
     return frames
+
+
+def _owners(logits: torch.Tensor, phrases: torch.Tensor) -> list[int]:
+    """Which thing stands in each box, THINGS for none, by logits (Q, THINGS + 1). Whatever phrases (L, E) speak of
+    stands somewhere: what would stand nowhere gets the free box that is likeliest its own."""
+    owners = logits.argmax(-1)
+    for thing in range(THINGS):
+        free = owners == THINGS
+        if bool(phrases[2 * thing].any()) and thing not in owners.tolist() and bool(free.any()):
+            owners[torch.where(free, logits[:, thing], -torch.inf).argmax()] = thing
+    return owners.tolist()
 
 
 def prompt_tokens(condition: torch.Tensor, shown: Sequence[Shown | None], config: Any) -> torch.Tensor:

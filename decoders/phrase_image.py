@@ -4,8 +4,9 @@
                -> layout: boxes and their names |
                -> nearest known pictures, pasted -> VAE: latents of each cell
 
-With ``collage`` in ``decoder.json`` these pictures are laid over what the UNet draws as well, in the colours that are
-asked for: a small VAE keeps where things are and what colour they have, not their details.
+With ``collage`` in ``decoder.json`` the UNet draws what no picture is known of, and the background; known pictures are
+laid over that, in the colours that are asked for: a small VAE keeps where things are and what colour they have, not
+their details.
 
 Shapes: B images, L phrases, E their width, C latent channels, h x w cells of the latents.
 """
@@ -26,12 +27,11 @@ class PhraseImageDecoder(ShownDecoder, ImageDecoder):
 
     def prompt(self, condition: torch.Tensor, unconditional: torch.Tensor) -> dict[str, Any]:
         condition = clear_phrases(condition)
-        return self.prompt_with(condition, [frame for [frame] in self.show(condition)], unconditional)
-
-    def prompt_with(
-        self, condition: torch.Tensor, shown: Sequence[Shown | None], unconditional: torch.Tensor
-    ) -> dict[str, Any]:
-        """:meth:`prompt` of phrases (B, L, E) and what is shown beside each."""
+        shown: Sequence[Shown | None]
+        if self.settings.collage:
+            condition, shown = self.left_to_draw(condition)
+        else:
+            shown = [frame for [frame] in self.show(condition)]
         config, empty = self.network.config, [None] * len(condition)
         return {
             "prompt_embeds": prompt_tokens(condition, shown, config).to(condition),

@@ -23,6 +23,8 @@ from torch.nn import functional
 #: is heard, and the background, or how a sound is played.
 THINGS, SLOTS = 3, 8
 NUMBER, BACKGROUND = 2 * THINGS, 2 * THINGS + 1
+#: What is in an image of a background alone: an empty caption leaves open what there is.
+NOTHING = "nothing"
 #: A phrase that is shorter is not said.
 LEAST_LENGTH = 0.5
 _PLACE = re.compile(

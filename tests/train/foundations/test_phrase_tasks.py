@@ -12,7 +12,7 @@ from data.things.motion_rendering import FRAME_RATE, FRAMES
 from decoders import load_decoder
 from decoders.layout import POSE, Put, read_pose
 from decoders.phrase_animation import PhraseAnimationDecoder
-from decoders.phrases import SLOTS
+from decoders.phrases import NOTHING, SLOTS
 from decoders.shown_input import FILE, ShownInput
 from tests.tiny_parts import write_parts
 from train.foundations.autoencoders.vae import build_residual_vae
@@ -35,7 +35,10 @@ def model_dir(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(VARIABLE, str(cache))
         pools = {"cache_dir": str(cache / "pools"), "pool": 4, "held_out": 2}
-        for task in (PhraseDiffusionTask(pools | UNET, folder), LayoutTask({"held_out": 2}, folder)):
+        for task in (
+            PhraseDiffusionTask(pools | UNET | {"bare_share": 0.5}, folder),
+            LayoutTask({"held_out": 2}, folder),
+        ):
             step(task)
             task.export(folder)
         for task in (VideoLayoutTask({"held_out": 2}, folder), PhraseVideoTask(pools, folder)):
@@ -125,3 +128,12 @@ def test_a_layout_of_videos_is_measured(model_dir):
     task = VideoLayoutTask({"held_out": 4}, model_dir)
     figures = task.evaluate()
     assert set(figures) >= {"number"} and 0 <= figures["number"] <= 1
+
+
+def test_some_images_are_of_a_background_alone(model_dir, tmp_path):
+    pools = {"cache_dir": str(tmp_path), "pool": 4, "bare_share": 1.0}
+    task = PhraseDiffusionTask(pools | UNET, model_dir)
+    items = [task.dataset[index] for index in range(32)]
+    captions = {caption for _, _, caption, _ in items}
+    assert NOTHING in captions and f"{NOTHING}, in a meadow" in captions
+    assert all(shown is None for *_, shown in items) and items[0][0].shape == task.pool.latents(task.vae)[0].shape

@@ -15,10 +15,13 @@ import torch
 from data import things
 from data.atomic import atomic_folder, write_json
 from data.parts import part_folder
+from data.things.backgrounds import PLACES, paint_background
+from data.things.captions import BACKGROUNDS
 from decoders.base import SETTINGS
+from decoders.image import encode_images
 from decoders.layout import LAYOUT, Put, cells_of
 from decoders.phrase_decoder import POSITION, Shown, prompt_tokens, show_pasted
-from decoders.phrases import SLOTS, embed_captions
+from decoders.phrases import NOTHING, SLOTS, embed_captions
 from decoders.shown_input import ShownInput
 from encoders.sentence_encoder import Remembered, SentenceEncoder
 from train.foundations.components import channels_last, half_copy, weights_hash
@@ -30,8 +33,11 @@ from train.foundations.diffusion.image_diffusion import (
     load_unet,
 )
 from train.foundations.diffusion.layout import known_pictures
-from train.foundations.pools import BATCH, EndlessDataset
+from train.foundations.pools import BATCH, EndlessDataset, cached
 from train.settings import setting
+
+#: Images of a background alone that a network learns from.
+BARE = 1024
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,7 @@ class PhraseDiffusionSettings(ImageDiffusionSettings):
     shown: float = setting(0.8, low=0, high=1, help="share of images whose things the network is shown")
     box_noise: float = setting(0.02, low=0, help="deviation of the boxes in which it is shown them")
     condition_noise: float = setting(0.02, low=0, help="deviation of the noise on phrases: projections are not exact")
+    bare_share: float = setting(0.0, low=0, high=1, help="share of images of a background and nothing else")
     collage: bool = setting(True, help="the decoder is to lay the known pictures over what it draws")
 
 
@@ -140,6 +147,21 @@ class PhraseDiffusionTask(PhraseTask, ImageDiffusionTask):
             return [scene_puts(self.scene(index), rows, self.settings.box_noise, rng)]
 
         self.dataset = ShownLatents(self.captioned, *self.shown_pictures(puts), self.settings)
+        if self.settings.bare_share:
+            self.dataset = WithBare(self.dataset, self.bare_latents(), self.settings)
+
+    def bare_latents(self) -> torch.Tensor:
+        """Latents (BARE, C, h, w) of images of a background alone."""
+        side = self.vae.config["sample_size"]
+
+        def encoded() -> Iterator[np.ndarray]:
+            for start in range(0, BARE, BATCH):
+                numbers = range(start, min(start + BATCH, BARE))
+                images = [paint_background(bare_place(i), np.random.default_rng(i), side) for i in numbers]
+                yield from encode_images(self.vae, [np.asarray(image) for image in images]).half().numpy()
+
+        key = f"bare-latents-{BARE}-{weights_hash(self.vae)}-{self.pool.stream.key}"
+        return torch.from_numpy(cached(self.settings.cache_dir, key, BARE, encoded))
 
     def build_flow(self, latents: torch.Tensor, text_encoder: Any) -> CaptionedFlow:
         chosen, channels = self.settings, latents.shape[1]
@@ -192,6 +214,32 @@ class ShownLatents(EndlessDataset):
             return latents, weights, caption, None
         frames = zip(self.latents[row], self.owners[row], strict=True)
         return latents, weights, caption, [Shown(each, owner) for each, owner in frames]
+
+
+def bare_place(number: int) -> str:
+    """The place of background ``number``: every other one is plain."""
+    return "" if number % 2 else list(PLACES)[number // 2 % len(PLACES)]
+
+
+@dataclass(eq=False)
+class WithBare(EndlessDataset):
+    """Items of ``items``, a share of them replaced by a background with nothing before it."""
+
+    items: ShownLatents
+    bare: torch.Tensor
+    settings: PhraseDiffusionSettings
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> tuple:
+        item, rng = self.items[index], np.random.default_rng((self.settings.seed, index, 9))
+        if rng.random() >= self.settings.bare_share:
+            return item
+        number = int(rng.integers(len(self.bare)))
+        place = bare_place(number)
+        caption = f"{NOTHING}, {BACKGROUNDS[place]}" if place else NOTHING
+        return self.bare[number], torch.ones_like(item[1]), caption, None
 
 
 class PhraseFlow(CaptionedFlow):
