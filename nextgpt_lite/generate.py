@@ -198,7 +198,7 @@ class TextBatch:
         states = self._states(row)  # (1, T, D)
         reply = torch.tensor([row.reply_ids[: states.shape[1]]], device=states.device)
         made = {
-            modality: list(self.core.conditions(reply, states, modality))
+            modality: list(self.core.conditions(reply, states, modality, row.prepared.ids))
             for modality in dict.fromkeys(modalities)
             if modality in self.core.output_projections
         }

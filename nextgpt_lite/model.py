@@ -13,6 +13,7 @@ Shapes: B batch, T tokens, M media of a row, P patches of a medium, E embedding 
 a row, n signal tokens, L x C condition.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -199,10 +200,13 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
             base, signals = (self.logit_cap * torch.tanh(each / self.logit_cap) for each in (base, signals))
         return torch.cat([base, never, signals], dim=-1)
 
-    def conditions(self, input_ids: torch.Tensor, hidden: torch.Tensor, modality: str) -> torch.Tensor:
+    def conditions(
+        self, input_ids: torch.Tensor, hidden: torch.Tensor, modality: str, before: Sequence[int] = ()
+    ) -> torch.Tensor:
         """All spans of ``modality`` in the batch, row by row -> conditions (spans, L, C).
 
         The states of a span are those at the positions where its ids come in; spans of n and of 2n - 1 ids are read.
+        ``before`` are the ids that stand before the only row, for a projection that reads words.
         """
         rows, columns = self.table.span_places(input_ids, modality)
         embeddings = self.embed_text(input_ids)
@@ -211,10 +215,25 @@ class AnyToAnyCore(PreTrainedModel, GenerationMixin):
         for width in {len(places) for places in columns}:
             chosen = [i for i, places in enumerate(columns) if len(places) == width]
             at = rows[chosen][:, None], torch.stack([columns[i] for i in chosen])
-            for i, condition in zip(chosen, project(hidden[at], embeddings[at]), strict=True):
+            starts = [(int(rows[i]), int(columns[i][0])) for i in chosen]
+            most: Any = getattr(project, "words", 0)
+            read = self._words_before(input_ids, starts, most, before) if most else ()
+            for i, condition in zip(chosen, project(hidden[at], embeddings[at], *read), strict=True):
                 made[i] = condition
         found = [condition for condition in made if condition is not None]
         return torch.stack(found) if found else hidden.new_zeros(0, *self.config.conditions[modality])
+
+    def _words_before(
+        self, input_ids: torch.Tensor, starts: Sequence[tuple[int, int]], most: int, before: Sequence[int]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Input embeddings (spans, W, D) of at most ``most`` tokens before each of the places (row, column) in ids
+        (B, T), on the right; and where there are fewer, true (spans, W)."""
+        prefix = torch.tensor(before, dtype=input_ids.dtype, device=input_ids.device)
+        words = [torch.cat((prefix, input_ids[row, :column]))[-most:] for row, column in starts]
+        width = max(len(own) for own in words)
+        padding = torch.stack([torch.arange(width, device=input_ids.device) < width - len(own) for own in words])
+        ids = torch.stack([functional.pad(own, (width - len(own), 0)) for own in words])
+        return self.embed_text(ids), padding
 
     def language_loss(self, hidden: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """:func:`language_loss` of hidden states (B, T, D), with logits only where labels (B, T) are not -100.

@@ -223,10 +223,10 @@ def _conditions(
     parts: Sequence[dict[str, Any]],
     captions: Sequence[str | None] | None,
 ) -> tuple[ConditionCheck, ...]:
-    own = ids.clone()
-    own[:, :start] = 0  # spans of earlier turns are not this reply's
+    own, states, before = ids[:, start:], hidden[:, start:], ids[0, :start].tolist()
     modalities = [part["type"] for part in parts if part["type"] != "text"]
-    made = {modality: list(model.core.conditions(own, hidden, modality)) for modality in dict.fromkeys(modalities)}
+    conditions = model.core.conditions
+    made = {name: list(conditions(own, states, name, before)) for name in dict.fromkeys(modalities)}
     given, words, checks = iter(captions or [None] * len(modalities)), "", []
     for part in parts:
         if part["type"] == "text":

@@ -18,7 +18,7 @@ from data.parts import part_folder
 from data.strict import read_json
 from data.things.captions import Naming, any_name, first_name
 from decoders.layout import LAYOUT, LayoutConfig, LayoutNetwork, Pictures, save_layout
-from decoders.phrases import SLOTS, THINGS, embed_captions
+from decoders.phrases import SLOTS, THINGS, Embed, embed_captions
 from encoders.sentence_encoder import Remembered, SentenceEncoder
 from train.foundations.encoder.image_reader import overlap
 from train.foundations.pools import HELD_OUT_SEED, TRAIN_SEED, EndlessDataset
@@ -69,10 +69,11 @@ class LayoutTask(Task):
         }
 
     def export(self, model_dir: Path) -> None:
-        """Write ``<modality>_decoder/layout``, with the pictures of all things that training sees."""
+        """Write ``<modality>_decoder/layout``, with the pictures of all things, of those that training does not see
+        as well: what is looked up need not have been learned."""
         folder = Path(model_dir) / f"{self.modality}_decoder" / LAYOUT
         folder.mkdir(parents=True, exist_ok=True)
-        save_layout(folder, self.model.network.eval(), known_pictures(self.embed))
+        save_layout(folder, self.model.network.eval(), known_pictures(self.embed, list(things.catalogue())))
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -97,9 +98,9 @@ class LayoutTask(Task):
         return {name: float(np.mean(values)) for name, values in right.items()}
 
 
-def known_pictures(embed) -> Pictures:
-    """The pictures of all things that training sees."""
-    names = things.trained_things()
+def known_pictures(embed: Embed, names: list[str] | None = None) -> Pictures:
+    """The pictures of things; None = of those that training sees."""
+    names = things.trained_things() if names is None else names
     return Pictures(names, embed(names), np.stack([np.asarray(things.sprite(name)) for name in names]))
 
 
