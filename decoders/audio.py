@@ -3,10 +3,9 @@
 Shapes: B waveforms, N samples, T mel frames, M mel bands, C latent channels, D width of the condition.
 """
 
-import logging
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +16,7 @@ from diffusers.pipelines.deprecated.audioldm.pipeline_audioldm import AudioLDMPi
 from torch.nn import functional
 
 from data.resampling import resample
-from decoders.base import Decoder, DecoderSettings, encode_latents, to_uint8
+from decoders.base import Decoder, DecoderSettings, encode_latents, notes_hidden, to_uint8
 from decoders.mel import FLOOR, GriffinLimVocoder, log_mel
 
 #: Log-mel of digital silence: black in a preview.
@@ -105,16 +104,6 @@ def encode_pooled(tokenizer: Any, text_encoder: torch.nn.Module, captions: Seque
     return functional.normalize(pooled, dim=-1).unsqueeze(1)
 
 
-@contextmanager
-def deprecation_note_hidden() -> Iterator[None]:
+def deprecation_note_hidden() -> AbstractContextManager[None]:
     """Keep diffusers' note that AudioLDMPipeline is deprecated, and only that note, out of the log."""
-
-    def other(record: logging.LogRecord) -> bool:
-        return "AudioLDMPipeline has been deprecated" not in record.getMessage()
-
-    logger = logging.getLogger("diffusers.pipelines.pipeline_utils")
-    logger.addFilter(other)
-    try:
-        yield
-    finally:
-        logger.removeFilter(other)
+    return notes_hidden("AudioLDMPipeline has been deprecated")

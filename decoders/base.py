@@ -4,6 +4,7 @@ Shapes: B batch, L condition tokens, D width of a condition token.
 """
 
 import inspect
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -257,6 +258,25 @@ def decoder_settings(folder: str | Path) -> DecoderSettings:
     """What ``decoder.json`` in a decoder's folder says; the defaults where there is none. SettingsError for others."""
     path = Path(folder) / SETTINGS
     return read_settings(DecoderSettings, read_json(path), str(path)) if path.is_file() else DecoderSettings()
+
+
+@contextmanager
+def notes_hidden(*texts: str) -> Iterator[None]:
+    """Keep notes of diffusers that hold one of these texts out of the log, and no others."""
+
+    def other(record: logging.LogRecord) -> bool:
+        return not any(text in record.getMessage() for text in texts)
+
+    loggers = [
+        logging.getLogger(name) for name in ("diffusers.pipelines.pipeline_utils", "diffusers.configuration_utils")
+    ]
+    for logger in loggers:
+        logger.addFilter(other)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(other)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import torch
 
 from data.media.colouring import COLOURS
 from data.parts import part_folder
-from decoders.base import Decoder, DecoderSettings
+from decoders.base import Decoder, DecoderSettings, notes_hidden
 from decoders.image import encode_images
 from decoders.layout import LAYOUT, LayoutNetwork, Pictures, Put, cells_of, load_layout, paste, read_pose
 from decoders.phrases import NOTHING, NUMBER, SLOTS, THINGS, Embed, embed_captions
@@ -79,7 +79,9 @@ class ShownDecoder(PhraseDecoder):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, dtype: torch.dtype = torch.float32) -> Self:
-        decoder = super().from_pretrained(folder, dtype)
+        # Its VAE is of another class than diffusers expects there, and says what Stable Diffusion's pipelines ask for.
+        with notes_hidden("passed to AutoencoderDC", "autoencoder_dc.AutoencoderDC"):
+            decoder = super().from_pretrained(folder, dtype)
         decoder.layout, decoder.pictures = load_layout(Path(folder) / LAYOUT)
         ShownInput(decoder.network).load(Path(folder)).to(dtype).requires_grad_(False).attach(decoder.network)
         return decoder

@@ -17,7 +17,7 @@ from decoders.layout import GREY, LAYOUT, LayoutConfig, LayoutNetwork, Pictures,
 from decoders.phrase_animation import PhraseAnimationDecoder
 from decoders.phrase_decoder import POSITION, prompt_tokens
 from decoders.phrase_image import PhraseImageDecoder
-from decoders.phrases import SLOTS, THINGS, clear_phrases, embed_captions, split_caption
+from decoders.phrases import NOTHING, SLOTS, THINGS, clear_phrases, embed_captions, split_caption
 
 WIDTH, CHANNELS, SIDE = 12, 4, 32
 
@@ -203,7 +203,8 @@ def test_what_no_picture_is_known_of_is_drawn_and_stands_still(animation):
     known, unknown = animation.encode_caption(["a cat, in a room", "a violin, in a room"])
     nothing = animation.unconditional().expand(2, -1, -1)
     first, second = animation.prompt(torch.stack([known, unknown]), nothing)["prompt_embeds"]
-    assert not first[:2, :WIDTH].any() and first[SLOTS - 1, :WIDTH].any(), "the background alone is drawn"
+    assert torch.allclose(first[0, :WIDTH], embed([NOTHING])[0]) and not first[1, :WIDTH].any()
+    assert torch.equal(first[SLOTS - 1, :WIDTH], known[-1]), "the background alone is drawn"
     assert second[0, :WIDTH].any() and second[SLOTS:, :WIDTH].any(), "a violin is drawn where it is to stand"
     [video] = animation.decode(unknown[None], seeds=[1], steps=2)
     assert (video == video[0]).all()
