@@ -7,6 +7,7 @@ The projections replace those of the core that the task starts from; stage 3 goe
 Shapes: B spans, W words, n signal tokens, L x C a decoder's condition.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,9 @@ from train.task import Task
 EVALUATION_SEED = 700
 #: Of the cosines by which phrases are told apart.
 TEMPERATURE = 0.07
+#: Weight of the squared weights of the map of meanings.
+RIDGE = 100.0
+_WORD = re.compile(" [a-z]{3,}")
 #: How a thing is spoken of that the world does not have.
 PATTERNS = ("Here is {}.", "Here you are: {}.", "draw {}", "I drew {}.", "{}")
 
@@ -62,6 +66,7 @@ class OutputReadingTask(Task):
         data: list[str | dict[str, Any]] | dict[str, Any] | str = setting([{"things": True}], help="a world")
         start: str = setting("core_decoding", help="folder in the model folder of the core to go on from")
         projection: dict[str, Any] = setting({}, help="settings of the projections")
+        known_words: int = setting(8000, low=0, help="words that the map of meanings is fitted on; 0 = none")
         other_nouns: float = setting(0.15, low=0, high=1, help="share of things that the world does not have")
 
     settings: Settings
@@ -84,8 +89,28 @@ class OutputReadingTask(Task):
                 raise RecipeError(f"the core's conditions must be phrases {phrases}, {found}")
         replace_projections(self.core, chosen.projection)
         self.model = WordReader(self.core)
+        if chosen.known_words:
+            self.give_words_their_meaning(chosen.known_words)
         spans = list(self.spans(chosen.seed, chosen.dialogues))
         self.dataset = Spans(spans, self.other_spans(), chosen.other_nouns, chosen.seed)
+
+    @torch.no_grad()
+    def give_words_their_meaning(self, count: int) -> None:
+        """Fit each projection's map from input embeddings to the space of phrases on ``count`` words of one token."""
+        ids = {}
+        for token in range(self.core.table.first):
+            if len(ids) < count and _WORD.fullmatch(word := self.tokenizer.decode([token])):
+                ids[word.strip()] = token
+        words = list(ids)
+        meanings = torch.cat([self.embed(words[at : at + 256]) for at in range(0, len(words), 256)])  # (N, C)
+        vectors = self.core.embed_text(torch.tensor(list(ids.values())))
+        vectors = functional.layer_norm(vectors, vectors.shape[-1:]).float()  # (N, D), as the projections read them
+        mean = meanings.mean(0)
+        matrix = vectors.T @ vectors + RIDGE * torch.eye(vectors.shape[1])
+        weight = torch.linalg.solve(matrix, vectors.T @ (meanings - mean))
+        for projection in self.model.projections.values():
+            projection.meaning.weight.copy_(weight.T)
+            projection.meaning.bias.copy_(mean)
 
     def spans(self, seed: int, count: int) -> Iterator[Span]:
         """The media that are asked for in the first ``count`` dialogues of a stream."""
