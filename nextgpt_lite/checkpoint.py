@@ -67,13 +67,15 @@ class Manifest:
     name: str
     components: dict[str, dict[str, str]]
     candidates: dict[str, int] = setting({}, low=1, high=MAX_CANDIDATES)
+    preview: bool = setting(False, help="it is not finished: it answers only where it is named")
     format: int = FORMAT
 
 
 def default_model() -> str:
-    """The embedded model that answers where none is named: the best whose pretrained parts are all there."""
+    """The embedded model that answers where none is named: the best that is finished and whose pretrained parts are all
+    there."""
     for name in EMBEDDED[:-1]:
-        if (WEIGHTS / name / MANIFEST).is_file():
+        if (WEIGHTS / name / MANIFEST).is_file() and not read_manifest(WEIGHTS / name).get("preview"):
             if not (missing := missing_parts(WEIGHTS / name)):
                 return name
             log.warning(
@@ -154,12 +156,13 @@ def component_class(name: str, folder: Path) -> str:
 
 
 def write_manifest(
-    folder: Path, name: str, candidates: dict[str, int] | None = None, core: str = "core"
+    folder: Path, name: str, candidates: dict[str, int] | None = None, core: str = "core", preview: bool = False
 ) -> dict[str, Any]:
     """Describe every component that stands in ``folder``; written atomically.
 
     A decoder of which only parts have been trained so far is left out. ``candidates``: modality -> how many are made of
-    each medium (nextgpt_lite.candidates). ``core`` is the subfolder of the component of that name.
+    each medium (nextgpt_lite.candidates). ``core`` is the subfolder of the component of that name. ``preview``: the
+    model is not finished.
     """
     components = {
         component: {"class": component_class(component, folder / path), **_place(folder, path)}
@@ -171,6 +174,8 @@ def write_manifest(
     candidates = {each: n for each, n in (candidates or {}).items() if f"{each}_decoder" in components}
     if candidates:
         manifest["candidates"] = candidates
+    if preview:
+        manifest["preview"] = True
     write_json(folder / MANIFEST, manifest)
     return manifest
 
@@ -197,7 +202,8 @@ def update_manifest(folder: Path, core: str | None = None) -> None:
     if core is None:
         return
     try:
-        write_manifest(folder, known.get("name", folder.resolve().name), known.get("candidates"), core)
+        name, preview = known.get("name", folder.resolve().name), known.get("preview", False)
+        write_manifest(folder, name, known.get("candidates"), core, preview)
     except FileNotFoundError as error:  # another run of a build is replacing a component
         log.warning("%s is left as it was: %s is being replaced", folder / MANIFEST, error.filename)
 

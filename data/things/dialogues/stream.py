@@ -49,8 +49,8 @@ _KINDS: dict[str, tuple[Callable[[Speaker], Dialogue], float]] = {
     "photograph": (photograph, 0.06),
     "unsure": (unsure, 0.01),
     "outside": (outside, 0.04),
-    "mention": (mention, 0.04),
-    "talk": (talk, 0.03),
+    "mention": (mention, 0.06),
+    "talk": (talk, 0.08),
     "thank": (thank, 0.03),
     "chain": (chain, 0.04),
 }

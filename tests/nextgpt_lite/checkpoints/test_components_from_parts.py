@@ -63,3 +63,5 @@ def test_the_best_embedded_model_with_all_its_parts_is_the_default(tiny_folder, 
     (tmp_path / "cache" / "parts" / "tiny").mkdir(parents=True)
     (tmp_path / "cache" / "parts" / "tiny" / STAMP).write_text("{}")
     assert default_model() == "small"
+    (small / "manifest.json").write_text(json.dumps(manifest | {"preview": True}))
+    assert default_model() == "nano" and resolve_model("small") == small
