@@ -4,6 +4,7 @@ from nextgpt_lite import AnyToAny
 reply = AnyToAny.from_pretrained("nano").chat([{"role": "user", "content": "Draw a red bell."}])
 """
 
+import logging
 import os
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -29,6 +30,8 @@ from nextgpt_lite.model import AnyToAnyCore
 
 if TYPE_CHECKING:
     from decoders.image_critic import ImageCritic
+
+log = logging.getLogger(__name__)
 
 #: Called with (modality, step, steps) while a medium is generated. May raise to cancel.
 OnProgress = Callable[[str, int, int], None]
@@ -210,16 +213,23 @@ class AnyToAny:
         return conversation.fit(list(messages), self.tokenizer, self.table, *limits)
 
     def read(self, row: Row) -> tuple[Reply, list[MediaRequest]]:
-        """A finished row -> the reply, without media yet, and the media that it asks for."""
+        """A finished row -> the reply, without media yet, and the media that it asks for; no decoder, no medium."""
         text, positions = reply_text(self.tokenizer, self.table, row.reply_ids)
         reply = Reply(text, repaired=row.repaired, dropped_turns=row.prepared.dropped_turns)
         words = [self.decode_text(ids) for ids in self.table.words_of_spans(row.reply_ids)]
         requests = [
             MediaRequest(modality, condition, own, position)
             for (modality, condition), own, position in zip(row.conditions, words, positions, strict=True)
-            if condition is not None
+            if condition is not None and self._makes(modality)
         ]
         return reply, requests
+
+    def _makes(self, modality: str) -> bool:
+        """Whether the model has a decoder of this modality: of one that is in training some may be missing."""
+        if modality in self.decoders or f"{modality}_decoder" in self.manifest["components"]:
+            return True
+        log.warning("%s has no %s_decoder: the reply comes without the %s", self.folder, modality, modality)
+        return False
 
     def decode_text(self, ids: list[int]) -> str:
         """The words of ids, without special tokens."""

@@ -1,11 +1,14 @@
 """The composed model, every component real: one conversation or many, streaming, progress, seeds, mending."""
 
 import itertools
+import json
 
 import numpy as np
 import pytest
 import torch
 
+from nextgpt_lite import AnyToAny
+from nextgpt_lite.checkpoint import read_manifest
 from nextgpt_lite.conversation import ConversationError
 from nextgpt_lite.media_slots import batch_media
 from tests.tiny_model import medium, saying
@@ -43,6 +46,17 @@ def test_streamed_text_grows_to_the_reply(tiny_model):
     assert all(later.startswith(sooner) for sooner, later in itertools.pairwise(seen))
     assert "<image_00>" not in reply.text
     assert reply.seconds.keys() == {"text", "image"}
+
+
+def test_without_a_decoder_the_reply_comes_without_its_medium(tiny_copy, caplog):
+    manifest = read_manifest(tiny_copy)
+    del manifest["components"]["audio_decoder"]
+    (tiny_copy / "manifest.json").write_text(json.dumps(manifest))
+    model = AnyToAny.from_pretrained(tiny_copy)
+    with saying(model, [PLAY], [("audio", "image")]):
+        reply = model.chat(PLAY, steps=1)
+    assert reply.text == "Here." and [made.modality for made in reply.media] == ["image"]
+    assert "has no audio_decoder: the reply comes without the audio" in caplog.text
 
 
 def test_progress_is_told_step_by_step(tiny_model):
