@@ -65,7 +65,8 @@ class AudioDecoder(Decoder):
         return {"prompt_embeds": unit, "negative_prompt_embeds": unconditional[:, 0]}
 
     def to_media(self, made: np.ndarray) -> np.ndarray:
-        return made
+        """Waveforms (B, N) in [-1, 1]; what came out louder is made softer as a whole, not clipped."""
+        return made / np.maximum(np.abs(made).max(axis=-1, keepdims=True), 1.0)
 
     def predict(self, noisy: torch.Tensor, timestep: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         pooled = functional.normalize(condition[:, 0], dim=-1)  # (B, D)

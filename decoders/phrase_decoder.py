@@ -5,6 +5,7 @@ Shapes: B captions, L phrases, E their width, C latent channels, h x w cells of 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,6 +35,12 @@ class Shown:
     owner: np.ndarray
 
 
+@cache
+def sentence_encoder(folder: Path) -> SentenceEncoder:
+    """The sentence encoder in ``folder``, one for all decoders: nobody changes it."""
+    return SentenceEncoder.from_pretrained(folder)
+
+
 class PhraseDecoder(Decoder):
     """A pipeline without a text encoder. ``embed`` gives texts' vectors; by default the sentence encoder of the
     pretrained parts does."""
@@ -48,7 +55,7 @@ class PhraseDecoder(Decoder):
     def embed(self) -> Embed:
         """Texts to unit vectors (B, E)."""
         if self._embed is None:
-            self._embed = SentenceEncoder.from_pretrained(part_folder("minilm"))
+            self._embed = sentence_encoder(part_folder("minilm"))
         return self._embed
 
     @embed.setter

@@ -12,6 +12,7 @@ into the merged model's configuration: without it, the model would generate nons
 import json
 import re
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,9 @@ def load_adapter(model: PreTrainedModel, adapter: Path, whole: dict[str, torch.T
     saved = json.loads(settings.read_text(encoding="utf-8")).get("modules_to_save")
     config: Any = LoraConfig.from_pretrained(str(adapter))
     config.modules_to_save = None  # whole modules are copied below: nothing needs a second copy beside the first
-    inject_adapter_in_model(config, model)
+    with warnings.catch_warnings():  # what is tied stays tied: embeddings are merged in place
+        warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`")
+        inject_adapter_in_model(config, model)
     own = {name.replace(".default.", "."): p for name, p in model.named_parameters()}
     missing = sorted(name for name in own if ".lora_" in name and name not in lora)
     missing += [n for n in saved or () if not any(f".{n}." in f".{k}" for k in lora)]
@@ -159,6 +162,8 @@ def merge_lora(model: nn.Module, keep: tuple[str, ...] = ()) -> int:
         layer.merge(safe_merge=True)  # refuses weights that are not finite
         parent, _, child = name.rpartition(".")
         setattr(model.get_submodule(parent), child, layer.get_base_layer())
+    if not keep:
+        vars(model).pop("peft_config", None)  # peft's note of what is gone: it would warn of it when LoRA is added anew
     return len(merged)
 
 

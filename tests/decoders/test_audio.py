@@ -85,6 +85,12 @@ def test_diffusers_own_loader_gives_the_same_sound(folder, decoder):
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
+def test_no_sound_is_louder_than_full_scale(decoder):
+    made = np.array([[0.5, -0.25, 0.0], [2.0, -4.0, 1.0]], dtype=np.float32)
+    soft, loud = decoder.to_media(made)
+    assert soft.tolist() == [0.5, -0.25, 0.0] and loud.tolist() == [0.5, -1.0, 0.25] and loud.dtype == np.float32
+
+
 def test_on_step_counts_and_cancels(decoder):
     seen = []
     decoder.decode(decoder.unconditional(), seeds=[0], steps=3, on_step=lambda *step: seen.append(step))
