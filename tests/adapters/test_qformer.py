@@ -45,10 +45,11 @@ def test_every_projection_works_in_the_core(name):
         "transformer": {"width": 16, "encoder_layers": 1, "decoder_layers": 1, "feed_forward": 32},
         "qformer": SIZES,
         "linear": {},
+        "reading": {"words": 4, "width": 16, "encoder_layers": 1, "decoder_layers": 1, "feed_forward": 32},
     }[name]
     core = make_core(core={"output_projection": name, "output_projection_settings": settings})
     ids = torch.randint(0, core.table.first, (2, 10))
-    ids[0, 3:6] = ids[1, 1:4] = torch.tensor(list(core.table.spans["video"]))
+    ids[0, 3:6] = ids[1, :3] = torch.tensor(list(core.table.spans["video"]))
     conditions = core.conditions(ids, core(ids).last_hidden_state, "video")
     assert conditions.shape == (2, 5, 12)
     conditions.sum().backward()

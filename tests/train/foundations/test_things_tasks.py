@@ -86,4 +86,4 @@ def test_the_layout_is_learned_and_exported(tmp_path):
     aim = caption_encoders(tmp_path)["image"]
     assert aim.encode_caption(["a cat on the left"]).shape == (1, *aim.condition_shape) == (1, 8, 24)
     _, pictures = load_layout(tmp_path / "image_decoder" / "layout")
-    assert pictures.names == things.trained_things() and pictures.pixels.shape[1:] == (128, 128, 4)
+    assert pictures.names == list(things.catalogue()) and pictures.pixels.shape[1:] == (128, 128, 4)
