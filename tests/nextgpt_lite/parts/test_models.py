@@ -28,7 +28,7 @@ def test_json_is_one_list_with_licences_sizes_and_commands(index, capsys):
     out, error = capsys.readouterr()
     entries = {entry["name"]: entry for entry in json.loads(out)}
     assert "minilm: converting" in error
-    assert list(entries) == ["nano", "minilm", "efficientnet"]
+    assert list(entries) == ["nano", "small", "minilm", "efficientnet"]
     assert entries["nano"]["kind"] == "model" and entries["nano"]["bytes"] > 1e7
     assert entries["minilm"]["there"] and "fetch" not in entries["minilm"]
     assert not entries["efficientnet"]["there"]
