@@ -210,7 +210,7 @@ def test_a_component_of_another_class_is_refused(tiny_copy):
 
 
 def test_there_is_no_such_model(tmp_path):
-    with pytest.raises(CheckpointError, match="no model 'mega': expected 'nano' or a folder"):
+    with pytest.raises(CheckpointError, match="no model 'mega': expected 'small' or 'nano' or a folder"):
         resolve_model("mega")
     with pytest.raises(CheckpointError, match="no model"):
         resolve_model(tmp_path)
