@@ -17,7 +17,10 @@ from tests.tiny_model import medium, saying
 ROOT = Path(__file__).parents[3]
 RECIPE = "task: audio_vae\nsteps: 2\nbatch_size: 1\nlearning_rates: {vae: 1.0e-3}\n"
 BAD = {
-    "an unknown model folder": (["chat", "hello", "--model", "nowhere"], "no model 'nowhere': expected 'small' or 'nano'"),
+    "an unknown model folder": (
+        ["chat", "hello", "--model", "nowhere"],
+        "no model 'nowhere': expected 'small'",
+    ),
     "a missing file": (["chat", "hello", "--attach", "gone.png"], "gone.png"),
     "a text file named png": (["chat", "hello", "--attach", "text.png"], "text.png"),
     "a truncated picture": (["chat", "hello", "--attach", "cut.png"], "cut.png"),
