@@ -1,7 +1,7 @@
 """Between the stages: output projections that read words learn to, on dialogues in words alone.
 
 A ReadingProjection (adapters.reading_projection) takes the input embeddings of the words before the signal tokens. What
-these make of a condition can be learned without a pass of the language model, thousands of times faster than with one.
+these make of a condition can be learned without a pass of the language model, tens of times faster than with one.
 The projections replace those of the core that the task starts from; stage 3 goes on from there.
 
 Shapes: B spans, W words, n signal tokens, L x C a decoder's condition.
@@ -29,14 +29,13 @@ from nextgpt_lite.checkpoint import load_tokenizer
 from nextgpt_lite.core_checkpoint import CONTEXT_ADAPTER, load_core, save_core
 from nextgpt_lite.model import AnyToAnyCore, caption_loss
 from train.dialogues.encode import RowEncoder
+from train.dialogues.loader import EVALUATION_SEED
 from train.dialogues.records import AT_START, sources_of
 from train.dialogues.things_records import things_conversations
 from train.foundations.pools import EndlessDataset
 from train.settings import RecipeError, setting
 from train.task import Task
 
-#: Seed of the dialogues that evaluate() reads.
-EVALUATION_SEED = 700
 #: Of the cosines by which phrases are told apart.
 TEMPERATURE = 0.07
 #: Weight of the squared weights of the map of meanings.
@@ -87,9 +86,9 @@ class OutputReadingTask(Task):
             if tuple(shape) != phrases:
                 found = f"those of {modality} are {tuple(shape)}"
                 raise RecipeError(f"the core's conditions must be phrases {phrases}, {found}")
-        replace_projections(self.core, chosen.projection)
+        are_new = replace_projections(self.core, chosen.projection)
         self.model = WordReader(self.core)
-        if chosen.known_words:
+        if are_new and chosen.known_words:
             self.give_words_their_meaning(chosen.known_words)
         spans = list(self.spans(chosen.seed, chosen.dialogues))
         self.dataset = Spans(spans, self.other_spans(), chosen.other_nouns, chosen.seed)
@@ -216,13 +215,14 @@ def which_phrase(found: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return functional.cross_entropy(functional.normalize(found[said], dim=-1) @ phrases.T / TEMPERATURE, numbers)
 
 
-def replace_projections(core: AnyToAnyCore, settings: dict[str, Any]) -> None:
-    """Give a core output projections that read words, in place; those that it has already go on where ``settings`` do
-    not differ."""
+def replace_projections(core: AnyToAnyCore, settings: dict[str, Any]) -> bool:
+    """Give a core output projections that read words, in place. False where it has them already with these settings:
+    they go on with what they have learned."""
     config = core.config
     if config.output_projection == "reading" and config.output_projection_settings == settings:
-        return
+        return False
     config.output_projection, config.output_projection_settings = "reading", dict(settings)
     width = config.text_config.hidden_size
     for modality, shape in config.conditions.items():
         core.output_projections[modality] = construct(ReadingProjection, settings, "projection", width, tuple(shape))
+    return True

@@ -66,6 +66,9 @@ def test_projections_learn_from_words_alone(task, folder):
         assert isinstance(projection, ReadingProjection) and not projection.in_fc.weight.any()
         trained = task.core.output_projections[modality].out_fc.weight
         torch.testing.assert_close(projection.out_fc.weight, trained, atol=1e-3, rtol=1e-2)
+    again = OutputReadingTask(SETTINGS | {"start": "core_reading"}, folder)  # goes on: no map is fitted anew
+    learned = core.output_projections["image"].meaning.weight
+    assert torch.equal(again.core.output_projections["image"].meaning.weight, learned)
 
 
 def test_a_reply_reads_the_words_of_its_request(task, folder):
