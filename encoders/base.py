@@ -59,6 +59,10 @@ class Encoder(nn.Module, ABC):
     def patches(self, modality: str, batch: Batch) -> list[torch.Tensor]:
         """Float32 patch tokens (P, E) of each medium."""
 
+    def describe(self, modality: str, batch: Batch, language: str = "en") -> list[str]:
+        """What it reads in each of the preprocessed media, in words; "" where it knows none."""
+        return [""] * len(batch)
+
     @abstractmethod
     def patch_counts(self) -> dict[str, int]:
         """How many tokens :meth:`patches` gives for a medium of each modality."""

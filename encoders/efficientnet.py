@@ -23,7 +23,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from data.strict import read_json
 from encoders.base import WEIGHTS_FILE, check_state
-from encoders.preprocess_vision import ImageSettings, preprocess_image
+from encoders.preprocessing.vision import ImageSettings, preprocess_image
 
 #: What the checkpoint was trained with: its first batch norm has the statistics of pixels that are scaled so.
 MEAN, DEVIATION = (127 / 255,) * 3, (128 / 255,) * 3

@@ -18,7 +18,7 @@ from data.strict import SettingsError, nearest, read_settings
 from encoders.base import CONFIG_FILE, WEIGHTS_FILE, Batch, Encoder, check_state, read_config, read_state, stacked
 from encoders.imagebind import ImageBind, ImageBindConfig, load_imagebind
 from encoders.points import PointConfig, PointEncoder, load_points
-from encoders.preprocess_vision import ImageSettings
+from encoders.preprocessing.vision import ImageSettings
 from encoders.preprocessors import POINTS, PREPROCESSORS
 from encoders.text_tokenizer import CLIP_VOCABULARY, ClipTokenizer, tokenize
 

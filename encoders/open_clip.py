@@ -20,7 +20,7 @@ from torch.nn import functional
 from data.atomic import hash_file
 from data.strict import read_settings, setting
 from encoders.base import CONFIG_FILE, WEIGHTS_FILE, Batch, Encoder, check_state, read_config, stacked
-from encoders.preprocess_vision import ImageSettings, as_rgb, preprocess_image
+from encoders.preprocessing.vision import ImageSettings, as_rgb, preprocess_image
 
 CHANNELS = ("rgb", "bgr")
 

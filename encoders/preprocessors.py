@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from encoders.points import PointConfig
-from encoders.preprocess_audio import AudioSettings, preprocess_audio
-from encoders.preprocess_sensors import (
+from encoders.preprocessing.audio import AudioSettings, preprocess_audio
+from encoders.preprocessing.sensors import (
     DepthSettings,
     ImuSettings,
     ThermalSettings,
@@ -18,7 +18,7 @@ from encoders.preprocess_sensors import (
     preprocess_points,
     preprocess_thermal,
 )
-from encoders.preprocess_vision import ImageSettings, VideoSettings, preprocess_image, preprocess_video
+from encoders.preprocessing.vision import ImageSettings, VideoSettings, preprocess_image, preprocess_video
 
 #: Modality -> its settings.
 Settings = Mapping[str, Any]

@@ -18,8 +18,8 @@ from data.resampling import resample
 from data.strict import setting
 from encoders.phrase_reader import PhraseReader, PhraseReaderConfig
 from encoders.points import PointConfig, PointTransformer
-from encoders.preprocess_audio import FRAME_SECONDS, HOP_SECONDS, as_wave, filter_bank
-from encoders.preprocess_sensors import preprocess_points
+from encoders.preprocessing.audio import FRAME_SECONDS, HOP_SECONDS, as_wave, filter_bank
+from encoders.preprocessing.sensors import preprocess_points
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from data.atomic import atomic_folder, hash_file, write_json
 from data.pretrained import load_whole
 from data.strict import read_json, read_settings, sentence, setting
 from encoders.base import Batch, Encoder, read_config, stacked
-from encoders.preprocess_vision import as_rgb
+from encoders.preprocessing.vision import as_rgb
 
 SETTINGS = "encoder.json"
 #: Files of which a processor is read: the first of a preprocessor alone, the second of a whole model's.

@@ -20,17 +20,29 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from data.atomic import hash_file
+from data.atomic import hash_file, write_json
 from data.parts import part_folder
-from data.strict import read_settings, setting
+from data.strict import read_json, read_settings, setting
 from encoders.base import CONFIG_FILE, WEIGHTS_FILE, Batch, Encoder, check_state, read_config, read_state, stacked
+from encoders.description import (
+    MOST_CLASSES,
+    Found,
+    Vocabulary,
+    describe_classes,
+    describe_phrases,
+    describe_things,
+    word,
+)
 from encoders.efficientnet import EfficientNetLite
 from encoders.image_reader import ImageReader, ReaderConfig
+from encoders.lexicon import Lexicon
 from encoders.sentence_encoder import SentenceEncoder
 from encoders.towers import TOWERS, AudioTowerConfig, PointsTowerConfig, Tower, VideoTowerConfig
 
 #: How many of the classifier's names make an embedding.
 LIKELIEST = 10
+#: Beside the configuration: what is read by name.
+VOCABULARY_FILE = "vocabulary.json"
 
 
 @dataclass(frozen=True)
@@ -65,14 +77,21 @@ class TrunkEncoder(Encoder):
             if sizes := getattr(config, modality):
                 self.add_tower(modality, kind(sizes, self.width))
         self.photograph = nn.Linear(self.width, 1)  # of the reader's embedding: the logit of being a photograph
-        self.register_buffer("class_names", text(trunk.classes), persistent=False)  # (1000, E)
-        self.class_names: torch.Tensor
+        self.register_buffer("class_names", torch.zeros(len(trunk.classes), self.width))
+        self.class_names: torch.Tensor  # (1000, E)
+        self.lexicons = nn.ModuleDict()
 
     def add_tower(self, modality: str, tower: Tower) -> None:
         """Read media of this modality with this tower, whichever did so before."""
         self.towers[modality] = tower
         self.config = replace(self.config, **{modality: tower.config})
         self.modalities = ("image", *self.towers)
+
+    def add_words(self, modality: str, vocabulary: Vocabulary, vectors: dict[str, torch.Tensor] | None = None) -> None:
+        """Name what is read in media of this modality by these phrases; ``vectors`` as :class:`Lexicon` has them."""
+        self.lexicons[modality] = lexicon = Lexicon(vocabulary, self.width)
+        if vectors is not None:
+            lexicon.load_state_dict(vectors)
 
     @property
     def image_size(self) -> int:
@@ -125,6 +144,52 @@ class TrunkEncoder(Encoder):
         return torch.cat((seen.flatten(1).unflatten(0, media.shape[:2]), changed), dim=-1)
 
     @torch.no_grad()
+    def describe(self, modality: str, batch: Batch, language: str = "en") -> list[str]:
+        self.check_modality(modality)
+        if modality not in self.lexicons:
+            return [""] * len(batch)
+        if modality == "image":
+            return [self._describe_image(pixels, language) for pixels in stacked(batch)]
+        tower: Any = self.towers[modality]
+        _, phrases, presence = tower(self.features(modality, batch))
+        said = presence > 0
+        lexicon: Any = self.lexicons[modality]
+        return [
+            describe_phrases(
+                [lexicon.phrase(slot, each[slot], language) if there[slot] else "" for slot in range(len(each))],
+                language,
+            )
+            for each, there in zip(phrases, said, strict=True)
+        ]
+
+    def _describe_image(self, pixels: torch.Tensor, language: str) -> str:
+        """Pixels (3, H, W) of a photograph by the classifier's classes, of other images by the things that are seen."""
+        maps = self.trunk.features(pixels[None])
+        whole, objects = self.reader(self.reader.patches(maps))
+        if self.photograph(whole).item() > 0:
+            likeliest = self.trunk.classify(maps[32].mean((2, 3))).softmax(-1)[0].topk(MOST_CLASSES)
+            pairs = zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)
+            return describe_classes(
+                [(self.trunk.classes[number], probability) for number, probability in pairs], language
+            )
+        lexicon: Any = self.lexicons["image"]
+        read = {name: values[0] for name, values in self.reader.read(objects).items()}
+        present = (read["presence"] > 0).nonzero()[:, 0].tolist()
+        present.sort(key=lambda query: read["box"][query, 0].item())  # from left to right
+        background = self._background(lexicon, [lexicon.found(read, query, "en") for query in present], whole, language)
+        return describe_things([lexicon.found(read, query, language) for query in present], background, language)
+
+    def _background(self, lexicon: Lexicon, found: list[Found], whole: torch.Tensor, language: str) -> str:
+        """Where it all is, or "": the nearest caption of what was found, with each background and without."""
+        vocabulary = lexicon.vocabulary
+        if not found or not vocabulary.backgrounds:
+            return ""
+        things = " and ".join(" ".join(filter(None, (each.colour, each.name))) for each in found)
+        captions = [things, *(f"{things}, {background['en']}" for background in vocabulary.backgrounds)]
+        nearest = int((self.text(captions) @ functional.normalize(whole[0], dim=-1)).argmax())
+        return word(vocabulary.backgrounds[nearest - 1], language) if nearest else ""
+
+    @torch.no_grad()
     def see(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Preprocessed images (B, 3, H, W) -> embeddings (B, E), unit; what the classifier sees (B, E), as long as it
         is sure; object tokens (B, Q, E), each as long as it is sure that something is there."""
@@ -155,11 +220,25 @@ class TrunkEncoder(Encoder):
             name: (value.half() if value.is_floating_point() else value).contiguous()
             for name, value in self.trained_state().items()
         }
+        if self.lexicons:
+            words: dict[str, Any] = {modality: asdict(each.vocabulary) for modality, each in self._lexicons()}
+            write_json(Path(folder) / VOCABULARY_FILE, words)
         self.write(Path(folder), asdict(self.config), weights)
+
+    def _lexicons(self) -> list[tuple[str, "Lexicon"]]:
+        found: Any = self.lexicons.items()
+        return list(found)
 
     @classmethod
     def from_parts(cls, config: TrunkEncoderConfig) -> Self:
         """An untrained encoder on pretrained parts. PartMissing says how to get them."""
+        encoder = cls._unnamed(config)
+        encoder.class_names = encoder.text(encoder.trunk.classes)
+        return encoder
+
+    @classmethod
+    def _unnamed(cls, config: TrunkEncoderConfig) -> Self:
+        """As :meth:`from_parts`, without the vectors of the classes' names."""
         trunk = EfficientNetLite.from_pretrained(part_folder(config.trunk))
         return cls(config, trunk, SentenceEncoder.from_pretrained(part_folder(config.text)))
 
@@ -168,7 +247,11 @@ class TrunkEncoder(Encoder):
         folder = Path(folder)
         values: dict[str, Any] = {name: value for name, value in read_config(folder).items() if name != "class"}
         where = str(folder / CONFIG_FILE)
-        encoder = cls.from_parts(read_settings(TrunkEncoderConfig, values, where))
+        encoder = cls._unnamed(read_settings(TrunkEncoderConfig, values, where))
+        if (folder / VOCABULARY_FILE).is_file():
+            path = folder / VOCABULARY_FILE
+            for modality, words in read_json(path).items():
+                encoder.add_words(modality, read_settings(Vocabulary, words, f"{path}: {modality}"))
         weights = read_state(folder / WEIGHTS_FILE)
         check_state(weights, encoder.trained_state(), str(folder / WEIGHTS_FILE))
         encoder.load_state_dict(weights, strict=False)

@@ -17,7 +17,7 @@ from transformers.audio_utils import mel_filter_bank
 
 from data.atomic import atomic_file, write_json
 from data.resampling import resample
-from encoders.preprocess_audio import as_wave
+from encoders.preprocessing.audio import as_wave
 from nextgpt_lite import ReplyMedium
 
 SAMPLE_RATE = 16_000  # of what log_mel reads

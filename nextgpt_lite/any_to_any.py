@@ -24,7 +24,7 @@ from nextgpt_lite.checkpoint import Decoders, load_encoder
 from nextgpt_lite.conversation_media import MediaRequest, Reply, ReplyMedium
 from nextgpt_lite.core_checkpoint import CONTEXT_ADAPTER, load_core
 from nextgpt_lite.decoding import Decoding, PrefixCache
-from nextgpt_lite.experts import Experts
+from nextgpt_lite.experts import Experts, own_experts
 from nextgpt_lite.generate import Prepared, Row, Sampling, TextStream, end_tokens, generate, reply_text
 from nextgpt_lite.model import AnyToAnyCore
 
@@ -70,7 +70,8 @@ class AnyToAny:
             raise checkpoint.CheckpointError(f"{folder} asks for candidates, but a vision tower cannot compare them")
         shapes = self.core.config.conditions
         self.decoders = Decoders(self.folder_of, shapes, self.device)
-        self.experts: Experts | None = None  #: whose words are added to every conversation
+        #: Those whose words are added to every conversation.
+        self.experts = own_experts(self.manifest.get("experts", ()), lambda: self.encoder)
 
     @classmethod
     def from_pretrained(cls, name: str | Path = "nano", device: str | None = None, weights: str = "exact") -> Self:

@@ -67,6 +67,7 @@ class Manifest:
     name: str
     components: dict[str, dict[str, str]]
     candidates: dict[str, int] = setting({}, low=1, high=MAX_CANDIDATES)
+    experts: list[str] = setting([], choices=("reading", "hear"), help="whose words it was trained with")
     preview: bool = setting(False, help="it is not finished: it answers only where it is named")
     format: int = FORMAT
 
@@ -156,13 +157,18 @@ def component_class(name: str, folder: Path) -> str:
 
 
 def write_manifest(
-    folder: Path, name: str, candidates: dict[str, int] | None = None, core: str = "core", preview: bool = False
+    folder: Path,
+    name: str,
+    candidates: dict[str, int] | None = None,
+    core: str = "core",
+    preview: bool = False,
+    experts: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Describe every component that stands in ``folder``; written atomically.
 
     A decoder of which only parts have been trained so far is left out. ``candidates``: modality -> how many are made of
     each medium (nextgpt_lite.candidates). ``core`` is the subfolder of the component of that name. ``preview``: the
-    model is not finished.
+    model is not finished. ``experts``: those whose words are added to every conversation (nextgpt_lite.experts).
     """
     components = {
         component: {"class": component_class(component, folder / path), **_place(folder, path)}
@@ -174,6 +180,8 @@ def write_manifest(
     candidates = {each: n for each, n in (candidates or {}).items() if f"{each}_decoder" in components}
     if candidates:
         manifest["candidates"] = candidates
+    if experts:
+        manifest["experts"] = list(experts)
     if preview:
         manifest["preview"] = True
     write_json(folder / MANIFEST, manifest)
@@ -203,7 +211,7 @@ def update_manifest(folder: Path, core: str | None = None) -> None:
         return
     try:
         name, preview = known.get("name", folder.resolve().name), known.get("preview", False)
-        write_manifest(folder, name, known.get("candidates"), core, preview)
+        write_manifest(folder, name, known.get("candidates"), core, preview, known.get("experts", ()))
     except FileNotFoundError as error:  # another run of a build is replacing a component
         log.warning("%s is left as it was: %s is being replaced", folder / MANIFEST, error.filename)
 

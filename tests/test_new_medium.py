@@ -23,7 +23,7 @@ from data.modalities import MODALITIES
 from decoders import DECODERS
 from decoders.diffusion import flow_scheduler
 from encoders import ImageBindConfig, MediaEncoder, MediaEncoderConfig, TowerConfig
-from encoders.preprocess_sensors import DepthSettings
+from encoders.preprocessing.sensors import DepthSettings
 from encoders.text_tokenizer import train_tokenizer as train_encoder_tokenizer
 from nextgpt_lite import AnyToAny
 from nextgpt_lite.checkpoint import write_manifest as write_model_manifest

@@ -68,6 +68,7 @@ class BuildFile:
     parts: dict[str, str] = setting({}, help="component -> the pretrained part that it is, see nextgpt_lite.parts")
     cache: Cache | None = setting(None, help="null = no visual cache")
     candidates: dict[str, int] = setting({}, low=1, help="modality -> how many are made of each medium")
+    experts: list[str] = setting([], help="whose words the model was trained with, see nextgpt_lite.experts")
     preview: bool = setting(False, help="the model is not finished: it answers only where it is named")
     packed: list[str] = setting([], help="components that an installed copy has as int8, see nextgpt_lite.packing")
 
@@ -234,7 +235,7 @@ def finish(folder: Path, name: str, file: BuildFile, packed: Sequence[str] = ())
             pack_folder(folder / component)
     if file.cache is not None:
         build_cache(folder, file.cache)
-    write_manifest(folder, name, file.candidates, preview=file.preview)
+    write_manifest(folder, name, file.candidates, preview=file.preview, experts=file.experts)
     files = [path for component in component_names() for path in (folder / component).rglob("*") if path.is_file()]
     print(f"{folder}: {sum(path.stat().st_size for path in files) / 1e6:.1f} MB")
 

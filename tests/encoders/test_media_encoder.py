@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from encoders import ImageBindConfig, MediaEncoder, MediaEncoderConfig, PointConfig, TowerConfig, load_encoder
-from encoders.preprocess_audio import AudioSettings
-from encoders.preprocess_sensors import DepthSettings, ThermalSettings, preprocess_points
-from encoders.preprocess_vision import ImageSettings, VideoSettings
+from encoders.preprocessing.audio import AudioSettings
+from encoders.preprocessing.sensors import DepthSettings, ThermalSettings, preprocess_points
+from encoders.preprocessing.vision import ImageSettings, VideoSettings
 from encoders.text_tokenizer import END, PADDING, ClipTokenizer, tokenize, train_tokenizer
 
 TEXTS = ["a red bell in the snow", "两个红色的铃铛", "a low fast drum, three times"] * 3

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from data.resampling import resample
-from encoders.preprocess_audio import AudioSettings, preprocess_audio
-from encoders.preprocess_vision import (
+from encoders.preprocessing.audio import AudioSettings, preprocess_audio
+from encoders.preprocessing.vision import (
     ImageSettings,
     VideoSettings,
     even_clips,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from encoders.preprocess_sensors import (
+from encoders.preprocessing.sensors import (
     DepthSettings,
     ImuSettings,
     ThermalSettings,

@@ -5,16 +5,16 @@ import pytest
 import torch
 
 from nextgpt_lite.experts import (
-    MAX_CONTEXT_CHARACTERS,
     Captioner,
     Detector,
     ExpertError,
     Experts,
     SearchExpert,
     TextReader,
-    image_of,
     load_experts,
 )
+from nextgpt_lite.experts.base import MAX_CONTEXT_CHARACTERS
+from nextgpt_lite.experts.vision import image_of
 from tests.tiny_model import medium, saying
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[DEC]", "a", "red", "bell", "in", "the", "snow", "two", "dogs"]

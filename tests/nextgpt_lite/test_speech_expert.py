@@ -14,11 +14,10 @@ from nextgpt_lite.experts import (
     ExpertError,
     Experts,
     SpeechExpert,
-    default_experts,
     load_experts,
-    loops,
-    repeats_itself,
+    own_experts,
 )
+from nextgpt_lite.experts.speech import loops, repeats_itself
 from nextgpt_lite.parts.lock import is_fetched
 
 WORDS = ["<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|transcribe|>", "<|nospeech|>", "<|notimestamps|>"]
@@ -63,7 +62,7 @@ def sound(seconds=0.5, rate=RATE, channels=1):
 @pytest.fixture
 def lenient(folder, monkeypatch):
     """An expert that takes anything for speech; the tiny model says one word again and again."""
-    monkeypatch.setattr("nextgpt_lite.experts.repeats_itself", lambda words: False)
+    monkeypatch.setattr("nextgpt_lite.experts.speech.repeats_itself", lambda words: False)
     return SpeechExpert(folder, max_no_speech=1.0, min_log_probability=-100.0)
 
 
@@ -86,13 +85,13 @@ def test_long_sounds_are_heard_window_by_window(lenient):
 
 
 def test_a_sound_that_may_hold_no_speech_gives_no_words(folder, monkeypatch):
-    monkeypatch.setattr("nextgpt_lite.experts.repeats_itself", lambda words: False)
+    monkeypatch.setattr("nextgpt_lite.experts.speech.repeats_itself", lambda words: False)
     assert SpeechExpert(folder, max_no_speech=0.0, min_log_probability=-100.0).context(sound()) == ""
     assert SpeechExpert(folder, max_no_speech=1.0, min_log_probability=-0.01).context(sound()) == ""
 
 
 def test_repeated_words_are_no_speech(folder, monkeypatch):
-    monkeypatch.setattr("nextgpt_lite.experts.repeats_itself", lambda words: "e" in words or "a" in words)
+    monkeypatch.setattr("nextgpt_lite.experts.speech.repeats_itself", lambda words: "e" in words or "a" in words)
     assert SpeechExpert(folder, max_no_speech=1.0, min_log_probability=-100.0).context(sound()) == ""
 
 
@@ -126,7 +125,7 @@ def test_without_a_folder_the_part_is_read(monkeypatch, tmp_path):
     monkeypatch.setenv("NEXTGPT_LITE_CACHE", str(tmp_path))
     with pytest.raises(PartMissing, match="nextgpt-lite models --fetch whisper"):
         load_experts(["hear"])
-    assert default_experts() is None
+    assert own_experts(["hear"], lambda: pytest.fail("no encoder is asked for")) is None
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):

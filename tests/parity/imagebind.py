@@ -15,8 +15,8 @@ from torchvision.transforms.functional import normalize
 
 from data.resampling import resample
 from encoders.imagebind import MODALITIES, ImageBind, ImageBindConfig, TowerConfig
-from encoders.preprocess_audio import AudioSettings, clip_starts, preprocess_audio
-from encoders.preprocess_vision import CLIP_DEVIATION, CLIP_MEAN, ImageSettings, preprocess_image, three_crops
+from encoders.preprocessing.audio import AudioSettings, clip_starts, preprocess_audio
+from encoders.preprocessing.vision import CLIP_DEVIATION, CLIP_MEAN, ImageSettings, preprocess_image, three_crops
 from encoders.text_tokenizer import CLIP_VOCABULARY, ClipTokenizer
 from tests.parity.cases import GOLDEN, Case, Comparison
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from data.media.loading import MediaError
 from data.things.dialogues import MediaPart as ThingsPart
-from data.things.dialogues import Photograph
+from data.things.dialogues import Photograph, Spoken
 from nextgpt_lite.media_slots import batch_media
 from train.dialogues.embedding_cache import SHARD, EmbeddingCache
 from train.dialogues.records import AT_START, MediaFile, Medium, embedded, read_medium
@@ -76,9 +76,9 @@ class MediaEmbeddings:
         return next((kept for kept in self._kept if medium in kept), None)
 
 
-def is_photograph(medium: Medium) -> TypeGuard[ThingsPart]:
-    """Whether only is known what a classifier sees in it."""
-    return isinstance(getattr(medium, "content", None), Photograph)
+def is_stated(medium: Medium) -> TypeGuard[ThingsPart]:
+    """Whether there is no such medium: only is known what a classifier sees in it, or what is said."""
+    return isinstance(getattr(medium, "content", None), Photograph | Spoken)
 
 
 def preprocess_medium(encoder: Any, medium: Medium) -> Any:
@@ -86,7 +86,7 @@ def preprocess_medium(encoder: Any, medium: Medium) -> Any:
 
     Raises data.media.loading.MediaError for one that cannot be read.
     """
-    if is_photograph(medium) or (isinstance(medium, ThingsPart) and medium.modality in encoder.simulated):
+    if is_stated(medium) or (isinstance(medium, ThingsPart) and medium.modality in encoder.simulated):
         return medium
     array, rate = read_medium(medium)
     try:
@@ -98,7 +98,7 @@ def preprocess_medium(encoder: Any, medium: Medium) -> Any:
 
 def encode_media(encoder: Any, modality: str, tensors: list[Any], features: str) -> Sequence[torch.Tensor]:
     """Embeddings (B, E), or patch tokens (P, E) each, of preprocessed media of one modality, or of simulated ones."""
-    if is_photograph(tensors[0]):
+    if isinstance(getattr(tensors[0], "content", None), Photograph):
         return [simulated_photograph(encoder, each.content, features) for each in tensors]
     if isinstance(tensors[0], ThingsPart):
         return simulated_media(encoder, tensors, features)
@@ -177,10 +177,10 @@ def read_and_encode(
 
 
 def _batches(media: Sequence[M], size: int) -> Iterator[list[M]]:
-    """Media of one modality, at most ``size`` at a time; photographs apart."""
+    """Media of one modality, at most ``size`` at a time; those that are only stated apart."""
 
     def sort(medium: M) -> tuple[str, bool]:
-        return medium.modality, is_photograph(medium)
+        return medium.modality, is_stated(medium)
 
     for _, group in groupby(sorted(media, key=sort), key=sort):
         while batch := list(islice(group, size)):

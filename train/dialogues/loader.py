@@ -123,6 +123,7 @@ class DataSettings:
 
     seed: int = setting(21, low=0)
     dialogues: int = setting(20_000, low=1, help="of each generated world")
+    described: bool = setting(False, help="what media of things show stands in the text, as from experts")
     mismatched_media: float = setting(0.0, low=0, high=1, alias="misdrawn", help="share of edits that do not fit")
     held_out: int = setting(400, low=0, help="dialogues of evaluate(), of worlds; of a manifest see its entry of data")
     data: list[str | dict[str, Any]] | dict[str, Any] | str = setting([], help="see train.dialogues.records")
@@ -258,7 +259,7 @@ class DialogueLoader:
             seed, count, mismatched = EVALUATION_SEED, chosen.held_out, 0.0
         if source.things:
             classes = class_names(self.embeddings.encoder)
-            return things_conversations(seed, count, source.kinds, self.encoder.modalities, classes)
+            return things_conversations(seed, count, source.kinds, self.encoder.modalities, classes, chosen.described)
         return records.toybox_conversations(seed, count, self.kinds, self.encoder.modalities, mismatched)
 
     def _stream(self, source: records.Source, seed: int) -> Any:

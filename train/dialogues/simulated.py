@@ -5,33 +5,20 @@ that a language model need not wait until each tower is trained (training on tex
 Shapes: Q object tokens, L phrases, E width of the encoder's space, K classes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-from data.things.captions import caption
-from data.things.dialogues import MediaPart, Photograph, Unknown
-from data.things.motion import VideoScene
-from data.things.motion import caption as video_caption
-from data.things.points.scenes import PointScene
-from data.things.points.scenes import caption as points_caption
-from data.things.scenes import Scene
-from data.things.sounds.scenes import SoundScene
-from data.things.sounds.scenes import caption as sound_caption
+from data.things.dialogues import MediaPart, Photograph
 from decoders.phrases import SLOTS, embed_captions
 from encoders import Encoder
 from encoders.trunk_encoder import LIKELIEST, TrunkEncoder
+from train.dialogues.described import CAPTIONS
 from train.settings import RecipeError
 
-_CAPTIONS: dict[type, Callable[[Any], str]] = {
-    Scene: caption,
-    VideoScene: video_caption,
-    SoundScene: sound_caption,
-    PointScene: points_caption,
-}
 #: Length of the noise on unit vectors, from a good reading to a poor one.
 NOISE = 0.2, 0.7
 
@@ -65,9 +52,7 @@ def simulated_photograph(encoder: TrunkEncoder, photograph: Photograph, features
 def simulated_media(encoder: TrunkEncoder, parts: Sequence[MediaPart], features: str) -> list[torch.Tensor]:
     """Embeddings (E,), or patch tokens (1 + L, E), of media as a PhraseReader gives them: the caption and its phrases,
     with noise. What shows nothing of the world has hardly any phrase."""
-    captions = [
-        "" if isinstance(part.content, Unknown) else _CAPTIONS[type(part.content)](part.content) for part in parts
-    ]
+    captions = [CAPTIONS[type(part.content)](part.content) if type(part.content) in CAPTIONS else "" for part in parts]
     wholes, phrases = encoder.text([each or "something" for each in captions]), embed_captions(captions, encoder.text)
     made = []
     for part, said, whole, own in zip(parts, captions, wholes, phrases, strict=True):

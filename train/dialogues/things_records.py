@@ -7,6 +7,8 @@ from typing import Any
 from data.modalities import MODALITIES
 from data.things.dialogues import Dialogue, MediaPart, Turn, dialogue
 from data.things.dialogues.rendering import can_be_rendered
+from nextgpt_lite.experts import add_words
+from train.dialogues.described import described as words_of
 from train.dialogues.records import MAX_SKIPPED, THINGS, Conversation
 from train.settings import RecipeError
 
@@ -17,11 +19,13 @@ def things_conversations(
     kinds: Sequence[str] = (),
     modalities: Sequence[str] = tuple(MODALITIES),
     classes: Sequence[str] = (),
+    described: bool = False,
 ) -> Iterator[Conversation]:
     """Dialogues of the stream ``seed``; ``kinds`` are taken in turn, none = all, by their own weights.
 
     Those that show a medium of none of ``modalities``, or one whose data is not there, are left out. RecipeError where
     hardly any is left. ``classes`` are those of an image classifier, see :func:`data.things.dialogues.dialogue`.
+    ``described``: what media show is written before the text, as the model's own experts do.
     """
     read = {modality for modality in modalities if can_be_rendered(modality)}
     found = 0
@@ -33,7 +37,10 @@ def things_conversations(
         shown = {part.modality for turn in drawn.turns if turn.role == "user" for part in turn.media}
         if shown <= read:
             found += 1
-            yield Conversation(messages_of(drawn, read), drawn.kind, f"{THINGS} {seed}, dialogue {index}", THINGS)
+            messages = messages_of(drawn, read)
+            if described:
+                messages = [add_words(message, words_of) for message in messages]
+            yield Conversation(messages, drawn.kind, f"{THINGS} {seed}, dialogue {index}", THINGS)
         elif index > MAX_SKIPPED * (count + 1):
             known = ", ".join(sorted(read)) or "none"
             raise RecipeError(f"too few dialogues of kind {kind or 'any'} have media that the encoder reads: {known}")

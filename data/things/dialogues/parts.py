@@ -23,11 +23,19 @@ class Unknown(NamedTuple):
     index: int
 
 
+class Spoken(NamedTuple):
+    """A recording of which only is known what is said in it. ``number`` seeds what features are drawn for it."""
+
+    text: str
+    number: int
+
+
 @dataclass(frozen=True)
 class MediaPart:
     """A medium in a turn.
 
-    ``content`` is its ground truth: a scene, a film, a sound or a model of the world, a photograph, or unknown.
+    ``content`` is its ground truth: a scene, a film, a sound or a model of the world, or a photograph, a recording or
+    something unknown.
     ``caption`` is what the decoder follows, of a medium that the assistant makes: what was asked for, nothing else.
     """
 

@@ -10,7 +10,7 @@ from data.things.dialogues.parts import Dialogue
 from data.things.dialogues.photographs import photograph
 from data.things.dialogues.requests import both, but_no, instead, request
 from data.things.dialogues.speaker import Speaker
-from data.things.dialogues.talking import mention, outside, talk, thank
+from data.things.dialogues.talking import mention, outside, spoken, talk, thank
 from data.things.dialogues.wording import LANGUAGES
 
 #: Share of English; the rest is Chinese.
@@ -30,6 +30,7 @@ _KINDS: dict[str, tuple[Callable[[Speaker], Dialogue], float]] = {
     "request": (request, 0.24),
     "instead": (instead, 0.02),
     "but_no": (but_no, 0.02),
+    "spoken": (spoken, 0.04),
     "both": (both, 0.04),
     "edit": (edit, 0.1),
     "edit_other": (edit_other, 0.05),

@@ -3,9 +3,9 @@
 from data.things.catalogue import catalogue
 from data.things.dialogues import composing
 from data.things.dialogues.contents import some_modality
-from data.things.dialogues.parts import Dialogue
+from data.things.dialogues.parts import Dialogue, MediaPart, Spoken, Turn
 from data.things.dialogues.phrases import bare, name_of, noun, plural_noun, said_singly
-from data.things.dialogues.requests import ask_for
+from data.things.dialogues.requests import ask_for, request
 from data.things.dialogues.speaker import Speaker
 from data.things.scenes import Placed
 
@@ -72,3 +72,11 @@ def _countable(speaker: Speaker) -> str:
         thing = composing.some_thing(speaker)
         if said_singly(thing):
             return thing
+
+
+def spoken(speaker: Speaker) -> Dialogue:
+    """A request, or something else that is said, as a recording without a written word."""
+    drawn = speaker.pick((request, request, request, outside, talk))(speaker)
+    number = int(speaker.rng.integers(2**31))
+    speaker.turns[0] = Turn("user", (MediaPart("audio", Spoken(speaker.turns[0].text, number)),))
+    return speaker.done("spoken", drawn.expected["topic"], drawn.expected["answer"])

@@ -72,7 +72,7 @@ class Wording:
         while _CHOICE.search(template):
             template = _CHOICE.sub(self._choose, template)
         filled = _SLOT.sub(lambda slot: self._slot(slot[1], slots), template)
-        return re.sub(r" +", " ", filled).strip()
+        return re.sub(r" +(?=[ ,])", "", filled).strip()
 
     def _slot(self, name: str, slots: dict[str, str]) -> str:
         if name in slots:

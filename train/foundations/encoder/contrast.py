@@ -23,8 +23,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from encoders import ImageBindConfig, MediaEncoder, MediaEncoderConfig, PointConfig, TowerConfig
-from encoders.preprocess_audio import AudioSettings
-from encoders.preprocess_vision import ImageSettings, VideoSettings
+from encoders.preprocessing.audio import AudioSettings
+from encoders.preprocessing.vision import ImageSettings, VideoSettings
 from encoders.text_tokenizer import train_tokenizer
 from train.embeddings.array_files import cached
 from train.foundations.autoencoders.vae import load_vae

@@ -21,7 +21,7 @@ import torch
 
 from data import toybox
 from encoders import MediaEncoder
-from encoders.preprocess_vision import ImageSettings
+from encoders.preprocessing.vision import ImageSettings
 from train.embeddings.array_files import cached
 from train.foundations.pools import content_hash
 from train.worlds import ManifestWorld

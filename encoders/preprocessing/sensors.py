@@ -11,7 +11,7 @@ import torch
 
 from data.strict import setting
 from encoders.points import farthest_points, normalise_points
-from encoders.preprocess_vision import resize_and_crop
+from encoders.preprocessing.vision import resize_and_crop
 
 MAX_POINTS_COMPARED = 8192
 

@@ -15,7 +15,7 @@ from PIL import Image
 from torchvision.transforms import functional as transforms
 
 from data.strict import setting
-from encoders.preprocess_audio import clip_starts
+from encoders.preprocessing.audio import clip_starts
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_DEVIATION = (0.26862954, 0.26130258, 0.27577711)
