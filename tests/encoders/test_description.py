@@ -9,11 +9,9 @@ import torch
 from data.parts import VARIABLE
 from data.strict import SettingsError
 from encoders import load_encoder
-from encoders.description import Found, Vocabulary, describe_classes, describe_phrases, describe_things
-from encoders.image_reader import ReaderConfig
-from encoders.towers import AudioTowerConfig
-from encoders.trunk_encoder import TrunkEncoder, TrunkEncoderConfig
-from tests.tiny_parts import write_parts
+from encoders.description import Found, describe_classes, describe_phrases, describe_things
+from encoders.trunk_encoder import TrunkEncoder
+from tests.tiny_encoder import CONFIG, encoder_of_red_dogs
 
 CAT = Found("cat", "red", (0.12, 0.4, 0.35, 0.7))
 DOG = Found("dog", "", (0.6, 0.4, 0.9, 0.8))
@@ -59,36 +57,10 @@ def test_media_by_the_phrases_of_their_captions(phrases, expected):
     assert describe_phrases(phrases) == expected
 
 
-CONFIG = TrunkEncoderConfig(
-    image=ReaderConfig(width=16, depth=1, heads=2, objects=3, colours=2),
-    audio=AudioTowerConfig(width=16, depth=1, heads=2, channels=4),
-)
-IMAGE = Vocabulary(
-    [{"en": "cat", "zh": "猫"}, {"en": "dog", "zh": "狗"}],
-    colours=[{"en": "red", "zh": "红色的"}, {"en": "blue", "zh": "蓝色的"}],
-    backgrounds=[{"en": "on a beach", "zh": "在沙滩上"}],
-)
-AUDIO = Vocabulary([{"en": "bell", "zh": "铃"}], {"1": [{"en": "rings"}], "6": [{"en": "twice"}]})
-
-
 @pytest.fixture
 def encoder(tmp_path, monkeypatch) -> TrunkEncoder:
-    """It sees one red dog in the middle of every drawing."""
-    write_parts(tmp_path / "cache")
     monkeypatch.setenv(VARIABLE, str(tmp_path / "cache"))
-    torch.manual_seed(0)
-    encoder = TrunkEncoder.from_parts(CONFIG).eval()
-    encoder.add_words("image", IMAGE, {"things": torch.eye(2, encoder.width)})
-    encoder.add_words("audio", AUDIO, {name: torch.ones(1, encoder.width) for name in ("things", "1", "6")})
-    reader = encoder.reader
-    for layer in (encoder.photograph, reader.name, reader.colour, reader.box, reader.presence):
-        torch.nn.init.zeros_(layer.weight)
-    reader.name.bias.data = torch.eye(2, encoder.width)[1]
-    reader.colour.bias.data = torch.tensor([5.0, 0.0])
-    reader.box.bias.data = torch.tensor([0.0, 0.0, 0.0, 0.0])  # the middle half
-    torch.nn.init.constant_(reader.presence.bias, 4.0)
-    torch.nn.init.constant_(encoder.photograph.bias, -4.0)
-    return encoder
+    return encoder_of_red_dogs(tmp_path / "cache")
 
 
 def test_what_is_seen_is_named_in_both_languages(encoder):

@@ -24,6 +24,7 @@ from data.things.scenes import MOST
 from encoders.trunk_encoder import TrunkEncoder, TrunkEncoderConfig
 from train.embeddings.array_files import cached
 from train.foundations.components import weights_hash, write_component
+from train.foundations.encoder.vocabulary import give_words
 from train.foundations.pools import HELD_OUT_SEED, TRAIN_SEED, EndlessDataset, content_hash
 from train.settings import setting
 from train.task import Task
@@ -83,7 +84,8 @@ class ImageReaderTask(Task):
         return "encoder"
 
     def export(self, model_dir: Path) -> None:
-        """Write ``encoder``."""
+        """Write ``encoder``, with the words for what it reads."""
+        give_words(self.encoder, "image")
         write_component(self.encoder, Path(model_dir) / "encoder")
 
     @torch.no_grad()

@@ -11,21 +11,18 @@ import numpy as np
 import torch
 
 from data import toybox
-from data.things.catalogue import catalogue
 from data.things.motion import VideoScene
 from data.things.motion_rendering import render_video
-from data.things.points.kinds import model_kinds
 from data.things.sounds.kinds import kinds
 from data.things.sounds.scenes import MOST, SoundScene
 from encoders.towers import AudioTowerConfig
 from encoders.trunk_encoder import TrunkEncoder
 from train.embeddings.array_files import cached
 from train.foundations.encoder.image_reader import disturbed
+from train.foundations.encoder.vocabulary import NAMED
 from train.foundations.pools import EndlessDataset, content_hash
 from train.worlds.things_world import MAKING, ThingsStream
 
-#: Modality -> name -> what has ``names`` in English.
-NAMED: dict[str, Callable[[], dict[str, Any]]] = {"video": catalogue, "audio": kinds, "points": model_kinds}
 #: Kinds of Toybox's media that look like something of this world.
 _ALIKE = {"video": (), "audio": ("music", "tones"), "points": ("furniture", "assembly")}
 #: Videos that a trunk reads at once.

@@ -21,7 +21,8 @@ from encoders.towers import TOWERS, Tower
 from encoders.trunk_encoder import TrunkEncoder, TrunkEncoderConfig
 from train.foundations.components import write_component
 from train.foundations.encoder.image_reader import contrast
-from train.foundations.encoder.phrase_media import NAMED, PooledMedia, ThingsMedia, features_of
+from train.foundations.encoder.phrase_media import PooledMedia, ThingsMedia, features_of
+from train.foundations.encoder.vocabulary import NAMED, give_words
 from train.foundations.pools import HELD_OUT_SEED, TRAIN_SEED
 from train.settings import RecipeError, read_settings, setting
 from train.task import Task
@@ -96,9 +97,10 @@ class PhraseReaderTask(Task):
         return f"encoder/{self.modality}"
 
     def export(self, model_dir: Path) -> None:
-        """Write ``encoder``: as it is in the folder by now, with this tower."""
+        """Write ``encoder``: as it is in the folder by now, with this tower and its words."""
         encoder = self._present(Path(model_dir))
         encoder.add_tower(self.modality, self.model.tower)
+        give_words(encoder, self.modality)
         write_component(encoder, Path(model_dir) / "encoder")
 
     @torch.no_grad()

@@ -1,19 +1,30 @@
 """The phrases by which an encoder names what it reads in media of the world of things, and their vectors."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from data.things import COLOURS
 from data.things.captions import BACKGROUNDS
 from data.things.catalogue import catalogue
 from data.things.dialogues.wording import Wording
+from data.things.points.kinds import model_kinds
+from data.things.sounds.kinds import kinds
 from decoders.phrases import NUMBER, embed_phrases, split_caption
 from encoders.description import Vocabulary
 from encoders.lexicon import THINGS
 from encoders.trunk_encoder import TrunkEncoder
-from train.foundations.encoder.phrase_media import NAMED
 from train.foundations.pools import TRAIN_SEED
 from train.worlds.things_world import MAKING
 
+#: Modality -> name -> what has ``names`` in both languages.
+NAMED: dict[str, Callable[[], dict[str, Any]]] = {
+    "image": catalogue,
+    "video": catalogue,
+    "audio": kinds,
+    "points": model_kinds,
+}
 #: Media whose captions are looked through for phrases other than names.
 CAPTIONS = 6000
 
@@ -29,8 +40,7 @@ def give_words(encoder: TrunkEncoder, modality: str) -> None:
 
 def things_vocabulary(modality: str) -> Vocabulary:
     """What captions of this modality say, the names of all things in the order of the tables."""
-    table = catalogue() if modality == "image" else NAMED[modality]()
-    things = [names_of(entry) for entry in table.values()]
+    things = [names_of(entry) for entry in NAMED[modality]().values()]
     if modality != "image":
         return Vocabulary(things, _others(modality))
     words = Wording("zh", np.random.default_rng(0))
