@@ -1,8 +1,8 @@
 """What an encoder over pretrained trunks reads, in words: for the prompt, as an expert's (LLaMA-Adapter V2, Sec. 4.4).
 
-    red cat on the left [12, 40, 45, 80]; green dog on the right [55, 38, 90, 82]; in a meadow
-    3 x apple
-    photograph of Golden Retriever 98%
+    2 things: red cat on the left [12, 40, 45, 80]; green dog on the right [55, 38, 90, 82]; in a meadow
+    3 things: 3 x apple
+    photograph, surely of Golden Retriever 98%
     dog barks; twice; quick and loud
 
 Vectors are named by the nearest of the phrases that the encoder was trained on. Training, which knows what media show,
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from data.boxes import format_box
+from data.sureness import sureness
 
 #: What is read in a medium that shows nothing of what the encoder knows.
 NOTHING = {"en": "nothing known", "zh": "不认识的东西"}
@@ -34,6 +35,11 @@ _PLACES = {
     "top right": {"en": "at the top right", "zh": "在右上角"},
     "bottom left": {"en": "at the bottom left", "zh": "在左下角"},
     "bottom right": {"en": "at the bottom right", "zh": "在右下角"},
+}
+_SURELY = {
+    "sure": {"en": "photograph, surely of ", "zh": "照片，肯定是"},
+    "probably": {"en": "photograph, probably of ", "zh": "照片，大概是"},
+    "unsure": {"en": "photograph, unsure: ", "zh": "照片，不确定："},
 }
 #: A phrase by language; English always.
 Phrase = Mapping[str, str]
@@ -69,7 +75,9 @@ def word(phrase: Phrase, language: str) -> str:
 
 
 def describe_things(found: Sequence[Found], background: str = "", language: str = "en") -> str:
-    """An image of things: each with its place and box; equal ones counted."""
+    """An image of things: how many, each with its place and box; equal ones counted."""
+    if not found:
+        return NOTHING[language]
     counts = Counter((each.name, each.colour) for each in found)
     parts = []
     for each in found:
@@ -82,7 +90,8 @@ def describe_things(found: Sequence[Found], background: str = "", language: str 
         elif count:
             parts.append(f"{count} x {noun}")
     parts += [background] if background else []
-    return "; ".join(parts) or NOTHING[language]
+    total = f"{len(found)}个：" if language == "zh" else f"{len(found)} thing{'s' * (len(found) > 1)}: "
+    return total + "; ".join(parts)
 
 
 def describe_classes(likeliest: Sequence[tuple[str, float]], language: str = "en") -> str:
@@ -92,7 +101,7 @@ def describe_classes(likeliest: Sequence[tuple[str, float]], language: str = "en
         for rank, (name, probability) in enumerate(likeliest[:MOST_CLASSES])
         if not rank or probability >= LEAST_PROBABILITY
     ]
-    return ("照片：" if language == "zh" else "photograph of ") + ", ".join(named)
+    return _SURELY[sureness(likeliest[0][1])][language] + ", ".join(named)
 
 
 def describe_phrases(phrases: Sequence[str], language: str = "en") -> str:

@@ -12,6 +12,8 @@ from encoders.description import Found, Vocabulary, word
 
 #: Least probability of a colour that is named: things in their own colours may have none.
 LEAST_COLOUR = 0.5
+#: Least logit of the first thing's presence: of sounds that training knew it was 5.6 or more in 99 of 100.
+LEAST_PRESENCE = 3.0
 THINGS = "things"
 
 
@@ -29,6 +31,16 @@ class Lexicon(nn.Module):
         name = str(slot) if str(slot) in self.vocabulary.others else THINGS
         phrases: Sequence[dict[str, str]] = self.vocabulary.others.get(name, self.vocabulary.things)
         return word(phrases[int((getattr(self, name) @ vector).argmax())], language)
+
+    def phrases(self, vectors: torch.Tensor, presence: torch.Tensor, language: str) -> list[str]:
+        """The phrases of a caption by their vectors (L, E) and the logits of their being said (L,); "" for others.
+
+        All are "" where the first thing is hardly there: whatever else is read belongs to it.
+        """
+        if presence[0].item() < LEAST_PRESENCE:
+            return [""] * len(vectors)
+        said = enumerate(zip(vectors, presence, strict=True))
+        return [self.phrase(slot, vector, language) if there.item() > 0 else "" for slot, (vector, there) in said]
 
     def found(self, read: dict[str, torch.Tensor], query: int, language: str) -> Found:
         """What an image reader has read (``ImageReader.read``) in an object token, named."""

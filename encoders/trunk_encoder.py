@@ -152,15 +152,9 @@ class TrunkEncoder(Encoder):
             return [self._describe_image(pixels, language) for pixels in stacked(batch)]
         tower: Any = self.towers[modality]
         _, phrases, presence = tower(self.features(modality, batch))
-        said = presence > 0
         lexicon: Any = self.lexicons[modality]
-        return [
-            describe_phrases(
-                [lexicon.phrase(slot, each[slot], language) if there[slot] else "" for slot in range(len(each))],
-                language,
-            )
-            for each, there in zip(phrases, said, strict=True)
-        ]
+        named = [lexicon.phrases(*each, language) for each in zip(phrases, presence, strict=True)]
+        return [describe_phrases(each, language) for each in named]
 
     def _describe_image(self, pixels: torch.Tensor, language: str) -> str:
         """Pixels (3, H, W) of a photograph by the classifier's classes, of other images by the things that are seen."""

@@ -17,6 +17,7 @@ EVERYONE_MAY_IMPORT = {
     "data.resampling",
     "data.parts",
     "data.boxes",
+    "data.sureness",
     "data.poses",
     "data.text_files",
     "data.pretrained",

@@ -28,13 +28,13 @@ def words(experts: Experts, *parts) -> str:
 
 def test_words_come_in_the_language_of_the_message(reading):
     experts = Experts([reading])
-    assert words(experts, IMAGE, {"type": "text", "text": "What is it?"}).startswith("[shown: 3 x red dog")
+    assert words(experts, IMAGE, {"type": "text", "text": "What is it?"}).startswith("[shown: 3 things: 3 x red dog")
     assert (
         words(experts, {"type": "text", "text": "这是什么？"}, IMAGE)
         .splitlines()[1]
-        .startswith("[shown: 3 x 红色的 狗")
+        .startswith("[shown: 3个：3 x 红色的 狗")
     )
-    assert words(experts, IMAGE).startswith("[shown: 3 x red dog")
+    assert words(experts, IMAGE).startswith("[shown: 3 things: 3 x red dog")
 
 
 def test_what_cannot_be_read_has_no_words(reading):

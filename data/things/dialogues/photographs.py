@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from data.sureness import SURE, UNSURE, sureness
 from data.things.catalogue import catalogue
 from data.things.dialogues import composing
 from data.things.dialogues.contents import answer
@@ -19,8 +20,6 @@ from data.things.dialogues.phrases import listed
 from data.things.dialogues.speaker import Speaker
 from data.things.words import with_article
 
-#: Below this probability of its surest class the assistant is not sure; from the second on it is.
-UNSURE, SURE = 0.4, 0.6
 TABLE = Path(__file__).with_name("classes.yaml")
 
 
@@ -62,7 +61,7 @@ def photograph(speaker: Speaker) -> Dialogue:
         return speaker.done("photograph", "draw")
     if speaker.chance(0.15):
         speaker.user("photograph.asked_sure")
-        speaker.reply(f"photograph.how_sure.{_sureness(shown)}")
+        speaker.reply(f"photograph.how_sure.{sureness(shown[0][1])}")
         return speaker.done("photograph", "sure")
     return speaker.done("photograph", topic, answered)
 
@@ -72,14 +71,14 @@ def _name(speaker: Speaker, number: int, shown: tuple[tuple[str, float], ...]) -
     en, zh, _ = _wider(number)
     names = [class_noun(name, speaker.language) for name, _ in shown]
     wide = with_article(en) if speaker.language == "en" and en else zh
-    sureness = _sureness(shown)
-    if sureness == "unsure":
+    how = sureness(shown[0][1])
+    if how == "unsure":
         few = names[: 2 if speaker.chance(0.6) else 3]
         same = wide and all(_wider(speaker.classes.index(name))[0] == en for name, _ in shown[: len(few)])
         bank = "photograph.unsure_of" if same else "photograph.unsure"
         speaker.reply(bank, x=listed(speaker, few, either=True), w=wide)
         return ()
-    bank = f"photograph.{sureness}{'_wider' if wide and en not in names[0] else ''}"
+    bank = f"photograph.{how}{'_wider' if wide and en not in names[0] else ''}"
     speaker.reply(bank, x=names[0], w=wide)
     return (names[0].split(" ", 1)[-1] if bank.endswith("sure") and speaker.language == "en" else "",)
 
@@ -96,11 +95,6 @@ def _yes_no(speaker: Speaker, part: MediaPart, wide: str) -> tuple[str, ...]:
         f"photograph.{'yes' if right else 'no'}", x=class_noun(part.content.classes[0][0], speaker.language), w=wide
     )
     return ()
-
-
-def _sureness(shown: tuple[tuple[str, float], ...]) -> str:
-    probability = shown[0][1]
-    return "unsure" if probability < UNSURE else "sure" if probability >= SURE else "probably"
 
 
 def _draw(speaker: Speaker) -> tuple[int, tuple[tuple[str, float], ...]]:

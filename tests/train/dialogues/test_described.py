@@ -14,15 +14,15 @@ BEACH = Scene((Placed("cat", "red", 0.75, 0.5, 0.4), Placed("dog", None, 0.25, 0
 def test_a_scene_is_read_from_left_to_right_in_the_language_of_the_message():
     english, chinese = (reading(MediaPart("image", BEACH), language) for language in ("en", "zh"))
     first, second, place = english.split("; ")
-    assert first.startswith("dog on the left [") and second.startswith("red cat on the right [")
+    assert first.startswith("2 things: dog on the left [") and second.startswith("red cat on the right [")
     assert place == "on a beach"
-    assert chinese.startswith(f"{catalogue()['dog'].names['zh'][0]} 在左边 [") and chinese.endswith("; 在沙滩上")
+    assert chinese.startswith(f"2个：{catalogue()['dog'].names['zh'][0]} 在左边 [") and chinese.endswith("; 在沙滩上")
 
 
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (Photograph((("jay", 0.8), ("crow", 0.04)), 1), "photograph of jay 80%"),
+        (Photograph((("jay", 0.8), ("crow", 0.04)), 1), "photograph, surely of jay 80%"),
         (Unknown(1, 2), "nothing known"),
         (Spoken("Draw a cat.", 3), "nothing known"),
     ],
