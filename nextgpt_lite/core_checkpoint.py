@@ -123,7 +123,7 @@ def load_core(
     """A trained core. Missing, unknown and wrongly shaped keys are refused by name. For the rest see new_core."""
     path = folder / "config.json"
     try:
-        config = CoreConfig.read(_read_config(path), str(path))
+        config = read_core_config(folder)
         check_language_model_identity(config.language_model_identity, language_model_folder)
         core = _build(config, language_model_folder, quantised, adapter)
     except (SettingsError, TypeError) as error:  # TypeError: settings that a projection or LoRA does not know
@@ -144,8 +144,10 @@ def trained_state(core: AnyToAnyCore) -> dict[str, torch.Tensor]:
     }
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def read_core_config(folder: Path) -> CoreConfig:
+    """The configuration of a core's folder. CheckpointError where it is missing or holds what it may not."""
+    path = folder / "config.json"
     try:
-        return read_json(path)
+        return CoreConfig.read(read_json(path), str(path))
     except SettingsError as error:
         raise CheckpointError(str(error)) from None

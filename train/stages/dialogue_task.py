@@ -96,9 +96,13 @@ class DialogueTask(Task):
         base, adapter = self.model_dir / "language_model", self.model_dir / CONTEXT_ADAPTER
         return load_core(self.model_dir / name, base, quantised, adapter)
 
+    @abstractmethod
+    def has_visual_prompts(self) -> bool:
+        """Whether LLaMA-Adapter V2's visual prompts, on CLIP's tower, read media."""
+
     def encoder_folder(self) -> Path:
-        """Where what reads media is."""
-        return self.model_dir / "encoder"
+        """Where what reads media is: CLIP's tower of a core with visual prompts, else the encoder."""
+        return self.model_dir / ("vision_tower" if self.has_visual_prompts() else "encoder")
 
     def load_decoders(self, config: CoreConfig) -> dict[str, Any]:
         """What reads the captions that this stage aims at, for each modality that the core has conditions for."""

@@ -10,7 +10,13 @@ from typing import Any, ClassVar
 from data.atomic import hash_folder
 from data.modalities import MODALITIES
 from nextgpt_lite.config import SIGNALS, CoreConfig
-from nextgpt_lite.core_checkpoint import CONTEXT_ADAPTER, add_lora, new_core, save_language_model
+from nextgpt_lite.core_checkpoint import (
+    CONTEXT_ADAPTER,
+    add_lora,
+    new_core,
+    read_core_config,
+    save_language_model,
+)
 from nextgpt_lite.language_models import read_config, read_tokenizer
 from nextgpt_lite.long_context.merge import set_positions
 from nextgpt_lite.model import AnyToAnyCore
@@ -53,9 +59,8 @@ class NewCoreTask(DialogueTask):
     Settings = CoreSettings
     settings: CoreSettings
 
-    def encoder_folder(self) -> Path:
-        """The encoder, or CLIP's tower where the settings ask for visual prompts."""
-        return self.model_dir / ("vision_tower" if self.settings.visual else "encoder")
+    def has_visual_prompts(self) -> bool:
+        return bool(self.settings.visual)
 
     def load_decoders(self, config: CoreConfig) -> dict[str, Any]:
         """None: nothing but words is written, so this stage can run before any decoder is trained."""
@@ -118,7 +123,16 @@ class EncodingAlignmentTask(NewCoreTask):
     output: ClassVar[str] = "core_encoding"
 
 
-class DecodingAlignmentTask(DialogueTask):
+class LaterTask(DialogueTask):
+    """A stage that goes on from the core that an earlier one left in the folder ``start`` of the model."""
+
+    start: str
+
+    def has_visual_prompts(self) -> bool:
+        return bool(read_core_config(self.model_dir / self.start).visual)
+
+
+class DecodingAlignmentTask(LaterTask):
     """Stage 2 (T -> X): trains signal rows and output projections to what the decoders' text encoders give.
 
     In the paper the language model is frozen. A small one has no heads to spare that would carry what a sentence says
@@ -133,15 +147,16 @@ class DecodingAlignmentTask(DialogueTask):
 
     settings: Settings
     output: ClassVar[str] = "core_decoding"
+    start = "core_encoding"
 
     def load_core(self) -> AnyToAnyCore:
-        core = self.trained_core("core_encoding")
+        core = self.trained_core(self.start)
         if self.settings.lora:
             add_lora(core, lora_settings(self.settings.lora))
         return core
 
 
-class InstructionTuningTask(DialogueTask):
+class InstructionTuningTask(LaterTask):
     """Stage 3, modality-switching instruction tuning (MosIT), on dialogues of every kind.
 
     Adds LoRA, unless an earlier stage did, or trains the whole language model; with it all that lies around it.
@@ -157,10 +172,14 @@ class InstructionTuningTask(DialogueTask):
 
     settings: Settings
 
+    @property
+    def start(self) -> str:
+        return self.settings.start
+
     def load_core(self) -> AnyToAnyCore:
         has_lora, quantised = TUNINGS[self.settings.tuning]
-        folder = self.model_dir / self.settings.start
-        core = self.trained_core(self.settings.start, quantised)
+        folder = self.model_dir / self.start
+        core = self.trained_core(self.start, quantised)
         if not has_lora and core.config.lora is not None:
             raise RecipeError(f"tuning 'full': {folder.name} has LoRA already, expected a core without to start from")
         if has_lora and core.config.lora is None:

@@ -98,6 +98,21 @@ def test_no_step_moves_the_other_group(folder, tmp_path, form, accumulate):
         assert torch.equal(again(ids).logits, task.model.core.eval()(ids).logits)
 
 
+def test_instruction_tuning_goes_on_from_visual_prompts(folder, tmp_path):
+    build_task(recipe_for(folder, *FORMS["tower"])).export(folder)
+    recipe = read_recipe(RECIPE.with_name("instruction_tuning.yaml"))
+    settings = {"start": "core_joint", "kinds": ["describe"], "dialogues": 8, "held_out": 2, "lora": LORA}
+    settings |= {"tokens_per_bin": 300, "caption_weight": 0.0}
+    recipe = replace(recipe, model=str(folder), task_settings=settings, steps=2, warmup=0.0, tracker="none", bf16=False)
+    task = build_task(recipe)
+    recipe = replace(recipe, learning_rates=dict.fromkeys(task.parts(), 1e-3) | {"language_model": 0.0})
+    assert isinstance(task.encoder, OpenClipVision)
+    before = {name: value.clone() for name, value in trained_state(task.model.core).items() if "lora_B" in name}
+    TaskTrainer(task, recipe, tmp_path / "run").train()
+    after = trained_state(task.model.core)
+    assert before and all(not torch.equal(value, after[name]) for name, value in before.items())
+
+
 def test_the_groups_are_disjoint_and_leave_nothing_out(folder):
     assert not set(CAPTION_PARTS) & set(INSTRUCTION_PARTS)
     recipe = recipe_for(folder, {"lora": 1e-3}, {"lora": LORA, "bias_tuning": {"scale": "none"}})
