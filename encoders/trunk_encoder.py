@@ -17,10 +17,11 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
-from data.atomic import hash_file, write_json
+from data.atomic import atomic_file, hash_file, write_json
 from data.parts import part_folder
 from data.strict import read_json, read_settings, setting
 from encoders.base import CONFIG_FILE, WEIGHTS_FILE, Batch, Encoder, check_state, read_config, read_state, stacked
@@ -42,7 +43,9 @@ from encoders.towers import TOWERS, AudioTowerConfig, PointsTowerConfig, Tower, 
 #: How many of the classifier's names make an embedding.
 LIKELIEST = 10
 #: Beside the configuration: what is read by name.
-VOCABULARY_FILE = "vocabulary.json"
+VOCABULARY_FILE, VECTORS_FILE = "vocabulary.json", "vocabulary.safetensors"
+#: What of its state are vectors of words.
+NAMES = ("class_names", "lexicons")
 
 
 @dataclass(frozen=True)
@@ -205,23 +208,23 @@ class TrunkEncoder(Encoder):
         return self.text(texts)
 
     def trained_state(self) -> dict[str, torch.Tensor]:
-        """Weights that are not those of a pretrained part."""
-        return {name: value for name, value in self.state_dict().items() if name.split(".")[0] not in ("trunk", "text")}
+        """Weights that are neither those of a pretrained part nor what it makes of words."""
+        others = ("trunk", "text", *NAMES)
+        return {name: value for name, value in self.state_dict().items() if name.split(".")[0] not in others}
+
+    def _vectors(self) -> dict[str, torch.Tensor]:
+        """What the sentence encoder makes of the words by which it names what it reads."""
+        return {name: value for name, value in self.state_dict().items() if name.split(".")[0] in NAMES}
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``config.json`` and, in half precision, what was trained."""
-        weights = {
-            name: (value.half() if value.is_floating_point() else value).contiguous()
-            for name, value in self.trained_state().items()
-        }
-        if self.lexicons:
-            words: dict[str, Any] = {modality: asdict(each.vocabulary) for modality, each in self._lexicons()}
-            write_json(Path(folder) / VOCABULARY_FILE, words)
-        self.write(Path(folder), asdict(self.config), weights)
-
-    def _lexicons(self) -> list[tuple[str, "Lexicon"]]:
+        folder = Path(folder)
         found: Any = self.lexicons.items()
-        return list(found)
+        words: dict[str, Any] = {modality: asdict(lexicon.vocabulary) for modality, lexicon in found}
+        write_json(folder / VOCABULARY_FILE, words)
+        with atomic_file(folder / VECTORS_FILE) as temporary:
+            save_file(_halved(self._vectors()), temporary)
+        self.write(folder, asdict(self.config), _halved(self.trained_state()))
 
     @classmethod
     def from_parts(cls, config: TrunkEncoderConfig) -> Self:
@@ -242,12 +245,21 @@ class TrunkEncoder(Encoder):
         values: dict[str, Any] = {name: value for name, value in read_config(folder).items() if name != "class"}
         where = str(folder / CONFIG_FILE)
         encoder = cls._unnamed(read_settings(TrunkEncoderConfig, values, where))
-        if (folder / VOCABULARY_FILE).is_file():
-            path = folder / VOCABULARY_FILE
-            for modality, words in read_json(path).items():
-                encoder.add_words(modality, read_settings(Vocabulary, words, f"{path}: {modality}"))
-        weights = read_state(folder / WEIGHTS_FILE)
-        check_state(weights, encoder.trained_state(), str(folder / WEIGHTS_FILE))
-        encoder.load_state_dict(weights, strict=False)
+        path = folder / VOCABULARY_FILE
+        for modality, words in (read_json(path) if path.is_file() else {}).items():
+            encoder.add_words(modality, read_settings(Vocabulary, words, f"{path}: {modality}"))
+        files = [(WEIGHTS_FILE, encoder.trained_state())]
+        if (folder / VECTORS_FILE).is_file():
+            files.append((VECTORS_FILE, encoder._vectors()))
+        else:
+            encoder.class_names = encoder.text(encoder.trunk.classes)
+        for name, expected in files:
+            weights = read_state(folder / name)
+            check_state(weights, expected, str(folder / name))
+            encoder.load_state_dict(weights, strict=False)
         encoder.identity = hash_file(folder / WEIGHTS_FILE)
         return encoder.eval()
+
+
+def _halved(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: (value.half() if value.is_floating_point() else value).contiguous() for name, value in state.items()}

@@ -9,10 +9,10 @@ import pytest
 
 from data.formats import reader
 from data.formats.sources import json_reader
-from data.hub_datasets import DatasetRecords
 from data.manifest import FormatError, read_manifest, write_manifest
 from data.records import BadRecords, scan_manifest
-from data.shards import Shards
+from data.streams.hub_datasets import DatasetRecords
+from data.streams.shards import Shards
 from data.texts import read_texts
 from tests.data.test_formats import gpt, human, records, summaries, write_json
 

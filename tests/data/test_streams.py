@@ -9,12 +9,12 @@ import datasets
 import numpy as np
 import pytest
 
-from data.hub_datasets import DatasetRecords
 from data.manifest import FormatError, read_manifest, write_manifest
 from data.media.loading import Medium, load_bytes, load_medium
 from data.media.saving import save_medium
-from data.mixture import ListStream, Mixture
-from data.shards import Shards, write_shards
+from data.streams.hub_datasets import DatasetRecords
+from data.streams.mixture import ListStream, Mixture
+from data.streams.shards import Shards, write_shards
 
 
 @pytest.fixture(scope="module")

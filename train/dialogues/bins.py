@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset, IterableDataset
 
-from data.mixture import Mixture
 from data.records import BadRecords
+from data.streams.mixture import Mixture
 from train.dialogues.encode import Row
 
 #: Rows of a stream that are read ahead, to be sorted by length.

@@ -19,8 +19,8 @@ from transformers import PreTrainedTokenizerBase
 
 from adapters.long_context import context_length
 from data.media.loading import MediaError, check_format
-from data.mixture import ListStream, Mixture
 from data.records import POLICIES, REJECTED, BadRecords, ParsedRecord, TooManyBadRecords
+from data.streams.mixture import ListStream, Mixture
 from nextgpt_lite.config import CoreConfig
 from train.dialogues import records
 from train.dialogues.bins import BinnedRows, StreamedBins

@@ -27,10 +27,10 @@ import numpy as np
 from data.manifest import FormatError, is_table
 from data.media.decoding_pool import decode_in_pool
 from data.media.loading import MediaError, load_bytes, load_medium
-from data.mixture import RecordStream
 from data.modalities import MODALITIES
 from data.records import ParsedRecord, scan_manifest
-from data.shards import Shards
+from data.streams.mixture import RecordStream
+from data.streams.shards import Shards
 from data.things.dialogues import KINDS as THINGS_KINDS
 from data.things.dialogues import MediaPart as ThingsPart
 from data.things.dialogues import Unknown
@@ -137,8 +137,8 @@ class Source:
     things: bool = setting(False, help="the world of things, see data.things; its dialogues, see train.dialogues")
     kinds: list[str] = setting([], choices=tuple(THINGS_KINDS), help="of dialogues about things; none = all, by weight")
     path: str = setting("", help="of a manifest, or of a table file,caption")
-    shards: str = setting("", help="tar archives, with * for many, see data.shards")
-    dataset: str = setting("", help="a Hugging Face dataset, see data.hub_datasets")
+    shards: str = setting("", help="tar archives, with * for many, see data.streams.shards")
+    dataset: str = setting("", help="a Hugging Face dataset, see data.streams.hub_datasets")
     split: str = setting("train", help="of the dataset")
     columns: dict[str, str] | None = setting(None, help="of the dataset")
     task: str = setting("tell", choices=("tell", "make"), help="of streams and tables: captions or media answer")
@@ -264,7 +264,7 @@ def open_stream(source: Source, seed: int) -> RecordStream:
     try:
         if source.shards:
             return Shards(paths, seed=seed, task=source.task)
-        from data.hub_datasets import DatasetRecords  # takes a second to import
+        from data.streams.hub_datasets import DatasetRecords  # takes a second to import
 
         options = {"columns": source.columns, "seed": seed, "task": source.task}
         return DatasetRecords.open(source.dataset, split=source.split, **options)

@@ -35,8 +35,7 @@ from train.engine.lora import lora_settings
 from train.settings import RecipeError, setting
 from train.task import Task, expose_layers
 
-TOYBOX_KINDS = tuple(dict(KINDS))
-EVALUATION_BATCH = 25
+TOYBOX_KINDS, EVALUATION_BATCH = tuple(dict(KINDS)), 25
 #: Replies that are shown while a run trains, and their tokens.
 SHOWN_REPLIES, SHOWN_TOKENS = 4, 60
 
@@ -93,15 +92,15 @@ class DialogueTask(Task):
 
     def trained_core(self, name: str, quantised: bool = False) -> AnyToAnyCore:
         """The core that an earlier stage left in the folder ``name`` of the model."""
-        base, adapter = self.model_dir / "language_model", self.model_dir / CONTEXT_ADAPTER
-        return load_core(self.model_dir / name, base, quantised, adapter)
+        model = self.model_dir
+        return load_core(model / name, model / "language_model", quantised, model / CONTEXT_ADAPTER)
 
     @abstractmethod
     def has_visual_prompts(self) -> bool:
-        """Whether LLaMA-Adapter V2's visual prompts, on CLIP's tower, read media."""
+        """Whether LLaMA-Adapter V2's visual prompts read media."""
 
     def encoder_folder(self) -> Path:
-        """Where what reads media is: CLIP's tower of a core with visual prompts, else the encoder."""
+        """CLIP's tower of a core with visual prompts, else the encoder."""
         return self.model_dir / ("vision_tower" if self.has_visual_prompts() else "encoder")
 
     def load_decoders(self, config: CoreConfig) -> dict[str, Any]:

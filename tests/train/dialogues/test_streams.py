@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from data.manifest import read_manifest, write_manifest
-from data.shards import write_shards
+from data.streams.shards import write_shards
 from data.toybox import write_toybox
 from tests.train.short_recipes import stage
 from train.dialogues.bins import StreamedBins

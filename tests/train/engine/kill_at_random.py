@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from data.manifest import write_manifest
-from data.shards import write_shards
+from data.streams.shards import write_shards
 from data.toybox import write_toybox
 from nextgpt_lite.cli import main
 from tests.tiny_model import build_tiny_model

@@ -13,7 +13,7 @@ from data.formats.captions import captioned, check_task
 from data.manifest import BadRecord, FormatError, Record, check_record
 from data.modalities import MODALITIES
 from data.records import ParsedRecord, parse_records
-from data.shards import with_contents
+from data.streams.shards import with_contents
 from data.text_files import parse_json
 
 
