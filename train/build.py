@@ -33,6 +33,8 @@ from train.recipe import RECIPES, Recipe, read_recipe, shipped_recipe
 from train.settings import RecipeError, nearest, read_settings, setting
 
 CACHE_SEED = 41
+#: Files of a component that are worth sharing.
+HEAVY = (".safetensors", ".webp")
 
 
 @dataclass(frozen=True)
@@ -245,10 +247,12 @@ def share(folder: Path, other: Path) -> None:
     from nextgpt_lite.packing import SHARED
 
     shared = {}
-    for path in sorted(folder.iterdir()):
-        twin = other / path.name
-        if (path.is_dir() or path.suffix == ".safetensors") and _content(path) == _content(twin):
-            shared[path.name] = f"../{other.name}/{path.name}"
+    for path in sorted(folder.rglob("*")):  # a folder comes before what is in it
+        name = path.relative_to(folder)
+        if not path.exists() or not (path.is_dir() or path.suffix in HEAVY):
+            continue
+        if _content(path) == _content(other / name):
+            shared[name.as_posix()] = f"../{other.name}/{name.as_posix()}"
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     write_json(folder / SHARED, shared)
 

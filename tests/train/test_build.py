@@ -143,9 +143,15 @@ def test_decoders_that_hold_the_same_network_share_it(tmp_path, monkeypatch):
         folder.mkdir(parents=True)
         weights = torch.full((64, 64), 2.0 if folder.parent == videos and folder.name == "vae" else 1.0)
         save_file({"w": weights}, folder / "model.safetensors", {"format": "pt"})
+    (images / "layout").mkdir()
+    for folder in (images, videos):
+        (folder / "layout" / "pictures.webp").write_bytes(b"the same pictures")
+        (folder / "layout" / "config.json").write_text("{}")  # too small to be worth it
     building.share(videos, images)
     assert sorted(path.name for path in videos.iterdir()) == ["layout", SHARED, "vae"]
+    assert sorted(path.name for path in (videos / "layout").iterdir()) == ["config.json", "model.safetensors"]
     pack_folder(videos)
     whole = unpacked_folder(videos, "1" * 64)
     assert (load_file(whole / "unet" / "model.safetensors")["w"] == 1).all()
     assert (load_file(whole / "vae" / "model.safetensors")["w"] == 2).all()
+    assert (whole / "layout" / "pictures.webp").read_bytes() == b"the same pictures"
