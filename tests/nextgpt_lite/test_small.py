@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 
+from data.boxes import overlap, parse_boxes
+from data.things.rendering import boxes, render_image
+from data.things.scenes import compose
 from nextgpt_lite import AnyToAny
 from nextgpt_lite.checkpoint import WEIGHTS, missing_parts
 
@@ -36,3 +39,15 @@ def test_each_medium_comes_when_it_is_asked_for(small):
 def test_talk_brings_no_media(small):
     for text in ("Thanks!", "My sister plays the cello."):
         assert not said(small, text).media
+
+
+def test_images_are_read(small):
+    scene = compose(np.random.default_rng(5), [("cat", "red"), ("bicycle", "blue")], "beside")
+    shown = {"type": "image", "array": render_image(scene)}
+    question = {"type": "text", "text": "Could you tell me what you see here?"}
+    reply = small.chat([{"role": "user", "content": [shown, question]}])
+    assert not reply.media and ("cat" in reply.text or "bicycle" in reply.text)
+    asked = {"type": "text", "text": "Where is the bicycle? Give me its box."}
+    [box] = parse_boxes(small.chat([{"role": "user", "content": [shown, asked]}]).text)
+    right = tuple(round(100 * corner) for corner in boxes(scene)[1])
+    assert overlap(box, right) > 0.5
