@@ -5,7 +5,7 @@ import numpy as np
 from data import toybox
 from data.modalities import MODALITIES
 from evaluation.long_context import line_chart
-from evaluation.report import ShownConversation, render
+from evaluation.report import ShownConversation, render, write_report
 
 RESULTS = {"suite": "s", "model": {"hash": "m"}, "data": {"hash": "d"}, "seed": 0, "count": 1}
 
@@ -21,6 +21,14 @@ def test_a_message_escapes_its_text_and_embeds_its_media():
     assert "&lt;b&gt; &amp; co" in html and "<b>" not in html
     assert html.count("data:image/png") == 4
     assert html.count("data:audio/wav") == 1
+
+
+def test_the_report_of_things_has_no_hash_of_data(tmp_path):
+    results = {name: value for name, value in RESULTS.items() if name != "data"}
+    results["metrics"] = {"what": {"answer": 0.5}, "intervals": {}, "n": {}}
+    shown = [ShownConversation("title", [{"role": "user", "content": [{"type": "text", "text": "hi"}]}], True, "words")]
+    write_report(tmp_path, "things", results, verdicts=[], conversations=shown)
+    assert "title" in (tmp_path / "report.html").read_text() and (tmp_path / "results.json").is_file()
 
 
 def test_a_medium_that_is_a_caption_alone_is_named():
