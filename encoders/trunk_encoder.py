@@ -217,7 +217,8 @@ class TrunkEncoder(Encoder):
         return {name: value for name, value in self.state_dict().items() if name.split(".")[0] in NAMES}
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write ``config.json`` and, in half precision, what was trained."""
+        """Write ``config.json`` and, in half precision, what was trained; the words for what is read and their vectors
+        beside it."""
         folder = Path(folder)
         found: Any = self.lexicons.items()
         words: dict[str, Any] = {modality: asdict(lexicon.vocabulary) for modality, lexicon in found}
@@ -249,7 +250,7 @@ class TrunkEncoder(Encoder):
         for modality, words in (read_json(path) if path.is_file() else {}).items():
             encoder.add_words(modality, read_settings(Vocabulary, words, f"{path}: {modality}"))
         files = [(WEIGHTS_FILE, encoder.trained_state())]
-        if (folder / VECTORS_FILE).is_file():
+        if encoder.lexicons or (folder / VECTORS_FILE).is_file():
             files.append((VECTORS_FILE, encoder._vectors()))
         else:
             encoder.class_names = encoder.text(encoder.trunk.classes)

@@ -1,6 +1,7 @@
 """English words for things: articles, plurals, numbers."""
 
 import re
+from typing import Any
 
 NUMBERS = ("no", "one", "two", "three", "four", "five")
 #: What says where "of what" or "with what" begins: the noun that takes the plural stands before it.
@@ -30,6 +31,11 @@ def with_article(noun: str) -> str:
         return noun
     vowel = bool(_AN.match(noun)) or (noun[:1].lower() in "aeiou" and not _A.match(noun))
     return f"{'an' if vowel else 'a'} {noun}"
+
+
+def usual_name(entry: Any, language: str) -> str:
+    """The usual name of a thing, a kind of sound or of 3D model (its ``names``) without "some"."""
+    return entry.names[language][0].removeprefix("some ")
 
 
 def plural(noun: str) -> str:

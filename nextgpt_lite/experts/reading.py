@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class ReadingExpert:
     """An encoder that can say what it reads, for a language model that was trained with these words.
 
-    What the bind network injects is for the eye; words are what a small language model can repeat, count and compare.
+    The bind network injects features; words are what a small language model can repeat, count and compare.
     """
 
     name = "shown"  # training, which knows what media show, writes the same

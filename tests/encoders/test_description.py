@@ -104,6 +104,12 @@ def test_words_are_saved_with_the_encoder(encoder, tmp_path):
     again = load_encoder(tmp_path / "saved")
     assert again.describe("image", pixels) == encoder.describe("image", pixels)
     assert torch.allclose(again.class_names, encoder.class_names, atol=1e-3)
+    vectors = tmp_path / "saved" / "vocabulary.safetensors"
+    kept = vectors.read_bytes()
+    vectors.unlink()  # names without vectors would all be the first one
+    with pytest.raises(ValueError, match=r"there is no checkpoint .*vocabulary.safetensors"):
+        load_encoder(tmp_path / "saved")
+    vectors.write_bytes(kept)
     (tmp_path / "saved" / "vocabulary.json").write_text('{"image": {"thinks": []}}')
     with pytest.raises(SettingsError, match=r"vocabulary.json: image: .*unknown key 'thinks'"):
         load_encoder(tmp_path / "saved")

@@ -21,6 +21,7 @@ from data.things.scenes import Scene
 from data.things.sounds.kinds import kinds
 from data.things.sounds.scenes import SoundScene
 from data.things.sounds.scenes import caption as sound_caption
+from data.things.words import usual_name
 from decoders.phrases import NUMBER, split_caption
 from encoders.description import NOTHING, Found, describe_classes, describe_phrases, describe_things
 from nextgpt_lite.experts import ReadingExpert, SpeechExpert, introduced
@@ -68,7 +69,7 @@ def _image(scene: Scene, language: str) -> str:
         return "" if name is None else words.first(f"colour.{name}") if language == "zh" else name
 
     found = [
-        Found(catalogue()[placed.thing].names[language][0].removeprefix("some "), colour(placed.colour), box)
+        Found(usual_name(catalogue()[placed.thing], language), colour(placed.colour), box)
         for placed, box in zip(scene.placed, boxes(scene), strict=True)
     ]
     found.sort(key=lambda each: each.box[0] + each.box[2])
@@ -81,4 +82,4 @@ def _image(scene: Scene, language: str) -> str:
 def _chinese() -> dict[str, str]:
     """English names of things, sounds and models -> Chinese ones."""
     entries = [*catalogue().values(), *kinds().values(), *model_kinds().values()]
-    return {each.names["en"][0].removeprefix("some "): each.names["zh"][0] for each in entries}
+    return {usual_name(each, "en"): usual_name(each, "zh") for each in entries}

@@ -8,9 +8,10 @@ import numpy as np
 from data.things import COLOURS
 from data.things.captions import BACKGROUNDS
 from data.things.catalogue import catalogue
-from data.things.dialogues.wording import Wording
+from data.things.dialogues.wording import LANGUAGES, Wording
 from data.things.points.kinds import model_kinds
 from data.things.sounds.kinds import kinds
+from data.things.words import usual_name
 from decoders.phrases import NUMBER, embed_phrases, split_caption
 from encoders.description import Vocabulary
 from encoders.lexicon import THINGS
@@ -40,18 +41,13 @@ def give_words(encoder: TrunkEncoder, modality: str) -> None:
 
 def things_vocabulary(modality: str) -> Vocabulary:
     """What captions of this modality say, the names of all things in the order of the tables."""
-    things = [names_of(entry) for entry in NAMED[modality]().values()]
+    things = [{each: usual_name(entry, each) for each in LANGUAGES} for entry in NAMED[modality]().values()]
     if modality != "image":
         return Vocabulary(things, _others(modality))
     words = Wording("zh", np.random.default_rng(0))
     colours = [{"en": colour, "zh": words.first(f"colour.{colour}")} for colour in COLOURS]
     backgrounds = [{"en": said, "zh": words.first(f"background.{place}")} for place, said in BACKGROUNDS.items()]
     return Vocabulary(things, colours=colours, backgrounds=backgrounds)
-
-
-def names_of(entry) -> dict[str, str]:
-    """The usual name in each language, without articles: of a thing, a kind of sound or of 3D model."""
-    return {language: names[0].removeprefix("some ") for language, names in entry.names.items()}
 
 
 def _others(modality: str) -> dict[str, list[dict[str, str]]]:
