@@ -199,7 +199,7 @@ def _place(folder: Path, path: str) -> dict[str, str]:
 def update_manifest(folder: Path, core: str | None = None) -> None:
     """Describe a folder anew after one of its components was trained, so that it can be used at once.
 
-    ``core`` is the subfolder of the newest core; None = as the manifest says. Name and candidates of a manifest that is
+    ``core`` is the subfolder of the newest core; None = as the manifest says. Name and settings of a manifest that is
     there are kept. A folder without a core gets none.
     """
     try:
@@ -210,10 +210,14 @@ def update_manifest(folder: Path, core: str | None = None) -> None:
     if core is None:
         return
     try:
-        name, preview = known.get("name", folder.resolve().name), known.get("preview", False)
-        write_manifest(folder, name, known.get("candidates"), core, preview, known.get("experts", ()))
+        write_manifest(folder, known.get("name", folder.resolve().name), core=core, **kept_settings(known))
     except FileNotFoundError as error:  # another run of a build is replacing a component
         log.warning("%s is left as it was: %s is being replaced", folder / MANIFEST, error.filename)
+
+
+def kept_settings(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What of a manifest holds for a model that is trained on from it: keywords of :func:`write_manifest`."""
+    return {name: manifest[name] for name in ("candidates", "preview", "experts") if name in manifest}
 
 
 def component(folder: Path, manifest: dict[str, Any], name: str) -> Path:

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
-from nextgpt_lite.checkpoint import MANIFEST, component_names, read_manifest, write_manifest
+from nextgpt_lite.checkpoint import MANIFEST, component_names, kept_settings, read_manifest, write_manifest
 
 #: What later stages read that is no component of a finished model.
 FOR_TRAINING = ("text_encoders",)
@@ -21,4 +21,4 @@ def share_components(model: Path, folder: Path, core: str | None, without: Colle
             own.symlink_to(given.resolve(), target_is_directory=True)
     known = read_manifest(model) if (model / MANIFEST).is_file() else {}
     with suppress(FileNotFoundError):  # another run of a build is replacing a component
-        write_manifest(folder, known.get("name", model.resolve().name), known.get("candidates"), core or "core")
+        write_manifest(folder, known.get("name", model.resolve().name), core=core or "core", **kept_settings(known))
