@@ -34,6 +34,7 @@ class PromptSettings:
     static_tokens: int = setting(0, low=0, help="V1's learnable prompts in a layer (10 in the paper)")
     static_layers: int = setting(0, low=0, help="how many layers, from the last, have static prompts")
     media_added: bool = setting(False, help="V2 as released: a medium's static_tokens tokens are added to these")
+    gate_deviation: float = setting(0.0, low=0, help="of the gates at the start, around 0; the papers' are all 0")
     gate_scale: bool = setting(False, help="one more factor a layer on the static term, as in V2's LoRA weights")
 
     def __post_init__(self) -> None:
@@ -108,6 +109,10 @@ class GatedPrompts(StaticPrompts, MediaPrompts):
         self.first_media_layer = layers - self.media_layers if chosen.media_last else 0
         self.add_media_prompts(heads, width)
         self.add_static_prompts(heads, width, chosen.gate_scale)
+        if chosen.gate_deviation:
+            for name in ("media_gate", "static_gate"):
+                if hasattr(self, name):
+                    nn.init.normal_(getattr(self, name), std=chosen.gate_deviation)
 
     @property
     def reads_media(self) -> bool:

@@ -3,7 +3,8 @@
 A row is cut into groups and attention stays inside them. Half of the heads see groups that are shifted by half a group,
 so that what one half learns the other carries over the border. ``split`` cuts the shifted heads at ``[0, g/2)
 [g/2, 3g/2) ... rest`` and is strictly causal; ``wrap`` rolls them, so that their last group holds the tail and the head
-of the row: its first g/2 positions see the row's end. ``wrap`` is there to compare with published results.
+of the row: its first g/2 positions see the row's end. ``wrap`` is there to compare with published results, and so is
+``unshifted``: all heads see the same groups, and nothing crosses a border (the paper's Table 1).
 
 It serves training only. Evaluation and generation are dense: :mod:`adapters.attention` sees to it.
 
@@ -27,7 +28,7 @@ import torch
 from torch.nn import functional
 from transformers import DynamicCache, PretrainedConfig
 
-FORMS = ("split", "wrap")
+FORMS = ("split", "wrap", "unshifted")
 SCALINGS = ("linear", "yarn", "dynamic")
 
 
@@ -92,7 +93,7 @@ class ShiftedAttention:
     """How a model trains on long rows.
 
     Args:
-        form: ``split`` or ``wrap``.
+        form: ``split``, ``wrap`` or ``unshifted``.
         group: a whole number of tokens, or a share of the (padded) row's length; the paper's is a quarter.
     """
 
@@ -116,6 +117,8 @@ class ShiftedAttention:
         order = None if real is None else _tokens_first(real.bool())
         if self.form == "split":
             return ShiftedBatch(group, group // 2, order, order)
+        if self.form == "unshifted":
+            return ShiftedBatch(group, group, order, order)
         return ShiftedBatch(group, group, order, _rolled(length, real, order, group // 2))
 
 

@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import comb
+from math import comb, inf
+from statistics import fmean, stdev
 from typing import Any, NamedTuple, Self
 
 from nextgpt_lite import Reply
@@ -103,6 +104,32 @@ def paired(ours: Sequence[bool], theirs: Sequence[bool]) -> Paired:
     spread = 1.96 * max(changed / max(count, 1) - difference**2, 0) ** 0.5 / max(count, 1) ** 0.5
     tail = sum(comb(changed, number) for number in range(min(gained, lost) + 1)) / 2**changed
     return Paired(difference, difference - spread, difference + spread, gained, lost, min(1.0, 2 * tail))
+
+
+#: Student's t at 97.5 %, for 1 to 30 degrees of freedom.
+STUDENT = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
+    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+)  # fmt: skip
+
+
+class MeanDifference(NamedTuple):
+    """Mean of paired differences with its 95 % interval."""
+
+    difference: float
+    low: float
+    high: float
+
+
+def mean_difference(ours: Sequence[float], theirs: Sequence[float]) -> MeanDifference:
+    """``ours`` minus ``theirs``, pair by pair; the interval is Student's t, unlimited where there is one pair."""
+    differences = [mine - other for mine, other in zip(ours, theirs, strict=True)]
+    count, middle = len(differences), fmean(differences)
+    if count == 1:
+        return MeanDifference(middle, -inf, inf)
+    quantile = STUDENT[count - 2] if count - 1 <= len(STUDENT) else 1.96 + 2.4 / (count - 1)
+    spread = quantile * stdev(differences) / count**0.5
+    return MeanDifference(middle, middle - spread, middle + spread)
 
 
 def mean(values: Iterable[float]) -> float | None:

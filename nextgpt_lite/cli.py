@@ -16,6 +16,7 @@ COMMANDS = {
     "train": ("train.command", "run a training recipe"),
     "evaluate": ("evaluation.command", "measure a model"),
     "compare": ("evaluation.compare", "compare evaluation runs of the same cases"),
+    "claims": ("evaluation.claims.command", "run the papers' claims as experiments"),
     "models": ("nextgpt_lite.commands.models", "list models and pretrained parts, fetch parts"),
     "compose": ("nextgpt_lite.commands.compose", "compose a model folder of parts on disk"),
     "import-weights": ("nextgpt_lite.commands.import_weights", "turn published weights into a model folder"),

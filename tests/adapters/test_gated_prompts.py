@@ -26,6 +26,17 @@ def test_early_fusion_reaches_the_first_layers_only():
     assert prompts.media_gate.abs().sum() == 0
 
 
+@pytest.mark.parametrize("names", [("media_gate",), ("static_gate",), ("media_gate", "static_gate")])
+def test_gates_start_at_zero_unless_they_are_to_be_random(names):
+    settings = {"media_tokens": int("media_gate" in names), "static_tokens": 2 * ("static_gate" in names)}
+    settings |= {"static_layers": 40 * ("static_gate" in names)}
+    torch.manual_seed(0)
+    zero, random = (GatedPrompts(40, 8, 16, **settings, gate_deviation=deviation) for deviation in (0.0, 0.5))
+    for name in names:
+        assert not getattr(zero, name).any()
+        assert float(getattr(random, name).detach().std()) == pytest.approx(0.5, rel=0.15)
+
+
 def test_media_layers_are_counted_from_either_end():
     torch.manual_seed(0)
     first, last = (GatedPrompts(4, 2, 8, media_layers=3, media_last=end) for end in (False, True))

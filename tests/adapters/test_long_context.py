@@ -5,7 +5,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from adapters import attention as gated_attention
-from adapters.long_context import ShiftedAttention, shifted_attention
+from adapters.long_context import FORMS, ShiftedAttention, shifted_attention
 from tests.parity.longlora import visible
 
 
@@ -18,13 +18,14 @@ def by_definition(query, key, value, form, group):
     """(B, T, H, d) by an explicit mask."""
     heads, length = query.shape[1:3]
     key, value = (x.repeat_interleave(heads // x.shape[1], dim=1) for x in (key, value))
-    shifts = [0] * (heads // 2) + [group // 2] * (heads - heads // 2)
+    shift = 0 if form == "unshifted" else group // 2
+    shifts = [0] * (heads // 2) + [shift] * (heads - heads // 2)
     sees = torch.stack([visible(length, group, form, shift) for shift in shifts])
     scores = (query @ key.transpose(2, 3)) * query.shape[-1] ** -0.5
     return (scores.masked_fill(~sees, float("-inf")).softmax(-1) @ value).transpose(1, 2)
 
 
-@pytest.mark.parametrize("form", ["split", "wrap"])
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("heads", [(4, 4), (4, 2), (4, 1), (3, 3), (6, 3), (1, 1)], ids=str)
 @pytest.mark.parametrize(("length", "group"), [(1, 1), (5, 8), (16, 4), (19, 6), (20, 7), (12, 1), (9, 2)])
 def test_equals_an_explicit_mask(form, heads, length, group):
@@ -36,7 +37,7 @@ def test_equals_an_explicit_mask(form, heads, length, group):
 PADDING = [[1] * 12, [1] * 7 + [0] * 5, [0] * 5 + [1] * 7, [0, 1, 1, 0, 0, 1, 1, 1, 1, 0, 1, 0], [0] * 11 + [1]]
 
 
-@pytest.mark.parametrize("form", ["split", "wrap"])
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("rows", [[0, 1], [0, 1, 2, 3, 4], [2, 2]], ids=["right", "any", "left"])
 def test_a_padded_row_equals_the_row_alone(form, rows):
     real = torch.tensor([PADDING[row] for row in rows])
@@ -48,7 +49,7 @@ def test_a_padded_row_equals_the_row_alone(form, rows):
         torch.testing.assert_close(together[row : row + 1, mask], alone, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("form", ["split", "wrap"])
+@pytest.mark.parametrize("form", FORMS)
 def test_the_content_of_padding_has_no_effect(form):
     real = torch.tensor(PADDING)
     given = states(5, 4, 4, 12)

@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerBase
 
 from adapters.long_context import context_length
 from data.media.loading import MediaError, check_format
+from data.modalities import MODALITIES
 from data.records import POLICIES, REJECTED, BadRecords, ParsedRecord, TooManyBadRecords
 from data.streams.mixture import ListStream, Mixture
 from nextgpt_lite.config import CoreConfig
@@ -125,6 +126,7 @@ class DataSettings:
     dialogues: int = setting(20_000, low=1, help="of each generated world")
     described: bool = setting(False, help="what media of things show stands in the text, as from experts")
     mismatched_media: float = setting(0.0, low=0, high=1, alias="misdrawn", help="share of edits that do not fit")
+    modalities: list[str] = setting([], choices=MODALITIES, help="that users show in dialogues of worlds; none = all")
     held_out: int = setting(400, low=0, help="dialogues of evaluate(), of worlds; of a manifest see its entry of data")
     data: list[str | dict[str, Any]] | dict[str, Any] | str = setting([], help="see train.dialogues.records")
     embeddings: str = setting(AT_START, help='when media are embedded: "start", "steps", or a folder that has them')
@@ -254,13 +256,14 @@ class DialogueLoader:
         chosen = self.settings
         if not source.generated:
             return records.manifest_conversations(source, held_out, chosen.seed)
+        shown = [name for name in self.encoder.modalities if name in (chosen.modalities or self.encoder.modalities)]
         seed, count, mismatched = chosen.seed, chosen.dialogues, chosen.mismatched_media
         if held_out:
             seed, count, mismatched = EVALUATION_SEED, chosen.held_out, 0.0
         if source.things:
             classes = class_names(self.embeddings.encoder)
-            return things_conversations(seed, count, source.kinds, self.encoder.modalities, classes, chosen.described)
-        return records.toybox_conversations(seed, count, self.kinds, self.encoder.modalities, mismatched)
+            return things_conversations(seed, count, source.kinds, shown, classes, chosen.described)
+        return records.toybox_conversations(seed, count, self.kinds, shown, mismatched)
 
     def _stream(self, source: records.Source, seed: int) -> Any:
         if not source.is_stream:

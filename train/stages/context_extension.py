@@ -1,7 +1,8 @@
 """Stage 0, context extension (LongLoRA, 2309.12307): a language model learns to read rows longer than those it knows.
 
 Its positions are scaled, attention is shifted and sparse in training (dense in evaluation), and LoRA on the attention
-is trained with all norms and embeddings: the paper's LoRA+, without which LoRA falls short (its Table 2).
+is trained with all norms and embeddings: the paper's LoRA+, without which LoRA falls short (its Table 2). Where the
+learning rates say so, the language model itself is trained, in the place of LoRA (rate 0): then it is stored whole.
 ``nextgpt-lite merge`` makes a whole model of the result.
 """
 
@@ -118,7 +119,9 @@ class ContextExtensionTask(Task):
 
     def export(self, model_dir: Path) -> None:
         model = self.language_model
-        kinds = ("norms",) if self.low_rank_embeddings else ("norms", "embeddings")
+        kinds = {"norms"} if self.low_rank_embeddings else {"norms", "embeddings"}
+        if any(parameter.requires_grad for parameter in self.parts()["language_model"]):  # full tuning
+            kinds.add("language_model")
         whole = [n for n, p in model.named_parameters() if self._part_of(n, p) in kinds]
         save_adapter(model, model.config, self.settings.lora, whole, Path(model_dir) / "context_adapter")
 

@@ -36,6 +36,8 @@ class JointTrainingTask(NewCoreTask):
         seed: int = setting(24, low=0)
         kinds: list[str] = setting(["describe"], choices=TOYBOX_KINDS, help="of the captions")
         instruction_kinds: list[str] = setting(["text_to_text", "talk"], choices=TOYBOX_KINDS, help="of instructions")
+        disjoint: bool = setting(True, help="each kind of data trains parts of its own; false: both train all")
+        fusion: str = setting("early", choices=("early", "late"), help="late: media are added to the static prompts")
         early_layers: int = setting(1, help="the paper's K: they see media and have no static prompts")
         static_tokens: int = setting(10, low=0, help="static prompts of each late layer")
         prompts: dict[str, Any] = setting({"media_tokens": 1, "keys": True}, help="the gated prompts")
@@ -57,12 +59,14 @@ class JointTrainingTask(NewCoreTask):
         return core
 
     def _prompts(self) -> dict[str, Any]:
-        """Media in the first layers, static prompts in the rest."""
+        """Media in the first layers, static prompts in the rest; in late fusion media are added to these, as in V1."""
         base = read_config(self.model_dir / "language_model")
         early, layers = self.settings.early_layers, base.num_hidden_layers
         if not 0 < early < layers:
             raise RecipeError(f"early_layers {early} must lie between 1 and {layers - 1}")
         static = {"static_tokens": self.settings.static_tokens, "static_layers": layers - early}
+        if self.settings.fusion == "late":
+            return {**self.settings.prompts, **static, "media_tokens": 0, "media_added": True}
         return {**self.settings.prompts, **static, "media_layers": early}
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
@@ -74,8 +78,10 @@ class JointTrainingTask(NewCoreTask):
             parts["late_prompts" if name.startswith("static_") else "early_prompts"].append(parameter)
         return parts | {"placeholder_rows": [core.added_embedding], "signal_rows": [core.added_output]}
 
-    def trainable_parts(self, batch: dict[str, torch.Tensor]) -> tuple[str, ...]:
-        """The group of this batch's kind of data."""
+    def trainable_parts(self, batch: dict[str, torch.Tensor]) -> tuple[str, ...] | None:
+        """The group of this batch's kind of data; of groups that are not disjoint all parts."""
+        if not self.settings.disjoint:
+            return None
         return INSTRUCTION_PARTS if bool(batch["instruction"]) else CAPTION_PARTS
 
     def kinds(self) -> list[str]:

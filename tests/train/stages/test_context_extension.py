@@ -101,7 +101,30 @@ def test_every_parameter_belongs_to_a_part(folder):
     assert task.model.language_model.config._attn_implementation == gated_attention.NAME
 
 
-@pytest.mark.parametrize("form", ["split", "wrap"])
+def test_what_full_tuning_trains_is_exported(folder, tmp_path):
+    rates = {"language_model": 1e-2, "lora": 0.0, "norms": 1e-2, "embeddings": 1e-2}
+    recipe = short(folder, {"form": "unshifted", "group": 1.0}, learning_rates=rates)
+    task = build_task(recipe)
+    TaskTrainer(task, recipe, tmp_path / "run").train()
+    task.export(folder)
+    base = folder / "language_model"
+    merged = AutoModelForCausalLM.from_pretrained(merge_adapter(base, folder / "context_adapter", tmp_path / "long"))
+    row, old = task.held_out[:1], AutoModelForCausalLM.from_pretrained(base).state_dict()
+    assert [name for name, value in merged.state_dict().items() if torch.equal(value, old[name])] == []
+    with torch.no_grad():
+        expected = task.model.eval().language_model(row).logits
+        torch.testing.assert_close(merged(row).logits, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_one_unshifted_group_is_dense_attention(folder):
+    task = build_task(short(folder, {"form": "unshifted", "group": 1.0}))
+    batch = task.collate([task.dataset[0]])
+    with torch.no_grad():
+        losses = [model(**batch)["loss"] for model in (task.model.train(), task.model.eval())]
+    torch.testing.assert_close(*losses)
+
+
+@pytest.mark.parametrize("form", ["split", "wrap", "unshifted"])
 def test_it_trains_in_groups_and_evaluates_densely(folder, form):
     task = build_task(short(folder, {"form": form, "length": 40, "group": 8}))
     batch = task.collate([task.dataset[0]])

@@ -144,6 +144,26 @@ def test_a_tower_is_shown_pictures_only(folder):
         list(toybox_conversations(1, 2, ["count"], ["audio"]))
 
 
+def test_groups_that_are_not_disjoint_train_together(folder, tmp_path):
+    recipe = recipe_for(folder, settings={"disjoint": False}, steps=2)
+    task = build_task(recipe)
+    watch = Watch(task)
+    trainer = TaskTrainer(task, recipe, tmp_path / "run")
+    trainer.add_callback(watch)
+    trainer.train()
+    assert {allowed for allowed, _ in watch.steps} == {None}
+    moved = set.union(*(moved for _, moved in watch.steps))
+    assert moved & set(CAPTION_PARTS) and moved & set(INSTRUCTION_PARTS)
+    both = [step for _, step in watch.steps if step & set(CAPTION_PARTS) and step & set(INSTRUCTION_PARTS)]
+    assert both, "a step moves both"
+
+
+def test_late_fusion_adds_media_to_the_static_prompts(folder):
+    prompts = build_task(recipe_for(folder, settings={"fusion": "late"})).model.core.gated_prompts
+    assert prompts.media_added and not prompts.media_tokens
+    assert [prompts.has_static(layer) for layer in range(2)] == [False, True]
+
+
 def test_what_would_mix_the_groups_is_refused(folder, tmp_path):
     recipe = recipe_for(folder, gradient_accumulation_steps=2)
     task = build_task(recipe)

@@ -52,6 +52,15 @@ def test_a_stage_moves_its_parts_and_no_others(name, folder, tmp_path):
         assert torch.equal(reloaded(**batch).logits, task.model.core.eval()(**batch).logits)
 
 
+def test_users_show_the_modalities_that_are_named_and_no_others(folder):
+    recipe = stage("encoding_alignment", folder)
+    settings = recipe.task_settings | {"modalities": ["audio"], "kinds": ["describe", "talk"]}
+    task = build_task(replace(recipe, task_settings=settings))
+    rows = [*task.loader.training(), *task.loader.held_out()]
+    assert {medium.modality for row in rows for medium in row.media} == {"audio"}
+    assert {row.kind for row in rows} == {"describe", "talk"}
+
+
 def test_a_resumed_stage_ends_with_the_same_weights(tiny_copy, tmp_path):
     recipe = stage("instruction_tuning", tiny_copy, ema=0.9)
     figures = run_recipe(recipe, tmp_path / "run")

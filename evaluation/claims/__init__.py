@@ -1,0 +1,1 @@
+"""The papers' central claims as experiments of named arms: ``nextgpt-lite claims`` (docs/claims.md)."""
