@@ -125,9 +125,9 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
 def check_state(state: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], source: str) -> None:
     """Raise ValueError unless ``state`` has exactly the names and shapes of ``expected``, and finite values."""
     if missing := [name for name in expected if name not in state]:
-        raise ValueError(f"{source} lacks {len(missing)} of {len(expected)} entries, the first is {missing[0]!r}")
+        raise ValueError(f"{source} lacks {len(missing)} of {len(expected)} keys, the first is {missing[0]!r}")
     if unknown := [name for name in state if name not in expected]:
-        raise ValueError(f"{source} has {len(unknown)} unknown entries, the first is {unknown[0]!r}")
+        raise ValueError(f"{source} has {len(unknown)} unknown keys, the first is {unknown[0]!r}")
     for name, value in state.items():
         if value.shape != expected[name].shape:
             found, wanted = tuple(value.shape), tuple(expected[name].shape)

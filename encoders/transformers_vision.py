@@ -24,7 +24,7 @@ from data.atomic import atomic_folder, hash_file, write_json
 from data.pretrained import load_whole
 from data.strict import read_json, read_settings, sentence, setting
 from encoders.base import Batch, Encoder, read_config, stacked
-from encoders.preprocessing.vision import as_rgb
+from encoders.preprocessing.vision import as_rgb, pad_to_square
 
 SETTINGS = "encoder.json"
 #: Files of which a processor is read: the first of a preprocessor alone, the second of a whole model's.
@@ -42,6 +42,7 @@ class VisionSettings:
 
     layer: int | None = setting(None, help="whose output, counted as Transformers' hidden states; null = the tower's")
     class_token: bool = setting(True, help="whether CLIP's class token is the first of them; SigLIP has none")
+    pad: bool = setting(False, help="a square of the mean colour around images of another shape, as LLaVA 1.5 has it")
 
 
 class TransformersVision(Encoder):
@@ -97,7 +98,10 @@ class TransformersVision(Encoder):
     def preprocess(self, modality: str, array: np.ndarray, rate: float | None = None) -> torch.Tensor:
         """An image, uint8 (H, W[, 1 | 3 | 4]) -> float32 (3, size, size), or a grid of patches (h, w, pixels)."""
         self.check_modality(modality)
-        made = self.processor(as_rgb(array), return_tensors="pt", input_data_format="channels_last")
+        pixels = as_rgb(array)
+        if self.settings.pad:
+            pixels = pad_to_square(pixels, self.processor.image_mean)
+        made = self.processor(pixels, return_tensors="pt", input_data_format="channels_last")
         pixels = made["pixel_values"][0]
         if not self.flexible:
             return pixels
@@ -170,6 +174,8 @@ class TransformersVision(Encoder):
         if self.flexible:
             if not hasattr(self.processor, "max_num_patches"):
                 raise ValueError(f"{type(self.processor).__name__} cuts no patches, which this SigLIP 2 tower takes")
+            if self.settings.pad:
+                raise ValueError("pad is true, and this SigLIP 2 tower takes images of any shape: expected false")
             return
         size = self.tower.config.image_size
         try:

@@ -5,6 +5,7 @@ Of videos clips of two frames are taken, the first and the last of each.
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -43,6 +44,16 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
         alpha = image[..., 3:].astype(np.float32) / 255
         image = np.rint(image[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
     return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
+
+
+def pad_to_square(image: np.ndarray, colour: Sequence[float]) -> np.ndarray:
+    """uint8 (H, W, 3) -> (S, S, 3), S the longer side: in the middle of a square of ``colour``, three shares of 255."""
+    height, width = image.shape[:2]
+    side = max(height, width)
+    square = np.full((side, side, 3), [int(255 * share) for share in colour], np.uint8)
+    top, left = (side - height) // 2, (side - width) // 2
+    square[top : top + height, left : left + width] = image
+    return square
 
 
 def resize_and_crop(image: np.ndarray, size: int) -> np.ndarray:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from sentencepiece import SentencePieceProcessor
 
 from data.atomic import write_json
 from data.strict import read_json
@@ -21,6 +22,7 @@ WEIGHTS = {"model": "pytorch_model", "diffusion_pytorch_model": "diffusion_pytor
 LANGUAGE_MODEL = (CONFIG_FILE, "generation_config.json")
 ENCODER = (CONFIG_FILE, *PREPROCESSORS, ENCODER_SETTINGS)
 TOKENIZER_SUFFIXES = (".json", ".jinja", ".model", ".txt", ".tiktoken")
+SENTENCEPIECE, FAST, TOKENIZER_CONFIG = "tokenizer.model", "tokenizer.json", "tokenizer_config.json"
 #: Puts a file at a new place.
 Place = Callable[[Path, Path], object]
 
@@ -57,6 +59,25 @@ def place_tokenizer(source: Path, target: Path) -> None:
     for path in sorted(source.iterdir()):
         if path.suffix in TOKENIZER_SUFFIXES and path.is_file() and not path.name.endswith(".index.json"):
             shutil.copyfile(path, target / path.name)
+    if (target / SENTENCEPIECE).is_file() and not (target / FAST).is_file():
+        _complete_sentencepiece(source, target)
+
+
+def _complete_sentencepiece(source: Path, target: Path) -> None:
+    """Say the class of a SentencePiece model that says none, as Meta's: Transformers would leave out the space before
+    the first word and the token before the text. CheckpointError for another kind of ``tokenizer.model``.
+    """
+    try:
+        SentencePieceProcessor(model_file=str(target / SENTENCEPIECE))
+    except (RuntimeError, TypeError):
+        raise CheckpointError(
+            f"{source / SENTENCEPIECE} is no model of SentencePiece, as Llama 2 and Vicuna have it; that of Llama 3 "
+            f"lacks its special tokens: use a folder with {FAST}"
+        ) from None
+    path = target / TOKENIZER_CONFIG
+    known = read_json(path) if path.is_file() else {}
+    if "tokenizer_class" not in known:
+        write_json(path, {"tokenizer_class": "LlamaTokenizer", "add_bos_token": True, "legacy": False} | known)
 
 
 def place_tree(source: Path, target: Path, place: Place) -> None:

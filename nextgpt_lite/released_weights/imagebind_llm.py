@@ -25,6 +25,7 @@ from nextgpt_lite.released_weights.flat_index import read_flat_index
 from nextgpt_lite.released_weights.llama_adapter import BIASED, tuned_fields
 from nextgpt_lite.released_weights.llama_layout import gate_shapes, linear_shapes, lora_shapes, norm_shapes
 from nextgpt_lite.released_weights.meta_llama import translate
+from nextgpt_lite.released_weights.vocabulary import check_norms
 from nextgpt_lite.weight_files import CheckpointError, check_floats
 
 #: What some files carry besides: ImageBind, which is a part of its own, and a projector that nothing reads.
@@ -60,6 +61,8 @@ def build_llm(request: Request, folder: Path) -> None:
         expected |= linear_shapes(sizes, BIASED, ".bias", 0, "llama.") | norm_shapes(sizes, "llama.")
         expected |= lora_shapes(sizes, rank, "llama.") if rank else {}
     published.check(expected, f"{base.needs} with LoRA of rank {rank}" if rank else base.needs)
+    if tuned:
+        check_norms(published.tensors, base, where, "llama.")
     fields = base.media_fields(bind.pop("embedding_width"), where) | tuned_fields(bool(tuned), rank)
     prompts = {"media_tokens": 1, "media_layers": layers, "media_last": True, "reach": "row"}
     base.write_core(fields | {"input_tokens": 0, "prompts": prompts, "bind": bind}, _own(published, base, layers))
@@ -79,8 +82,8 @@ def build_encoder(request: Request, folder: Path) -> None:
     if request.base is not None:
         raise CheckpointError(f"imagebind_huge is a part and goes on no base: --base {request.base} is not needed")
     paths = weight_files(request.sources)
-    points = [path for path in paths if any(name.startswith("enc.") for name in read_file(path).tensors)]
-    towers = [path for path in paths if path not in points]
+    towers = [path for path in paths if any("modality_" in name for name in read_file(path).tensors)] or paths[:1]
+    points = [path for path in paths if path not in towers]
     if len(towers) != 1 or len(points) > 1:
         found = ", ".join(path.name for path in paths)
         raise CheckpointError(f"expected imagebind_huge.pth and at most one checkpoint of Point-BERT, not {found}")

@@ -25,6 +25,7 @@ from nextgpt_lite.released_weights.llama_layout import (
     prompt_sizes,
 )
 from nextgpt_lite.released_weights.meta_llama import BLOCKS, read_shards, translate
+from nextgpt_lite.released_weights.vocabulary import check_norms
 from nextgpt_lite.weight_files import CheckpointError
 
 #: Linears that have a bias in V2 with images and in ImageBind-LLM, and all of them.
@@ -93,6 +94,7 @@ def build_chat(request: Request, folder: Path) -> None:
         prompts, more = _static(published, base, settings.prompt_tokens)
         expected |= more
     published.check(expected, base.needs)
+    check_norms(published.tensors, base, published.where)
     tensors = _translated(published.tensors, base, prompts.get("static_tokens", 1))
     base.end_at("###")
     base.write_core(base.text_fields() | {"prompts": prompts, "bias_tuning": {"scale": "input"}}, tensors)
@@ -108,6 +110,8 @@ def build_v2(request: Request, folder: Path) -> None:
     visual, expected = _visual_shapes(published, _tower_width(base), base, settings.visual_heads)
     prompts, more = _static(published, base, visual["tokens"], "llama.")
     published.check(expected | more | _variant_shapes(variant, base, list(more)), f"{base.needs} with {variant.words}")
+    if variant.w_bias:
+        check_norms(tensors, base, where, "llama.")
     prompts |= {"media_added": True, "gate_scale": variant.gate_scale}
     tower = _tower(base)
     fields = tuned_fields(variant.w_bias, variant.lora_rank if variant.w_lora else 0)

@@ -1,7 +1,7 @@
 """LLaVA's published weights (2304.08485, 2309.09958): the projector alone, or with LoRA on its language model.
 
-Images are read as LLaVA reads them: CLIP's layer before the last without the class token, unless a ``config.json``
-beside the weights says otherwise. The encoder's preprocessor crops them; LLaVA 1.5 pads them to a square.
+Images are read as LLaVA reads them: CLIP's layer before the last without the class token, cropped by the encoder's
+preprocessor, unless a ``config.json`` beside the weights says otherwise. That of LLaVA 1.5 pads them to a square.
 """
 
 import re
@@ -42,6 +42,13 @@ class Recipe:
     mm_use_im_start_end: bool = setting(False)
     mm_use_im_patch_token: bool = setting(False)
     mm_patch_merge_type: str = setting("flat", choices=("flat",))
+    image_aspect_ratio: str = setting("square", choices=("square", "pad"))
+
+    @property
+    def encoder_settings(self) -> dict[str, Any]:
+        """Those of encoders.transformers_vision.VisionSettings."""
+        tokens = {"layer": self.mm_vision_select_layer, "class_token": self.mm_vision_select_feature == "cls_patch"}
+        return tokens | ({"pad": True} if self.image_aspect_ratio == "pad" else {})
 
 
 def build_projector(request: Request, folder: Path) -> None:
@@ -77,8 +84,7 @@ def _build(request: Request, folder: Path, published: Published, fields: dict[st
     """The core of a projector; ``more`` gives further weights once the base is known."""
     config = named_file(request.sources, "config.json", required=False)
     recipe = _recipe(config)
-    settings = {"layer": recipe.mm_vision_select_layer, "class_token": recipe.mm_vision_select_feature == "cls_patch"}
-    base = open_base(request, folder, "vicuna", settings)
+    base = open_base(request, folder, "vicuna", recipe.encoder_settings)
     if config is not None:
         _check_recipe(recipe, base, config)
     projector = published.renamed(PLACES)

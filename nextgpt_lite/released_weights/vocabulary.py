@@ -1,4 +1,4 @@
-"""Published rows of a vocabulary that grew: whether they belong to the base, and the base with them in it."""
+"""Whether published weights belong to the base: rows of a vocabulary, norms. A vocabulary that grew, in the base."""
 
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ EMBEDDING, OUTPUT = "model.embed_tokens.weight", "lm_head.weight"
 MIN_CORRELATION = 0.5
 #: How many rows, evenly taken, are compared.
 SAMPLE = 2048
+#: The same of norms, which are few numbers near each other, so that tuning blurs them more.
+MIN_NORM_CORRELATION = 0.2
+NORM = "model.layers.{}.input_layernorm.weight"
 
 
 def check_rows(rows: torch.Tensor, base: Base, name: str, where: str) -> None:
@@ -37,6 +40,24 @@ def check_rows(rows: torch.Tensor, base: Base, name: str, where: str) -> None:
             f"{where}: {name!r} was trained from another language model than the one in {base.source}: their rows have "
             f"a correlation of {found:.2f}, expected at least {MIN_CORRELATION}"
         )
+
+
+def check_norms(tensors: Tensors, base: Base, where: str, prefix: str = "") -> None:
+    """CheckpointError where the tuned norms of layers among ``tensors``, of Meta's names, are those of another base."""
+    found = []
+    for layer in range(base.sizes.layers):
+        own, tuned = stored_tensor(base.language_model, NORM.format(layer)), _norm(tensors, layer, prefix)
+        if own is not None and own.shape == tuned.shape and min(own.float().std(), tuned.float().std()) > 0:
+            found.append(float(torch.corrcoef(torch.stack([own.float(), tuned.float()]))[0, 1]))
+    if found and (mean := sum(found) / len(found)) < MIN_NORM_CORRELATION:
+        raise CheckpointError(
+            f"{where} was trained from another language model than the one in {base.source}: their norms have a "
+            f"correlation of {mean:.2f}, expected at least {MIN_NORM_CORRELATION}"
+        )
+
+
+def _norm(tensors: Tensors, layer: int, prefix: str) -> torch.Tensor:
+    return tensors[f"{prefix}layers.{layer}.attention_norm.weight"]
 
 
 def stored_tensor(folder: Path, name: str) -> torch.Tensor | None:

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 from transformers import AutoImageProcessor, AutoModel, CLIPVisionConfig, CLIPVisionModel
 
 from encoders import load_encoder
 from encoders.transformers_vision import TransformersVision, VisionSettings, load_processor, load_tower
-from tests.tiny_transformers import PATCH, SIZE, TOWER, WIDTH, save_clip, save_siglip, save_siglip2
+from tests.tiny_transformers import PATCH, SIZE, STATISTICS, TOWER, WIDTH, save_clip, save_siglip, save_siglip2
 
 SAVED = {"clip": save_clip, "siglip": save_siglip, "siglip2": save_siglip2}
 #: Patches of a SIZE x SIZE image.
@@ -89,6 +90,26 @@ def test_llavas_tokens(clip):
     states = CLIPVisionModel.from_pretrained(clip)(tensor[None], output_hidden_states=True).hidden_states
     torch.testing.assert_close(encoder.patches("image", [tensor])[0], states[-2][0, 1:])
     assert encoder.patch_counts() == {"image": PATCHES}
+
+
+@pytest.mark.parametrize("size", [(40, 90), (90, 41), (50, 50)])
+def test_llava_15_pads_to_a_square_of_the_mean_colour(clip, size):
+    """Nothing of a wide or high image is cut off: as if its square had been given."""
+    cropping = load_encoder(clip)
+    (clip / "encoder.json").write_text('{"pad": true}')
+    image = picture(*size)
+    square = Image.new("RGB", (max(size), max(size)), tuple(int(255 * each) for each in STATISTICS["image_mean"]))
+    square.paste(Image.fromarray(image), ((square.width - size[1]) // 2, (square.height - size[0]) // 2))
+    found = load_encoder(clip).preprocess("image", image)
+    torch.testing.assert_close(found, cropping.preprocess("image", np.array(square)))
+    assert torch.equal(found, cropping.preprocess("image", image)) == (size[0] == size[1])
+
+
+def test_a_tower_of_any_shape_is_not_padded(saved, tmp_path):
+    shutil.copytree(saved["siglip2"], tmp_path / "siglip2")
+    (tmp_path / "siglip2/encoder.json").write_text('{"pad": true}')
+    with pytest.raises(ValueError, match="pad is true, and this SigLIP 2 tower takes images of any shape"):
+        load_encoder(tmp_path / "siglip2")
 
 
 def test_identity_is_of_weights_processor_and_settings(saved, clip):

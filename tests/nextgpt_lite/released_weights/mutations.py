@@ -201,11 +201,20 @@ def _other_tokenizer(given: Given, folder: Path) -> Given:
     return made
 
 
+def _same_shape(given: Given, folder: Path) -> Given:
+    """A base that differs in its numbers alone."""
+    assert given.base is not None
+    config = _config(given.base)
+    names = ("hidden_size", "num_attention_heads", "num_key_value_heads", "max_position_embeddings")
+    return _language_model(given, folder, seed=11, **{name: config[name] for name in names})
+
+
 #: Changes of the base; files stay as they are.
 BASES: dict[str, tuple[Callable[[Given, Path], Given], str]] = {
     "another width": (lambda given, folder: _language_model(given, folder, hidden_size=32), "32"),
     "fewer layers": (lambda given, folder: _language_model(given, folder, num_hidden_layers=1), ""),
     "another vocabulary": (_other_tokenizer, "rows"),
+    "another of the same shape": (_same_shape, ""),
     "gone": (lambda given, folder: replace(given, base=folder / "nothing"), "nothing"),
     "none": (lambda given, folder: replace(given, base=None), "--base"),
 }
@@ -213,5 +222,5 @@ BASES: dict[str, tuple[Callable[[Given, Path], Given], str]] = {
 #: Mutations that are tried each time; the others are behind the marker ``slow``.
 QUICK = {
     "a key in the middle missing", "a key renamed", "a surplus layer", "transposed", "integers", "not a number",
-    "cut in half", "a pickle that runs", "another width", "another vocabulary",
+    "cut in half", "a pickle that runs", "another width", "another vocabulary", "another of the same shape",
 }  # fmt: skip

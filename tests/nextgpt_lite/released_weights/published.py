@@ -219,7 +219,8 @@ def imagebind(folder: Path | None = None) -> Given:
 
 LINEARS = {"q_proj": "self_attn", "v_proj": "self_attn", "up_proj": "mlp"}
 RECIPE = {"mm_projector_type": "mlp2x_gelu", "mm_hidden_size": 24, "hidden_size": 64, "num_hidden_layers": 3,
-          "mm_vision_select_layer": -2, "mm_vision_tower": "openai/clip-vit-tiny", "vocab_size": 128}  # fmt: skip
+          "mm_vision_select_layer": -2, "mm_vision_tower": "openai/clip-vit-tiny", "vocab_size": 128,
+          "image_aspect_ratio": "pad"}  # fmt: skip
 
 
 def projector(prefix: str = "model.") -> Tensors:

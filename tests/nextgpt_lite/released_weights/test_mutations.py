@@ -12,11 +12,12 @@ import torch
 
 from nextgpt_lite.cli import main
 from tests.nextgpt_lite.released_weights.mutations import BASES, FILES, QUICK, WEIGHTS
-from tests.nextgpt_lite.released_weights.published import Given
+from tests.nextgpt_lite.released_weights.published import Given, imagebind
 from tests.nextgpt_lite.released_weights.published_nextgpt import FORMATS
 
-#: Formats whose files say nothing of the number of layers.
+#: Formats whose files say nothing of the number of layers, and those that hold nothing of their language model.
 NO_LAYERS = ("llava_projector",)
+NOTHING_OF_THE_BASE = ("llama_adapter_v1", "llava_projector", "llava_lora")
 
 
 def marked(mutations: Iterable[str]) -> list[Any]:
@@ -72,6 +73,26 @@ def test_files(name, mutation, makers, tmp_path, capsys, monkeypatch):
 def test_bases(name, mutation, makers, tmp_path, capsys, monkeypatch):
     if mutation == "fewer layers" and name in NO_LAYERS:
         pytest.skip("its files say nothing of layers")
+    if mutation == "another of the same shape" and name in NOTHING_OF_THE_BASE:
+        pytest.skip("prompts, projectors and LoRA fit any language model of the same shape")
     make, said = BASES[mutation]
     sentence = refused(name, make(makers(name), tmp_path), tmp_path, capsys, monkeypatch)
     assert said in sentence
+
+
+@pytest.mark.parametrize("mutation", marked([*WEIGHTS, *FILES]))
+@pytest.mark.parametrize("main", ["imagebind_huge.pth", "point_bert.pt"])
+def test_encoder(main, mutation, tiny_huge, tmp_path, capsys, monkeypatch):
+    """ImageBind and Point-BERT, of which the first alone will do."""
+    given = replace(imagebind(), main=main)
+    change = None
+    if mutation == "missing" and main == "point_bert.pt":
+        pytest.skip("it is not needed")
+    if mutation in WEIGHTS:
+        tensors = tensors_of(given)
+        said = WEIGHTS[mutation](tensors)
+        given = with_tensors(given, tensors)
+    else:
+        change, said = FILES[mutation]
+    sentence = refused("imagebind_huge", given, tmp_path, capsys, monkeypatch, change)
+    assert any(words in sentence for words in said.removeprefix("key ").split(" | "))

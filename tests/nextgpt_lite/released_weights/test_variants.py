@@ -122,6 +122,7 @@ VARIANTS: dict[str, list[tuple[Any, str]]] = {
         (edited("config.json", mm_projector_type="resampler"), "mm_projector_type must be one of linear, mlp2x_gelu"),
         (edited("config.json", mm_use_im_start_end=True), "mm_use_im_start_end is true: tokens around images"),
         (edited("config.json", mm_patch_merge_type="spatial_unpad"), "mm_patch_merge_type must be one of flat"),
+        (edited("config.json", image_aspect_ratio="anyres"), "image_aspect_ratio must be one of square, pad"),
         (edited("config.json", mm_vision_select_layer=-9), "layer must be from -4 to 3"),
         (files(config__json="{"), "config.json cannot be read"),
     ],
