@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from data.run_files import lock_held
 from evaluation import LENGTHS, SUITES, Settings
 
 
@@ -53,10 +54,11 @@ def run(args: argparse.Namespace) -> int:
             from evaluation.samples import remove_run  # imports the model, which --help should not wait for
 
             remove_run(settings.out)
-        if args.processes > 1:
-            answer_in_parts(suite_of(name, args), settings, args.processes)
         module, _, function = SUITES[suite_of(name, args)].run.partition(":")
-        print(getattr(importlib.import_module(module), function)(settings))
+        with lock_held(settings.out, shared=settings.is_part):
+            if args.processes > 1:
+                answer_in_parts(suite_of(name, args), settings, args.processes)
+            print(getattr(importlib.import_module(module), function)(settings))
         if settings.is_part:
             continue
         print(f"\n{settings.out / 'results.json'}\n{settings.out / 'report.html'}")

@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from data.atomic import write_json, write_text
+from data.run_files import read_lines
 from evaluation.report import render
-from evaluation.samples import SAMPLES, VERDICTS, Samples, check_same, read_lines, read_plan
+from evaluation.samples import SAMPLES, VERDICTS, Samples, check_same, read_plan
 from evaluation.statistics import Paired, Tally, paired
 
 #: In what runs of the same cases may differ.
-OWN = ("model", "device", "versions")
+OWN = ("model", "total", "device", "versions")
 FORMATS = ("text", "csv", "latex")
 MOST_SHOWN = 60
 

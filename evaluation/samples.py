@@ -12,9 +12,8 @@ Several processes may answer parts of one run: each appends to ``samples.jsonl``
 import hashlib
 import importlib.metadata
 import json
-import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from data.atomic import atomic_file, write_json, write_text
+from data.run_files import append_lines, read_lines
 from nextgpt_lite import AnyToAny, Reply
 from nextgpt_lite.conversation_media import ReplyMedium
 
@@ -36,7 +36,8 @@ class Samples:
     def __init__(self, folder: Path, plan: Mapping[str, Any]) -> None:
         self.folder, self.plan = folder, dict(plan)
         if (folder / PLAN).is_file():
-            check_same(read_plan(folder), self.plan, f"{folder} holds another run: give another --out, or --overwrite")
+            what = f"{folder} holds another run: give another --out, or --overwrite"
+            check_same(read_plan(folder), self.plan, what, without=("total",))  # which a former version did not write
         else:
             write_json(folder / PLAN, self.plan, ensure_ascii=False)
         self._lines = {entry["case"]: entry for entry in read_lines(folder / SAMPLES)}
@@ -99,6 +100,7 @@ def plan_of(suite: str, model: AnyToAny, cases: Sequence[Any], **more: Any) -> d
         "suite": suite,
         "model": {"hash": model.hash, "candidates": model.candidates},
         "cases": cases_hash(cases),
+        "total": len(cases),
         **more,
         "device": model.device.type,
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
@@ -150,28 +152,6 @@ def remove_run(folder: Path) -> None:
 def write_verdicts(folder: Path, verdicts: Sequence[Mapping[str, Any]]) -> None:
     """A line for each case, in their order: its ``group``, and ``right``, attribute -> whether it is."""
     write_text(folder / VERDICTS, "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in verdicts))
-
-
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a file of JSON; one that was cut while it was written is left out."""
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        try:
-            yield json.loads(line)
-        except ValueError:
-            continue
-
-
-def append_lines(path: Path, entries: Sequence[Mapping[str, Any]]) -> None:
-    """Append lines of JSON in one write, behind the end of a line that was cut."""
-    text = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
-    descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_RDWR, 0o644)
-    try:
-        size = os.fstat(descriptor).st_size
-        cut = size and os.pread(descriptor, 1, size - 1) != b"\n"
-        os.write(descriptor, (b"\n" if cut else b"") + text.encode())
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _without_array(medium: ReplyMedium) -> dict[str, Any]:

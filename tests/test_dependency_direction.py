@@ -13,6 +13,7 @@ EVERYONE_MAY_IMPORT = {
     "data.modalities",
     "data.previews",
     "data.atomic",
+    "data.run_files",
     "data.strict",
     "data.resampling",
     "data.parts",

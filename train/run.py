@@ -53,6 +53,7 @@ def run_recipe(recipe: Recipe, run_dir: str | Path, resume: bool = False, overwr
         run = Run(recipe, Path(run_dir), resume, overwrite, interruption)
         found = on_main_process(lambda: run.enter(locks))
         trainer = run.prepare(found.checkpoint, locks)
+        locks.enter_context(trainer.run_log.ending())
         run.train(trainer, found.checkpoint)
         if not _gather_on_main_process(trainer):
             return {}

@@ -18,6 +18,15 @@ from train.settings import RecipeError, nearest, read_settings
 
 
 @dataclass(frozen=True)
+class SampleReply:
+    """What a model answers to a conversation that training never sees, and what it should; signal tokens are shown."""
+
+    prompt: str
+    reply: str
+    expected: str
+
+
+@dataclass(frozen=True)
 class NoSettings:
     """A task without settings of its own."""
 
@@ -114,8 +123,8 @@ class Task(ABC):
         """Figures on data that training never saw. Quick."""
         return {}
 
-    def sample_replies(self) -> list[str]:
-        """What the model says to some of that data, in Markdown; [] where it says nothing."""
+    def sample_replies(self) -> list[SampleReply]:
+        """What the model says to some of that data; [] where it says nothing."""
         return []
 
 

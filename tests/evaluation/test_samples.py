@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
-from evaluation import samples
+from data.run_files import read_lines
 from evaluation.conversations import ConversationRun
 from evaluation.own_data import Question
 from evaluation.samples import MEDIA, PLAN, SAMPLES, VERDICTS, Samples, cases_hash, write_verdicts
@@ -26,7 +26,7 @@ def evaluate(model, manifest, out, *more):  # noqa: F811
 
 
 def lines(folder):
-    return list(samples.read_lines(folder / SAMPLES))
+    return list(read_lines(folder / SAMPLES))
 
 
 def answers(folder):

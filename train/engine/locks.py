@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from data.run_files import RUN_LOCK
 from train.recipe import RecipeError
 
-RUN_LOCK = ".run.lock"
 EXPORT_LOCK = ".export.lock"
 
 

@@ -18,7 +18,7 @@ from train.engine.epochs import Epoch, steps_of
 from train.engine.lora import with_faster_b
 from train.engine.loss_shares import ALL, PartMeans, shares, total_denominators
 from train.engine.processes import is_requested, shard_on_cpu, sum_over_processes, with_all_reduced
-from train.engine.progress import Meter, ThroughputBar, peak_memory_gib
+from train.engine.progress import Meter, RunLog, ThroughputBar, peak_memory_gib
 from train.engine.resumable import ResumableTrainer
 from train.engine.sampling import ResumableStream, StepSampler
 from train.engine.trained_state import TrainedState
@@ -56,6 +56,8 @@ class TaskTrainer(ResumableTrainer):
         self.whole_model = copy.deepcopy(task.model) if self.shards and self.args.should_save else None
         self.pop_callback(ProgressCallback)
         self.add_callback(ThroughputBar())
+        self.run_log = RunLog(run_dir, recipe.written())
+        self.add_callback(self.run_log)
         self.validation = Validation(self, recipe, run_dir)
         self.add_callback(self.validation)
         if self.args.process_index:  # noise and dropout of their own for each process

@@ -96,8 +96,12 @@ class Validation(TrainerCallback):
         task = self.trainer.task
         with self._exported():
             figures = {name: float(value) for name, value in task.evaluate().items()}
-            for number, reply in enumerate(task.sample_replies()):
-                self._show(f"replies/{number}", reply)
+            replies = task.sample_replies()
+        if replies:
+            self.trainer.run_log.replies(self.trainer.state.global_step, replies)
+        for number, each in enumerate(replies):
+            text = f"    {each.prompt}\n\n**says** {each.reply}\n\n**should say** {each.expected}"
+            self._show(f"replies/{number}", text)
         return figures
 
     def _show(self, name: str, text: str) -> None:

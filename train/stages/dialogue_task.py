@@ -33,7 +33,7 @@ from train.dialogues.targets import caption_encoders, whole_decoders
 from train.dialogues.tuned_encoder import TunedEncoder
 from train.engine.lora import lora_settings
 from train.settings import RecipeError, setting
-from train.task import Task, expose_layers
+from train.task import SampleReply, Task, expose_layers
 
 TOYBOX_KINDS, EVALUATION_BATCH = tuple(dict(KINDS)), 25
 #: Replies that are shown while a run trains, and their tokens.
@@ -222,7 +222,7 @@ class DialogueTask(Task):
         """Rows that training never sees."""
         return self.loader.held_out()
 
-    def sample_replies(self) -> list[str]:
+    def sample_replies(self) -> list[SampleReply]:
         """What the core answers, greedily, to the first conversations of one turn that training never sees."""
         rows = self.loader.unreadable.leave_out([row for row in self.unseen if row.replies == 1][:SHOWN_REPLIES])
         asked = [row.ids[: row.assistant_mask.index(1)] for row in rows]
@@ -231,7 +231,7 @@ class DialogueTask(Task):
         replies = generate(self.model.core, end_tokens(self.model.core, self.tokenizer), requests)
         decode = self.tokenizer.decode
         return [
-            f"    {decode(ids)}\n\n**says** {decode(reply.ids)}\n\n**should say** {decode(row.ids[len(ids) :])}"
+            SampleReply(decode(ids), decode(reply.ids), decode(row.ids[len(ids) :]))
             for row, ids, reply in zip(rows, asked, replies, strict=True)
         ]
 
