@@ -32,6 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     running.add_arguments(parser, 7860)
     help = "where conversations are kept; default: a folder of the user's for each port"
     parser.add_argument("--data", type=Path, metavar="DIR", help=help)
+    help = "show the runs of train and evaluate in DIR at /runs; may be given again"
+    parser.add_argument("--runs", type=Path, action="append", default=[], metavar="DIR", help=help)
     parser.add_argument("--time", action="store_true", help="print the seconds to the first token of a reply, and exit")
 
 
@@ -56,8 +58,10 @@ def run(args: argparse.Namespace) -> int:
 def serve(args: argparse.Namespace, keys: list[str], listener: socket.socket, folder: Path, started: float) -> None:
     """Open the page, load the model in the background; returns when interrupted. Errors of loading are raised."""
     from demo.engine.model_pool import ModelPool, models_in
+    from demo.runs.pages import RunPages
     from nextgpt_lite.checkpoint import default_model
 
+    runs = RunPages(args.runs) if args.runs else None
     found = models_in(args.models_dir) if args.models_dir else []
     pool = ModelPool([*(args.model or ([] if found else [default_model()])), *found])  # refuses a wrong name at once
 
@@ -69,7 +73,7 @@ def serve(args: argparse.Namespace, keys: list[str], listener: socket.socket, fo
     visitors = Visitors(folder)
     page = Page(pool, visitors, write_examples(folder / "media" / "examples"))
     try:
-        app = application(page, keys, running.allowed_hosts(args))
+        app = application(page, keys, running.allowed_hosts(args), runs)
         with running.serving(app, listener, grace=1) as thread:
             seconds = time.perf_counter() - started
             print(f"{running.address_of(listener)}/  (ready after {seconds:.1f} s; Ctrl-C ends)", flush=True)

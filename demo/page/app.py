@@ -12,6 +12,7 @@ from demo.engine.model_pool import ModelPool
 from demo.page.appearance import TITLE, heading
 from demo.page.chat import Chat
 from demo.page.chat_tab import REPLY, ChatTab
+from demo.page.compare_tab import CompareTab
 from demo.page.explain_tab import ExplainTab
 from demo.page.labels import QUIET, Labels
 from demo.page.playground_tab import PlaygroundTab
@@ -73,6 +74,9 @@ class Page:
             with self._tab("playground"):
                 self.playground = PlaygroundTab(self.pool, self.visitor, self.labels)
                 self.playground.build()
+            with self._tab("compare"):
+                self.compare = CompareTab(self.pool, self.visitor, self.labels)
+                self.compare.build()
 
     def _tab(self, key: str) -> gr.Tab:
         return self.labels.add(gr.Tab(translate("en", key), id=key, elem_id=f"{key}-tab"), label=key)
@@ -83,6 +87,7 @@ class Page:
         self.tab.wire_export(self.as_page, self.as_folder, self.download)
         self.explain.wire(self.explain_tab, self.drawer.picker)
         self.playground.wire(self.drawer.picker)
+        self.compare.wire()
         texts = [self.browser, self.language, *self.labels.components]
         entered = self.blocks.load(
             self._enter, [self.browser, self.wide, self.remembered], [self.visitor, self.side, *texts],

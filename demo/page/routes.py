@@ -22,6 +22,7 @@ from nextgpt_lite.conversation_media import MAX_BYTES
 
 if TYPE_CHECKING:
     from demo.page.app import Page
+    from demo.runs.pages import RunPages
 
 #: Routes of gradio's that the page uses, with their method.
 USED = {
@@ -52,8 +53,11 @@ HEADERS = {
 }
 
 
-def application(page: Page, keys: Collection[str] = (), hosts: Collection[str] = LOOPBACK) -> Guard:
-    """The ASGI application of a page and of its tools. See :class:`demo.serving.guard.Guard` for who may use it."""
+def application(
+    page: Page, keys: Collection[str] = (), hosts: Collection[str] = LOOPBACK, runs: RunPages | None = None
+) -> Guard:
+    """The ASGI application of a page, of its tools and of the pages of runs. See :class:`demo.serving.guard.Guard` for
+    who may use it."""
     whole = everything(page.blocks)
     traffic = Traffic(whole, Path(get_upload_folder()), page.visitors.connected)
     tools = McpTools(page.pool).server(TOOLS)
@@ -66,6 +70,7 @@ def application(page: Page, keys: Collection[str] = (), hosts: Collection[str] =
 
     routes = [Route(path, traffic, methods=[method]) for path, method in USED.items()]
     routes += [Route(path, protocol, methods=["POST", "DELETE"]) for path in (TOOLS, TOOLS + "/")]
+    routes += runs.routes if runs else []
     app = Starlette(routes=routes, lifespan=lifespan)
     app.router.redirect_slashes = False
     return Guard(app, keys=keys, hosts=hosts, body_bytes=PAGE_BYTES, larger=LARGER, headers=HEADERS)
@@ -78,5 +83,5 @@ def everything(blocks: gr.Blocks) -> FastAPI:
     return gr.mount_gradio_app(
         FastAPI(openapi_url=None), blocks, path="/", allowed_paths=[], max_file_size=MAX_BYTES,
         enable_monitoring=False, run_history=False, footer_links=[], ssr_mode=False, pwa=False, mcp_server=False,
-        theme=theme(), css=read_asset("page.css"), head=head(), show_error=False,
+        theme=theme(), css=read_asset("page.css") + read_asset("compare.css"), head=head(), show_error=False,
     )  # fmt: skip

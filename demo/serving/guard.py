@@ -38,7 +38,7 @@ class Guard:
             any name without a dot. They keep out a web page whose own name resolves to this machine (DNS rebinding).
         body_bytes: the most that a request's body may have, counted while it is read; ``larger`` are exceptions for
             paths.
-        headers: headers that every response gets.
+        headers: headers that every response gets. A Content-Security-Policy of its own stays, and holds as well.
         opened: whether a request needs no key and may come from pages of other origins, as signed addresses do.
     """
 
@@ -69,7 +69,7 @@ class Guard:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                MutableHeaders(scope=message).update(self.headers)
+                _add_headers(MutableHeaders(scope=message), self.headers)
             await send(message)
 
         try:
@@ -101,6 +101,14 @@ class Guard:
             if not any(secrets.compare_digest(given, key.encode()) for key in self.keys):
                 sentence = "the key is missing or wrong: send Authorization: Bearer KEY, or the key as a password"
                 raise ApiError(401, sentence, "invalid_api_key", {"WWW-Authenticate": 'Basic realm="nextgpt_lite"'})
+
+
+def _add_headers(response: MutableHeaders, headers: Mapping[str, str]) -> None:
+    for name, value in headers.items():
+        if name.lower() == "content-security-policy":
+            response.append(name, value)
+        else:
+            response[name] = value
 
 
 class _Body:

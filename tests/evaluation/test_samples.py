@@ -11,7 +11,7 @@ import pytest
 from data.run_files import read_lines
 from evaluation.conversations import ConversationRun
 from evaluation.own_data import Question
-from evaluation.samples import MEDIA, PLAN, SAMPLES, VERDICTS, Samples, cases_hash, write_verdicts
+from evaluation.samples import MEDIA, PLAN, SAMPLES, VERDICTS, Samples, cases_hash, remove_run, write_verdicts
 from nextgpt_lite.any_to_any import Reply, ReplyMedium
 from nextgpt_lite.cli import main
 from tests.evaluation.test_own_data import manifest  # noqa: F401  # a fixture
@@ -181,5 +181,5 @@ def test_a_run_without_conversations_has_no_parts(tmp_path, capsys):
 def test_only_a_run_is_removed(tmp_path):
     judged(tmp_path / "a", ["a"], [{"thing": True}])
     (tmp_path / "a" / "notes.txt").write_text("mine")
-    samples.remove_run(tmp_path / "a")
+    remove_run(tmp_path / "a")
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["notes.txt"]

@@ -1,4 +1,4 @@
-"""The log of a run, for whoever watches it: what is in it after each kind of end, and that a resumed run goes on in it."""
+"""The log of a run, for whoever watches: what is in it after each kind of end; a resumed run goes on in it."""
 
 import json
 import subprocess
