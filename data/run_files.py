@@ -46,7 +46,8 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 @contextmanager
 def lock_held(folder: Path, shared: bool = False) -> Iterator[None]:
     """Within it :func:`is_running` says so of ``folder``. Several processes may hold the lock; it is removed at the end
-    unless it is ``shared`` with one that goes on."""
+    unless it is ``shared`` with one that goes on, and with it folders that were made for it and stayed empty."""
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder / RUN_LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -56,6 +57,9 @@ def lock_held(folder: Path, shared: bool = False) -> Iterator[None]:
     finally:
         if not shared:
             (folder / RUN_LOCK).unlink(missing_ok=True)
+            with suppress(OSError):  # not empty
+                for each in made:
+                    each.rmdir()
         os.close(handle)
 
 

@@ -71,7 +71,7 @@ def serve(args: argparse.Namespace, keys: list[str], listener: socket.socket, fo
     from nextgpt_lite.inspection.examples import write_examples
 
     visitors = Visitors(folder)
-    page = Page(pool, visitors, write_examples(folder / "media" / "examples"))
+    page = Page(pool, visitors, write_examples(folder / "media" / "examples"), runs is not None)
     try:
         app = application(page, keys, running.allowed_hosts(args), runs)
         with running.serving(app, listener, grace=1) as thread:

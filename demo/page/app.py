@@ -25,9 +25,11 @@ from nextgpt_lite.inspection.examples import Example
 class Page:
     """Everything on the page. ``blocks`` is what gradio serves."""
 
-    def __init__(self, pool: ModelPool, visitors: Visitors, examples: list[tuple[Example, list[Path]]]) -> None:
-        """``examples`` come with files in a folder that gradio may read."""
-        self.pool, self.visitors, self.labels = pool, visitors, Labels()
+    def __init__(
+        self, pool: ModelPool, visitors: Visitors, examples: list[tuple[Example, list[Path]]], runs: bool = False
+    ) -> None:
+        """``examples`` come with files in a folder that gradio may read; ``runs``: whether there are pages of runs."""
+        self.pool, self.visitors, self.labels, self.runs = pool, visitors, Labels(), runs
         with gr.Blocks(title=TITLE, analytics_enabled=False, fill_height=True) as self.blocks:
             # The key is no secret of ours: it only has to be the same when the demo is started again.
             self.browser = gr.BrowserState(storage_key=TITLE, secret=TITLE)
@@ -59,6 +61,12 @@ class Page:
         with gr.Row(elem_id="top", equal_height=True):
             add(gr.HTML(heading("en"), elem_id="heading", apply_default_css=False), value=heading)
             choices = [(name, code) for code, name in LANGUAGES.items()]
+            if self.runs:
+                link = gr.HTML(elem_id="runs-link", apply_default_css=False)
+                add(
+                    link,
+                    value=lambda language: f'<a href="/runs?language={language}">{translate(language, "runs")}</a>',
+                )
             self.language = gr.Radio(
                 choices, value="en", show_label=False, container=False, elem_id="language", scale=0
             )

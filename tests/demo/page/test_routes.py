@@ -57,7 +57,7 @@ def test_what_the_page_does_not_use_is_not_there(page_address, path):
 
 
 @pytest.mark.parametrize(
-    "path", ["/openapi.json", "/docs", "/gradio_api/mcp/sse", "/gradio_api/mcp/schema", "//", "/x"]
+    "path", ["/openapi.json", "/docs", "/gradio_api/mcp/sse", "/gradio_api/mcp/schema", "//", "/x", "/runs"]
 )
 def test_other_paths_are_not_there(page_address, path):
     assert httpx.get(page_address + path).status_code == 404
