@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 import gradio as gr
 
+from data.text_files import check_texts
 from demo.engine.events import Failed, Finished
 from demo.engine.job import Job, QueueFull
 from demo.engine.model_pool import ModelPool
@@ -114,9 +115,10 @@ class CompareTab:
             yield _box(value), "", "", ""
             return
         self._running[visitor] = sides
+        answers: Sequence[str] = ("", "")
         for answers in self._watch(sides, language):
             yield gr.skip(), gr.skip(), *answers
-        yield _box(), gr.skip(), gr.skip(), gr.skip()
+        yield _box(), gr.skip(), *answers
 
     def stop(self, visitor: Visitor) -> None:
         """Stop both answers; what is there of them stays."""
@@ -186,7 +188,8 @@ def new_folder(visitor: Visitor) -> Path:
 
 def _read(text: str, files: Sequence[str], folder: Path) -> tuple[list[dict[str, Any]], list[Path]]:
     """A message as content for the model, and what a browser shows of its files, in ``folder``. MediaError for a file
-    that is refused."""
+    that is refused, ValueError for a broken text."""
+    check_texts(text)
     parts, shown = [], []
     for number, file in enumerate(files, 1):
         part, path = attach(Path(file), folder, number)

@@ -100,7 +100,8 @@ def test_what_is_refused_leaves_nothing_behind(tab, visitor, pool, tmp_path, mon
     (tmp_path / "fake.png").write_text("no picture")
     monkeypatch.setattr(pool.engine(), "queue_limit", 1)
     for text, files in (("", []), ("look", [tmp_path / "fake.png"]), ("hello", []), ("a\ud800", [])):
-        last = compare(tab, visitor, text, *files)[-1]
+        with pytest.warns(UserWarning):  # a toast, on a page
+            last = compare(tab, visitor, text, *files)[-1]
         assert last[1:] == ("", "", "") and last[0].submit_btn and last[0].value["text"] == text
     pool.engine().call(lambda model: None).result()
     assert pool.engine().unfinished == 0
@@ -108,7 +109,9 @@ def test_what_is_refused_leaves_nothing_behind(tab, visitor, pool, tmp_path, mon
 
 def test_settings_out_of_range_are_refused(tab, visitor):
     for wrong in ({"steps": 1000}, {"temperature": 99}, {"seed": -1}, {"guidance": 1e9}):
-        assert compare(tab, visitor, "hello", b=side(tab, **wrong))[-1][1:] == ("", "", "")
+        with pytest.warns(UserWarning, match=f"{next(iter(wrong))} is .*: expected"):
+            shown = compare(tab, visitor, "hello", b=side(tab, **wrong))
+        assert shown[-1][1:] == ("", "", "")
 
 
 def test_media_of_the_comparison_before_are_deleted(tab, visitor):
