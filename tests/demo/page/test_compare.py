@@ -99,8 +99,12 @@ def test_both_are_stopped(tab, visitor, pool):
 def test_what_is_refused_leaves_nothing_behind(tab, visitor, pool, tmp_path, monkeypatch):
     (tmp_path / "fake.png").write_text("no picture")
     monkeypatch.setattr(pool.engine(), "queue_limit", 1)
-    for text, files in (("", []), ("look", [tmp_path / "fake.png"]), ("hello", []), ("a\ud800", [])):
-        with pytest.warns(UserWarning):  # a toast, on a page
+    refused = [
+        ("", [], "Write a message"), ("look", [tmp_path / "fake.png"], "fake.png"),
+        ("hello", [], "requests are waiting"), ("a\ud800", [], "broken text"),
+    ]  # fmt: skip
+    for text, files, sentence in refused:
+        with pytest.warns(UserWarning, match=sentence):  # a toast, on a page
             last = compare(tab, visitor, text, *files)[-1]
         assert last[1:] == ("", "", "") and last[0].submit_btn and last[0].value["text"] == text
     pool.engine().call(lambda model: None).result()
