@@ -31,7 +31,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure over the steps 0 to ``steps``, values ``low`` to ``high``; ``rows`` and ``columns`` are (place, label) of
+    """A figure over the steps 0 to ``steps``, from ``low`` to ``high``; ``rows`` and ``columns`` are (place, label) of
     the grid."""
 
     name: str

@@ -1,8 +1,8 @@
 """Pages of runs: a list, a page of each run, its report in a frame. They read, and change nothing.
 
-    /runs                       the list
-    /runs/of/ROOT/PATH          a run: ROOT is the number of a folder of --runs, PATH the run's name below it
-    /runs/report/ROOT/PATH      its report, which may run no script and load nothing
+/runs                       the list
+/runs/of/ROOT/PATH          a run: ROOT is the number of a folder of --runs, PATH the run's name below it
+/runs/report/ROOT/PATH      its report, which may run no script and load nothing
 """
 
 from __future__ import annotations

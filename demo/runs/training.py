@@ -1,4 +1,4 @@
-"""A run of ``nextgpt-lite train`` as its log and its checkpoints show it, whether it goes on, has ended or was killed."""
+"""A run of ``nextgpt-lite train`` as its log and checkpoints show it: one that goes on, has ended or was killed."""
 
 from __future__ import annotations
 

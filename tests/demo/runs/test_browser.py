@@ -24,9 +24,15 @@ HOSTILE = """<!doctype html><title>r</title><h1>on your own data</h1><script>par
 <iframe src="/runs"></iframe><meta http-equiv="refresh" content="0; url=http://evil.example/">"""
 #: Text whose contrast with what is behind it is below 4.5, as (text, ratio).
 FAINT = """() => {
-  const canvas = Object.assign(document.createElement("canvas"), { width: 1, height: 1 }).getContext("2d", { willReadFrequently: true });
-  const over = (colours) => { canvas.clearRect(0, 0, 1, 1); for (const each of colours) { canvas.fillStyle = each; canvas.fillRect(0, 0, 1, 1); } return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3); };
-  const light = (rgb) => { const [r, g, b] = rgb.map((v) => ((v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+  const pixel = Object.assign(document.createElement("canvas"), { width: 1, height: 1 });
+  const brush = pixel.getContext("2d", { willReadFrequently: true });
+  const over = (colours) => {
+    brush.clearRect(0, 0, 1, 1);
+    for (const each of colours) { brush.fillStyle = each; brush.fillRect(0, 0, 1, 1); }
+    return [...brush.getImageData(0, 0, 1, 1).data].slice(0, 3);
+  };
+  const linear = (part) => (part /= 255) <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
   const found = [];
   for (const node of document.querySelectorAll("body *")) {
     const text = [...node.childNodes].filter((each) => each.nodeType === 3).map((each) => each.data.trim()).join("");
@@ -35,8 +41,7 @@ FAINT = """() => {
     for (let at = node; at; at = at.parentElement) behind.unshift(getComputedStyle(at).backgroundColor);
     const style = getComputedStyle(node), ink = node instanceof SVGElement ? style.fill : style.color;
     const [one, two] = [light(over([...behind, ink])), light(over(behind))].sort((a, b) => b - a);
-    const ratio = (one + 0.05) / (two + 0.05);
-    if (ratio < 4.5) found.push([text.slice(0, 40), ratio]);
+    if ((one + 0.05) / (two + 0.05) < 4.5) found.push([text.slice(0, 40), (one + 0.05) / (two + 0.05)]);
   }
   return found;
 }"""
