@@ -203,7 +203,7 @@ def on_small_disk(folder, size):
         (folder / "disk-model").mkdir()
         recipe, file = replace(TURNS, model=str(folder / "disk-model")), folder / "disk.yaml"
         status = forked(lambda: command_line(recipe, disk / "run", file))
-        left = [path.name for path in (disk / "run").iterdir()]
+        left = [path.name for path in (disk / "run").iterdir() if path.is_dir()]
         subprocess.run([*options, f"remount,size={100 * size}", "tmpfs", disk], check=True)
         forked(lambda: command_line(recipe, disk / "run", file, "--resume"))
         return {"status": status, "left": left} | told(disk / "run", folder / "disk-model")
