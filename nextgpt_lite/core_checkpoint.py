@@ -10,6 +10,7 @@ import torch
 from peft import LoraConfig, inject_adapter_in_model
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
+from transformers.initialization import no_init_weights
 
 from adapters import llama_adapter_v2
 from data.atomic import atomic_folder, hash_folder, write_json
@@ -36,18 +37,16 @@ def new_core(
     """
     require_folder(language_model_folder, "language model")
     config.language_model_identity = sample_weights(language_model_folder)
-    return _build(config, language_model_folder, quantised, adapter)
-
-
-def _build(config: CoreConfig, language_model_folder: Path, quantised: bool, adapter: Path | None) -> AnyToAnyCore:
-    if config.context_adapter:
-        base = extended_base(language_model_folder, adapter, config.context_adapter, quantised)
-    else:
-        base = load_language_model(language_model_folder, quantised=quantised)
-    core = AnyToAnyCore(config, base)
+    core = AnyToAnyCore(config, _base(config, language_model_folder, quantised, adapter))
     core.initialise_added_rows()
     add_tuning(core)
     return core
+
+
+def _base(config: CoreConfig, folder: Path, quantised: bool, adapter: Path | None) -> PreTrainedModel:
+    if config.context_adapter:
+        return extended_base(folder, adapter, config.context_adapter, quantised)
+    return load_language_model(folder, quantised=quantised)
 
 
 def add_tuning(core: AnyToAnyCore) -> None:
@@ -125,7 +124,10 @@ def load_core(
     try:
         config = read_core_config(folder)
         check_language_model_identity(config.language_model_identity, language_model_folder)
-        core = _build(config, language_model_folder, quantised, adapter)
+        base = _base(config, language_model_folder, quantised, adapter)
+        with no_init_weights():  # every weight is read below
+            core = AnyToAnyCore(config, base)
+            add_tuning(core)
     except (SettingsError, TypeError) as error:  # TypeError: settings that a projection or LoRA does not know
         raise CheckpointError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
     copy_tensors(read_tensors(folder / "model.safetensors"), trained_state(core), folder)

@@ -166,7 +166,8 @@ def add_to_tokenizer(
 ) -> SignalTable:
     """Add the tokens behind the vocabulary of ``tokenizer`` (in place) and return their table."""
     table = SignalTable(len(tokenizer), dict(counts), inputs=tuple(inputs))
-    clash = [name for name in table.names if name in tokenizer.get_vocab()]
+    vocabulary = tokenizer.get_vocab()
+    clash = [name for name in table.names if name in vocabulary]
     if clash:
         raise ValueError(f"the tokenizer already has {clash[0]!r}: add signal tokens to the base tokenizer only once")
     tokenizer.add_tokens(table.names, special_tokens=True)

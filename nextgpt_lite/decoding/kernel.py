@@ -169,8 +169,10 @@ class Kernel:
         if not self._exact:
             return quantised(weight)
         for dtype in (torch.float16, torch.bfloat16):
-            if torch.equal(weight.to(dtype).float(), weight):
-                return weight.to(dtype), None
+            if torch.equal(weight[:1].to(dtype).float(), weight[:1]):  # most that lose something lose it here
+                half = weight.to(dtype)
+                if torch.equal(half.float(), weight):
+                    return half, None
         return weight, None
 
     def _matrix(self, stored: tuple[torch.Tensor, torch.Tensor | None]) -> _Matrix:

@@ -22,6 +22,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import save_file
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
+from transformers.initialization import no_init_weights
 
 from adapters.llama_adapter_v2 import fold
 from adapters.long_context import positions_of, scale_positions
@@ -142,7 +143,8 @@ def load_adapter(model: PreTrainedModel, adapter: Path, whole: dict[str, torch.T
     config.modules_to_save = None  # whole modules are copied below: nothing needs a second copy beside the first
     with warnings.catch_warnings():  # what is tied stays tied: embeddings are merged in place
         warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`")
-        inject_adapter_in_model(config, model)
+        with no_init_weights():  # every weight is read below
+            inject_adapter_in_model(config, model)
     own = {name.replace(".default.", "."): p for name, p in model.named_parameters()}
     missing = sorted(name for name in own if ".lora_" in name and name not in lora)
     missing += [n for n in saved or () if not any(f".{n}." in f".{k}" for k in lora)]
