@@ -14,11 +14,16 @@ Shapes of the visual path: B images, N tokens of the tower (class token first), 
 D model width.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 SCALES = ("output", "input", "none")
 #: What was published, as settings of :func:`tune`; names of linears are Llama's.

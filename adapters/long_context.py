@@ -13,20 +13,18 @@ interpolation (LongLoRA; 2306.15595, Eq. 4); ``yarn`` (2309.00071) and ``dynamic
 are the usual alternatives. ``max_position_embeddings`` keeps the meaning that transformers gives it: the pretraining
 length under linear and dynamic scaling, the extended one under YaRN.
 
-Endless rows have attention sinks (StreamingLLM, 2309.17453): the first tokens and a window of the newest ones.
-Positions are then places in the cache, not in the text, so they never leave the range that the model knows.
+Endless rows have a cache of their own (:mod:`adapters.attention_sinks`).
 
 Shapes: B batch, S tokens in the cache, T tokens of a row, H heads, h heads of one half, d head width.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.nn import functional
-from transformers import DynamicCache, PretrainedConfig
+from transformers import PretrainedConfig
 
 FORMS = ("split", "wrap", "unshifted")
 SCALINGS = ("linear", "yarn", "dynamic")
@@ -205,57 +203,3 @@ def _runs(length: int, first: int, group: int) -> list[tuple[int, int]]:
     lead = min(first % group, length)
     whole, rest = divmod(length - lead, group)
     return [(count, width) for count, width in ((1, lead), (whole, group), (1, rest)) if count and width]
-
-
-class StreamingCache(DynamicCache):
-    """Keys and values of ``sinks`` first tokens and at most ``window`` newest ones, those of the present pass included.
-
-    Keys are kept as they came, with the place that each had then, and turned to their present place at every use: the
-    paper keeps keys from before the rotary embedding, which is the same rotation. So nothing adds up over many
-    evictions. Call :meth:`make_room` before each forward pass.
-
-    Args:
-        rotary: the model's rotary embedding, ``rotary(x, positions) -> (cos, sin)``, on halves as in Llama.
-        sinks: first tokens that are never dropped.
-        window: how many tokens besides them.
-    """
-
-    def __init__(self, rotary: Callable, sinks: int = 4, window: int = 1020) -> None:
-        if sinks < 0 or window < 1:
-            raise ValueError(f"sinks must be at least 0 and window at least 1, not {sinks} and {window}")
-        super().__init__()
-        self.rotary, self.sinks, self.window = rotary, sinks, window
-        self.place_of_arrival = torch.empty(0, dtype=torch.long)  # (S,)
-        self.moved: torch.Tensor | None = None  # (S,) how far each token has moved to the front; None = none has
-
-    def make_room(self, count: int) -> None:
-        """Drop the oldest tokens behind the sinks so that ``count`` new ones fit."""
-        if not 1 <= count <= self.window:
-            raise ValueError(f"a pass over {count} tokens does not fit: expected 1 to {self.window}")
-        dropped = max(0, len(self.place_of_arrival) + count - self.sinks - self.window)
-        if dropped:
-            keep = [slice(0, self.sinks), slice(self.sinks + dropped, None)]
-            layer: Any  # transformers has several kinds; a DynamicCache holds keys and values
-            for layer in self.layers:
-                layer.keys = torch.cat([layer.keys[:, :, part] for part in keep], dim=2)
-                layer.values = torch.cat([layer.values[:, :, part] for part in keep], dim=2)
-            self.place_of_arrival = torch.cat([self.place_of_arrival[part] for part in keep])
-        kept = len(self.place_of_arrival)
-        self.place_of_arrival = torch.cat([self.place_of_arrival, torch.arange(kept, kept + count)])
-        moved = self.place_of_arrival - torch.arange(kept + count)
-        self.moved = moved if bool(moved.any()) else None
-
-    def update(self, key_states, value_states, layer_idx, *args, **kwargs) -> tuple[torch.Tensor, torch.Tensor]:
-        keys, values = super().update(key_states, value_states, layer_idx, *args, **kwargs)
-        return (keys if self.moved is None else self._turned(keys)), values
-
-    def _turned(self, keys: torch.Tensor) -> torch.Tensor:
-        """Keys (B, KV heads, S, d), each rotated back by as many positions as it has moved."""
-        assert self.moved is not None
-        cosine, sine = self.rotary(keys.float(), self.moved[None].to(keys.device))  # (1, S, rotary width)
-        scale = getattr(self.rotary, "attention_scaling", 1.0)  # YaRN's; the keys have it already
-        width = cosine.shape[-1]
-        turned, rest = keys[..., :width].float(), keys[..., width:]
-        left, right = turned.chunk(2, dim=-1)
-        turned = (turned * cosine[:, None] - torch.cat([-right, left], dim=-1) * sine[:, None]) / scale
-        return torch.cat([turned.to(keys.dtype), rest], dim=-1)

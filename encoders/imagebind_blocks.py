@@ -5,12 +5,10 @@ Legend: B batch, L tokens, D tower width, E width of the shared space.
 """
 
 import math
-from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torchvision.ops import stochastic_depth
 
 TRUNK_EPSILON = 1e-6
 STEM_EPSILON = 1e-5
@@ -85,9 +83,15 @@ class Block(nn.Module):
         self.drop_path = drop_path
 
     def forward(self, x: torch.Tensor, causal: bool = False) -> torch.Tensor:  # (B, L, D) -> (B, L, D)
-        drop = partial(stochastic_depth, p=self.drop_path, mode="row", training=self.training)
-        x = x + drop(self.attn(self.norm_1(x), causal))
-        return x + drop(self.mlp(self.norm_2(x)))
+        x = x + self._dropped(self.attn(self.norm_1(x), causal))
+        return x + self._dropped(self.mlp(self.norm_2(x)))
+
+    def _dropped(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training or not self.drop_path:
+            return x
+        from torchvision.ops import stochastic_depth  # imported late: it takes longer than a reply
+
+        return stochastic_depth(x, self.drop_path, "row")
 
 
 class Trunk(nn.Module):

@@ -20,16 +20,16 @@ from adapters.visual_cache import VisualCache
 from nextgpt_lite import checkpoint, conversation
 from nextgpt_lite.candidates import decode_best
 from nextgpt_lite.chat_template import end_ids
-from nextgpt_lite.checkpoint import Decoders, load_encoder
+from nextgpt_lite.checkpoint import CONTEXT_ADAPTER, Decoders, load_encoder
 from nextgpt_lite.conversation_media import MediaRequest, Reply, ReplyMedium
-from nextgpt_lite.core_checkpoint import CONTEXT_ADAPTER, load_core
 from nextgpt_lite.decoding import Decoding, PrefixCache
+from nextgpt_lite.decoding.quick_core import load_quick_core
 from nextgpt_lite.experts import Experts, own_experts
 from nextgpt_lite.generate import Prepared, Row, Sampling, TextStream, end_tokens, generate, reply_text
-from nextgpt_lite.model import AnyToAnyCore
 
 if TYPE_CHECKING:
     from decoders.image_critic import ImageCritic
+    from nextgpt_lite.model import AnyToAnyCore
 
 log = logging.getLogger(__name__)
 
@@ -46,16 +46,15 @@ ALL_THREADS = torch.get_num_threads()
 class AnyToAny:
     """Text and media in, text and media out: encoders, the core and decoders of one model folder."""
 
-    def __init__(self, folder: Path, device: str | None = None, weights: str = "exact") -> None:
+    core: "AnyToAnyCore"
+
+    def __init__(self, folder: Path, device: str | None = None, weights: str = "exact", quick: bool = False) -> None:
         self.folder = folder
         #: How its text is decoded; what conversations have read is kept for their next turn.
         self.decoding = Decoding(weights=weights, prefixes=PrefixCache())
         self.manifest = checkpoint.read_manifest(folder)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        base = self.folder_of("language_model")
-        adapter = self.folder_of(CONTEXT_ADAPTER) if CONTEXT_ADAPTER in self.manifest["components"] else None
-        core: Any = load_core(self.folder_of("core"), base, adapter=adapter)
-        self.core: AnyToAnyCore = core.to(self.device)
+        self.core = self._load_core(quick)
         self.table = self.core.table
         self.reads_patches = self.core.config.reads_patches
         #: The most ids of a prompt: a reply fits behind it.
@@ -73,13 +72,28 @@ class AnyToAny:
         #: Those whose words are added to every conversation.
         self.experts = own_experts(self.manifest.get("experts", ()), lambda: self.encoder)
 
+    def _load_core(self, quick: bool) -> Any:
+        folder, base = self.folder_of("core"), self.folder_of("language_model")
+        adapter = self.folder_of(CONTEXT_ADAPTER) if CONTEXT_ADAPTER in self.manifest["components"] else None
+
+        def load_whole() -> Any:
+            from nextgpt_lite.core_checkpoint import load_core  # imported late: it brings most of transformers
+
+            return load_core(folder, base, adapter=adapter).to(self.device)
+
+        core = load_quick_core(folder, base, adapter, load_whole) if quick and self.device.type == "cpu" else None
+        return core or load_whole()
+
     @classmethod
-    def from_pretrained(cls, name: str | Path = "nano", device: str | None = None, weights: str = "exact") -> Self:
+    def from_pretrained(
+        cls, name: str | Path = "nano", device: str | None = None, weights: str = "exact", quick: bool = False
+    ) -> Self:
         """``"nano"`` (embedded) or a model folder. Raises checkpoint.CheckpointError when it does not fit together.
 
-        ``weights`` "int8" rounds the language model's: text is quicker on a CPU (nextgpt_lite.decoding).
+        ``weights`` "int8" rounds the language model's: text is quicker on a CPU (nextgpt_lite.decoding). ``quick``
+        loads sooner what only answers (nextgpt_lite.decoding.quick_core): its core cannot be changed or trained.
         """
-        return cls(checkpoint.resolve_model(name), device, weights)
+        return cls(checkpoint.resolve_model(name), device, weights, quick)
 
     def folder_of(self, component: str) -> Path:
         """The folder of a component, its hash checked against the manifest."""

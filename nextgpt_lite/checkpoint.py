@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
 #: What a run writes at its end into its own folder; its recipe names the folder of the model.
 RUN_RECORD = "run.json"
+#: Component of a model folder: what stage 0 trained (nextgpt_lite.long_context.merge).
+CONTEXT_ADAPTER = "context_adapter"
 #: Candidates of a medium, at most: more would only cost time.
 MAX_CANDIDATES = 16
 FORMAT = 1
@@ -53,7 +55,7 @@ COMPONENTS = {
     "language_model": "transformers.AutoModelForCausalLM",
     "encoder": "encoders.media_encoder.MediaEncoder",
     "vision_tower": "encoders.open_clip.OpenClipVision",
-    "context_adapter": "peft.LoraModel",
+    CONTEXT_ADAPTER: "peft.LoraModel",
     "core": "nextgpt_lite.model.AnyToAnyCore",
     "image_critic": "decoders.image_critic.ImageCritic",
     "cache": "adapters.visual_cache.VisualCache",

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from torch import nn
-from transformers import AutoConfig, PretrainedConfig
+from transformers import PretrainedConfig
 
 from adapters import INPUT_PROJECTIONS, OUTPUT_PROJECTIONS, PATCH_PROJECTIONS
 from data.modalities import MODALITIES
@@ -68,26 +68,31 @@ class CoreConfig(PretrainedConfig, CoreFields):
     """What the core is made of: the fields of :class:`CoreFields`, and properties that follow from them."""
 
     model_type = "nextgpt_lite"
-    sub_configs = {"text_config": AutoConfig}  # pyright: ignore[reportAssignmentType]  # as transformers sets it itself
+    sub_configs = {"text_config": PretrainedConfig}  # pyright: ignore[reportAssignmentType]  # transformers does so too
     text_config: Any = None  # a dict is made a configuration; None = a Llama
 
     def __post_init__(self, **kwargs: Any) -> None:
         if not isinstance(self.text_config, PretrainedConfig):
+            from transformers import AutoConfig  # imported late: it brings most of transformers
+
             self.text_config = AutoConfig.for_model(**(self.text_config or {"model_type": "llama"}))
         self.input_modalities = list(self.input_modalities)
         self.signal_tokens, self.bind = dict(self.signal_tokens), dict(self.bind or BIND)
         super().__post_init__(**kwargs)
 
     @classmethod
-    def read(cls, values: dict[str, Any], where: str) -> Self:
-        """A configuration from JSON. SettingsError, which names ``where``, for an unknown key or a wrong value."""
+    def read(cls, values: dict[str, Any], where: str, text_config: PretrainedConfig | None = None) -> Self:
+        """A configuration from JSON. SettingsError, which names ``where``, for an unknown key or a wrong value.
+
+        ``text_config`` takes the place of what ``values`` say of the language model.
+        """
         own = {field.name for field in fields(CoreFields)}
         foreign = PretrainedConfig().to_dict()
         for key in values:
             if key not in own and key not in foreign and not key.startswith("_"):
                 raise SettingsError(f"{where}: unknown key {key!r}{nearest(key, own)}")
         read_settings(CoreFields, {key: value for key, value in values.items() if key in own}, where)
-        return cls.from_dict(values)
+        return cls.from_dict(values if text_config is None else {**values, "text_config": text_config})
 
     @property
     def output_modalities(self) -> tuple[str, ...]:

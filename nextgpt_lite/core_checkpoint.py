@@ -15,15 +15,13 @@ from transformers.initialization import no_init_weights
 from adapters import llama_adapter_v2
 from data.atomic import atomic_folder, hash_folder, write_json
 from data.strict import SettingsError, construct, read_json
+from nextgpt_lite.checkpoint import CONTEXT_ADAPTER as CONTEXT_ADAPTER
 from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.language_model_identity import check_language_model_identity, sample_weights
 from nextgpt_lite.language_models import load_language_model
 from nextgpt_lite.long_context.merge import merged_model
 from nextgpt_lite.model import AnyToAnyCore
 from nextgpt_lite.weight_files import CheckpointError, copy_tensors, read_tensors, require_folder
-
-#: Component of a model folder: what stage 0 trained (nextgpt_lite.long_context.merge).
-CONTEXT_ADAPTER = "context_adapter"
 
 
 def new_core(

@@ -17,20 +17,23 @@ Shapes: B rows, S positions of the longest row, T tokens of a reply, V vocabular
 D model width, L x C a decoder's condition.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
 from data.text_files import join_texts
 from nextgpt_lite.decoding import Decoding, Engine, Prepared
-from nextgpt_lite.decoding.llama import LlamaEngine
-from nextgpt_lite.decoding.through_transformers import TransformersEngine
-from nextgpt_lite.decoding.weights import is_llama_shaped
-from nextgpt_lite.model import AnyToAnyCore
+from nextgpt_lite.decoding.llama import LlamaEngine, can_decode
 from nextgpt_lite.signal_tokens import SignalTable
+
+if TYPE_CHECKING:
+    from nextgpt_lite.model import AnyToAnyCore
 
 #: What the first token of a reply in each language must contain.
 LETTERS = {"en": re.compile("[A-Za-z]"), "zh": re.compile("[\u4e00-\u9fff]")}
@@ -120,8 +123,11 @@ class Row:
 
 def open_engine(core: AnyToAnyCore, decoding: Decoding) -> Engine:
     """The engine of this project where it computes what the core computes, else (or by name) transformers'."""
-    own = decoding.engine == "own" and not core.training and is_llama_shaped(core.language_model)
-    return LlamaEngine(core, decoding) if own else TransformersEngine(core)
+    if decoding.engine == "own" and can_decode(core):
+        return LlamaEngine(core, decoding)
+    from nextgpt_lite.decoding.through_transformers import TransformersEngine
+
+    return TransformersEngine(core)
 
 
 class TextBatch:

@@ -5,25 +5,24 @@ The core needs a causal LM of transformers that dispatches its attention (``Atte
 run, and answer as if there were no media.
 """
 
+from __future__ import annotations
+
 import importlib.util
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from peft import prepare_model_for_kbit_training
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    BitsAndBytesConfig,
-    PretrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from data.pretrained import load_whole
+from data.strict import SettingsError, read_json
 from nextgpt_lite.weight_files import CheckpointError, refuse_code, require_folder
 
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+#: Names of the class of tokenizers that are their ``tokenizer.json``, of which there are two.
+PLAIN_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")
 #: Factors on logits that the core does not know; a model that uses one is refused.
 LOGIT_FACTORS = ("logit_scale", "logits_scaling")
 #: QLoRA's settings (2305.14314): 4-bit NormalFloat, constants quantised again, bfloat16 products.
@@ -38,13 +37,29 @@ FOUR_BITS: dict[str, Any] = {
 def read_config(folder: Path) -> PretrainedConfig:
     """The configuration of the language model in ``folder``. CheckpointError where there is none."""
     require_folder(folder, "language model")
+    from transformers import AutoConfig  # imported late, as the models below: most of transformers comes with them
+
     return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer in ``folder``. CheckpointError where there is none."""
     require_folder(folder, "tokenizer")
+    if _is_plain_tokenizer(folder):  # what AutoTokenizer finds too, after it has looked at the model's configuration
+        return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    from transformers import AutoTokenizer
+
     return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+def _is_plain_tokenizer(folder: Path) -> bool:
+    """Whether a tokenizer is its ``tokenizer.json`` and nothing else."""
+    path = folder / "tokenizer_config.json"
+    try:
+        named = read_json(path).get("tokenizer_class") if path.is_file() else None
+    except SettingsError:
+        return False  # transformers says what is wrong with it
+    return named in PLAIN_TOKENIZERS and (folder / "tokenizer.json").is_file()
 
 
 class QuantisationError(ValueError):
@@ -69,6 +84,9 @@ def load_language_model(
             "loading in 4 bits needs bitsandbytes, which is not installed: "
             "pip install -e '.[quant]' in the project's folder"
         )
+    from peft import prepare_model_for_kbit_training
+    from transformers import BitsAndBytesConfig
+
     options["quantization_config"] = BitsAndBytesConfig(**FOUR_BITS)
     model = _read_whole(Path(folder), config=config, dtype=torch.bfloat16, **options)
     return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
@@ -76,6 +94,8 @@ def load_language_model(
 
 def _read_whole(folder: Path, **options: Any) -> PreTrainedModel:
     """The causal LM in ``folder``. CheckpointError where it lacks a weight: Transformers would make one up."""
+    from transformers import AutoModelForCausalLM
+
     try:
         return load_whole(AutoModelForCausalLM, folder, "language model", trust_remote_code=False, **options)
     except ValueError as error:

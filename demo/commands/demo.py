@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from demo.serving import running
 from demo.serving.folders import lock, temporary_files_in, temporary_folder
+from nextgpt_lite.commands.chat import add_weights
 from nextgpt_lite.conversation_media import CHAT_ERRORS
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--models-dir", type=Path, metavar="DIR", help="offer every model folder in DIR as well")
     running.add_arguments(parser, 7860)
+    add_weights(parser)
     help = "where conversations are kept; default: a folder of the user's for each port"
     parser.add_argument("--data", type=Path, metavar="DIR", help=help)
     help = "show the runs of train and evaluate in DIR at /runs; may be given again"
@@ -63,7 +65,8 @@ def serve(args: argparse.Namespace, keys: list[str], listener: socket.socket, fo
 
     runs = RunPages(args.runs) if args.runs else None
     found = models_in(args.models_dir) if args.models_dir else []
-    pool = ModelPool([*(args.model or ([] if found else [default_model()])), *found])  # refuses a wrong name at once
+    models = [*(args.model or ([] if found else [default_model()])), *found]
+    pool = ModelPool(models, args.weights)  # refuses a wrong name at once
 
     from demo.page.app import Page
     from demo.page.routes import application

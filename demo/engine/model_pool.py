@@ -28,9 +28,11 @@ class ModelPool:
     Args:
         models: names as the command line takes them, ``"nano"`` or folders; the first is loaded at once. Raises
             CheckpointError if one of them is no model.
+        weights: "exact", or "int8" (nextgpt_lite.decoding), of all of them.
     """
 
-    def __init__(self, models: Sequence[str]) -> None:
+    def __init__(self, models: Sequence[str], weights: str = "exact") -> None:
+        self.weights = weights
         short = [short_name(model) for model in models]
         names = [name if short.count(name) == 1 else str(model) for name, model in zip(short, models, strict=True)]
         self.folders = {name: resolve_model(model) for name, model in zip(names, models, strict=True)}
@@ -85,20 +87,20 @@ class ModelPool:
     def _start(self, name: str) -> Future[Engine]:
         with self._lock:
             if name not in self._engines:
-                self._engines[name] = self._threads.submit(_open_engine, self.folders[name])
+                self._engines[name] = self._threads.submit(_open_engine, self.folders[name], self.weights)
             return self._engines[name]
 
 
-def _open_engine(folder: Path) -> Engine:
+def _open_engine(folder: Path, weights: str) -> Engine:
     """Import what a model needs, start to load it, and warm it up, while the page is open already."""
     from demo.engine.engine import Engine
 
-    engine = Engine(lambda: load(folder))
+    engine = Engine(lambda: load(folder, weights))
     engine.warm_up()
     return engine
 
 
-def load(model: str | Path) -> AnyToAny:
+def load(model: str | Path, weights: str = "exact") -> AnyToAny:
     """A model by name or folder, loaded without the libraries' progress bars."""
     import diffusers
     import transformers
@@ -108,7 +110,7 @@ def load(model: str | Path) -> AnyToAny:
 
     for library in (diffusers, transformers):
         library.utils.logging.disable_progress_bar()
-    return set_num_threads(AnyToAny.from_pretrained(model))
+    return set_num_threads(AnyToAny.from_pretrained(model, weights=weights))
 
 
 def models_in(folder: Path) -> list[str]:

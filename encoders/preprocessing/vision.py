@@ -7,13 +7,12 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torchvision.transforms import functional as transforms
 
 from data.strict import setting
 from encoders.preprocessing.audio import clip_starts
@@ -57,16 +56,30 @@ def pad_to_square(image: np.ndarray, colour: Sequence[float]) -> np.ndarray:
 
 
 def resize_and_crop(image: np.ndarray, size: int) -> np.ndarray:
-    """uint8 (H, W, 3) -> (size, size, 3): bicubic on the short side, then the centre."""
-    pixels: Any = Image.fromarray(image)  # torchvision takes these as well as tensors
-    resized = transforms.resize(pixels, [size], transforms.InterpolationMode.BICUBIC)
-    return np.asarray(transforms.center_crop(resized, [size, size]))
+    """uint8 (H, W, 3) -> (size, size, 3): bicubic on the short side, then the centre.
+
+    Pixel for pixel as torchvision does it, whose import takes longer than a reply.
+    """
+    height, width = image.shape[:2]
+    short = min(height, width)
+    height, width = (size if side == short else int(size * side / short) for side in (height, width))
+    resized = Image.fromarray(image)
+    if resized.size != (width, height):
+        resized = resized.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    return np.asarray(resized.crop((left, top, left + size, top + size)))
+
+
+def normalised(image: np.ndarray, settings: ImageSettings) -> torch.Tensor:
+    """uint8 (H, W, 3) -> float32 (3, H, W), of the tower's mean and deviation."""
+    pixels = torch.from_numpy(image.copy()).permute(2, 0, 1).contiguous().float() / 255
+    mean, deviation = (torch.tensor(values)[:, None, None] for values in (settings.mean, settings.deviation))
+    return (pixels - mean) / deviation
 
 
 def preprocess_image(image: np.ndarray, settings: ImageSettings) -> torch.Tensor:
     """An image of any size, uint8 (H, W[, 1 | 3 | 4]) -> float32 (3, size, size). ValueError: not such an image."""
-    pixels = resize_and_crop(as_rgb(image), settings.size)
-    return transforms.normalize(transforms.to_tensor(pixels.copy()), list(settings.mean), list(settings.deviation))
+    return normalised(resize_and_crop(as_rgb(image), settings.size), settings)
 
 
 @dataclass(frozen=True)
@@ -141,5 +154,5 @@ def _frame_crops(frame: np.ndarray, settings: VideoSettings, image: ImageSetting
         return preprocess_image(frame, image)[None]
     if settings.crops != 3:
         raise ValueError(f"{settings.crops} crops: expected 1 or 3")
-    pixels = transforms.normalize(transforms.to_tensor(as_rgb(frame).copy()), list(image.mean), list(image.deviation))
+    pixels = normalised(as_rgb(frame), image)
     return three_crops(pixels[None], image.size)[:, 0]

@@ -11,5 +11,6 @@ BENCHMARKS = {
     ),
     "cache": ("nextgpt_lite.bench.cache", "the visual cache, exact and compressed: recall, time, bytes"),
     "text": ("nextgpt_lite.bench.text", "generating text: tokens a second beside transformers, a second turn"),
+    "start": ("nextgpt_lite.bench.start", "a cold start to the end of a first reply, quick core against whole one"),
     "serve": ("demo.commands.bench", "the engine: tokens a second alone and in a batch, first token, cancelling"),
 }

@@ -36,13 +36,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--expert", action="append", default=[], metavar="NAME=FOLDER", help="caption, ocr, detect, hear or search"
     )
+    add_weights(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+
+
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    """The option that chat, the page and the API have in common."""
     parser.add_argument(
         "--weights",
         choices=("exact", "int8"),
         default="exact",
         help="int8 rounds the language model's weights: quicker text on a CPU from 100 M parameters or so",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -77,7 +82,7 @@ def load_model(name: str | None, weights: str = "exact") -> "AnyToAny":
     from nextgpt_lite.checkpoint import default_model
 
     logging.disable_progress_bar()
-    return set_num_threads(AnyToAny.from_pretrained(name or default_model(), weights=weights))
+    return set_num_threads(AnyToAny.from_pretrained(name or default_model(), weights=weights, quick=True))
 
 
 def answer(

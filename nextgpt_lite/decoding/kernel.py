@@ -5,6 +5,8 @@ were published as float16 or bfloat16), LoRA then apart; and as int8 with a scal
 asked for.
 """
 
+from __future__ import annotations
+
 import ctypes
 import hashlib
 import logging
@@ -25,12 +27,13 @@ from adapters.gated_prompts import PromptBatch, constant_terms
 from adapters.imagebind_llm import word_term
 from data.atomic import atomic_file
 from data.parts import PartError, cache_folder
+from nextgpt_lite.decoding.bare_llama import Head
 from nextgpt_lite.decoding.contexts import Context
 from nextgpt_lite.decoding.weights import LayerWeights, Linear
-from nextgpt_lite.model import AnyToAnyCore
 
 if TYPE_CHECKING:
     from nextgpt_lite.decoding.llama import LlamaWeights
+    from nextgpt_lite.model import AnyToAnyCore
 
 log = logging.getLogger(__name__)
 SOURCE = Path(__file__).with_name("step.c")
@@ -88,7 +91,7 @@ class _Model(ctypes.Structure):
     ]  # fmt: skip
 
 
-def open_kernel(core: AnyToAnyCore, weights: "LlamaWeights", layers: list[LayerWeights]) -> "Kernel | None":
+def open_kernel(core: AnyToAnyCore, weights: LlamaWeights, layers: list[LayerWeights]) -> Kernel | None:
     """The kernel of a core on the CPU; None where there is no compiler, or sizes are not those of whole vectors."""
     linears = [each for layer in layers for group in layer.groups for each in group]
     fits = all(each.weight.shape[1] % LANES == 0 for each in linears) and core.logit_cap is None
@@ -100,7 +103,7 @@ class Kernel:
     """A core's weights as ``step.c`` reads them. Tensors that it points to are kept."""
 
     def __init__(
-        self, library: ctypes.CDLL, core: AnyToAnyCore, weights: "LlamaWeights", layers: list[LayerWeights]
+        self, library: ctypes.CDLL, core: AnyToAnyCore, weights: LlamaWeights, layers: list[LayerWeights]
     ) -> None:
         self._decode_step, self._kept = library.decode_step, list[torch.Tensor]()
         self._exact = weights.stored == "exact"
@@ -109,13 +112,11 @@ class Kernel:
         silent = table.first_signal - first
         self._vocabulary, self._silent = first + len(table.names), slice(first, first + silent)
         self._layers = (_Layer * len(layers))(*map(self._layer, layers))
-        head = core.get_output_embeddings()
-        bias = None if head.bias is None else head.bias.detach()[:first]
         model.layers = ctypes.addressof(self._layers)
         model.norm = self._pointer(weights.norm)
         model.embedding = self._pointer(core.get_input_embeddings().weight.detach())
         model.added_embedding = self._pointer(core.added_embedding.detach())
-        model.head = self._group([Linear(head.weight.detach()[:first], bias)])
+        model.head = self._group([output_linear(core.get_output_embeddings(), first)])
         model.added_head = self._group([Linear(core.added_output.detach()[silent:])])
         model.epsilon, model.scaling = weights.epsilon, weights.scaling
         model.count, model.width, model.heads = len(layers), weights.norm.numel(), weights.heads
@@ -123,7 +124,7 @@ class Kernel:
         model.inner = layers[0].feed_out[0].weight.shape[1]
         model.first_added, model.added_offset, model.vocabulary = first, first + silent, self._vocabulary
 
-    def step(self, weights: "LlamaWeights", contexts: Sequence[Context], tokens: list[int]) -> tuple[Any, Any]:
+    def step(self, weights: LlamaWeights, contexts: Sequence[Context], tokens: list[int]) -> tuple[Any, Any]:
         """States (B, D) and logits (B, V) of one token for each context, read behind what that holds."""
         model, rows = self._model, (_Row * len(tokens))()
         model.cosine, model.sine = weights.cosine.data_ptr(), weights.sine.data_ptr()
@@ -154,20 +155,25 @@ class Kernel:
         """Stored with LoRA merged or apart, whichever takes fewer bytes."""
         bias = self._pointer(linear.bias)
         if linear.down is None or linear.up is None:
-            return _Linear(self._matrix(self._stored(linear.weight)), bias=bias)
+            return _Linear(self._matrix(self._stored(linear.weight, linear.half)), bias=bias)
         missing = -len(linear.down) % LANES
         down, up = functional.pad(linear.down, (0, 0, 0, missing)), functional.pad(linear.up, (0, missing))
-        merged = self._stored(linear.merged().weight)
-        apart = [self._stored(each) for each in (linear.weight, down, up)]
-        if merged[0].nbytes <= sum(stored.nbytes for stored, _ in apart):
-            return _Linear(self._matrix(merged), bias=bias)
+        apart = [self._stored(linear.weight, linear.half), self._stored(down), self._stored(up)]
+        if linear.half is None or not self._exact:
+            merged = self._stored(linear.merged().weight)
+            if merged[0].nbytes <= sum(stored.nbytes for stored, _ in apart):
+                return _Linear(self._matrix(merged), bias=bias)
         self._model.spare = max(self._model.spare, len(down) + len(up))
         return _Linear(*map(self._matrix, apart), bias)
 
-    def _stored(self, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def _stored(
+        self, weight: torch.Tensor, half: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """A matrix in the fewest bytes that lose nothing; as int8 with its scale where that is asked for."""
         if not self._exact:
             return quantised(weight)
+        if half is not None:
+            return half, None
         for dtype in (torch.float16, torch.bfloat16):
             if torch.equal(weight[:1].to(dtype).float(), weight[:1]):  # most that lose something lose it here
                 half = weight.to(dtype)
@@ -185,7 +191,7 @@ class Kernel:
         self._kept.append(tensor.contiguous())
         return self._kept[-1].data_ptr()
 
-    def _prompts(self, weights: "LlamaWeights", context: Context) -> int | None:
+    def _prompts(self, weights: LlamaWeights, context: Context) -> int | None:
         if context.prompts is None:
             return None
         if context.compiled_prompts is None:
@@ -196,13 +202,13 @@ class Kernel:
 class KernelPrompts:
     """What each layer sees of gated prompts at every further token, as ``step.c`` reads it."""
 
-    def __init__(self, weights: "LlamaWeights", batch: PromptBatch) -> None:
+    def __init__(self, weights: LlamaWeights, batch: PromptBatch) -> None:
         self._kept: list[torch.Tensor] = []
         layers = [self._layer(weights, number, batch) for number in range(len(weights.layers))]
         self._array = (_Prompts * len(layers))(*layers)
         self.address = ctypes.addressof(self._array)
 
-    def _layer(self, weights: "LlamaWeights", number: int, batch: PromptBatch) -> _Prompts:
+    def _layer(self, weights: LlamaWeights, number: int, batch: PromptBatch) -> _Prompts:
         made, query = _Prompts(), weights.norm.new_empty(1, weights.heads, 1, weights.head_width)
         pairs = constant_terms(weights.layers[number].module, query, batch, weights.scaling)
         alike = [value.mean(2).flatten() for key, value in pairs if key is None]  # without scores all weigh alike
@@ -218,6 +224,13 @@ class KernelPrompts:
     def _pointer(self, tensor: torch.Tensor) -> int:
         self._kept.append(tensor.contiguous())
         return self._kept[-1].data_ptr()
+
+
+def output_linear(head: Any, rows: int) -> Linear:
+    """The first ``rows`` of the output layer."""
+    if isinstance(head, Head):
+        return head.linear.rows(rows)
+    return Linear(head.weight.detach(), None if head.bias is None else head.bias.detach()).rows(rows)
 
 
 def quantised(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

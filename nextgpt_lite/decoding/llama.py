@@ -7,10 +7,12 @@ steps on the CPU are taken by :mod:`nextgpt_lite.decoding.kernel`. Gated prompts
 Shapes: N tokens of all rows, T tokens and S positions of a row, H heads, d head width, D model width.
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -18,12 +20,16 @@ from torch.nn import functional
 
 from adapters.gated_prompts import PromptBatch, prompt_attention
 from adapters.imagebind_llm import word_term
+from nextgpt_lite.core_parts import PromptStore
+from nextgpt_lite.decoding.bare_llama import BareLlama
 from nextgpt_lite.decoding.contexts import Context, content_of, read_items
 from nextgpt_lite.decoding.engine import Decoding, Prepared
 from nextgpt_lite.decoding.kernel import Kernel, open_kernel
-from nextgpt_lite.decoding.weights import LayerWeights, fused_layers, read_layers
+from nextgpt_lite.decoding.weights import LayerWeights, fused_layers
 from nextgpt_lite.media_slots import batch_media
-from nextgpt_lite.model import AnyToAnyCore, PromptStore
+
+if TYPE_CHECKING:
+    from nextgpt_lite.model import AnyToAnyCore
 
 log = logging.getLogger(__name__)
 #: Tokens of a prompt that are read in one pass, at most.
@@ -41,7 +47,7 @@ class LlamaWeights:
     def __init__(self, core: AnyToAnyCore, stored: str, state: tuple) -> None:
         config = core.config.text_config
         self.stored, self.state = stored, state
-        layers = read_layers(core.language_model)
+        layers = layers_of(core.language_model)
         self.layers = fused_layers(layers)
         self.norm: Any = core.language_model.get_decoder().norm.weight.detach()
         self.epsilon: float = config.rms_norm_eps
@@ -210,6 +216,24 @@ class LlamaEngine:
     def _scope(self, everywhere: Prepared | None) -> tuple[Hashable, ...]:
         """What all positions of a row depend on: the weights and, where every token sees them, its media."""
         return (self.weights, *map(content_of, everywhere.media if everywhere else ()))
+
+
+def layers_of(language_model: Any) -> list[LayerWeights]:
+    """The layers of a language model: its own where it holds nothing else, or those of transformers' modules."""
+    if isinstance(language_model, BareLlama):
+        return language_model.layers
+    from nextgpt_lite.decoding.modules import read_layers
+
+    return read_layers(language_model)
+
+
+def can_decode(core: AnyToAnyCore) -> bool:
+    """Whether the engine computes what a core computes."""
+    if isinstance(core.language_model, BareLlama):
+        return True
+    from nextgpt_lite.decoding.modules import is_llama_shaped
+
+    return not core.training and is_llama_shaped(core.language_model)
 
 
 def weights_state(core: AnyToAnyCore) -> tuple[Any, ...]:

@@ -10,9 +10,10 @@ import torch
 from torch.nn import functional
 from transformers import DynamicCache
 
+from nextgpt_lite.core_parts import PromptStore
 from nextgpt_lite.decoding.engine import Prepared
 from nextgpt_lite.media_slots import batch_media
-from nextgpt_lite.model import AnyToAnyCore, PromptStore
+from nextgpt_lite.model import AnyToAnyCore
 
 
 class TransformersEngine:

@@ -7,7 +7,8 @@ import torch
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from adapters.long_context import StreamingCache, context_length
+from adapters.attention_sinks import StreamingCache
+from adapters.long_context import context_length
 from data.passkey import PasskeyDocument
 
 

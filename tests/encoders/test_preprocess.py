@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torchvision.transforms import functional as transforms
 
 from data.resampling import resample
 from encoders.preprocessing.audio import AudioSettings, preprocess_audio
@@ -64,6 +66,16 @@ def test_frames_of_clips():
     assert even_clips(1, 3) == [(0, 0)] * 3
     assert timed_clips(8, 4, 5, 2.0) == [(0, 7)] * 5
     assert timed_clips(1, 30, 2, 2.0) == [(0, 0)] * 2
+
+
+@pytest.mark.parametrize(("height", "width"), [(20, 31), (31, 20), (32, 32), (49, 63), (700, 33), (1, 5), (301, 448)])
+def test_images_are_prepared_as_by_torchvision(height, width):
+    rng, settings = np.random.default_rng(height), ImageSettings(size=32)
+    image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    resized = transforms.resize(Image.fromarray(image), [32], transforms.InterpolationMode.BICUBIC)
+    expected = transforms.to_tensor(transforms.center_crop(resized, [32, 32]))
+    expected = transforms.normalize(expected, list(settings.mean), list(settings.deviation))
+    assert torch.equal(preprocess_image(image, settings), expected)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 300), (64, 64, 1), (700, 33, 3), (20, 30, 4)])
