@@ -31,8 +31,9 @@ CONFIGURED = {
     "input_projection_settings": PATCH_PROJECTIONS["group"],
     "output_projection_settings": OUTPUT_PROJECTIONS["transformer"],
 }
-#: Files in which the formulas of a paper are. NExT-GPT's span the core, both projections and the decoders' loss.
-MAX_FILES = dict.fromkeys(PAGES, 3) | {"nextgpt": 4, "llava_scaling": 4}
+#: Files in which the formulas of a paper are. NExT-GPT's span the core, its losses, both projections and the decoders'
+#: loss.
+MAX_FILES = dict.fromkeys(PAGES, 3) | {"nextgpt": 5, "llava_scaling": 4}
 
 
 def page(name: str) -> str:
