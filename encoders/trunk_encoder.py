@@ -40,6 +40,8 @@ from encoders.lexicon import Lexicon
 from encoders.sentence_encoder import SentenceEncoder
 from encoders.towers import TOWERS, AudioTowerConfig, PointsTowerConfig, Tower, VideoTowerConfig
 
+#: Images, or frames of a video, whose maps are remembered, at most.
+REMEMBERED = 16
 #: How many of the classifier's names make an embedding.
 LIKELIEST = 10
 #: Beside the configuration: what is read by name.
@@ -83,6 +85,7 @@ class TrunkEncoder(Encoder):
         self.register_buffer("class_names", torch.zeros(len(trunk.classes), self.width))
         self.class_names: torch.Tensor  # (1000, E)
         self.lexicons = nn.ModuleDict()
+        self._seen: tuple[torch.Tensor, dict[int, torch.Tensor]] | None = None
 
     def add_tower(self, modality: str, tower: Tower) -> None:
         """Read media of this modality with this tower, whichever did so before."""
@@ -140,7 +143,7 @@ class TrunkEncoder(Encoder):
         if modality != "video":
             return media
         tower: Any = self.towers[modality]
-        maps = self.trunk.features(media.flatten(0, 1))
+        maps = self._maps(media.flatten(0, 1))
         whole, objects = self.reader(self.reader.patches(maps))
         seen = torch.cat((functional.normalize(whole, dim=-1)[:, None], objects), dim=1)
         changed = tower.changed(maps[16].unflatten(0, media.shape[:2]))
@@ -161,7 +164,7 @@ class TrunkEncoder(Encoder):
 
     def _describe_image(self, pixels: torch.Tensor, language: str) -> str:
         """Pixels (3, H, W) of a photograph by the classifier's classes, of other images by the things that are seen."""
-        maps = self.trunk.features(pixels[None])
+        maps = self._maps(pixels[None])
         whole, objects = self.reader(self.reader.patches(maps))
         if self.photograph(whole).item() > 0:
             likeliest = self.trunk.classify(maps[32].mean((2, 3))).softmax(-1)[0].topk(MOST_CLASSES)
@@ -190,13 +193,25 @@ class TrunkEncoder(Encoder):
     def see(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Preprocessed images (B, 3, H, W) -> embeddings (B, E), unit; what the classifier sees (B, E), as long as it
         is sure; object tokens (B, Q, E), each as long as it is sure that something is there."""
-        maps = self.trunk.features(pixels)
+        maps = self._maps(pixels)
         whole, objects = self.reader(self.reader.patches(maps))
         photograph = self.photograph(whole).sigmoid()  # (B, 1)
         seen = self.classified(maps[32])
         mixed = (1 - photograph) * functional.normalize(whole, dim=-1) + photograph * functional.normalize(seen, dim=-1)
         presence = self.reader.presence(objects).sigmoid() * (1 - photograph[:, None])
         return functional.normalize(mixed, dim=-1), photograph * seen, presence * objects
+
+    def _maps(self, pixels: torch.Tensor) -> dict[int, torch.Tensor]:
+        """The frozen trunk's maps of images (B, 3, H, W). Those of the last few are remembered: in a chat a medium is
+        put into words and embedded, one after the other."""
+        if self._seen is not None:
+            seen, maps = self._seen
+            if seen.shape == pixels.shape and seen.device == pixels.device and torch.equal(seen, pixels):
+                return maps
+        maps = self.trunk.features(pixels)
+        if len(pixels) <= REMEMBERED:
+            self._seen = pixels.clone(), maps
+        return maps
 
     def classified(self, coarse: torch.Tensor) -> torch.Tensor:
         """The map of stride 32 (B, C, h, w) -> the mean of the likeliest class names, weighted by their probabilities

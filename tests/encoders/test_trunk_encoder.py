@@ -70,6 +70,18 @@ def test_a_photograph_is_what_the_classifier_sees_and_a_drawing_what_the_reader_
     assert classified.abs().max() < 1e-6 and objects.any()
 
 
+def test_the_trunk_looks_once_at_what_is_asked_about_twice(encoder, pixels):
+    seen = []
+    encoder.trunk._conv_stem.register_forward_hook(lambda *_: seen.append(1))
+    first, again = encoder.see(pixels), encoder.see(pixels.clone())
+    assert len(seen) == 1 and all(torch.equal(*pair) for pair in zip(first, again, strict=True))
+    other = encoder.see(pixels.flip(0))
+    assert len(seen) == 2 and torch.allclose(other[0].flip(0), first[0], atol=1e-5)
+    pixels[0, 0, 0, 0] += 1  # in place: another image
+    encoder.see(pixels.flip(0))
+    assert len(seen) == 3
+
+
 def test_only_what_was_trained_is_saved_and_loads_again(encoder, pixels, tmp_path):
     encoder.save_pretrained(tmp_path)
     assert (tmp_path / "model.safetensors").stat().st_size < 400_000
