@@ -9,7 +9,8 @@ import torch
 from transformers import LlamaConfig
 
 from nextgpt_lite.config import CoreConfig
-from nextgpt_lite.model import AnyToAnyCore, PromptStore
+from nextgpt_lite.core_parts import PromptStore
+from nextgpt_lite.model import AnyToAnyCore
 
 #: The most that prompts may add to the time of a token.
 LIMIT = 1.08

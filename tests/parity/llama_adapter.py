@@ -17,7 +17,8 @@ from transformers import LlamaConfig
 from encoders.open_clip import OpenClipConfig, OpenClipVision
 from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.core_checkpoint import add_bias_tuning, add_lora
-from nextgpt_lite.model import AnyToAnyCore, PromptStore
+from nextgpt_lite.core_parts import PromptStore
+from nextgpt_lite.model import AnyToAnyCore
 from nextgpt_lite.released_weights.meta_llama import clip_weights, load, translate
 from tests.parity import imagebind_llm
 from tests.parity.cases import Case, Comparison, gradient_of

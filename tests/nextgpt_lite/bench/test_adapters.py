@@ -4,7 +4,7 @@ import torch
 from transformers import LlamaConfig
 
 from nextgpt_lite.bench.adapters import PROMPT, prompted_core, run
-from nextgpt_lite.model import PromptStore
+from nextgpt_lite.core_parts import PromptStore
 
 SIZES = {
     "vocab_size": 64, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2,
