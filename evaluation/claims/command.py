@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         print(run_claims(wanted, range(args.first_seed, args.first_seed + args.seeds), args.out))
     except TrainingEnded as ended:
-        print(f"nextgpt-lite claims: {ended}; the same command goes on from there", file=sys.stderr)
+        print(f"nextgpt-lite claims: {ended}", file=sys.stderr)
         return ended.code
     print(f"\n{args.out / 'results.json'}\n{args.out / 'report.html'}")
     return 0

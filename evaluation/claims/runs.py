@@ -27,6 +27,8 @@ from nextgpt_lite import cli
 from nextgpt_lite.checkpoint import WEIGHTS
 
 RECORD = "figures.json"
+#: Exit code of a command that was given bad input.
+FAILED = 2
 #: As a value in an experiment: the folder of texts.
 TEXTS = "{texts}"
 #: Characters of the least topic of Python's reference that is worth a file.
@@ -36,8 +38,9 @@ LEAST_TEXT = 1500
 class TrainingEnded(Exception):
     """A training ended without a result: it failed, and has said why, or it was interrupted. ``code`` is its own."""
 
-    def __init__(self, code: int) -> None:
-        super().__init__(f"a training ended with code {code}")
+    def __init__(self, folder: Path, code: int) -> None:
+        how = "failed" if code == FAILED else "was interrupted: the same command goes on from there"
+        super().__init__(f"the training in {folder} {how}")
         self.code = code
 
 
@@ -120,7 +123,7 @@ class SeededRun:
         with (self.folder / "training.log").open("a", encoding="utf-8") as log, contextlib.redirect_stdout(log):
             code = cli.main(command)
         if code:
-            raise TrainingEnded(code)
+            raise TrainingEnded(self.folder, code)
 
     def _filled(self, values: dict[str, Any]) -> dict[str, Any]:
         """Values with the folder of texts in the place of its name."""

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from data.texts import read_texts
 from evaluation.claims.experiments import Plan, chosen, experiments, read_experiment
-from evaluation.claims.runs import SeededRun
+from evaluation.claims.runs import LEAST_TEXT, SeededRun, TrainingEnded, texts_folder
 from evaluation.claims.suite import run_claims
 from train.engine.trainer import TaskTrainer
 
@@ -21,7 +22,7 @@ task: a task
 runs:
   wide:
     recipe: text_language_model
-    set: {steps: 6, checkpoint_every: 2, log_every: 2, bf16: false, task_settings.texts: "{texts}",
+    set: {steps: 6, checkpoint_every: 2, log_every: 2, bf16: false, task_settings.texts: texts,
       task_settings.vocabulary: 270, task_settings.hidden_size: 16, task_settings.layers: 1, task_settings.heads: 2,
       task_settings.intermediate_size: 16, task_settings.length: 48, task_settings.rows: 2, task_settings.items: 16,
       task_settings.passkey_tokens: 0, task_settings.scored_rows: 2}
@@ -42,6 +43,9 @@ def place_of_its_own(tmp_path, monkeypatch):
 
 @pytest.fixture
 def plan(tmp_path):
+    (tmp_path / "texts").mkdir()
+    for number in range(4):
+        (tmp_path / f"texts/{number}.txt").write_text(f"{number} red bells ring in the snow. " * 40, encoding="utf-8")
     path = tmp_path / "paper.yaml"
     path.write_text(EXPERIMENT, encoding="utf-8")
     return read_experiment(path)
@@ -77,6 +81,21 @@ def test_runs_are_kept_and_a_dead_one_goes_on(plan, tmp_path, monkeypatch):
     assert run_claims([(plan, ["wider"])], [100], out) == whole
     assert len(steps) == 13
     assert list(out.rglob("checkpoint-*")) == []
+
+
+def test_a_training_that_fails_ends_the_command(plan, tmp_path, capsys):
+    plan.runs["narrow"].values["task_settings.heads"] = 0
+    with pytest.raises(TrainingEnded, match="narrow failed") as ended:
+        SeededRun(plan, "narrow", 100, tmp_path / "out").complete()
+    assert ended.value.code == 2
+    assert "heads must be an integer, at least 1, not 0" in capsys.readouterr().err
+
+
+def test_pythons_reference_is_a_folder_of_texts(tmp_path):
+    folder = texts_folder(tmp_path)
+    texts = read_texts(folder)
+    assert len(texts) > 20 and all(len(text.content) >= LEAST_TEXT for text in texts)
+    assert texts_folder(tmp_path) == folder
 
 
 def test_figures_of_other_settings_are_refused(plan, tmp_path):
