@@ -127,7 +127,9 @@ class ContextExtensionTask(Task):
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """Perplexity of held-out rows at full length, with dense attention."""
+        """Perplexity of held-out rows at full length, with dense attention; nothing where no row is held out."""
+        if not len(self.held_out):
+            return {}
         losses = [float(self.model.eval()(row[None])["loss"]) for row in self.held_out]
         return {"perplexity": float(np.exp(np.mean(losses)))}
 

@@ -116,6 +116,10 @@ def test_what_full_tuning_trains_is_exported(folder, tmp_path):
         torch.testing.assert_close(merged(row).logits, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_nothing_is_measured_where_no_row_is_held_out(folder):
+    assert build_task(short(folder, {"held_out": 0})).evaluate() == {}
+
+
 def test_one_unshifted_group_is_dense_attention(folder):
     task = build_task(short(folder, {"form": "unshifted", "group": 1.0}))
     batch = task.collate([task.dataset[0]])
