@@ -2,18 +2,33 @@
 
 from pathlib import Path
 
-from decoders.audio import AudioDecoder
+from decoders.audio import AudioDecoder, AudioLdm2Decoder, StableAudioDecoder
 from decoders.base import Decoder, class_name, decoder_settings
-from decoders.image import ImageDecoder, UnclipDecoder, XlImageDecoder
-from decoders.video import VideoDecoder
+from decoders.image import (
+    FluxImageDecoder,
+    ImageDecoder,
+    SanaImageDecoder,
+    Sd3ImageDecoder,
+    UnclipDecoder,
+    XlImageDecoder,
+)
+from decoders.video import LtxVideoDecoder, VideoDecoder, WanVideoDecoder, ZeroscopeDecoder
 
 #: The registry: class of a pipeline, as ``model_index.json`` names it -> the decoder that runs it.
 DECODERS: dict[str, type[Decoder]] = {
     "StableDiffusionPipeline": ImageDecoder,
     "StableDiffusionXLPipeline": XlImageDecoder,
     "StableUnCLIPImg2ImgPipeline": UnclipDecoder,
+    "StableDiffusion3Pipeline": Sd3ImageDecoder,
+    "SanaPipeline": SanaImageDecoder,
+    "FluxPipeline": FluxImageDecoder,
     "AnimateDiffPipeline": VideoDecoder,
+    "TextToVideoSDPipeline": ZeroscopeDecoder,
+    "LTXPipeline": LtxVideoDecoder,
+    "WanPipeline": WanVideoDecoder,
     "AudioLDMPipeline": AudioDecoder,
+    "AudioLDM2Pipeline": AudioLdm2Decoder,
+    "StableAudioPipeline": StableAudioDecoder,
 }
 
 

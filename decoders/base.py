@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import diffusers
 import numpy as np
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
@@ -36,6 +37,9 @@ class DecoderSettings:
     guidance: float | None = setting(None, low=0, high=100, help="scale of classifier-free guidance")
     frames: int | None = setting(None, low=1, help="frames of a video")
     rate: float | None = setting(None, above=0, help="frames or samples a second")
+    size: int | None = setting(None, low=8, help="pixels on each side of an image or a video")
+    seconds: float | None = setting(None, above=0, help="of a sound")
+    tokens: int | None = setting(None, low=1, help="of a caption, in its condition")
     collage: bool = setting(False, help="lay known pictures over what is drawn; see decoders.phrase_image")
     animated: bool = setting(False, help="a video is an image in which pictures move; see decoders.phrase_animation")
     conditions: str = setting("text", choices=("text", "phrases"), help="what it follows; see decoders.phrase_image")
@@ -47,13 +51,14 @@ class Decoder(ABC):
     The condition is what the decoder's own text encoder gives for a caption, so whatever imitates that text
     encoder can drive the decoder (NExT-GPT, 2309.05519, Sec. 3 and 4.2: decoding-side alignment).
 
-    A subclass names the class of the pipeline (UNet or transformer, VAE, scheduler, text encoder), and says with which
+    A subclass names the class of the pipeline (UNet or transformer, VAE, scheduler, text encoder), or the name of one
+    that is imported when it is first needed, and says with which
     keywords conditions enter its ``__call__`` (:meth:`prompt`) and its network (:meth:`predict`), and how arrays leave
     it.
     """
 
     modality: ClassVar[str]  #: what it generates, a name in ``data.modalities.MODALITIES``
-    pipeline_class: ClassVar[type[DiffusionPipeline]]
+    pipeline_class: ClassVar[type[DiffusionPipeline] | str]
     #: What the pipeline is to give; :meth:`to_media` takes it.
     output_type: ClassVar[str] = "np"
     #: Components that the pipeline does without, each None: diffusers wants to be told.
@@ -80,12 +85,14 @@ class Decoder(ABC):
 
         Raises ValueError where the folder holds a pipeline of another class, or settings that cannot be.
         """
-        found, expected = class_name(folder), cls.pipeline_class.__name__
+        kind: Any = cls.pipeline_class
+        found, expected = class_name(folder), kind if isinstance(kind, str) else kind.__name__
         if found != expected:
             raise ValueError(f"{folder} holds a {found}, and {cls.__name__} runs {expected}")
         settings = decoder_settings(folder)
         with loading_bar_hidden():
-            pipeline = cls.pipeline_class.from_pretrained(
+            kind = getattr(diffusers, kind) if isinstance(kind, str) else kind
+            pipeline = kind.from_pretrained(
                 str(folder), dtype=dtype, local_files_only=True, trust_remote_code=False, **cls.absent
             )
         return cls(pipeline, settings)
@@ -118,6 +125,8 @@ class Decoder(ABC):
     def size(self) -> int:
         """Pixels on each side of an image, or mel frames of audio."""
         size = self.network.config.sample_size
+        if self.settings.size:
+            return self.settings.size
         return (size if isinstance(size, int) else size[0]) * self.pipeline.vae_scale_factor
 
     @property
@@ -163,7 +172,8 @@ class Decoder(ABC):
         steps = steps or self.default_steps
         with self._called_between_blocks(on_block):
             made = self.pipeline(
-                **self.prompt(condition, unconditional),
+                **({"height": self.size, "width": self.size} if self.settings.size else {})
+                | self.prompt(condition, unconditional),
                 **self._progress(on_step, steps),
                 generator=[torch.Generator().manual_seed(int(seed)) for seed in seeds],
                 num_inference_steps=steps,
@@ -196,7 +206,7 @@ class Decoder(ABC):
     def draw_latents(self, latents: torch.Tensor) -> np.ndarray:
         """An image uint8 (H, W, 3) of scaled latents (1, ...)."""
         vae = self.pipeline.vae
-        pixels = vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor).sample  # (1, 3, H, W) in [-1, 1]
+        pixels = vae.decode(unscaled(vae, latents)).sample  # (1, 3, H, W) in [-1, 1]
         return to_uint8(pixels[0].float().permute(1, 2, 0).cpu() / 2 + 0.5)
 
     @abstractmethod
@@ -304,10 +314,31 @@ def caption_ids(tokenizer: Any, captions: Sequence[str]) -> torch.Tensor:
 
 
 def encode_latents(vae: Any, inputs: torch.Tensor) -> torch.Tensor:
-    """Scaled latents of a VAE's inputs (B, ...): the mean of the posterior times the VAE's scaling factor."""
+    """Scaled latents of a VAE's inputs (B, ...): the mean of the posterior, by channel less the VAE's mean over its
+    deviation where it has these, less its shift, times its scaling factor."""
     encoded = vae.encode(inputs.to(vae.device, vae.dtype))
     latents = encoded.latent if hasattr(encoded, "latent") else encoded.latent_dist.mean
-    return latents * vae.config["scaling_factor"]
+    shift, scale = _scaling(vae, latents)
+    return (latents - shift) * scale
+
+
+def unscaled(vae: Any, latents: torch.Tensor) -> torch.Tensor:
+    """The inverse of :func:`encode_latents`' scaling: what the VAE's decoder takes."""
+    shift, scale = _scaling(vae, latents)
+    return (latents / scale + shift).to(vae.dtype)
+
+
+def _scaling(vae: Any, latents: torch.Tensor) -> tuple[Any, Any]:
+    """Shift and scale of latents (B, C, ...): numbers, or by channel where a VAE has its mean and deviation."""
+    mean, deviation = (
+        vae.config[name] if name in vae.config else getattr(vae, name, None) for name in ("latents_mean", "latents_std")
+    )
+    shift, scale = vae.config.get("shift_factor") or 0, vae.config.get("scaling_factor") or 1
+    if mean is None or deviation is None:
+        return shift, scale
+    each = (torch.as_tensor(value).to(latents).view(1, -1, *[1] * (latents.ndim - 2)) for value in (mean, deviation))
+    mean, deviation = each
+    return mean + shift * deviation, scale / deviation
 
 
 def to_uint8(pixels: torch.Tensor | np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ Flow matching: x_s = (1 - s) x_0 + s eps for a noise level s in (0, 1); the netw
 the velocity eps - x_0. The solver is DPM-Solver++ in the same parametrisation.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -60,20 +61,40 @@ def flow_loss(
 def noise_loss(predict: Predict, latents: torch.Tensor, scheduler: Any) -> torch.Tensor:
     """A diffusion decoder's own training loss at random noise levels of latents (B, ...), a scalar.
 
-    Flow matching, or x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) eps with the scheduler's a_t (2006.11239, eq. 4) and as the
-    target eps, x_0, or v = sqrt(a_t) eps - sqrt(1 - a_t) x_0 (2202.00512, App. D). So it is for schedulers of the Euler
-    kind too: their ``add_noise`` gives x_t / sqrt(a_t), which no network sees unscaled. Raises ValueError for an
-    unknown prediction type.
+    Flow matching; of EDM's schedulers (2206.00364) x_t = cos(a) x_0 + sin(a) eps, where the network sees a in quarter
+    turns and predicts v = cos(a) eps - sin(a) x_0; or x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) eps with the scheduler's a_t
+    (2006.11239, eq. 4) and as the target eps, x_0, or v = sqrt(a_t) eps - sqrt(1 - a_t) x_0 (2202.00512, App. D). So
+    it is for schedulers of the Euler kind too: their ``add_noise`` gives x_t / sqrt(a_t), which no network sees
+    unscaled. Raises ValueError for an unknown prediction type.
     """
-    kind = scheduler.config.get("prediction_type", "epsilon")
+    config = scheduler.config
+    if type(scheduler).__name__.startswith("FlowMatch"):
+        return flow_loss(predict, latents, config.get("shift", 1.0))
+    kind = config.get("prediction_type", "epsilon")
+    if "sigma_data" in config:
+        return _edm_loss(predict, latents, kind, config.sigma_data)
     if kind not in PREDICTIONS:
         raise ValueError(f"prediction type {kind!r} is unknown: expected one of {', '.join(PREDICTIONS)}")
     if kind == "flow_prediction":
-        return flow_loss(predict, latents, scheduler.config.get("flow_shift", 1.0))
-    steps = torch.randint(scheduler.config.num_train_timesteps, (len(latents),), device=latents.device)
+        return flow_loss(predict, latents, config.get("flow_shift", 1.0))
+    steps = torch.randint(config.num_train_timesteps, (len(latents),), device=latents.device)
     noise = torch.randn_like(latents)
     share = scheduler.alphas_cumprod.to(latents.device)[steps].view(-1, *[1] * (latents.ndim - 1)).to(latents.dtype)
     signal, spread = share.sqrt(), (1 - share).sqrt()
     targets = {"epsilon": noise, "sample": latents, "v_prediction": signal * noise - spread * latents}
     predicted = predict(signal * latents + spread * noise, steps)
     return (predicted.float() - targets[kind].float()).square().mean()
+
+
+def _edm_loss(predict: Predict, latents: torch.Tensor, kind: str, deviation: float) -> torch.Tensor:
+    """As Stable Audio is trained: v-prediction of data of unit deviation. ValueError for anything else."""
+    if kind != "v_prediction" or deviation != 1:
+        raise ValueError(
+            f"prediction type {kind!r} of data with deviation {deviation} is unknown to this loss: expected "
+            "'v_prediction' and 1"
+        )
+    levels = noise_levels(len(latents), latents.device)  # (B,)
+    angle = (levels * math.pi / 2).view(-1, *[1] * (latents.ndim - 1)).to(latents.dtype)
+    noise = torch.randn_like(latents)
+    predicted = predict(angle.cos() * latents + angle.sin() * noise, levels)
+    return (predicted.float() - (angle.cos() * noise - angle.sin() * latents).float()).square().mean()

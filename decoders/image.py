@@ -1,10 +1,10 @@
-"""Images from conditions: pipelines of Stable Diffusion, Stable Diffusion XL and Stable Diffusion unCLIP.
+"""Images from conditions: pipelines of Stable Diffusion, its XL, unCLIP and 3, Sana and Flux.
 
 Shapes: B images, H x W pixels, C latent channels, h x w latent pixels, L condition tokens, D their width, E width of
 an image embedding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from PIL import Image
 from torch.nn import functional
 
 from decoders.base import Decoder, encode_latents, encode_text
+from decoders.prompted import PromptedDecoder, call_defaults, padding_mask
 
 
 class ImageDecoder(Decoder):
@@ -94,14 +95,25 @@ class UnclipDecoder(ImageDecoder):
     pipeline_class = StableUnCLIPImg2ImgPipeline
     default_steps = 20
     default_guidance = 10.0
+    #: Texts -> unit vectors (B, E) in the space of its image embeddings, as ImageBind's text tower makes them.
+    embed_text: Callable[[list[str]], torch.Tensor] | None = None
 
     @property
     def condition_shape(self) -> tuple[int, int]:
         return 1, self.pipeline.image_normalizer.mean.shape[1]
 
+    @torch.no_grad()
     def encode_caption(self, captions: Sequence[str]) -> torch.Tensor:
-        """Refused: the pipeline's text encoder lives in another space than its image embeddings."""
-        raise ValueError("an unCLIP decoder follows image embeddings, not captions: use embed_images, or ImageBind")
+        """Conditions (B, 1, E) by :attr:`embed_text`, as long as image embeddings are; ValueError without it: the
+        pipeline's own text encoder lives in another space than its image embeddings."""
+        if self.embed_text is None:
+            raise ValueError("an unCLIP decoder follows image embeddings, not captions: use embed_images, or ImageBind")
+        unit = self.embed_text(list(captions)).cpu()  # (B, E)
+        _, width = self.condition_shape
+        if unit.shape[1] != width:
+            raise ValueError(f"texts are embedded in {unit.shape[1]} numbers, the unCLIP decoder takes {width}")
+        normalizer = self.pipeline.image_normalizer
+        return (unit * (normalizer.mean**2 + normalizer.std**2).sum().sqrt().cpu())[:, None]
 
     def unconditional(self) -> torch.Tensor:
         """Zeros (1, 1, E), which the pipeline was trained with where no image was given."""
@@ -124,6 +136,98 @@ class UnclipDecoder(ImageDecoder):
         labels = self.pipeline.noise_image_embeddings(condition[:, 0], noise_level=0)  # (B, 2 E)
         prompts = prompt.to(noisy).expand(len(noisy), -1, -1)
         return self.network(noisy, timestep, encoder_hidden_states=prompts, class_labels=labels).sample
+
+
+class PromptedImageDecoder(PromptedDecoder, ImageDecoder):
+    """What Stable Diffusion 3, Sana and Flux share."""
+
+    def prompt(self, condition: torch.Tensor, unconditional: torch.Tensor) -> dict[str, Any]:
+        return super().prompt(condition, unconditional) | {"height": self.size, "width": self.size}
+
+
+class Sd3ImageDecoder(PromptedImageDecoder):
+    """A StableDiffusion3Pipeline: the states of CLIP's two text encoders, then T5's, then CLIP's pooled ones."""
+
+    pipeline_class = "StableDiffusion3Pipeline"
+    pooled = True
+    width_key = "joint_attention_dim"
+
+    @property
+    def condition_shape(self) -> tuple[int, int]:
+        length, width = super().condition_shape
+        return self.pipeline.tokenizer_max_length + length, width
+
+    def encode(self, captions: list[str]) -> tuple[torch.Tensor, None, torch.Tensor]:
+        states, _, pooled, _ = self.pipeline.encode_prompt(
+            captions, None, None, do_classifier_free_guidance=False, max_sequence_length=self.tokens
+        )
+        return states, None, pooled
+
+    def predict(self, noisy: torch.Tensor, timestep: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        states, pooled = self.parts(condition)
+        return self.network(noisy, encoder_hidden_states=states, pooled_projections=pooled, timestep=timestep).sample
+
+
+class SanaImageDecoder(PromptedImageDecoder):
+    """A SanaPipeline: Gemma's states, behind the instruction with which the pipeline has it enhance captions."""
+
+    pipeline_class = "SanaPipeline"
+    masked = True
+    width_key = "caption_channels"
+
+    def encode(self, captions: list[str]) -> tuple[torch.Tensor, torch.Tensor, None]:
+        instruction = call_defaults(self.pipeline)["complex_human_instruction"]
+        states, mask, *_ = self.pipeline.encode_prompt(
+            captions, False, max_sequence_length=self.tokens, complex_human_instruction=instruction
+        )
+        return states, mask, None
+
+    def unconditional(self) -> torch.Tensor:
+        """Of the empty caption without the instruction, as the pipeline has it."""
+        states, mask, *_ = self.pipeline.encode_prompt([""], False, max_sequence_length=self.tokens)
+        return states * mask[..., None]
+
+    def prompt(self, condition: torch.Tensor, unconditional: torch.Tensor) -> dict[str, Any]:
+        own = {"negative_prompt": None, "use_resolution_binning": False}
+        return super().prompt(condition, unconditional) | own
+
+    def predict(self, noisy: torch.Tensor, timestep: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        steps = timestep * self.network.config.timestep_scale
+        mask = padding_mask(condition)
+        return self.network(noisy, encoder_hidden_states=condition, timestep=steps, encoder_attention_mask=mask).sample
+
+
+class FluxImageDecoder(PromptedImageDecoder):
+    """A FluxPipeline: T5's states, then CLIP's pooled embedding. Guidance is a number that its network is given."""
+
+    pipeline_class = "FluxPipeline"
+    pooled, negative = True, False
+    width_key = "joint_attention_dim"
+
+    @property
+    def size(self) -> int:
+        return self.settings.size or self.pipeline.default_sample_size * self.pipeline.vae_scale_factor
+
+    def encode(self, captions: list[str]) -> tuple[torch.Tensor, None, torch.Tensor]:
+        states, pooled, _ = self.pipeline.encode_prompt(captions, max_sequence_length=self.tokens)
+        return states, None, pooled
+
+    def predict(self, noisy: torch.Tensor, timestep: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        pipeline, (states, pooled) = self.pipeline, self.parts(condition)
+        count, channels, height, width = noisy.shape
+        places = pipeline._prepare_latent_image_ids(count, height // 2, width // 2, noisy.device, noisy.dtype)
+        guided = self.network.config.guidance_embeds
+        made = self.network(
+            pipeline._pack_latents(noisy, count, channels, height, width),
+            encoder_hidden_states=states,
+            pooled_projections=pooled,
+            timestep=timestep / 1000,
+            img_ids=places,
+            txt_ids=noisy.new_zeros(states.shape[1], 3),
+            guidance=noisy.new_full((count,), self.default_guidance) if guided else None,
+        ).sample
+        scale = pipeline.vae_scale_factor
+        return pipeline._unpack_latents(made, height * scale, width * scale, scale)
 
 
 def resize_image(image: np.ndarray, side: int) -> np.ndarray:

@@ -32,8 +32,10 @@ def test_the_folder_says_which_decoder_it_is(xl_folder, unclip_folder):
 
 
 def test_an_unknown_pipeline_is_refused_by_name(tmp_path):
-    (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
-    with pytest.raises(ValueError, match="holds a FluxPipeline, which cannot be used: expected one of StableDiffusion"):
+    (tmp_path / "model_index.json").write_text('{"_class_name": "KandinskyPipeline"}')
+    with pytest.raises(
+        ValueError, match="holds a KandinskyPipeline, which cannot be used: expected one of StableDiffusion"
+    ):
         load_decoder(tmp_path)
     (tmp_path / "model_index.json").write_text('{"_class_name": 3}')
     with pytest.raises(ValueError, match="_class_name must be text, the name of a pipeline class, not 3"):

@@ -15,9 +15,11 @@ from data.strict import read_json
 from decoders import load_decoder
 from decoders.audio import encode_pooled
 from decoders.base import SETTINGS, encode_text
+from decoders.image import UnclipDecoder
 from decoders.layout import LAYOUT
 from decoders.phrases import SLOTS, embed_captions
 from encoders.sentence_encoder import SentenceEncoder
+from nextgpt_lite.checkpoint import CheckpointError
 from train.dialogues.embed import read_and_encode
 from train.dialogues.records import Medium, has_content, read_medium
 from train.embeddings.store import EmbeddingStore
@@ -81,6 +83,24 @@ def whole_decoders(model_dir: Path, modalities: Iterable[str] | None = None) -> 
     """The decoders themselves, for their noise loss; by modality, None = all. ValueError for one that is missing."""
     wanted = decoders_of(model_dir) if modalities is None else modalities
     return {modality: load_decoder(model_dir / f"{modality}_decoder") for modality in wanted}
+
+
+def target_decoders(
+    model_dir: Path, conditions: Mapping[str, Sequence[int]], whole: bool, embed_text: Callable[[list[str]], Any]
+) -> dict[str, Any]:
+    """What reads the captions of each modality that there are ``conditions`` for; ``whole``: the decoders themselves.
+
+    Decoders that follow image embeddings read them by ``embed_text``. CheckpointError where a condition has another
+    shape.
+    """
+    decoders = (whole_decoders if whole else caption_encoders)(model_dir, conditions)
+    for modality, decoder in decoders.items():
+        found, expected = tuple(decoder.condition_shape), tuple(conditions[modality])
+        if found != expected:
+            raise CheckpointError(f"the {modality} decoder takes conditions {found}, the core makes {expected}")
+        if isinstance(decoder, UnclipDecoder):
+            decoder.embed_text = embed_text
+    return decoders
 
 
 class CaptionConditions:

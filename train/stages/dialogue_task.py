@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from data.toybox import KINDS
 from encoders import load_encoder
-from nextgpt_lite.checkpoint import CheckpointError, load_tokenizer
+from nextgpt_lite.checkpoint import load_tokenizer
 from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.core_checkpoint import CONTEXT_ADAPTER, load_core, save_core, trained_state
 from nextgpt_lite.generate import Prepared, Sampling, end_tokens, generate
@@ -29,7 +29,7 @@ from train.dialogues.encode import Row
 from train.dialogues.loader import Candidates, DataSettings, DialogueLoader
 from train.dialogues.records import Medium
 from train.dialogues.simulated import simulate
-from train.dialogues.targets import caption_encoders, whole_decoders
+from train.dialogues.targets import target_decoders
 from train.dialogues.tuned_encoder import TunedEncoder
 from train.engine.lora import lora_settings
 from train.settings import RecipeError, setting
@@ -105,13 +105,8 @@ class DialogueTask(Task):
 
     def load_decoders(self, config: CoreConfig) -> dict[str, Any]:
         """What reads the captions that this stage aims at, for each modality that the core has conditions for."""
-        load = whole_decoders if self.settings.noise_weight else caption_encoders
-        decoders = load(self.model_dir, config.conditions)
-        for modality, decoder in decoders.items():
-            found, expected = tuple(decoder.condition_shape), tuple(config.conditions[modality])
-            if found != expected:
-                raise CheckpointError(f"the {modality} decoder takes conditions {found}, the core makes {expected}")
-        return decoders
+        whole = self.settings.noise_weight > 0
+        return target_decoders(self.model_dir, config.conditions, whole, self.encoder.embed_text)
 
     def _check_encoder(self, config: CoreConfig) -> None:
         """Note the encoder in the core. RecipeError where the core was trained on another one, unless allowed."""

@@ -179,7 +179,7 @@ def test_a_pipeline_that_lacks_a_component(here, capsys):
     assert "own/model_index.json names vae, and there is no folder own/vae" in refused(
         capsys, *BASE, "image_decoder=own"
     )
-    change("own/model_index.json", _class_name="FluxPipeline")
-    assert "image_decoder: own holds a FluxPipeline: expected a pipeline of" in refused(
+    change("own/model_index.json", _class_name="KandinskyPipeline")
+    assert "image_decoder: own holds a KandinskyPipeline: expected a pipeline of" in refused(
         capsys, *BASE, "image_decoder=own"
     )
