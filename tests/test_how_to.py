@@ -149,6 +149,21 @@ def test_add_an_encoder(place, monkeypatch):
         ENCODERS.pop("SiglipEncoder", None)
 
 
+@pytest.mark.slow
+def test_use_it_elsewhere(place, tiny_folder, monkeypatch, capsys):
+    pytest.importorskip("gguf", reason="pip install -e '.[gguf]'")
+    pytest.importorskip("onnxscript", reason="pip install -e '.[onnx]'")
+    monkeypatch.chdir(place)
+    (place / "my_model").symlink_to(tiny_folder)
+    Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save("image.png")
+    page = "use_it_elsewhere.md"
+    exec(compile("\n".join(blocks(page, "python")), page, "exec"), {"__name__": "use_it_elsewhere"})
+    assert "generated_text" in capsys.readouterr().out
+    follow(page, place)
+    assert (place / "my_model.gguf").is_file() and (place / "my_decoders/image_decoder/network.onnx").is_file()
+    assert (place / "my_folders/README.md").is_file()
+
+
 def test_every_page_is_followed_by_a_test():
     tested = {
         "use_your_own_models",
@@ -156,6 +171,7 @@ def test_every_page_is_followed_by_a_test():
         "swap_the_language_model",
         "use_another_decoder",
         "add_an_encoder",
+        "use_it_elsewhere",
         "add_a_medium",  # tests/test_new_medium.py
         "use_published_weights",  # tests/nextgpt_lite/released_weights/test_page.py
     }

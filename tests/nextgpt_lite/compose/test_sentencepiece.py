@@ -19,8 +19,11 @@ VICUNA = {"tokenizer_class": "LlamaTokenizer", "add_bos_token": True, "legacy": 
 
 @pytest.fixture(scope="module")
 def model_file(tmp_path_factory) -> Path:
+    return train_sentencepiece(tmp_path_factory.mktemp("tokenizer"))
+
+
+def train_sentencepiece(folder: Path) -> Path:
     """Byte-pair encoding with bytes for what it does not know and every digit alone, as Llama's."""
-    folder = tmp_path_factory.mktemp("tokenizer")
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(SENTENCES), model_prefix=str(folder / "tokenizer"), vocab_size=330, model_type="bpe",
         byte_fallback=True, normalization_rule_name="identity", remove_extra_whitespaces=False, split_digits=True,
