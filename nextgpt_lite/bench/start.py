@@ -15,7 +15,7 @@ from typing import Any
 
 from nextgpt_lite.checkpoint import EMBEDDED, WEIGHTS, missing_parts
 
-ROUNDS = 5
+ROUNDS = 3
 #: What a process runs. It ends as the command line does, without taking modules apart.
 CODE = """
 import os, sys
