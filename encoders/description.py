@@ -12,7 +12,7 @@ writes the same words.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from data.boxes import format_box
 from data.sureness import sureness
@@ -23,10 +23,11 @@ NOTHING = {"en": "nothing known", "zh": "不认识的东西"}
 MOST_CLASSES, LEAST_PROBABILITY = 4, 0.05
 #: A thing that stands alone is called small or large up to, and from, this share of the image's side.
 SMALL, LARGE = 0.36, 0.68
-#: What lies between these shares of the image's sides is in the middle, which is not said.
+#: What lies between these shares of the image's sides is in the middle.
 MIDDLE = 0.375, 0.625
 _SIZES = {"small": {"en": "small", "zh": "小小的"}, "large": {"en": "large", "zh": "很大的"}}
 _PLACES = {
+    "": {"en": "in the middle", "zh": "在中间"},
     "left": {"en": "on the left", "zh": "在左边"},
     "right": {"en": "on the right", "zh": "在右边"},
     "top": {"en": "at the top", "zh": "在上方"},
@@ -119,8 +120,7 @@ def _size(box: tuple[float, float, float, float], language: str) -> str:
 def _place(box: tuple[float, float, float, float], language: str) -> str:
     across, down = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
     words = _side(down, "top", "bottom"), _side(across, "left", "right")
-    place: Any = _PLACES.get(" ".join(filter(None, words)), {})
-    return place.get(language, "")
+    return _PLACES[" ".join(filter(None, words))][language]
 
 
 def _side(middle: float, before: str, after: str) -> str:

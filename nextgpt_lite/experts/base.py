@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -23,11 +24,15 @@ class ExpertError(ValueError):
 class Expert(Protocol):
     """Something that can say a few words on a part of a message."""
 
-    name: str  #: how its words are introduced in the text
+    #: How its words are introduced in the text; ``{type}`` and ``{number}`` in it are the part's.
+    name: str
     reads: tuple[str, ...]  #: types of the parts that it reads: "text", "image", "video", "audio", "points"
 
     def context(self, part: dict[str, Any]) -> str:
-        """What it says of ``part``, whose ``language`` is that of its message; "" when it has nothing to say."""
+        """What it says of ``part``; "" when it has nothing to say.
+
+        ``language`` is that of its message, ``number`` says the how manieth of its type the user has shown.
+        """
         ...
 
 
@@ -40,28 +45,38 @@ class Experts:
 
     def add_context(self, messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """New messages, the experts' words in front of the text that follows each part."""
-        return [add_words(message, self._words) for message in messages]
+        return add_words(messages, self._words)
 
-    def _words(self, part: dict[str, Any], language: str) -> list[str]:
-        experts = [expert for expert in self.experts if part.get("type") in expert.reads]
-        return [introduced(expert.name, self._ask(expert, part, language)) for expert in experts]
+    def _words(self, part: dict[str, Any]) -> list[str]:
+        experts = [expert for expert in self.experts if part["type"] in expert.reads]
+        return [introduced(expert.name, self._ask(expert, part), part) for expert in experts]
 
-    def _ask(self, expert: Expert, part: dict[str, Any], language: str) -> str:
+    def _ask(self, expert: Expert, part: dict[str, Any]) -> str:
         if part["type"] != "text" and part.get("array") is None:
             return ""  # only an embedding is given: there is no array to read
-        key = (expert.name, language, _fingerprint(part))
+        key = (expert.name, part["language"], _fingerprint(part))
         if key not in self._said:
             if len(self._said) >= MAX_REMEMBERED:
                 del self._said[next(iter(self._said))]
-            self._said[key] = expert.context({**part, "language": language})
+            self._said[key] = expert.context(part)
         return self._said[key]
 
 
-def add_words(message: dict[str, Any], words_of: Callable[[dict[str, Any], str], list[str]]) -> dict[str, Any]:
-    """A user's message with words on its parts, each in front of the text that follows its part; others as they are.
+def add_words(
+    messages: Sequence[dict[str, Any]], words_of: Callable[[dict[str, Any]], list[str]]
+) -> list[dict[str, Any]]:
+    """A conversation with words on the parts of the user's messages, each in front of the text that follows its part.
 
-    ``words_of`` is called with a part and the message's language and gives what :func:`introduced` gave.
+    ``words_of`` is called with a part that has its ``language`` and ``number`` (see :meth:`Expert.context`), and gives
+    what :func:`introduced` gave.
     """
+    shown: Counter[str] = Counter()
+    return [_add_words(message, words_of, shown) for message in messages]
+
+
+def _add_words(
+    message: dict[str, Any], words_of: Callable[[dict[str, Any]], list[str]], shown: Counter[str]
+) -> dict[str, Any]:
     content = message.get("content") if isinstance(message, dict) and message.get("role") == "user" else None
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
     if not isinstance(parts, list) or not all(map(_is_part, parts)):
@@ -70,7 +85,8 @@ def add_words(message: dict[str, Any], words_of: Callable[[dict[str, Any], str],
     result: list[dict[str, Any]] = []
     words: list[str] = []
     for part in parts:
-        words += filter(None, words_of(part, language))
+        shown[part["type"]] += 1
+        words += filter(None, words_of({**part, "language": language, "number": shown[part["type"]]}))
         if part["type"] == "text" and words:
             part, words = {**part, "text": "\n".join([*words, part["text"]])}, []
         result.append(part)
@@ -79,10 +95,10 @@ def add_words(message: dict[str, Any], words_of: Callable[[dict[str, Any], str],
     return {**message, "content": result}
 
 
-def introduced(name: str, words: str) -> str:
-    """What stands in the text for the words of an expert: "" where it has none."""
+def introduced(name: str, words: str, part: dict[str, Any]) -> str:
+    """What stands in the text for the words of the expert ``name`` on a part: "" where it has none."""
     words = " ".join(words.split())
-    return f"[{name}: {words[:MAX_CONTEXT_CHARACTERS]}]" if words else ""
+    return f"[{name.format(**part)}: {words[:MAX_CONTEXT_CHARACTERS]}]" if words else ""
 
 
 def _is_part(part: Any) -> bool:

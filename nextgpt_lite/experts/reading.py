@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 class ReadingExpert:
     """An encoder that can say what it reads, for a language model that was trained with these words.
 
-    The bind network injects features; words are what a small language model can repeat, count and compare.
+    The bind network injects features; words are what a small language model can repeat, count and compare. Media are
+    numbered, by type, over the whole conversation.
     """
 
-    name = "shown"  # training, which knows what media show, writes the same
+    name = "{type} {number}"  # training, which knows what media show, writes the same
     reads = tuple(MODALITIES)
 
     def __init__(self, encoder: Callable[[], "Encoder"]) -> None:

@@ -22,7 +22,7 @@ DOG = Found("dog", "", (0.6, 0.4, 0.9, 0.8))
     [
         ([CAT, DOG], "", "2 things: red cat on the left [12, 40, 35, 70]; dog on the right [60, 40, 90, 80]"),
         ([CAT], "in a meadow", "1 thing: small red cat on the left [12, 40, 35, 70]; in a meadow"),
-        ([Found("ship", "", (0.1, 0.1, 0.9, 0.9))], "", "1 thing: large ship [10, 10, 90, 90]"),
+        ([Found("ship", "", (0.1, 0.1, 0.9, 0.9))], "", "1 thing: large ship in the middle [10, 10, 90, 90]"),
         ([DOG, DOG, CAT, DOG], "", "4 things: 3 x dog; red cat on the left [12, 40, 35, 70]"),
         (
             [Found("kite", "blue", (0.7, 0.1, 0.9, 0.3))],

@@ -28,13 +28,29 @@ def words(experts: Experts, *parts) -> str:
 
 def test_words_come_in_the_language_of_the_message(reading):
     experts = Experts([reading])
-    assert words(experts, IMAGE, {"type": "text", "text": "What is it?"}).startswith("[shown: 3 things: 3 x red dog")
+    assert words(experts, IMAGE, {"type": "text", "text": "What is it?"}).startswith("[image 1: 3 things: 3 x red dog")
     assert (
         words(experts, {"type": "text", "text": "这是什么？"}, IMAGE)
         .splitlines()[1]
-        .startswith("[shown: 3个：3 x 红色的 狗")
+        .startswith("[image 1: 3个：3 x 红色的 狗")
     )
-    assert words(experts, IMAGE).startswith("[shown: 3 things: 3 x red dog")
+    assert words(experts, IMAGE).startswith("[image 1: 3 things: 3 x red dog")
+
+
+def test_media_are_numbered_by_type_over_the_conversation(reading):
+    messages = [
+        {"role": "user", "content": [IMAGE, IMAGE, {"type": "text", "text": "Look."}]},
+        {"role": "assistant", "content": [IMAGE]},
+        {"role": "user", "content": [IMAGE]},
+    ]
+    first, made, second = Experts([reading]).add_context(messages)
+    assert [line.partition(":")[0] for line in first["content"][-1]["text"].splitlines()] == [
+        "[image 1",
+        "[image 2",
+        "Look.",
+    ]
+    assert made == messages[1]
+    assert second["content"][-1]["text"].startswith("[image 3: ")
 
 
 def test_what_cannot_be_read_has_no_words(reading):

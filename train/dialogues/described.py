@@ -35,14 +35,14 @@ CAPTIONS: dict[type, Callable[[Any], str]] = {
 }
 
 
-def described(part: dict[str, Any], language: str) -> list[str]:
+def described(part: dict[str, Any]) -> list[str]:
     """The words of the experts on a part of a message that carries its MediaPart as ``part``; [] for others."""
     medium = part.get("part")
     if not isinstance(medium, MediaPart):
         return []
-    words = [introduced(ReadingExpert.name, reading(medium, language))]
+    words = [introduced(ReadingExpert.name, reading(medium, part["language"]), part)]
     if isinstance(medium.content, Spoken):
-        words.append(introduced(SpeechExpert.name, medium.content.text))
+        words.append(introduced(SpeechExpert.name, medium.content.text, part))
     return words
 
 

@@ -20,12 +20,14 @@ def things_conversations(
     modalities: Sequence[str] = tuple(MODALITIES),
     classes: Sequence[str] = (),
     described: bool = False,
+    chinese: float | None = None,
 ) -> Iterator[Conversation]:
     """Dialogues of the stream ``seed``; ``kinds`` are taken in turn, none = all, by their own weights.
 
     Those that show a medium of none of ``modalities``, or one whose data is not there, are left out. RecipeError where
     hardly any is left. ``classes`` are those of an image classifier, see :func:`data.things.dialogues.dialogue`.
-    ``described``: what media show is written before the text, as the model's own experts do.
+    ``described``: what media show is written before the text, as the model's own experts do. ``chinese`` is the share of
+    Chinese ones; None = the stream's own.
     """
     read = {modality for modality in modalities if can_be_rendered(modality)}
     found = 0
@@ -33,13 +35,14 @@ def things_conversations(
         if found == count:
             return
         kind = kinds[found % len(kinds)] if kinds else ""
-        drawn = dialogue(seed, index, kind=kind, classes=classes)
+        language = "" if chinese is None else "zh" if int((index + 1) * chinese) > int(index * chinese) else "en"
+        drawn = dialogue(seed, index, kind=kind, language=language, classes=classes)
         shown = {part.modality for turn in drawn.turns if turn.role == "user" for part in turn.media}
         if shown <= read:
             found += 1
             messages = messages_of(drawn, read)
             if described:
-                messages = [add_words(message, words_of) for message in messages]
+                messages = add_words(messages, words_of)
             yield Conversation(messages, drawn.kind, f"{THINGS} {seed}, dialogue {index}", THINGS)
         elif index > MAX_SKIPPED * (count + 1):
             known = ", ".join(sorted(read)) or "none"

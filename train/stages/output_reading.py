@@ -61,6 +61,7 @@ class OutputReadingTask(Task):
     class Settings:
         seed: int = setting(24, low=0, help="of the dialogues")
         dialogues: int = setting(30_000, low=1)
+        chinese: float = setting(0.5, low=0, high=1, help="share of them: Chinese words are bytes without a meaning")
         held_out: int = setting(500, low=1, help="dialogues of evaluate()")
         data: list[str | dict[str, Any]] | dict[str, Any] | str = setting([{"things": True}], help="a world")
         start: str = setting("core_decoding", help="folder in the model folder of the core to go on from")
@@ -115,7 +116,8 @@ class OutputReadingTask(Task):
         """The media that are asked for in the first ``count`` dialogues of a stream."""
         table, words = self.core.table, self.model.words
         encoder = RowEncoder(self.tokenizer, table, tuple(MODALITIES))
-        for row in encoder.rows(things_conversations(seed, count), BadRecords("refuse", 0.0)):
+        drawn = things_conversations(seed, count, chinese=self.settings.chinese)
+        for row in encoder.rows(drawn, BadRecords("refuse", 0.0)):
             ids = torch.tensor([row.ids])
             for modality in table.spans:
                 _, columns = table.span_places(ids, modality)

@@ -87,7 +87,7 @@ def compare(speaker: Speaker) -> Dialogue:
 
 
 def count_media(speaker: Speaker) -> Dialogue:
-    """Two to four images in a row, then how many there were, or how many showed some thing."""
+    """Two to four images, in a row or at once, then how many there were, or how many showed some thing."""
     first = composing.plain(speaker)
     thing = first.placed[0].thing
     contents = [first]
@@ -96,14 +96,17 @@ def count_media(speaker: Speaker) -> Dialogue:
         contents.append(
             composing.plain(speaker, thing) if same else composing.plain(speaker, composing.some_thing(speaker, thing))
         )
-    for content in contents:
-        speaker.user("showing", MediaPart("image", content))
-        speaker.reply("reply.shown", x=said(speaker, content), **agreeing(content))
+    media = [MediaPart("image", content) for content in contents]
+    at_once = speaker.chance(0.3)
+    for part in () if at_once else media:
+        speaker.user("showing", part)
+        speaker.reply("reply.shown", x=said(speaker, part.content), **agreeing(part.content))
     of_thing = speaker.chance(0.5)
     count = sum(thing == content.placed[0].thing for content in contents) if of_thing else len(contents)
     number = NUMBERS[count] if speaker.language == "en" else speaker.first(f"number.{count}")
     topic = "count_thing" if of_thing else "count"
-    speaker.user(f"media.{topic}", n=bare(name_of(speaker, thing)), y=noun(speaker, Placed(thing, None, 0, 0, 0)))
+    slots = {"n": bare(name_of(speaker, thing)), "y": noun(speaker, Placed(thing, None, 0, 0, 0))}
+    speaker.user(f"media.{topic}", *(media if at_once else ()), **slots)
     speaker.reply(
         f"answer.media.{topic}{'_one' if count == 1 else ''}",
         k=number,

@@ -29,21 +29,21 @@ def test_a_scene_is_read_from_left_to_right_in_the_language_of_the_message():
 )
 def test_what_is_no_scene(content, expected):
     modality = "audio" if isinstance(content, Spoken) else "image"
-    words = described({"type": modality, "part": MediaPart(modality, content)}, "en")
-    assert words[0] == f"[shown: {expected}]"
+    words = described({"type": modality, "part": MediaPart(modality, content), "language": "en", "number": 3})
+    assert words[0] == f"[{modality} 3: {expected}]"
     assert words[1:] == (["[speech: Draw a cat.]"] if isinstance(content, Spoken) else [])
 
 
 def test_texts_and_media_of_others_have_no_words():
-    assert described({"type": "text", "text": "a cat"}, "en") == []
-    assert described({"type": "image", "part": "a file"}, "en") == []
+    assert described({"type": "text", "text": "a cat"}) == []
+    assert described({"type": "image", "part": "a file"}) == []
 
 
 def test_words_stand_in_front_of_the_users_text():
     (found,) = things_conversations(5, 1, ["ask"], ("image",), described=True)
     (plain,) = things_conversations(5, 1, ["ask"], ("image",))
-    own = next(part for part in found.messages[0]["content"] if "[shown: " in part.get("text", ""))
-    assert own["text"].startswith("[shown: ")
+    own = next(part for part in found.messages[0]["content"] if "[image 1: " in part.get("text", ""))
+    assert own["text"].startswith("[image 1: ")
     texts = [part["text"] for part in plain.messages[0]["content"] if part["type"] == "text"]
     assert texts[0] in "\n".join(part.get("text", "") for part in found.messages[0]["content"])
     assert found.messages[1] == plain.messages[1]
