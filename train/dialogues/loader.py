@@ -262,7 +262,7 @@ class DialogueLoader:
             seed, count, mismatched = EVALUATION_SEED, chosen.held_out, 0.0
         if source.things:
             classes = class_names(self.embeddings.encoder)
-            return things_conversations(seed, count, source.kinds, shown, classes, chosen.described)
+            return things_conversations(seed, count, source.kinds, shown, classes, chosen.described, label=source.label)
         return records.toybox_conversations(seed, count, self.kinds, shown, mismatched)
 
     def _stream(self, source: records.Source, seed: int) -> Any:

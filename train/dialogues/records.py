@@ -143,7 +143,7 @@ class Source:
     columns: dict[str, str] | None = setting(None, help="of the dataset")
     task: str = setting("tell", choices=("tell", "make"), help="of streams and tables: captions or media answer")
     weight: float | None = setting(None, above=0, help="share of the training rows; no weights = all rows once")
-    name: str = setting("", help="what its figures are called; default: the manifest's folder")
+    name: str = setting("", help="what its figures are called; default: things, or the manifest's folder")
     held_out: str | float | None = setting(None, low=0, below=1, help="for evaluate(): a manifest, or a share of this")
     instruction: bool | None = setting(None, help="for joint training: instructions (true) or captions (false)")
     embeddings: str = setting(AT_START, help="media are embedded at the start, in steps, or are in this folder")
@@ -160,7 +160,7 @@ class Source:
     def label(self) -> str:
         """A short name of the entry."""
         if self.toybox or self.things:
-            return TOYBOX if self.toybox else THINGS
+            return TOYBOX if self.toybox else self.name or THINGS
         path = Path(self.path or self.shards or self.dataset)
         folder = "" if is_table(path) else path.parent.name  # manifests have one name, in folders of their own
         return self.name or (path.name if self.dataset else folder or path.stem)

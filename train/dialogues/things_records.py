@@ -21,13 +21,14 @@ def things_conversations(
     classes: Sequence[str] = (),
     described: bool = False,
     chinese: float | None = None,
+    label: str = THINGS,
 ) -> Iterator[Conversation]:
     """Dialogues of the stream ``seed``; ``kinds`` are taken in turn, none = all, by their own weights.
 
     Those that show a medium of none of ``modalities``, or one whose data is not there, are left out. RecipeError where
     hardly any is left. ``classes`` are those of an image classifier, see :func:`data.things.dialogues.dialogue`.
-    ``described``: what media show is written before the text, as the model's own experts do. ``chinese`` is the share of
-    Chinese ones; None = the stream's own.
+    ``described``: what media show is written before the text, as the model's own experts do. ``chinese`` is the
+    share of Chinese ones; None = the stream's own. ``label`` is the name of their source.
     """
     read = {modality for modality in modalities if can_be_rendered(modality)}
     found = 0
@@ -43,7 +44,7 @@ def things_conversations(
             messages = messages_of(drawn, read)
             if described:
                 messages = add_words(messages, words_of)
-            yield Conversation(messages, drawn.kind, f"{THINGS} {seed}, dialogue {index}", THINGS)
+            yield Conversation(messages, drawn.kind, f"{label} {seed}, dialogue {index}", label)
         elif index > MAX_SKIPPED * (count + 1):
             known = ", ".join(sorted(read)) or "none"
             raise RecipeError(f"too few dialogues of kind {kind or 'any'} have media that the encoder reads: {known}")

@@ -30,6 +30,20 @@ def test_the_stream_is_exact_and_named_by_its_source():
     assert first != list(things_conversations(6, 12))
 
 
+def test_an_entry_with_a_name_of_its_own_stands_beside_the_world():
+    whole, questions = sources_of([{"things": True}, {"things": True, "name": "questions", "kinds": ["ask"]}], "start")
+    assert (whole.label, questions.label) == ("things", "questions")
+    found = list(things_conversations(5, 3, questions.kinds, ("image",), label=questions.label))
+    assert {each.source for each in found} == {"questions"}
+    assert len({each.where for each in found}) == 3
+
+
+@pytest.mark.parametrize(("chinese", "expected"), [(0.0, 0), (0.5, 10), (1.0, 20)])
+def test_a_share_is_chinese(chinese, expected):
+    found = [str(each.messages[-1]) for each in things_conversations(5, 20, ["request"], chinese=chinese)]
+    assert sum(any("\u4e00" <= letter <= "\u9fff" for letter in text) for text in found) == expected
+
+
 def test_only_what_the_encoder_reads_is_shown_or_comes_in_again():
     found = list(things_conversations(5, 60, modalities=("image",)))
     assert {part["type"] for part in parts(found, "user")} == {"image"}
