@@ -153,7 +153,7 @@ def test_an_added_picture_is_found_by_its_name(decoder):
 
 def test_phrases_are_said_or_not():
     condition = torch.zeros(1, SLOTS, WIDTH)
-    condition[0, 0, 0], condition[0, 1, 1] = 0.7, 0.3
+    condition[0, 0, 0], condition[0, 1, 1] = 0.4, 0.1
     clear = clear_phrases(condition)[0]
     assert clear[0].norm() == pytest.approx(1.0) and not clear[1:].any()
 
