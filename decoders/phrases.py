@@ -25,8 +25,8 @@ THINGS, SLOTS = 3, 8
 NUMBER, BACKGROUND = 2 * THINGS, 2 * THINGS + 1
 #: What is in an image of a background alone: an empty caption leaves open what there is.
 NOTHING = "nothing"
-#: A phrase that is shorter is not said. Of what is not said output projections make vectors of .1 at most; of a rare name
-#: something between those of all that it may be, which is short as well, but hardly ever under .3.
+#: A phrase that is shorter is not said. What is not said is hardly longer than .1; where a projection is not sure of a
+#: name, it gives something between those that it may be, which is short as well, but hardly ever under .3.
 LEAST_LENGTH = 0.25
 _PLACE = re.compile(
     r" ((?:on|at|in|to|near) the (?:far )?(?:left|right|top|bottom|cent(?:er|re)|middle)"
