@@ -79,7 +79,8 @@ class AnyToAny:
         def load_whole() -> Any:
             from nextgpt_lite.core_checkpoint import load_core  # imported late: it brings most of transformers
 
-            return load_core(folder, base, adapter=adapter).to(self.device)
+            core: Any = load_core(folder, base, adapter=adapter)
+            return core.to(self.device)
 
         core = load_quick_core(folder, base, adapter, load_whole) if quick and self.device.type == "cpu" else None
         return core or load_whole()

@@ -43,7 +43,7 @@ MAX_TEXT, MAX_FILES = 4000, 16
 FOLDER = "compare-"
 #: The event that streams: as many at a time as there may be visitors who watch one.
 STREAM: dict[str, Any] = {**QUIET, "concurrency_limit": 32, "concurrency_id": "compare"}
-Shown = tuple[Any, str, str, str]  # the text box, the message, the two answers
+Shown = tuple[Any, ...]  # the text box, the message, the two answers
 
 
 @dataclass(eq=False)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeGuard
 
 from data.run_files import RUN_LOCK, RUN_LOG, is_running
 
@@ -151,6 +151,6 @@ def _is_checkpoint(name: str) -> bool:
     return name.startswith(CHECKPOINT) and name[len(CHECKPOINT) :].isdecimal()
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether a value of a file of JSON is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15 and math.isfinite(value)

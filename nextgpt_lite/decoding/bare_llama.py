@@ -49,7 +49,7 @@ class BareLlama(nn.Module):
         self.layers = [self._layer(number) for number in range(config.num_hidden_layers)]
         self.norm = SimpleNamespace(weight=self._float("model.norm.weight"))
         embedding = self._linear(EMBEDDING.removesuffix(".weight")).merged().weight
-        self.embedding = nn.Embedding(*embedding.shape, _weight=embedding, _freeze=True)
+        self.embedding = nn.Embedding.from_pretrained(embedding)
         head = HEAD if HEAD in tensors and not config.tie_word_embeddings else EMBEDDING
         self.head = Head(self._linear(head.removesuffix(".weight")))
         self.rotary_emb = Rotary(config)

@@ -9,6 +9,8 @@
 Importing this package registers its classes. No code of a folder is run.
 """
 
+from typing import Any
+
 from transformers import AutoConfig, AutoModel, AutoModelForMultimodalLM, AutoProcessor
 from transformers.models.auto.modeling_auto import MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES
 
@@ -22,4 +24,5 @@ AutoModel.register(AnyToAnyConfig, AnyToAnyForMultimodalLM, exist_ok=True)
 AutoModelForMultimodalLM.register(AnyToAnyConfig, AnyToAnyForMultimodalLM, exist_ok=True)
 AutoProcessor.register(AnyToAnyConfig, AnyToAnyProcessor, exist_ok=True)
 # The pipeline looks its models up by name, where registered ones do not stand.
-MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES[AnyToAnyConfig.model_type] = AnyToAnyForMultimodalLM.__name__
+_names: Any = MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES
+_names[AnyToAnyConfig.model_type] = AnyToAnyForMultimodalLM.__name__

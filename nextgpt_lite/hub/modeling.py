@@ -10,7 +10,7 @@ import torch
 from huggingface_hub import ModelCard, ModelCardData, snapshot_download
 from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationMixin, PretrainedConfig, PreTrainedModel
-from transformers.processing_utils import PROCESSOR_NAME
+from transformers.utils import PROCESSOR_NAME
 
 from data.atomic import atomic_folder, check_new_folder, write_json, write_text
 from data.modalities import MODALITIES
@@ -46,7 +46,7 @@ class AnyToAnyForMultimodalLM(PreTrainedModel, GenerationMixin):
         super().__init__(config)
         self.whole = whole
         self.core = whole.core
-        self.input_modalities = (TEXT, *(config.reads or ()))
+        self.input_modalities = [TEXT, *(config.reads or ())]
         self._outputs = (TEXT, *(config.makes or ()))
 
     @property
@@ -129,7 +129,8 @@ class AnyToAnyForMultimodalLM(PreTrainedModel, GenerationMixin):
         requests = list(zip(prepared, sampling, strict=True))
         rows = generate(self.core, self.whole.end_tokens, requests, None, self.whole.decoding)
         if generation_mode == TEXT:
-            return _padded(input_ids, [row.reply_ids for row in rows], self.whole.tokenizer.pad_token_id)
+            padding: Any = self.whole.tokenizer.pad_token_id
+            return _padded(input_ids, [row.reply_ids for row in rows], padding)
         return [self._media_of(row, generation_mode, seed + number) for number, row in enumerate(rows)]
 
     def _media_of(self, row: Row, modality: str, seed: int) -> list[np.ndarray]:

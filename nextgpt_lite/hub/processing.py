@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 from transformers import BatchFeature, ProcessorMixin
-from transformers.processing_utils import PROCESSOR_NAME
+from transformers.utils import PROCESSOR_NAME
 
 from data.atomic import write_json
 from data.media.loading import load_medium

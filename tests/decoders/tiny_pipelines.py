@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
-import diffusers
 import torch
 from transformers import (
     ClapConfig,
@@ -33,6 +33,8 @@ from tests.tiny_unclip import VAE
 from train.foundations.autoencoders.image_vae import ImageVaeSettings, build_image_vae
 from train.foundations.language.text_encoders import build_clap_tokenizer
 
+#: Diffusers exports its classes lazily, and annotates some arguments as narrower than they are.
+diffusers: Any = import_module("diffusers")
 WIDTH, POOLED, TOKENS = 16, 12, 10
 #: What ``decoder.json`` of each says: pipelines of this size make large media where nothing is said.
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -72,7 +74,7 @@ def clip(kind: Any = CLIPTextModelWithProjection, width: int = POOLED) -> Any:
     )  # fmt: skip
 
 
-def image_vae(**changes: Any) -> diffusers.AutoencoderKL:
+def image_vae(**changes: Any) -> Any:
     """Of eight pixels a latent pixel, with a shift as newer ones have it."""
     vae = build_image_vae(ImageVaeSettings(**VAE))
     vae.register_to_config(**changes)
@@ -189,7 +191,7 @@ def wan() -> Any:
     )
 
 
-def audio_vae() -> diffusers.AutoencoderKL:
+def audio_vae() -> Any:
     """Of log-mel spectrograms, four steps and bands a latent pixel."""
     return diffusers.AutoencoderKL(
         in_channels=1, out_channels=1, latent_channels=4, block_out_channels=(8, 8, 8), layers_per_block=1,
@@ -219,10 +221,9 @@ def audioldm2() -> Any:
     }  # fmt: skip
     text = branch | {"vocab_size": len(tokenizer), "max_position_embeddings": 40, "pad_token_id": 1}
     clap = ClapModel(ClapConfig(text_config=text, audio_config=sound, projection_dim=POOLED))
-    language = GPT2Config(
-        n_embd=WIDTH, n_layer=1, n_head=2, vocab_size=99, n_positions=64, max_new_tokens=4, bos_token_id=0,
-        eos_token_id=0,
-    )  # fmt: skip
+    language: Any = GPT2Config(
+        n_embd=WIDTH, n_layer=1, n_head=2, vocab_size=99, n_positions=64, bos_token_id=0, eos_token_id=0
+    )
     language.max_new_tokens = 4
     unet = diffusers.AudioLDM2UNet2DConditionModel(
         sample_size=(32, 16), in_channels=4, out_channels=4, block_out_channels=(8, 16), layers_per_block=1,

@@ -224,7 +224,7 @@ class DialogueTask(Task):
         media = [[self._embedding(medium) for medium in row.media] for row in rows]
         requests = [(Prepared(ids, own), Sampling(SHOWN_TOKENS)) for ids, own in zip(asked, media, strict=True)]
         replies = generate(self.model.core, end_tokens(self.model.core, self.tokenizer), requests)
-        decode = self.tokenizer.decode
+        decode: Any = self.tokenizer.decode
         return [
             SampleReply(decode(ids), decode(reply.ids), decode(row.ids[len(ids) :]))
             for row, ids, reply in zip(rows, asked, replies, strict=True)
