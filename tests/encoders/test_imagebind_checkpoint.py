@@ -58,8 +58,8 @@ def change(state, name):
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
-        ("missing", r"lacks 1 of \d+ entries, the first is 'modality_heads.imu.3.weight'"),
-        ("unknown", "1 unknown entries, the first is 'modality_heads.smell'"),
+        ("missing", r"lacks 1 of \d+ keys, the first is 'modality_heads.imu.3.weight'"),
+        ("unknown", "1 unknown keys, the first is 'modality_heads.smell'"),
         ("shape", r"'modality_heads.imu.3.weight' has shape \(8, 9\), expected \(8, 8\)"),
         ("nan", "'modality_heads.imu.0.bias' holds values that are not finite"),
     ],

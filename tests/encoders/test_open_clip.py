@@ -64,8 +64,8 @@ def test_saved_and_loaded(tower, tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda s: s.pop("proj"), "lacks 1 of .* entries, the first is 'proj'"),
-        (lambda s: s.update(head=torch.zeros(1)), "has 1 unknown entries, the first is 'head'"),
+        (lambda s: s.pop("proj"), "lacks 1 of .* keys, the first is 'proj'"),
+        (lambda s: s.update(head=torch.zeros(1)), "has 1 unknown keys, the first is 'head'"),
         (lambda s: s.update(proj=torch.zeros(3, 4)), r"'proj' has shape \(3, 4\), expected \(16, 12\)"),
     ],
 )
