@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import torch
+
 from decoders.audio import AudioDecoder, AudioLdm2Decoder, StableAudioDecoder
 from decoders.base import Decoder, class_name, decoder_settings
 from decoders.image import (
@@ -32,15 +34,18 @@ DECODERS: dict[str, type[Decoder]] = {
 }
 
 
-def load_decoder(folder: str | Path) -> Decoder:
-    """The decoder in ``folder``. Raises ValueError, in one sentence, for a pipeline class that is not known here."""
+def load_decoder(folder: str | Path, dtype: torch.dtype = torch.float32) -> Decoder:
+    """The decoder in ``folder``, its weights as ``dtype``.
+
+    Raises ValueError, in one sentence, for a pipeline class that is not known here.
+    """
     name = class_name(folder)
     if name not in DECODERS:
         raise ValueError(f"{folder} holds a {name}, which cannot be used: expected one of {', '.join(DECODERS)}")
     settings = decoder_settings(folder)
     if settings.conditions == "phrases":
-        return _follows_phrases(name, folder, animated=settings.animated).from_pretrained(folder)
-    return DECODERS[name].from_pretrained(folder)
+        return _follows_phrases(name, folder, animated=settings.animated).from_pretrained(folder, dtype)
+    return DECODERS[name].from_pretrained(folder, dtype)
 
 
 def _follows_phrases(name: str, folder: str | Path, animated: bool) -> type[Decoder]:

@@ -35,6 +35,10 @@ class Encoder(nn.Module, ABC):
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
+    def hold_in(self, dtype: torch.dtype) -> Self:
+        """Keep the weights in ``dtype``, in place, where the encoder can; small ones stay in float32."""
+        return self
+
     @property
     @abstractmethod
     def image_size(self) -> int:
@@ -79,6 +83,11 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def from_pretrained(cls, folder: str | Path) -> Self:
         """Read what :meth:`save_pretrained` wrote, in evaluation mode. ValueError names what is missing or unknown."""
+
+    @classmethod
+    def from_config(cls, folder: str | Path) -> Self:
+        """The encoder that ``config.json`` in a folder describes, its weights not read; of small ones they are."""
+        return cls.from_pretrained(folder)
 
     def write(self, folder: Path, config: dict[str, Any], weights: dict[str, torch.Tensor]) -> None:
         """Write ``config.json``, with the class, and ``model.safetensors``, each atomically; note the identity."""

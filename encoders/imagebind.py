@@ -135,7 +135,7 @@ class ImageBind(nn.Module):
         head = self.modality_heads[modality]
         return head(features, x) if modality == "text" else head(features)
 
-    def to_bfloat16(self, dtype: torch.dtype = torch.bfloat16) -> Self:
+    def hold_in(self, dtype: torch.dtype) -> Self:
         """Keep the weights in ``dtype``, in place: half the memory, twice as fast on a CPU with bf16 instructions.
 
         The logit scales stay float32: they are stored as logarithms, and a rounded exponent is a wrong scale.

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer
 
-from data.atomic import atomic_file, hash_file
+from data.atomic import atomic_file
+from data.hashes import kept_hash
 from data.strict import SettingsError, nearest, read_settings
 from encoders.base import CONFIG_FILE, WEIGHTS_FILE, Batch, Encoder, check_state, read_config, read_state, stacked
 from encoders.imagebind import ImageBind, ImageBindConfig, load_imagebind
@@ -98,6 +99,11 @@ class MediaEncoder(Encoder):
         towers = {*config.imagebind.towers, *([POINTS] if config.points else [])}
         self.modalities = tuple(name for name, each in PREPROCESSORS.items() if each.tower in towers)
         self.reads_text = "text" in config.imagebind.towers
+
+    def hold_in(self, dtype: torch.dtype) -> Self:
+        """The towers in ``dtype``; the point encoder, which is small, stays in float32."""
+        self.imagebind.hold_in(dtype)
+        return self
 
     def preprocess(self, modality: str, array: np.ndarray, rate: float | None = None) -> torch.Tensor:
         self.check_modality(modality)
@@ -197,17 +203,22 @@ class MediaEncoder(Encoder):
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Self:
         """The encoder of a folder, float32, in evaluation mode. ValueError names missing files and wrong weights."""
-        folder = Path(folder)
-        config = MediaEncoderConfig.from_dict(read_config(folder), str(folder / CONFIG_FILE))
-        for name in (WEIGHTS_FILE, *([TOKENIZER_FILE] if config.tokenizer == "file" else [])):
-            if not (folder / name).is_file():
-                raise ValueError(f"no encoder in {folder}: {name} is missing")
-        encoder = cls(config, _tokenizer(config, folder))
+        folder, encoder = Path(folder), cls.from_config(folder)
+        if not (folder / WEIGHTS_FILE).is_file():
+            raise ValueError(f"no encoder in {folder}: {WEIGHTS_FILE} is missing")
         weights = read_state(folder / WEIGHTS_FILE)
         check_state(weights, encoder.state_dict(), str(folder / WEIGHTS_FILE))
         encoder.load_state_dict(weights)
-        encoder.identity = hash_file(folder / WEIGHTS_FILE)
+        encoder.identity = kept_hash(folder / WEIGHTS_FILE)
         return encoder.eval()
+
+    @classmethod
+    def from_config(cls, folder: str | Path) -> Self:
+        folder = Path(folder)
+        config = MediaEncoderConfig.from_dict(read_config(folder), str(folder / CONFIG_FILE))
+        if config.tokenizer == "file" and not (folder / TOKENIZER_FILE).is_file():
+            raise ValueError(f"no encoder in {folder}: {TOKENIZER_FILE} is missing")
+        return cls(config, _tokenizer(config, folder)).eval()
 
     @classmethod
     def from_imagebind(cls, path: str | Path, points: str | Path | None = None) -> Self:
@@ -221,7 +232,7 @@ class MediaEncoder(Encoder):
         encoder.imagebind = load_imagebind(path)
         if points is not None:
             encoder.points = load_points(points)
-        encoder.identity = hash_file(path)
+        encoder.identity = kept_hash(path)
         return encoder.eval()
 
 

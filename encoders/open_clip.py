@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
 
-from data.atomic import hash_file
+from data.hashes import kept_hash
 from data.strict import read_settings, setting
 from encoders.base import CONFIG_FILE, WEIGHTS_FILE, Batch, Encoder, check_state, read_config, stacked
 from encoders.preprocessing.vision import ImageSettings, as_rgb, preprocess_image
@@ -129,9 +129,12 @@ class OpenClipVision(Encoder):
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Self:
         """Read what :meth:`save_pretrained` wrote, in evaluation mode. ValueError names what does not fit."""
-        folder = Path(folder)
-        values = {name: value for name, value in read_config(folder).items() if name != "class"}
-        tower = cls(read_settings(OpenClipConfig, values, str(folder / CONFIG_FILE)))
+        folder, tower = Path(folder), cls.from_config(folder)
         tower.load(load_file(folder / WEIGHTS_FILE))
-        tower.identity = hash_file(folder / WEIGHTS_FILE)
+        tower.identity = kept_hash(folder / WEIGHTS_FILE)
         return tower.eval()
+
+    @classmethod
+    def from_config(cls, folder: str | Path) -> Self:
+        values = {name: value for name, value in read_config(folder).items() if name != "class"}
+        return cls(read_settings(OpenClipConfig, values, str(Path(folder) / CONFIG_FILE))).eval()

@@ -20,7 +20,8 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoImageProcessor, CLIPVisionModel, Siglip2VisionModel, SiglipVisionModel
 from transformers.utils import logging
 
-from data.atomic import atomic_folder, hash_file, write_json
+from data.atomic import atomic_folder, write_json
+from data.hashes import kept_hash
 from data.pretrained import load_whole
 from data.strict import read_json, read_settings, sentence, setting
 from encoders.base import Batch, Encoder, read_config, stacked
@@ -95,6 +96,10 @@ class TransformersVision(Encoder):
                     self.processor, name, {key: round(value * ratio) for key, value in dict(sides).items() if value}
                 )
 
+    def hold_in(self, dtype: torch.dtype) -> Self:
+        self.tower.to(dtype)
+        return self
+
     def preprocess(self, modality: str, array: np.ndarray, rate: float | None = None) -> torch.Tensor:
         """An image, uint8 (H, W[, 1 | 3 | 4]) -> float32 (3, size, size), or a grid of patches (h, w, pixels)."""
         self.check_modality(modality)
@@ -150,7 +155,16 @@ class TransformersVision(Encoder):
         encoder.identity = identity_of(folder)
         return encoder.eval()
 
+    @classmethod
+    def from_config(cls, folder: str | Path) -> Self:
+        folder = Path(folder)
+        kind = TOWERS[read_config(folder)["model_type"]]
+        tower = kind(kind.config_class.from_pretrained(folder, local_files_only=True))
+        return cls(tower, load_processor(folder), vision_settings(folder)).eval()
+
     def _run(self, batch: Batch, **settings: Any) -> Any:
+        dtype = self.tower.dtype
+        batch = batch.to(dtype) if isinstance(batch, torch.Tensor) else [each.to(dtype) for each in batch]
         if not self.flexible:
             pixels = stacked(batch)
             resized = pixels.shape[-1] != self.tower.config.image_size
@@ -219,7 +233,7 @@ def identity_of(folder: Path) -> str:
     files = [folder / name for name in (*weights, *PREPROCESSORS) if (folder / name).is_file()]
     chosen, usual = asdict(vision_settings(folder)), asdict(VisionSettings())
     changed = {name: value for name, value in chosen.items() if value != usual[name]}
-    return hashlib.sha256(json.dumps([*map(hash_file, files), changed], sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([*map(kept_hash, files), changed], sort_keys=True).encode()).hexdigest()
 
 
 @contextmanager

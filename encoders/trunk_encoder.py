@@ -21,7 +21,8 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
-from data.atomic import atomic_file, hash_file, write_json
+from data.atomic import atomic_file, write_json
+from data.hashes import kept_hash
 from data.parts import part_folder
 from data.strict import read_json, read_settings, setting
 from encoders.base import CONFIG_FILE, WEIGHTS_FILE, Batch, Encoder, check_state, read_config, read_state, stacked
@@ -273,7 +274,7 @@ class TrunkEncoder(Encoder):
             weights = read_state(folder / name)
             check_state(weights, expected, str(folder / name))
             encoder.load_state_dict(weights, strict=False)
-        encoder.identity = hash_file(folder / WEIGHTS_FILE)
+        encoder.identity = kept_hash(folder / WEIGHTS_FILE)
         return encoder.eval()
 
 

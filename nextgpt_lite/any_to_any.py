@@ -8,6 +8,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -26,6 +27,7 @@ from nextgpt_lite.decoding import Decoding, PrefixCache
 from nextgpt_lite.decoding.quick_core import load_quick_core
 from nextgpt_lite.experts import Experts, own_experts
 from nextgpt_lite.generate import Prepared, Row, Sampling, TextStream, end_tokens, generate, reply_text
+from nextgpt_lite.language_models import dtype_of
 
 if TYPE_CHECKING:
     from decoders.image_critic import ImageCritic
@@ -48,13 +50,21 @@ class AnyToAny:
 
     core: "AnyToAnyCore"
 
-    def __init__(self, folder: Path, device: str | None = None, weights: str = "exact", quick: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        device: str | None = None,
+        weights: str = "exact",
+        quick: bool = False,
+        precision: str = "float32",
+        offload: bool = False,
+    ) -> None:
         self.folder = folder
         #: How its text is decoded; what conversations have read is kept for their next turn.
         self.decoding = Decoding(weights=weights, prefixes=PrefixCache())
         self.manifest = checkpoint.read_manifest(folder)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.core = self._load_core(quick)
+        self.core = self._load_core(quick and precision == "float32", precision)
         self.table = self.core.table
         self.reads_patches = self.core.config.reads_patches
         #: The most ids of a prompt: a reply fits behind it.
@@ -67,34 +77,33 @@ class AnyToAny:
         self.candidates: dict[str, int] = dict(self.manifest.get("candidates", {}))
         if self.candidates and self.core.config.visual:
             raise checkpoint.CheckpointError(f"{folder} asks for candidates, but a vision tower cannot compare them")
-        shapes = self.core.config.conditions
-        self.decoders = Decoders(self.folder_of, shapes, self.device)
+        self.dtype, self.offload = dtype_of(precision), offload
+        self.decoders = Decoders(self.folder_of, self.core.config.conditions, self.device, self.dtype, offload)
         #: Those whose words are added to every conversation.
         self.experts = own_experts(self.manifest.get("experts", ()), lambda: self.encoder)
 
-    def _load_core(self, quick: bool) -> Any:
+    def _load_core(self, quick: bool, precision: str) -> Any:
         folder, base = self.folder_of("core"), self.folder_of("language_model")
         adapter = self.folder_of(CONTEXT_ADAPTER) if CONTEXT_ADAPTER in self.manifest["components"] else None
 
         def load_whole() -> Any:
-            from nextgpt_lite.core_checkpoint import load_core  # imported late: it brings most of transformers
+            from nextgpt_lite.core_checkpoint import hold_in, load_core  # imported late: it brings most of transformers
 
-            core: Any = load_core(folder, base, adapter=adapter)
+            core: Any = hold_in(load_core(folder, base, precision, adapter), precision)
             return core.to(self.device)
 
         core = load_quick_core(folder, base, adapter, load_whole) if quick and self.device.type == "cpu" else None
         return core or load_whole()
 
     @classmethod
-    def from_pretrained(
-        cls, name: str | Path = "nano", device: str | None = None, weights: str = "exact", quick: bool = False
-    ) -> Self:
+    def from_pretrained(cls, name: str | Path = "nano", device: str | None = None, **settings: Any) -> Self:
         """``"nano"`` (embedded) or a model folder. Raises checkpoint.CheckpointError when it does not fit together.
 
         ``weights`` "int8" rounds the language model's: text is quicker on a CPU (nextgpt_lite.decoding). ``quick``
         loads sooner what only answers (nextgpt_lite.decoding.quick_core): its core cannot be changed or trained.
+        ``precision`` is in language_models.PRECISIONS; ``offload`` keeps decoders in main memory while they are idle.
         """
-        return cls(checkpoint.resolve_model(name), device, weights, quick)
+        return cls(checkpoint.resolve_model(name), device, **settings)
 
     def folder_of(self, component: str) -> Path:
         """The folder of a component, its hash checked against the manifest."""
@@ -108,8 +117,8 @@ class AnyToAny:
     @cached_property
     def encoder(self) -> Any:
         """The media encoder (or CLIP's tower), loaded when first used; refused when the core was trained on another."""
-        config = self.core.config
-        return load_encoder(self.folder_of("vision_tower" if config.visual else "encoder"), config).to(self.device)
+        name = "vision_tower" if self.core.config.visual else "encoder"
+        return load_encoder(self.folder_of(name), self.core.config).hold_in(self.dtype).to(self.device)
 
     @cached_property
     def cache(self) -> VisualCache | None:
@@ -128,10 +137,8 @@ class AnyToAny:
         return ImageCritic.from_pretrained(self.folder_of("image_critic")).to(self.device)
 
     def use_cache(self, folder: str | Path) -> None:
-        """Retrieve from the visual cache in ``folder`` (``nextgpt-lite cache``) instead of the model's own.
-
-        Raises ValueError where another encoder made it.
-        """
+        """Retrieve from the visual cache in ``folder`` (``nextgpt-lite cache``) instead of the model's own. ValueError
+        where another encoder made it."""
         self.cache = VisualCache.load(Path(folder), self.encoder.identity).to(self.device)
 
     # -- conversations --------------------------------------------------------------------------------------------
@@ -318,15 +325,16 @@ class AnyToAny:
         on_step = None if on_progress is None else lambda step, total: on_progress(modality, step, total)
         settings = {"steps": steps, "guidance": guidance, "on_step": on_step, "on_block": on_block}
         decoder, count = self.decoders[modality], self.candidates.get(modality, 1)
-        if count == 1:
-            arrays = decoder.decode(conditions, seeds=seeds, **settings)
-        else:
-            words = words or [""] * len(conditions)
-            judges = self.encoder, self.critic
-            arrays = decode_best(decoder, *judges, conditions, seeds, words, count, **settings)
+        with ExitStack() as afterwards:
+            if self.offload:
+                afterwards.callback(decoder.to(self.device).to, "cpu")
+            if count == 1:
+                arrays = decoder.decode(conditions, seeds=seeds, **settings)
+            else:
+                said = words or [""] * len(conditions)
+                arrays = decode_best(decoder, self.encoder, self.critic, conditions, seeds, said, count, **settings)
         seconds = (time.perf_counter() - started) / len(arrays)
-        tokens = self.table.counts[modality]
-        return [ReplyMedium(modality, array, decoder.rate, tokens, seconds) for array in arrays]
+        return [ReplyMedium(modality, array, decoder.rate, self.table.counts[modality], seconds) for array in arrays]
 
 
 def set_num_threads(model: AnyToAny) -> AnyToAny:

@@ -21,6 +21,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from data.atomic import hash_file, hash_folder, write_json
+from data.hashes import kept_hash
 from data.modalities import MODALITIES
 from data.parts import STAMP, PartMissing, cache_folder, part_folder
 from data.strict import SettingsError, nearest, read_json, read_settings, setting
@@ -237,7 +238,7 @@ def component(folder: Path, manifest: dict[str, Any], name: str) -> Path:
     pickles = sorted(file.name for file in path.rglob("*") if file.suffix in PICKLES)
     if pickles:
         raise CheckpointError(f"component {name!r} holds {pickles[0]}: only safetensors are read, never a pickle")
-    found = hash_file(path / STAMP) if "part" in entry else hash_folder(path)
+    found = hash_file(path / STAMP) if "part" in entry else kept_hash(path)
     if found != entry["sha256"]:
         raise CheckpointError(
             f"component {name!r} in {path} is not the one in the manifest: sha256 {found[:12]}, "
@@ -302,13 +303,20 @@ class Decoders(dict[str, "Decoder"]):
     """Decoders by modality, each loaded when it is first asked for.
 
     ``folder_of`` names a component's folder; ``shapes`` are the conditions (L, C) that the core makes, by modality.
+    With ``offload`` they are kept in main memory: who decodes moves them to the device and back.
     """
 
     def __init__(
-        self, folder_of: Callable[[str], Path], shapes: Mapping[str, Sequence[int]], device: torch.device
+        self,
+        folder_of: Callable[[str], Path],
+        shapes: Mapping[str, Sequence[int]],
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        offload: bool = False,
     ) -> None:
         super().__init__()
         self._folder_of, self._shapes, self._device = folder_of, shapes, device
+        self._dtype, self._offload = dtype, offload
 
     def __missing__(self, modality: str) -> Decoder:
         """Load a decoder. ValueError for a modality that the model does not generate; CheckpointError where the decoder
@@ -317,9 +325,9 @@ class Decoders(dict[str, "Decoder"]):
 
         if modality not in self._shapes:
             raise ValueError(f"this model has no {modality} decoder: it has {', '.join(self._shapes)}")
-        decoder = load_decoder(self._folder_of(f"{modality}_decoder"))
+        decoder = load_decoder(self._folder_of(f"{modality}_decoder"), self._dtype)
         expected, found = tuple(self._shapes[modality]), tuple(decoder.condition_shape)
         if found != expected:
             raise CheckpointError(f"the {modality} decoder takes conditions {found}, the core makes {expected}")
-        self[modality] = decoder.to(self._device)
+        self[modality] = decoder if self._offload else decoder.to(self._device)
         return self[modality]

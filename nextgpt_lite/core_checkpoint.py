@@ -18,33 +18,34 @@ from data.strict import SettingsError, construct, read_json
 from nextgpt_lite.checkpoint import CONTEXT_ADAPTER as CONTEXT_ADAPTER
 from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.language_model_identity import check_language_model_identity, sample_weights
-from nextgpt_lite.language_models import load_language_model
+from nextgpt_lite.language_models import QUANTISED, dtype_of, load_language_model
 from nextgpt_lite.long_context.merge import merged_model
 from nextgpt_lite.model import AnyToAnyCore
 from nextgpt_lite.weight_files import CheckpointError, copy_tensors, read_tensors, require_folder
 
 
 def new_core(
-    config: CoreConfig, language_model_folder: Path, quantised: bool = False, adapter: Path | None = None
+    config: CoreConfig, language_model_folder: Path, precision: str = "float32", adapter: Path | None = None
 ) -> AnyToAnyCore:
     """A fresh core around a base language model: gates zero, added rows at the vocabulary's mean, LoRA zero.
 
-    ``quantised`` holds the base in 4 bits (QLoRA). ``adapter`` is the folder of the context adapter (stage 0), which
-    is merged into the base where ``config`` names one; CheckpointError where that is another one, or cannot be.
+    ``precision`` is one of nextgpt_lite.language_models.PRECISIONS, of the base. ``adapter`` is the folder of the
+    context adapter (stage 0), which is merged into the base where ``config`` names one; CheckpointError where that is
+    another one, or cannot be.
     ``config`` notes the identity of the language model.
     """
     require_folder(language_model_folder, "language model")
     config.language_model_identity = sample_weights(language_model_folder)
-    core = AnyToAnyCore(config, _base(config, language_model_folder, quantised, adapter))
+    core = AnyToAnyCore(config, _base(config, language_model_folder, precision, adapter))
     core.initialise_added_rows()
     add_tuning(core)
     return core
 
 
-def _base(config: CoreConfig, folder: Path, quantised: bool, adapter: Path | None) -> PreTrainedModel:
+def _base(config: CoreConfig, folder: Path, precision: str, adapter: Path | None) -> PreTrainedModel:
     if config.context_adapter:
-        return extended_base(folder, adapter, config.context_adapter, quantised)
-    return load_language_model(folder, quantised=quantised)
+        return extended_base(folder, adapter, config.context_adapter, precision)
+    return load_language_model(folder, precision=precision)
 
 
 def add_tuning(core: AnyToAnyCore) -> None:
@@ -55,21 +56,25 @@ def add_tuning(core: AnyToAnyCore) -> None:
         add_lora(core, core.config.lora)
 
 
-def extended_base(folder: Path, adapter: Path | None, identity: str, quantised: bool) -> PreTrainedModel:
+def extended_base(folder: Path, adapter: Path | None, identity: str, precision: str) -> PreTrainedModel:
     """The language model in ``folder`` with the context adapter of this identity merged, frozen."""
-    if quantised:
-        raise CheckpointError("a base in 4 bits takes no context adapter: merge it first (nextgpt-lite merge)")
+    if precision in QUANTISED:
+        raise CheckpointError(f"a base in {precision} takes no context adapter: merge it first (nextgpt-lite merge)")
     if adapter is None or not adapter.is_dir():
         raise CheckpointError(f"the core was trained on a base with a context adapter, and there is none at {adapter}")
     if (found := hash_folder(adapter)) != identity:
         raise CheckpointError(f"the core was trained on context adapter {identity[:12]}, this one is {found[:12]}")
-    return merged_model(folder, adapter).requires_grad_(False).eval()
+    merged: Any = merged_model(folder, adapter)
+    return merged.to(dtype_of(precision)).requires_grad_(False).eval()
 
 
 def add_lora(core: AnyToAnyCore, settings: dict[str, Any]) -> None:
     """Put LoRA on the language model, in place."""
     core.config.lora = dict(settings)
     inject_adapter_in_model(construct(LoraConfig, settings, "lora"), core.language_model)
+    for name, parameter in core.language_model.named_parameters():
+        if ".lora_" in name:  # peft gives it the precision of the base, in which small steps would be lost
+            parameter.data = parameter.data.float()
 
 
 def add_bias_tuning(core: AnyToAnyCore, settings: dict[str, Any]) -> None:
@@ -115,14 +120,14 @@ def save_language_model(core: AnyToAnyCore, folder: Path, dtype: torch.dtype | N
 
 
 def load_core(
-    folder: Path, language_model_folder: Path, quantised: bool = False, adapter: Path | None = None
+    folder: Path, language_model_folder: Path, precision: str = "float32", adapter: Path | None = None
 ) -> AnyToAnyCore:
     """A trained core. Missing, unknown and wrongly shaped keys are refused by name. For the rest see new_core."""
     path = folder / "config.json"
     try:
         config = read_core_config(folder)
         check_language_model_identity(config.language_model_identity, language_model_folder)
-        base = _base(config, language_model_folder, quantised, adapter)
+        base = _base(config, language_model_folder, precision, adapter)
         with no_init_weights():  # every weight is read below
             core = AnyToAnyCore(config, base)
             add_tuning(core)
@@ -130,6 +135,16 @@ def load_core(
         raise CheckpointError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
     copy_tensors(read_tensors(folder / "model.safetensors"), trained_state(core), folder)
     return core.eval()
+
+
+def hold_in(core: AnyToAnyCore, precision: str) -> AnyToAnyCore:
+    """A loaded core that is to answer: all that stands around its language model in the type that this computes in."""
+    for name, module in core.named_children():
+        if name != "language_model" or precision not in QUANTISED:
+            module.to(dtype_of(precision))
+    for parameter in (core.added_embedding, core.added_output):
+        parameter.data = parameter.data.to(dtype_of(precision))
+    return core
 
 
 def trained_state(core: AnyToAnyCore) -> dict[str, torch.Tensor]:

@@ -72,6 +72,7 @@ class CoreParts:
         if media_embeddings is None:
             return None
         is_placeholder = self.table.placeholder_mask(input_ids)
+        media_embeddings = media_embeddings.to(self.added_embedding.dtype)
         return find_media_slots(is_placeholder, media_embeddings, media_mask, self.media_tokens, self.media_shape)
 
     def embed_text(self, input_ids: torch.Tensor) -> torch.Tensor:
@@ -133,7 +134,8 @@ class CoreParts:
         ``before`` are the ids that stand before the only row, for a projection that reads words.
         """
         rows, columns = self.table.span_places(input_ids, modality)
-        embeddings = self.embed_text(input_ids)
+        dtype = self.added_output.dtype  # that of the projections, where the language model computes in another
+        hidden, embeddings = hidden.to(dtype), self.embed_text(input_ids).to(dtype)
         project = self.output_projections[modality]
         made: list[torch.Tensor | None] = [None] * len(columns)
         for width in {len(places) for places in columns}:

@@ -32,6 +32,13 @@ FOUR_BITS: dict[str, Any] = {
     "bnb_4bit_use_double_quant": True,
     "bnb_4bit_compute_dtype": torch.bfloat16,
 }
+#: Settings of bitsandbytes by the precision that they give; what is not quantised is bfloat16 then.
+QUANTISED: dict[str, dict[str, Any]] = {"int4": FOUR_BITS, "int8": {"load_in_8bit": True}}
+#: How a language model can be held, and the type in which it computes.
+PRECISIONS: dict[str, torch.dtype] = {
+    "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16,
+    **dict.fromkeys(QUANTISED, torch.bfloat16),
+}  # fmt: skip
 
 
 def read_config(folder: Path) -> PretrainedConfig:
@@ -62,14 +69,22 @@ def _is_plain_tokenizer(folder: Path) -> bool:
     return named in PLAIN_TOKENIZERS and (folder / "tokenizer.json").is_file()
 
 
+def dtype_of(precision: str) -> torch.dtype:
+    """The type in which a model of this precision computes. ValueError for a precision that there is not."""
+    if precision not in PRECISIONS:
+        raise ValueError(f"unknown precision {precision!r}: expected one of {', '.join(PRECISIONS)}")
+    return PRECISIONS[precision]
+
+
 class QuantisationError(ValueError):
-    """A model that cannot be held in 4 bits here, with a sentence that says why."""
+    """A model that cannot be held in 4 or 8 bits here, with a sentence that says why."""
 
 
 def load_language_model(
-    folder: str | Path, config: PretrainedConfig | None = None, quantised: bool = False, **options: Any
+    folder: str | Path, config: PretrainedConfig | None = None, precision: str = "float32", **options: Any
 ) -> PreTrainedModel:
-    """A causal LM in float32 from safetensors, or in 4 bits, all frozen, its norms in float32.
+    """A causal LM from safetensors in a precision of :data:`PRECISIONS`; quantised, all of it is frozen and its norms
+    are in float32.
 
     ``config`` takes the place of the folder's own. ``options`` are from_pretrained's; with ``device_map="meta"`` the
     weights are checked, and none is read. CheckpointError for weights that are missing, damaged or of another shape,
@@ -77,18 +92,19 @@ def load_language_model(
     """
     require_folder(Path(folder), "language model")
     refuse_code(Path(folder))
-    if not quantised:
-        return _read_whole(Path(folder), config=config, dtype=torch.float32, **options)
+    dtype = dtype_of(precision)
+    if precision not in QUANTISED:
+        return _read_whole(Path(folder), config=config, dtype=dtype, **options)
     if importlib.util.find_spec("bitsandbytes") is None:
         raise QuantisationError(
-            "loading in 4 bits needs bitsandbytes, which is not installed: "
+            f"precision {precision!r} needs bitsandbytes, which is not installed: "
             "pip install -e '.[quant]' in the project's folder"
         )
     from peft import prepare_model_for_kbit_training
     from transformers import BitsAndBytesConfig
 
-    options["quantization_config"] = BitsAndBytesConfig(**FOUR_BITS)
-    model = _read_whole(Path(folder), config=config, dtype=torch.bfloat16, **options)
+    options["quantization_config"] = BitsAndBytesConfig(**QUANTISED[precision])
+    model = _read_whole(Path(folder), config=config, dtype=dtype, **options)
     return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
 
 

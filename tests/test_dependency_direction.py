@@ -14,6 +14,7 @@ EVERYONE_MAY_IMPORT = {
     "data.previews",
     "data.atomic",
     "data.run_files",
+    "data.hashes",
     "data.strict",
     "data.resampling",
     "data.parts",

@@ -128,12 +128,17 @@ class Task(ABC):
         return []
 
 
-def build_task(recipe: Recipe) -> Task:
-    """Import and construct the recipe's task."""
+def task_class(recipe: Recipe) -> type[Task]:
+    """Import the class of a recipe's task. RecipeError for an unknown one."""
     if recipe.task not in TASKS:
         raise RecipeError(f"unknown task {recipe.task!r}{nearest(recipe.task, TASKS)}")
     module, _, name = TASKS[recipe.task].partition(":")
-    kind = getattr(importlib.import_module(module), name)
+    return getattr(importlib.import_module(module), name)
+
+
+def build_task(recipe: Recipe) -> Task:
+    """Import and construct the recipe's task."""
+    kind = task_class(recipe)
     try:
         return kind(recipe.task_settings, Path(recipe.model))
     except RecipeError:

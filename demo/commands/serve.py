@@ -7,7 +7,7 @@ from pathlib import Path
 from demo.commands import demo
 from demo.serving import running
 from demo.serving.folders import temporary_folder
-from nextgpt_lite.commands.chat import add_weights
+from nextgpt_lite.commands.chat import add_precision, add_weights
 
 ERRORS = demo.ERRORS
 
@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="small, nano or a model folder (default: small where its parts are, else nano)")
     running.add_arguments(parser, 8000)
     add_weights(parser)
+    add_precision(parser)
     parser.add_argument("--queue", type=int, default=64, help="most unfinished requests")
     parser.add_argument("--batch", type=int, default=8, help="replies whose text is generated together")
     parser.add_argument("--session-minutes", type=float, default=60.0, help="how long a client's unused files are kept")
@@ -45,7 +46,8 @@ def serve(args: argparse.Namespace, keys: list[str], listener: socket.socket, fo
     from demo.engine.engine import Engine
     from demo.engine.model_pool import load, short_name
 
-    engine = Engine(lambda: load(args.model, args.weights), queue_limit=args.queue, batch=args.batch)
+    held = {"weights": args.weights, "precision": args.precision, "offload": args.offload}
+    engine = Engine(lambda: load(args.model, **held), queue_limit=args.queue, batch=args.batch)
     engine.warm_up()
     service = Service(engine, short_name(args.model), Sessions(args.session_minutes, folder=folder))
     try:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 from safetensors import safe_open
@@ -95,13 +95,13 @@ def _open_engine(folder: Path, weights: str) -> Engine:
     """Import what a model needs, start to load it, and warm it up, while the page is open already."""
     from demo.engine.engine import Engine
 
-    engine = Engine(lambda: load(folder, weights))
+    engine = Engine(lambda: load(folder, weights=weights))
     engine.warm_up()
     return engine
 
 
-def load(model: str | Path, weights: str = "exact") -> AnyToAny:
-    """A model by name or folder, loaded without the libraries' progress bars."""
+def load(model: str | Path, **held: Any) -> AnyToAny:
+    """A model by name or folder, loaded without the libraries' progress bars; ``held`` are from_pretrained's."""
     import diffusers
     import transformers
 
@@ -110,7 +110,7 @@ def load(model: str | Path, weights: str = "exact") -> AnyToAny:
 
     for library in (diffusers, transformers):
         library.utils.logging.disable_progress_bar()
-    return set_num_threads(AnyToAny.from_pretrained(model, weights=weights))
+    return set_num_threads(AnyToAny.from_pretrained(model, **held))
 
 
 def models_in(folder: Path) -> list[str]:

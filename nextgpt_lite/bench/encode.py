@@ -43,7 +43,7 @@ def of_tower(config: ImageBindConfig, modality: str, rounds: int) -> dict[str, f
     alone = ImageBindConfig(config.shared_width, {modality: config.towers[modality]})
     exact, light = ImageBind(alone).eval(), ImageBind(alone).eval()
     light.load_state_dict(exact.state_dict())
-    light.to_bfloat16(torch.bfloat16)
+    light.hold_in(torch.bfloat16)
     models = {"fp32": exact, "bf16": light}
     x = one_medium(alone, modality)
     outputs = [model.unit(modality, x) for model in models.values()]  # also the first call of each

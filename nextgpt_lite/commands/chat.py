@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--expert", action="append", default=[], metavar="NAME=FOLDER", help="caption, ocr, detect, hear or search"
     )
     add_weights(parser)
+    add_precision(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
 
@@ -48,6 +49,14 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
         default="exact",
         help="int8 rounds the language model's weights: quicker text on a CPU from 100 M parameters or so",
     )
+
+
+def add_precision(parser: argparse.ArgumentParser) -> None:
+    """How large models are held: weights in fewer bytes, decoders in main memory."""
+    precisions = ("float32", "bfloat16", "float16", "int8", "int4")
+    help = "of the weights; int8 and int4 hold the language model in 8 or 4 bits, all else in bfloat16 (bitsandbytes)"
+    parser.add_argument("--precision", choices=precisions, default="float32", help=help)
+    parser.add_argument("--offload", action="store_true", help="keep decoders in main memory while they do not decode")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -66,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         from nextgpt_lite.experts import load_experts
 
         experts = load_experts(args.expert)
-    model = load_model(args.model, args.weights)
+    model = load_model(args.model, args.weights, args.precision, args.offload)
     if messages:
         answer(model, messages, args, experts)
     else:
@@ -74,7 +83,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def load_model(name: str | None, weights: str = "exact") -> "AnyToAny":
+def load_model(
+    name: str | None, weights: str = "exact", precision: str = "float32", offload: bool = False
+) -> "AnyToAny":
     """The model, or the default one, loaded without the libraries' progress bars: stderr is for our lines."""
     from transformers.utils import logging
 
@@ -82,7 +93,8 @@ def load_model(name: str | None, weights: str = "exact") -> "AnyToAny":
     from nextgpt_lite.checkpoint import default_model
 
     logging.disable_progress_bar()
-    return set_num_threads(AnyToAny.from_pretrained(name or default_model(), weights=weights, quick=True))
+    settings: dict[str, Any] = {"weights": weights, "precision": precision, "offload": offload}
+    return set_num_threads(AnyToAny.from_pretrained(name or default_model(), quick=True, **settings))
 
 
 def answer(

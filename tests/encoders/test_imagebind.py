@@ -65,7 +65,7 @@ def test_lighter_weights_give_nearly_the_same_direction_and_the_same_scale(model
     exact = model(inputs)
     light = ImageBind(model.config).eval()
     light.load_state_dict(model.state_dict())
-    light.to_bfloat16(torch.bfloat16)
+    light.hold_in(torch.bfloat16)
     assert light.modality_trunks["vision"].blocks[0].mlp.fc1.weight.dtype == torch.bfloat16
     for name, value in light(inputs).items():
         assert value.dtype == torch.float32

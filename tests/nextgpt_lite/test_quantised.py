@@ -29,16 +29,16 @@ def test_the_settings_are_the_papers():
 @pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is not None, reason="bitsandbytes is installed")
 def test_without_bitsandbytes_it_says_what_to_install(folder):
     with pytest.raises(QuantisationError, match=r"needs bitsandbytes, .* pip install -e '.\[quant\]' in the project's"):
-        load_language_model(folder, quantised=True)
+        load_language_model(folder, precision="int4")
     with pytest.raises(QuantisationError):
-        new_core(CoreConfig(), folder, quantised=True)
+        new_core(CoreConfig(), folder, precision="int4")
 
 
 @pytest.mark.skipif(
     importlib.util.find_spec("bitsandbytes") is None or not torch.cuda.is_available(), reason="needs bitsandbytes, CUDA"
 )
 def test_the_base_is_held_in_four_bits(folder):
-    model = load_language_model(folder, quantised=True)
+    model = load_language_model(folder, precision="int4")
     projection = model.model.layers[0].self_attn.q_proj
     assert type(projection).__name__ == "Linear4bit" and projection.weight.dtype == torch.uint8
     assert not any(parameter.requires_grad for parameter in model.parameters())

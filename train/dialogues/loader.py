@@ -189,8 +189,7 @@ class DialogueLoader:
 
     def training(self) -> list[Row]:
         """The rows to train on, mixed by weight. RecipeError where too many records cannot be used."""
-        found = chain.from_iterable(self._conversations(source, False) for source in self.sources)
-        rows = list(self.encoder.rows(found, self.bad))
+        rows = list(self.encoded())
         self._check_held_out()
         rows = self.prepare(rows)
         self.bad.total = self.bad.seen
@@ -203,6 +202,11 @@ class DialogueLoader:
         self._order = mixed(groups, weights or None, self.settings.seed)
         self._place = {row: number for number, row in enumerate(self._order)}
         return self._order
+
+    def encoded(self) -> Iterator[Row]:
+        """The rows of all sources as they are read, before anything is embedded."""
+        found = chain.from_iterable(self._conversations(source, False) for source in self.sources)
+        return self.encoder.rows(found, self.bad)
 
     def stream(self, binned: Callable[[list[Row]], BinnedRows]) -> StreamedBins:
         """Bins out of all sources, mixed by weight (equal where none is stated), their media embedded in steps."""

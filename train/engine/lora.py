@@ -15,8 +15,8 @@ from train.settings import RecipeError
 #: Layers that LoRA lies on: of the attention, or all linear ones.
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 LINEAR = (*ATTENTION, "gate_proj", "up_proj", "down_proj")
-#: Name -> whether there is LoRA, whether the base is held in 4 bits.
-TUNINGS = {"lora": (True, False), "qlora": (True, True), "full": (False, False)}
+#: How the language model is tuned; qlora: the base in 4 bits.
+TUNINGS = ("lora", "qlora", "full")
 
 
 def lora_settings(settings: dict[str, Any]) -> dict[str, Any]:

@@ -155,8 +155,18 @@ def _check_compatible(task: Task, recipe: Recipe, processes: int) -> None:
         raise RecipeError(f"evaluate_every must be 0 where the model is sharded, not {recipe.evaluate_every}")
     if recipe.ema and is_requested("DEEPSPEED"):
         raise RecipeError(f"ema must be 0 with DeepSpeed, not {recipe.ema}: it holds the weights itself")
+    check_precision(task, recipe)
     if recipe.gradient_checkpointing and not hasattr(task.model, "gradient_checkpointing_enable"):
         raise RecipeError(f"gradient_checkpointing must be false: task {recipe.task!r} has no layers that can be")
+
+
+def check_precision(task: Task, recipe: Recipe) -> None:
+    """RecipeError where weights in half precision would be trained, or meet others without autocast."""
+    own = {parameter.dtype for parameter in task.model.parameters() if parameter.dtype.is_floating_point}
+    if torch.bfloat16 in own and not recipe.bf16:
+        raise RecipeError("bf16 must be true where the language model is held in bfloat16")
+    if any(p.requires_grad and p.dtype != torch.float32 for p in task.model.parameters()):
+        raise RecipeError("precision must be float32 where the language model itself is trained, not bfloat16")
 
 
 def _training_arguments(recipe: Recipe, run_dir: Path) -> TrainingArguments:

@@ -24,7 +24,7 @@ from train.dialogues.encode import Row
 from train.dialogues.loader import Candidates
 from train.dialogues.tuned_encoder import TunedEncoder
 from train.settings import RecipeError, setting
-from train.stages.dialogue_task import StageModel
+from train.stages.stage_model import StageModel
 from train.stages.three_stages import InstructionTuningTask
 
 BETTER, WORSE = "better", "worse"

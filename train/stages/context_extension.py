@@ -91,7 +91,7 @@ class ContextExtensionTask(Task):
         folder = self.model_dir / "language_model"
         config = read_config(folder)
         scale_positions(config, self.settings.length, self.settings.scaling)
-        model = load_language_model(folder, config, self.settings.quantised)
+        model = load_language_model(folder, config, "int4" if self.settings.quantised else "float32")
         model.set_attn_implementation(attention.register())
         return model
 

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,16 +12,15 @@ from typing import Any, ClassVar
 import torch
 from accelerate.utils import send_to_device
 from torch import nn
-from torch.nn import functional
 from torch.utils.data import Dataset
 
 from data.toybox import KINDS
 from encoders import load_encoder
 from nextgpt_lite.checkpoint import load_tokenizer
 from nextgpt_lite.config import CoreConfig
-from nextgpt_lite.core_checkpoint import CONTEXT_ADAPTER, load_core, save_core, trained_state
+from nextgpt_lite.core_checkpoint import CONTEXT_ADAPTER, load_core, save_core
 from nextgpt_lite.generate import Prepared, Sampling, end_tokens, generate
-from nextgpt_lite.model import AnyToAnyCore, caption_loss
+from nextgpt_lite.model import AnyToAnyCore
 from train.dialogues.bins import BinnedRows
 from train.dialogues.collate import Collator, caption_words
 from train.dialogues.embed import encode_media, own_device
@@ -33,7 +32,8 @@ from train.dialogues.targets import target_decoders
 from train.dialogues.tuned_encoder import TunedEncoder
 from train.engine.lora import lora_settings
 from train.settings import RecipeError, setting
-from train.task import SampleReply, Task, expose_layers
+from train.stages.stage_model import StageModel
+from train.task import SampleReply, Task
 
 TOYBOX_KINDS, EVALUATION_BATCH = tuple(dict(KINDS)), 25
 #: Replies that are shown while a run trains, and their tokens.
@@ -53,25 +53,27 @@ class DialogueTask(Task):
         pack_text: bool = setting(False, help="dialogues in words alone lie end to end in one row; groups them too")
         simulated: list[str] = setting([], help="modalities of things whose tokens are made of captions, not media")
         new_encoder: bool = setting(False, help="the encoder may differ from the one that the core was trained on")
+        precision: str = setting("float32", choices=("float32", "bfloat16"), help="of a frozen language model")
         encoder_lora: dict[str, Any] = setting({"r": 8, "lora_dropout": 0.0}, help="of peft, for tune_encoder: lora")
 
     settings: Settings
-    model: "StageModel"
+    model: StageModel
     output: ClassVar[str] = "core"
     reads: ClassVar[tuple[str, ...]] = ("encoder", "decoders")
     evaluates_anywhere: ClassVar[bool] = True
 
     def build(self) -> None:
         chosen = self.settings
-        self.encoder = load_encoder(self.encoder_folder()).to(own_device())
+        self.encoder = self.load_encoder()
         if chosen.simulated:
             simulate(self.encoder, chosen.simulated)
         core = self.load_core()
+        self.tune(core)
         self._check_encoder(core.config)
         self.decoders = self.load_decoders(core.config)
         self.tokenizer = load_tokenizer(self.model_dir / "tokenizer", core.config)
         self.loader = DialogueLoader(chosen, core.config, self.encoder, self.tokenizer, self.decoders, self.kinds())
-        rows = None if self.loader.streams else self.loader.training()
+        rows = None if self.loader.streams else self.training_rows()
         if rows is None and chosen.word_weight:
             raise RecipeError("word_weight must be 0 with streams: the words of their captions are not known before")
         words = caption_words(rows) if rows is not None and chosen.word_weight else {}
@@ -79,21 +81,47 @@ class DialogueTask(Task):
         self.collator = Collator(self.loader, words, core.table.counts)
         weights = {"caption": chosen.caption_weight, "words": chosen.word_weight, "noise": chosen.noise_weight}
         tuned = self._tuned_encoder(core.config) if chosen.tune_encoder else None
-        self.model = StageModel(core, weights, len(words), self.decoders, tuned)
+        self.model = self.stage_model(core, weights, len(words), tuned)
         self.dataset = self.dataset_of(rows)
+
+    def stage_model(
+        self, core: AnyToAnyCore, weights: dict[str, float], words: int, tuned: TunedEncoder | None
+    ) -> StageModel:
+        """The core with its losses."""
+        return StageModel(core, weights, words, self.decoders, tuned)
 
     def _tuned_encoder(self, config: CoreConfig) -> TunedEncoder:
         lora = lora_settings(self.settings.encoder_lora) if self.settings.tune_encoder == "lora" else None
         return TunedEncoder(self.encoder, config.features, lora)
 
+    def load_encoder(self) -> Any:
+        """What reads the media, frozen."""
+        return load_encoder(self.encoder_folder()).to(own_device())
+
+    @abstractmethod
+    def core_config(self) -> CoreConfig:
+        """The configuration of the core that this stage starts from."""
+
     @abstractmethod
     def load_core(self) -> AnyToAnyCore:
         """The core that this stage starts from."""
 
-    def trained_core(self, name: str, quantised: bool = False) -> AnyToAnyCore:
+    def tune(self, core: AnyToAnyCore) -> None:
+        """Put on the language model what this stage trains of it, in place."""
+        return
+
+    def precision(self) -> str:
+        """How the language model is held (nextgpt_lite.language_models)."""
+        return self.settings.precision
+
+    def training_rows(self) -> list[Row]:
+        """The rows to train on, where they are not read as streams."""
+        return self.loader.training()
+
+    def trained_core(self, name: str) -> AnyToAnyCore:
         """The core that an earlier stage left in the folder ``name`` of the model."""
         model = self.model_dir
-        return load_core(model / name, model / "language_model", quantised, model / CONTEXT_ADAPTER)
+        return load_core(model / name, model / "language_model", self.precision(), model / CONTEXT_ADAPTER)
 
     @abstractmethod
     def has_visual_prompts(self) -> bool:
@@ -103,8 +131,14 @@ class DialogueTask(Task):
         """CLIP's tower of a core with visual prompts, else the encoder."""
         return self.model_dir / ("vision_tower" if self.has_visual_prompts() else "encoder")
 
+    def makes_media(self) -> bool:
+        """Whether what this stage trains makes media."""
+        return True
+
     def load_decoders(self, config: CoreConfig) -> dict[str, Any]:
         """What reads the captions that this stage aims at, for each modality that the core has conditions for."""
+        if not self.makes_media():
+            return {}
         whole = self.settings.noise_weight > 0
         return target_decoders(self.model_dir, config.conditions, whole, self.encoder.embed_text)
 
@@ -243,103 +277,3 @@ class DialogueTask(Task):
         logits = self.model.core(batch["input_ids"], **self.model.media(batch)).logits
         wrong = (logits[:, :-1].argmax(-1) != batch["labels"][:, 1:]) & (batch["labels"][:, 1:] != -100)
         return losses, (~wrong.any(1)).tolist()
-
-
-class StageModel(nn.Module):
-    """The core with the three losses of NExT-GPT (2309.05519, Sec. 4): cross-entropy, caption alignment of each output
-    modality, and the noise loss of its decoder on the medium that is to be generated.
-
-    Caption distances are divided by the mean norm of their targets, so that one weight serves all decoders.
-    ``weights`` are those of "caption", "words" and "noise". ``decoders``, frozen, pass gradients on; they stay outside.
-
-    With ``words`` there is one more loss, of a head that is thrown away after training: word i of the caption is to be
-    predicted from the state of signal token i. The caption distance reaches a signal token only through the whole
-    output projection; from the words a small model learns many times faster what a signal token should attend to.
-    """
-
-    def __init__(
-        self,
-        core: AnyToAnyCore,
-        weights: Mapping[str, float],
-        words: int,
-        decoders: Mapping[str, Any],
-        encoder: TunedEncoder | None = None,
-    ) -> None:
-        super().__init__()
-        self.core, self.decoders, self.encoder = core, decoders, encoder
-        self.weights = {"language": 1.0, **weights}
-        expose_layers(self, core.language_model)
-        self.word_head = nn.Linear(core.config.text_config.hidden_size, words) if words else None
-
-    def forward(
-        self,
-        input_ids: torch.Tensor,
-        labels: torch.Tensor,
-        position_ids: torch.Tensor | None = None,
-        shares: Mapping[str, float] | None = None,
-        **batch: Any,
-    ) -> dict[str, torch.Tensor]:
-        """Ids and labels (B, T), media as :meth:`media` takes them; of each output modality ``target_<modality>``
-        (spans, L, C) and, where wanted, ``words_<modality>`` (spans, n) and ``latents_<modality>`` (spans, ...), these
-        for the spans ``latents_at_<modality>`` alone where not all have media. ``position_ids`` (1, T) that begin anew
-        set packed dialogues apart. Others are ignored.
-
-        ``shares`` says of each part of the loss what this batch counts for in its step; None = it is the step.
-        """
-        # Without a cache, transformers separates packed rows by their positions.
-        packing = {} if position_ids is None else {"position_ids": position_ids, "use_cache": False}
-        output = self.core(input_ids, **self.media({"input_ids": input_ids, **batch}), **packing, logits_to_keep=1)
-        parts = {"language": self.core.language_loss(output.last_hidden_state, labels)}
-        for modality in self.core.table.spans:
-            if f"target_{modality}" in batch:
-                parts |= self._span_losses(modality, input_ids, output.last_hidden_state, batch)
-        weights = {name: self.weights[name.partition("_")[0]] for name in parts}
-        if shares is not None:
-            weights = {name: weight * shares[name] for name, weight in weights.items()}
-        loss = sum((weights[name] * part for name, part in parts.items()), torch.zeros((), device=labels.device))
-        return {"loss": loss} | {name: part.detach() for name, part in parts.items()}
-
-    def media(self, batch: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-        """The core's keywords: media embeddings (B, M, E), or patches, and their mask, given or made here."""
-        if self.encoder is not None:
-            return self.encoder(batch)
-        return {name: batch[name] for name in ("media_embeddings", "media_mask") if name in batch}
-
-    def parts(self) -> dict[str, list[nn.Parameter]]:
-        """Every parameter, by the part that a recipe gives a learning rate."""
-        core = self.core
-        own = {f"language_model.{name}": p for name, p in core.language_model.named_parameters()}
-        trained = trained_state(core)
-        base = [p for name, p in own.items() if name not in trained]
-        parts = {"language_model": base, "added_rows": [core.added_embedding, core.added_output]}
-        around = ("input_projection", "bind_network", "gated_prompts", "output_projections")
-        parts |= {name: _parameters(getattr(core, name)) for name in around}
-        optional = {
-            "lora": [p for name, p in own.items() if ".lora_" in name],
-            "bias_tuning": [p for name, p in own.items() if name in trained and ".lora_" not in name],
-            "visual_prompts": _parameters(core.visual_prompts),
-            "word_head": _parameters(self.word_head),
-            "encoder": [] if self.encoder is None else self.encoder.trained(),
-        }
-        return parts | {name: parameters for name, parameters in optional.items() if parameters}
-
-    def _span_losses(
-        self, modality: str, input_ids: torch.Tensor, hidden: torch.Tensor, targets: Mapping[str, torch.Tensor]
-    ) -> dict[str, torch.Tensor]:
-        """Losses on all spans of a modality, from ids (B, T) and hidden states (B, T, D)."""
-        condition, target = self.core.conditions(input_ids, hidden, modality), targets[f"target_{modality}"]
-        losses = {f"caption_{modality}": caption_loss(condition, target) / target.float().norm(dim=-1).mean()}
-        if f"words_{modality}" in targets and self.word_head is not None:
-            logits = self.word_head(hidden[self.core.table.signal_mask(input_ids, modality)])  # (spans n, words)
-            words = targets[f"words_{modality}"].flatten()
-            losses[f"words_{modality}"] = functional.cross_entropy(logits.float(), words)
-        if f"latents_{modality}" in targets:
-            decoder = self.decoders[modality].to(condition.device)
-            at = targets.get(f"latents_at_{modality}")
-            wanted = condition if at is None else condition[at]
-            losses[f"noise_{modality}"] = decoder.noise_loss(targets[f"latents_{modality}"], wanted)
-        return losses
-
-
-def _parameters(module: nn.Module | None) -> list[nn.Parameter]:
-    return [] if module is None else list(module.parameters())

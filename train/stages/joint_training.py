@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.utils.data import ConcatDataset, Dataset
 
+from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.core_checkpoint import add_bias_tuning, add_lora
 from nextgpt_lite.language_models import read_config
 from nextgpt_lite.model import AnyToAnyCore
@@ -50,13 +51,14 @@ class JointTrainingTask(NewCoreTask):
     settings: Settings
     output: ClassVar[str] = "core_joint"
 
-    def load_core(self, **changes: Any) -> AnyToAnyCore:
-        core = super().load_core(prompts=self._prompts(), **changes)
+    def core_config(self, **changes: Any) -> CoreConfig:
+        return super().core_config(prompts=self._prompts(), **changes)
+
+    def tune(self, core: AnyToAnyCore) -> None:
         if self.settings.bias_tuning is not None:
             add_bias_tuning(core, self.settings.bias_tuning)
         if self.settings.lora is not None:
             add_lora(core, lora_settings(self.settings.lora))
-        return core
 
     def _prompts(self) -> dict[str, Any]:
         """Media in the first layers, static prompts in the rest; in late fusion media are added to these, as in V1."""

@@ -62,17 +62,22 @@ class NewCoreTask(DialogueTask):
     def has_visual_prompts(self) -> bool:
         return bool(self.settings.visual)
 
-    def load_decoders(self, config: CoreConfig) -> dict[str, Any]:
-        """None: nothing but words is written, so this stage can run before any decoder is trained."""
-        return {}
+    def makes_media(self) -> bool:
+        """No: nothing but words is written, so this stage can run before any decoder is trained."""
+        return False
 
-    def load_core(self, **changes: Any) -> AnyToAnyCore:
-        """A core for the language model and the encoder; ``changes`` replace settings."""
-        base, tokenizer = self.model_dir / "language_model", self.model_dir / "tokenizer"
-        text_config = read_config(base)
+    def load_core(self) -> AnyToAnyCore:
+        """A fresh core for the language model and the encoder."""
+        adapter = self.model_dir / CONTEXT_ADAPTER if self.settings.extended else None
+        return new_core(self.core_config(), self.model_dir / "language_model", self.precision(), adapter)
+
+    def core_config(self, **changes: Any) -> CoreConfig:
+        """That of a core for the language model and the encoder; ``changes`` replace settings."""
+        tokenizer = self.model_dir / "tokenizer"
+        text_config = read_config(self.model_dir / "language_model")
         own = {name: getattr(self.settings, name) for name in CoreSettings.__annotations__}
-        adapter = self.model_dir / CONTEXT_ADAPTER if own.pop("extended") else None
-        if adapter is not None:
+        adapter = self.model_dir / CONTEXT_ADAPTER
+        if own.pop("extended"):
             if not adapter.is_dir():
                 raise RecipeError(
                     f"extended is true, and there is no {adapter}: run the recipe context_extension first"
@@ -82,7 +87,7 @@ class NewCoreTask(DialogueTask):
         more = [name for name in self.encoder.modalities if name in MODALITIES and name not in DEFAULT_INPUTS]
         if self.settings.conditions is None:
             changes = self._of_decoders() | changes
-        config = CoreConfig(
+        return CoreConfig(
             text_config=text_config,
             first_added_token=len(read_tokenizer(tokenizer)),
             embedding_width=self.encoder.width,
@@ -90,11 +95,14 @@ class NewCoreTask(DialogueTask):
             input_modalities=[*DEFAULT_INPUTS, *more],
             **own | {"input_tokens": self._input_tokens(), **changes},
         )
-        return new_core(config, base, adapter=adapter)
+
+    def condition_shapes(self) -> dict[str, tuple[int, int]]:
+        """Conditions of the decoders that lie in the model's folder."""
+        return {name: decoder.condition_shape for name, decoder in whole_decoders(self.model_dir).items()}
 
     def _of_decoders(self) -> dict[str, Any]:
         """Conditions and signal tokens of the decoders that lie in the model's folder."""
-        conditions = {name: decoder.condition_shape for name, decoder in whole_decoders(self.model_dir).items()}
+        conditions = self.condition_shapes()
         tokens = SIGNALS | self.settings.signal_tokens
         return {"conditions": conditions, "signal_tokens": {name: tokens.get(name, 4) for name in conditions}}
 
@@ -129,7 +137,13 @@ class LaterTask(DialogueTask):
     start: str
 
     def has_visual_prompts(self) -> bool:
-        return bool(read_core_config(self.model_dir / self.start).visual)
+        return bool(self.core_config().visual)
+
+    def core_config(self) -> CoreConfig:
+        return read_core_config(self.model_dir / self.start)
+
+    def load_core(self) -> AnyToAnyCore:
+        return self.trained_core(self.start)
 
 
 class DecodingAlignmentTask(LaterTask):
@@ -149,11 +163,9 @@ class DecodingAlignmentTask(LaterTask):
     output: ClassVar[str] = "core_decoding"
     start = "core_encoding"
 
-    def load_core(self) -> AnyToAnyCore:
-        core = self.trained_core(self.start)
+    def tune(self, core: AnyToAnyCore) -> None:
         if self.settings.lora:
             add_lora(core, lora_settings(self.settings.lora))
-        return core
 
 
 class InstructionTuningTask(LaterTask):
@@ -176,15 +188,15 @@ class InstructionTuningTask(LaterTask):
     def start(self) -> str:
         return self.settings.start
 
-    def load_core(self) -> AnyToAnyCore:
-        has_lora, quantised = TUNINGS[self.settings.tuning]
-        folder = self.model_dir / self.start
-        core = self.trained_core(self.start, quantised)
+    def precision(self) -> str:
+        return "int4" if self.settings.tuning == "qlora" else super().precision()
+
+    def tune(self, core: AnyToAnyCore) -> None:
+        has_lora = self.settings.tuning != "full"
         if not has_lora and core.config.lora is not None:
-            raise RecipeError(f"tuning 'full': {folder.name} has LoRA already, expected a core without to start from")
+            raise RecipeError(f"tuning 'full': {self.start} has LoRA already, expected a core without to start from")
         if has_lora and core.config.lora is None:
             add_lora(core, lora_settings(self.settings.lora))
-        return core
 
     def tunes_pretrained(self) -> bool:
         return self.settings.tuning == "full" or super().tunes_pretrained()
