@@ -1,5 +1,5 @@
-"""``nextgpt-lite evaluate SUITE... [--model M] [--data D] [--judge DIR] [--against M] [--lengths N,N...] [--count N]
-[--seed N] [--processes N] [--out DIR]``.
+"""``nextgpt-lite evaluate SUITE... [--model M] [--data D] [--judge DIR] [--language-judge MODEL@URL] [--features NAME]
+[--against M] [--lengths N,N...] [--count N] [--seed N] [--processes N] [--out DIR]``.
 
 A run that was cut goes on where it was when the same command is given again.
 """
@@ -14,6 +14,9 @@ from pathlib import Path
 from data.run_files import lock_held
 from evaluation import LENGTHS, SUITES, Settings
 
+#: Options that only some suites have (evaluation.SUITES says which).
+OPTIONS = ("data", "judge", "language_judge", "features", "lengths", "against")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     full = ", ".join(f"{name} {suite.full_count}" for name, suite in SUITES.items())
@@ -22,14 +25,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         type=Path,
-        help="any_to_any, own_data: MANIFEST.jsonl, your own conversations; long_context: a folder of texts",
+        help="MANIFEST.jsonl, your own conversations or an imported dataset; long_context: a folder of texts",
     )
     parser.add_argument(
         "--judge", type=Path, metavar="DIR", help="own_data: judges of what media show, e.g. runs/digits/judges"
     )
+    parser.add_argument("--language-judge", metavar="MODEL@URL", help="own_data: a language model that judges words")
+    parser.add_argument(
+        "--features",
+        metavar="NAME",
+        help="own_data, generation: descriptor, oracle, inception=FILE",
+    )
     parser.add_argument("--against", metavar="MODEL", help="drawing: another model, compared caption by caption")
     lengths = ",".join(map(str, LENGTHS))
-    parser.add_argument("--lengths", help=f"long_context: tokens of a row (default: {lengths})")
+    parser.add_argument(
+        "--lengths", help=f"long_context: tokens of a row (default: {lengths}); needles: media of a message"
+    )
     parser.add_argument("--count", type=int, help=f"size of the run (default, the full suite: {full})")
     parser.add_argument("--seed", type=int, default=0, help="streams of scenes, words and noise (default: 0)")
     parser.add_argument("--processes", type=int, default=1, help="that answer its conversations side by side")
@@ -73,13 +84,13 @@ def suite_of(name: str, args: argparse.Namespace) -> str:
 def settings_of(name: str, args: argparse.Namespace) -> Settings:
     """The arguments for one of the suites. ValueError for options that it does not have."""
     suite = SUITES[suite_of(name, args)]
-    for option in ("data", "judge", "lengths", "against"):
+    for option in OPTIONS:
         value = getattr(args, option)
         if value is not None and option not in suite.options:
-            known = " and ".join(other for other, its in SUITES.items() if option in its.options)
-            raise ValueError(f"--{option} {value} belongs to the suite {known}, not to {name}")
+            known = ", ".join(other for other, its in SUITES.items() if option in its.options)
+            raise ValueError(f"--{option.replace('_', '-')} {value} belongs to the suite {known}, not to {name}")
     try:
-        lengths = LENGTHS if args.lengths is None else tuple(map(int, args.lengths.split(",")))
+        lengths = suite.lengths if args.lengths is None else tuple(map(int, args.lengths.split(",")))
     except ValueError:
         raise ValueError(f"--lengths must be numbers of tokens between commas, not {args.lengths!r}") from None
     out = args.out or Path("outputs") / f"{name}-seed{args.seed}"
@@ -90,6 +101,8 @@ def settings_of(name: str, args: argparse.Namespace) -> Settings:
         seed=args.seed,
         data=args.data,
         judge=args.judge,
+        language_judge=args.language_judge,
+        features=args.features,
         against=args.against,
         lengths=lengths,
         part=args.part,
@@ -103,6 +116,8 @@ def answer_in_parts(name: str, settings: Settings, count: int) -> None:
         raise ValueError(f"--processes {count}: conversations of {name} have no parts; those of {known} have")
     words = [f"--{key}={value}" for key in ("data", "judge") if (value := getattr(settings, key)) is not None]
     words += [f"--{key}={getattr(settings, key)}" for key in ("model", "out", "count", "seed")]
+    if "lengths" in SUITES[name].options:
+        words.append(f"--lengths={','.join(map(str, settings.lengths))}")
     command = [sys.executable, "-m", "nextgpt_lite.cli", "evaluate", name, *words]
     threads = str(max(1, (os.cpu_count() or 1) // count))
     environment = {"OMP_NUM_THREADS": threads} | os.environ

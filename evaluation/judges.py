@@ -8,6 +8,7 @@ Judges are for your own data what oracles are for Toybox. They share no weights 
 Shapes: B batch, C channels, H height, W width, N audio samples, M mel bands, T mel frames.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from evaluation.classifiers import Residual, audio_inputs, classifier_array, convolution, image_inputs, save_classifier
+from evaluation.denials import without_denials
 from nextgpt_lite import Reply
 
 MODALITIES = ("image", "audio")
@@ -73,6 +75,14 @@ class Judge:
         self.network, self.attribute, self.classes = network.eval(), attribute, classes
         self.modality = network.modality
 
+    @property
+    def hash(self) -> str:
+        """Of its weights and classes."""
+        digest = hashlib.sha256(repr((self.attribute, self.classes)).encode())
+        for name, value in self.network.state_dict().items():
+            digest.update(name.encode() + value.numpy().tobytes())
+        return digest.hexdigest()
+
     @torch.inference_mode()
     def predict(self, arrays: Sequence[np.ndarray], batch_size: int = 64) -> list[str]:
         """One value for each array (forms: :func:`prepare`)."""
@@ -83,7 +93,8 @@ class Judge:
         return [self.classes[number] for number in best]
 
     def says(self, text: str, truth: str) -> bool:
-        """Whether a text names the true value and no other."""
+        """Whether a text names the true value and no other; what it denies it does not name."""
+        text = without_denials(text)
         named = {v for v in self.classes if re.search(rf"(?<!\w){re.escape(v)}(?!\w)", text, re.IGNORECASE)}
         return named == {truth}
 

@@ -8,12 +8,16 @@ DIR holds ``tokenizer/``, ``language_model/`` and ``texts.json``, as the recipe 
 Perplexity: ``count`` places in the held-out texts; at each the same last 256 tokens are scored at every length L, after
 the L - 256 tokens before them, so a scored token has L - 256 to L - 1 tokens of context, all of its own text. (256 is
 the stride of LongLoRA's sliding windows; since the scored tokens are the same, figures of different lengths compare.)
+Sliding perplexity, as LongLoRA's tables have it (2309.12307, Sec. 4.1): the mean loss of all tokens of windows of L
+tokens that start every 256 tokens, over the first ``count`` windows of the held-out texts; a window's first tokens have
+next to no context, so that it falls with the length.
 Passkeys: ``count`` documents of exactly L tokens, the keys at depths spread evenly and never seen in training.
 """
 
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +31,21 @@ from data.passkey import PasskeyDocument, PasskeyWriter, draw_key
 from data.texts import SPLIT, Text, hashes, read_texts
 from evaluation import Settings
 from evaluation.report import write_report
-from evaluation.statistics import Verdict
+from evaluation.statistics import Tally, Verdict
 from nextgpt_lite.language_models import load_language_model, read_tokenizer
 from nextgpt_lite.long_context.merge import merged_model
 from nextgpt_lite.long_context.streaming import final_losses, tells_passkey
 
-SCORED = 256  # tokens at the end of a window
+SCORED = 256  # tokens at the end of a window, and from one sliding window to the next
+DEPTHS = 5  # rows of the grid of passkeys
 PASSKEY_LENGTHS, LEAST_PASSKEY = ("4096", "8192"), 0.9
 COLOURS = ("#b3261e", "#1a5fb4", "#176f2c", "#7a4fb0")  # of a chart's lines
 SIZES = {"width": 560, "height": 300, "left": 60, "right": 450, "top": 34, "bottom": 260}  # of a chart, in pixels
-TITLES = {"perplexity": "perplexity (lower is better)", "passkey": "passkey accuracy"}
+TITLES = {
+    "perplexity": "perplexity (lower is better)",
+    "sliding_perplexity": "sliding perplexity, stride 256",
+    "passkey": "passkey accuracy",
+}
 
 
 def run(settings: Settings) -> str:
@@ -54,9 +63,10 @@ def run(settings: Settings) -> str:
     writer = PasskeyWriter(lambda text: tokenizer(text, add_special_tokens=False)["input_ids"])
     check_lengths(lengths, writer.shortest)
     texts = held_out_texts(folder, settings.data)
-    windows = windows_of([tokenizer(text.content)["input_ids"] for text in texts], lengths[-1], count, seed)
+    rows = [tokenizer(text.content)["input_ids"] for text in texts]
+    windows = windows_of(rows, lengths[-1], count, seed)
     documents = {length: documents_of(writer, length, count, seed) for length in lengths}
-    metrics = {name: measure(name, model, windows, documents) for name, model in models_of(folder)}
+    metrics = {name: measure(name, model, windows, documents, rows) for name, model in models_of(folder)}
     results = {
         "suite": "long_context",
         "model": {"hash": model_hash(folder)},
@@ -127,10 +137,18 @@ def models_of(folder: Path) -> Iterator[tuple[str, PreTrainedModel]]:
 
 
 def measure(
-    name: str, model: PreTrainedModel, windows: list[torch.Tensor], documents: dict[int, list[PasskeyDocument]]
+    name: str,
+    model: PreTrainedModel,
+    windows: list[torch.Tensor],
+    documents: dict[int, list[PasskeyDocument]],
+    texts: Sequence[Sequence[int]],
 ) -> dict[str, Any]:
-    """Perplexity and passkey accuracy by length (a string, as JSON keys are), and the depths of missed keys."""
-    metrics: dict[str, Any] = {"perplexity": {}, "passkey": {}, "missed_depths": {}}
+    """Perplexities and passkey accuracy by length (a string, as JSON keys are), by depth too, and depths of missed
+    keys."""
+    count = len(windows)
+    metrics: dict[str, Any] = {
+        name: {} for name in ("perplexity", "sliding_perplexity", "passkey", "passkey_grid", "missed_depths")
+    }
     for length, row in documents.items():
         losses, right = [], []
         for item in tqdm((*windows, *row), desc=f"{name} extension, {length} tokens"):
@@ -140,8 +158,29 @@ def measure(
                 losses.append(final_losses(model, item[-length:], SCORED))
         metrics["perplexity"][str(length)] = float(torch.cat(losses).mean().exp())
         metrics["passkey"][str(length)] = sum(right) / len(right)
+        metrics["sliding_perplexity"][str(length)] = sliding_perplexity(model, texts, length, count)
+        metrics["passkey_grid"][str(length)] = by_depth(right)
         metrics["missed_depths"][str(length)] = [(i + 0.5) / len(right) for i, hit in enumerate(right) if not hit]
     return metrics
+
+
+def sliding_perplexity(
+    model: PreTrainedModel, texts: Sequence[Sequence[int]], length: int, count: int, stride: int = SCORED
+) -> float:
+    """exp of the mean loss of all tokens of the first ``count`` windows of ``length``, one every ``stride`` tokens of
+    each text (2309.12307, Sec. 4.1)."""
+    windows = (ids[start : start + length] for ids in texts for start in range(0, len(ids) - length + 1, stride))
+    losses = [final_losses(model, torch.tensor(ids), length - 1).mean() for ids in islice(windows, count)]
+    return float(torch.stack(losses).mean().exp())
+
+
+def by_depth(right: Sequence[bool], rows: int = DEPTHS) -> dict[str, float]:
+    """Share of keys found by depth, of documents whose keys lie evenly spread from the start to the end."""
+    bins: dict[str, Tally] = {}
+    for number, hit in enumerate(right):
+        depth = min(rows - 1, int((number + 0.5) / len(right) * rows))
+        bins.setdefault(f"{depth / rows:.1f} to {(depth + 1) / rows:.1f}", Tally()).add(hit)
+    return {depth: tally.share or 0.0 for depth, tally in bins.items()}
 
 
 def model_hash(folder: Path) -> str:
@@ -178,7 +217,7 @@ def charts(metrics: dict[str, Any]) -> list[dict[str, Any]]:
     def lines(name: str) -> dict[str, list[tuple[int, float]]]:
         return {when: [(int(length), v) for length, v in m[name].items()] for when, m in metrics.items()}
 
-    return [line_chart(title, lines(name), logarithmic=name == "perplexity") for name, title in TITLES.items()]
+    return [line_chart(title, lines(name), logarithmic="perplexity" in name) for name, title in TITLES.items()]
 
 
 def line_chart(title: str, lines: dict[str, list[tuple[int, float]]], logarithmic: bool = False) -> dict[str, Any]:

@@ -3,18 +3,19 @@
     nextgpt-lite evaluate own_data --data MANIFEST.jsonl --count 100 [--judge FOLDER]
 
 Every turn of the assistant in the manifest is a question: the model gets the messages before it, and its reply is
-compared with the manifest's. No oracle knows what these media show, so a generated medium is compared by the encoder:
-by the cosine to the manifest's own medium, and by whether that one, of all media of its kind in the manifest, is the
-nearest. Judges that were trained on such files (evaluation.judges) say more.
+compared with the manifest's: words by captioning scores, media by features that are no part of the model
+(evaluation.metrics.features), by the cosine to the manifest's own medium, and by whether that one, of all media of its
+kind in the manifest, is the nearest. Judges that were trained on such files (evaluation.judges), or a language model at
+an OpenAI-compatible address (evaluation.judging), say more.
 """
 
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-import torch
+import numpy as np
 
 from data.atomic import hash_file
 from data.manifest import Record, read_manifest
@@ -23,6 +24,9 @@ from data.modalities import MODALITIES
 from evaluation import Settings
 from evaluation.conversations import answered
 from evaluation.judges import Judge, load_judges
+from evaluation.language_judge import LanguageJudge
+from evaluation.metrics.captions import bleu, cider_d, rouge_l, tokenize
+from evaluation.metrics.features import DESCRIBE, features_of
 from evaluation.report import ShownConversation, write_report
 from evaluation.samples import write_verdicts
 from evaluation.statistics import Tally, generated, mean, routing
@@ -31,6 +35,13 @@ from nextgpt_lite.any_to_any import set_num_threads
 from nextgpt_lite.conversation_media import media_part
 
 MAX_SHOWN = 60
+#: What ticks and crosses mean in the report.
+MARKS = (
+    "A cross: other media than requested were generated, or a judge finds the reply wrong. A tick: a judge finds it "
+    "right, or it is the manifest's words and no medium. Else nothing judged it. Likeness is that of features which "
+    "are no part of the model."
+)
+T = TypeVar("T")
 
 
 @dataclass
@@ -74,6 +85,7 @@ class Answer:
     question: Question
     reply: Reply
     similarity: list[Similarity] = field(default_factory=list)
+    judged: bool | None = None  #: by a judge; None where none answers
 
 
 def run(settings: Settings) -> str:
@@ -86,6 +98,7 @@ def run(settings: Settings) -> str:
         raise ValueError("own_data and --judge need --data MANIFEST.jsonl")
     records = evenly_spread(list(read_manifest(settings.data)), settings.count)
     judges = load_judges(settings.judge) if settings.judge is not None else None
+    reader = LanguageJudge.parse(settings.language_judge) if settings.language_judge is not None else None
     model = set_num_threads(AnyToAny.from_pretrained(settings.model))
     questions = [question for record in records for question in questions_of(record)]
     if not questions:
@@ -94,7 +107,12 @@ def run(settings: Settings) -> str:
     runs = answered(settings, "own_data", model, questions, data=hash_file(settings.data))
     if settings.is_part:
         return ""
-    answers = compare(model, questions, [run.replies[0] for run in runs])
+    answers = compare(questions, [run.replies[0] for run in runs], settings.features or "descriptor")
+    if judges:
+        for answer in answers:
+            answer.judged = right_by_judges(answer, judges)
+    if reader:
+        judge_words(answers, reader)
     write_verdicts(settings.out, [verdict_of(answer) for answer in answers])
     results = {
         "suite": "own_data",
@@ -102,13 +120,20 @@ def run(settings: Settings) -> str:
         "data": {"hash": hash_file(settings.data)},
         "seed": settings.seed,
         "count": len(records),
-        "metrics": measure(answers) | ({"judged": judge_replies(answers, judges)} if judges else {}),
+        "judges": {
+            f"features {settings.features or 'descriptor'}": "",
+            **({reader.name: reader.hash} if reader else {}),
+        }
+        | ({f"{name} {judge.attribute}": judge.hash for name, judge in judges.items()} if judges else {}),
+        "metrics": measure(answers) | ({"judged": judge_replies(answers)} if judges or reader else {}),
     }
-    shown = [shown_conversation(answer) for answer in answers[:MAX_SHOWN]]
-    return write_report(settings.out, "own_data", results, conversations=shown)
+    worst = sorted(answers, key=lambda answer: {False: 0, None: 1, True: 2}[mark_of(answer)])[:MAX_SHOWN]
+    shown = [shown_conversation(answer) for answer in worst]
+    more = {"conversations": shown, "subtitle": "on your own data", "note": MARKS}
+    return write_report(settings.out, "benchmark", results, **more)
 
 
-def evenly_spread(records: Sequence[Record], count: int) -> Sequence[Record]:
+def evenly_spread(records: Sequence[T], count: int) -> Sequence[T]:
     """At most ``count`` records at even distances: manifests are often in order of what they show."""
     return [records[i * len(records) // count] for i in range(count)] if count < len(records) else records
 
@@ -133,17 +158,18 @@ def with_array(part: dict[str, Any]) -> dict[str, Any]:
     return media_part(medium)
 
 
-def compare(model: AnyToAny, questions: list[Question], replies: list[Reply]) -> list[Answer]:
-    """Each reply beside its question, media compared by the encoder's embeddings, kind by kind and in order.
+def compare(questions: list[Question], replies: list[Reply], features: str = "descriptor") -> list[Answer]:
+    """Each reply beside its question, media compared by named features, kind by kind and in order.
 
-    Media that are captions alone, and kinds that the model's encoder does not read, are not compared.
+    Media that are captions alone, and kinds that the features do not read, are not compared.
     """
     answers = [Answer(question, reply) for question, reply in zip(questions, replies, strict=True)]
-    for kind in (kind for kind in MODALITIES if kind in model.encoder.modalities):
+    for kind in DESCRIBE:
         known = [part for q in questions for part in q.media if part["type"] == kind and "array" in part]
         if not known:
             continue
-        gallery = torch.stack([embedding_of(model, part) for part in known])  # (N, E)
+        network = features_of(features, kind)
+        gallery = unit(network([(part["array"], part.get("rate")) for part in known]))  # (N, E)
         row = -1
         for answer in answers:
             expected = [part for part in answer.question.media if part["type"] == kind]
@@ -151,60 +177,80 @@ def compare(model: AnyToAny, questions: list[Question], replies: list[Reply]) ->
             for number, part in enumerate(expected):
                 row += "array" in part
                 if "array" in part and number < len(made):  # one too many or too few is a matter of routing
-                    medium = {"type": kind, "array": made[number].array, "rate": made[number].rate}
-                    cosines = gallery @ embedding_of(model, medium)
+                    cosines = gallery @ unit(network([(made[number].array, made[number].rate)]))[0]
                     nearest = bool(cosines.argmax() == row) if len(known) > 1 else None
                     answer.similarity.append(Similarity(kind, float(cosines[row]), nearest))
     return answers
 
 
-@torch.no_grad()
-def embedding_of(model: AnyToAny, part: dict[str, Any]) -> torch.Tensor:
-    """Unit vector (E,) by which media are compared, whatever the core reads of them: the encoder's own embedding.
-
-    Of a vision tower, which has no embedding of a whole image, its class token.
-    """
-    encoder = model.encoder
-    batch = encoder.preprocess(part["type"], part["array"], part.get("rate"))[None].to(model.device)
-    return encoder.embed(part["type"], batch)[0]
+def unit(features: np.ndarray) -> np.ndarray:
+    """Rows (N, E) of length one."""
+    return features / np.linalg.norm(features, axis=1, keepdims=True).clip(1e-9)
 
 
 def measure(answers: list[Answer]) -> dict[str, Any]:
     """Routing, agreement of words, and similarity of media by kind; None where nothing was requested."""
     precision, recall = routing((answer.question.requested, generated(answer.reply)) for answer in answers)
     texts = [(answer.question.text, answer.reply.text) for answer in answers if answer.question.text]
+    said, wanted = [tokenize(found) for _, found in texts], [[tokenize(expected)] for expected, _ in texts]
+    same = Tally.of(words(expected) == words(found) for expected, found in texts)
     metrics: dict[str, Any] = {
         "questions": len(answers),
         "routing_precision": precision.share,
         "routing_recall": recall.share,
         "words_f1": mean(f1(*pair) for pair in texts),
-        "words_same": mean(words(expected) == words(found) for expected, found in texts),
+        "words_same": same.share,
+        "bleu_4": bleu(said, wanted).total if texts else None,
+        "rouge_l": rouge_l(said, wanted).total if texts else None,
+        "cider_d": cider_d(said, wanted).total if texts else None,
     }
+    tallies = {"routing_precision": precision, "routing_recall": recall, "words_same": same}
     for kind in sorted({each.modality for answer in answers for each in answer.similarity}):
         found = [each for answer in answers for each in answer.similarity if each.modality == kind]
-        nearest = Tally.of(each.nearest for each in found if each.nearest is not None)
+        nearest = tallies[f"{kind}.nearest"] = Tally.of(each.nearest for each in found if each.nearest is not None)
         cosine = mean(each.cosine for each in found)
         metrics[kind] = {"cosine": cosine, "nearest": nearest.share, "made": len(found)}
+    metrics["intervals"] = {name: tally.interval for name, tally in tallies.items() if tally.total}
+    metrics["n"] = {name: tally.total for name, tally in tallies.items() if tally.total}
     return metrics
 
 
-def judge_replies(answers: Iterable[Answer], judges: dict[str, Judge]) -> dict[str, dict[str, float | int | None]]:
-    """{cell: {"right": share, "count"}}: whether what was said and generated is what the manifest says it is.
+def right_by_judges(answer: Answer, judges: dict[str, Judge]) -> bool | None:
+    """Whether what was said and generated is what the manifest says it is; None where no judge can say.
+
+    Records whose ``meta.attributes`` do not name what the judges judge cannot be judged, nor media without a judge.
+    """
+    any_judge = next(iter(judges.values()))  # all of them judge the same attribute
+    requested, truth = answer.question.requested, answer.question.attributes.get(any_judge.attribute)
+    if truth not in any_judge.classes or not all(kind in judges for kind in requested):
+        return None
+    if requested:
+        return all(judges[kind].shows(answer.reply, truth) for kind in requested)
+    return any_judge.says(answer.reply.text, truth)
+
+
+def judge_words(answers: Sequence[Answer], judge: LanguageJudge) -> None:
+    """Have a language model judge the replies that no other judge has judged and that are words alone."""
+    open_ones = [a for a in answers if a.judged is None and a.question.text and not a.question.requested]
+    asked = [(_spoken(a.question.messages[-1]), a.question.text, a.reply.text) for a in open_ones]
+    for answer, verdict in zip(open_ones, judge.verdicts(asked), strict=True):
+        answer.judged = verdict
+
+
+def _spoken(message: dict[str, Any]) -> str:
+    return " ".join(part["text"] if part["type"] == "text" else f"[{part['type']}]" for part in message["content"])
+
+
+def judge_replies(answers: Iterable[Answer]) -> dict[str, dict[str, float | int | None]]:
+    """{cell: {"right": share, "count"}} of the replies that were judged.
 
     A reply counts under its cell, "audio->image" say: what the user has shown so far, and what the manifest's reply
-    holds. Records whose ``meta.attributes`` do not name what the judges judge are left out.
+    holds.
     """
     tallies: dict[str, Tally] = defaultdict(Tally)
-    any_judge = next(iter(judges.values()))  # all of them judge the same attribute
     for answer in answers:
-        requested, truth = answer.question.requested, answer.question.attributes.get(any_judge.attribute)
-        if truth not in any_judge.classes or not all(kind in judges for kind in requested):
-            continue
-        if requested:
-            right = all(judges[kind].shows(answer.reply, truth) for kind in requested)
-        else:
-            right = any_judge.says(answer.reply.text, truth)
-        tallies[cell_of(answer.question.messages, requested)].add(right)
+        if answer.judged is not None:
+            tallies[cell_of(answer.question.messages, answer.question.requested)].add(answer.judged)
     return {cell: {"right": tally.share, "count": tally.total} for cell, tally in sorted(tallies.items())}
 
 
@@ -230,9 +276,20 @@ def shown_conversation(answer: Answer) -> ShownConversation:
     expected = " ".join([answer.question.text, *(f"[{kind}]" for kind in answer.question.requested)])
     similarity = "".join(f"; {each.modality} cosine {each.cosine:.2f}" for each in answer.similarity)
     messages = [*answer.question.messages, answer.reply.as_message()]
+    return ShownConversation(
+        " ".join(generated(answer.reply)) or "text", messages, mark_of(answer), expected + similarity
+    )
+
+
+def mark_of(answer: Answer) -> bool | None:
+    """What is certain of a reply: wrong where its media are not those requested, else what a judge says; right where it
+    is the manifest's words alone. That a medium came makes nothing right."""
     right = verdict_of(answer)["right"]
-    judged = right["routed"] and (right.get("words") or None)  # other words may be right too: nothing judges them
-    return ShownConversation(" ".join(generated(answer.reply)) or "text", messages, judged, expected + similarity)
+    if not right["routed"]:
+        return False
+    if answer.judged is not None:
+        return answer.judged
+    return True if right.get("words") and not answer.question.requested else None
 
 
 def verdict_of(answer: Answer) -> dict[str, Any]:
@@ -240,4 +297,5 @@ def verdict_of(answer: Answer) -> dict[str, Any]:
     question = answer.question
     right = {"routed": sorted(question.requested) == sorted(generated(answer.reply))}
     right |= {"words": words(question.text) == words(answer.reply.text)} if question.text else {}
+    right |= {} if answer.judged is None else {"judged": answer.judged}
     return {"group": cell_of(question.messages, question.requested), "right": right}

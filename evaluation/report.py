@@ -16,6 +16,9 @@ from data.modalities import MODALITIES
 from evaluation import FIRST_TEST_SEED
 from evaluation.statistics import axes, flat, wilson
 
+#: What stands beside figures in the metrics of a suite.
+BESIDE = ("intervals", "n")
+
 
 @dataclass(frozen=True)
 class ShownConversation:
@@ -57,6 +60,8 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "axes": axes,
+        "cell_interval": cell_interval,
+        "figure_lines": figure_lines,
         "flat": flat,
         "interval": lambda share, total: wilson(round(share * total), total),
         "number": lambda value: "-" if value is None else f"{value:.3f}",
@@ -66,6 +71,26 @@ def _environment() -> Environment:
         "wav": wav,
     }
     return environment
+
+
+def figure_lines(metrics: dict[str, Any]) -> str:
+    """Every figure on a line of its own, with its 95 % interval and of how many it is, where they are known."""
+    lines = []
+    for name, value in flat({key: own for key, own in metrics.items() if key not in BESIDE}):
+        low_high = metrics.get("intervals", {}).get(name)
+        shown = "       -" if value is None else f"{value:8.3f}"
+        interval = f"  {low_high[0]:.3f} to {low_high[1]:.3f}" if low_high else ""
+        count = f"  n {metrics['n'][name]}" if name in metrics.get("n", {}) else ""
+        lines.append(f"{name:<52}{shown}{interval:<20}{count}".rstrip())
+    return "\n".join(lines)
+
+
+def cell_interval(cell: dict[str, Any]) -> str:
+    """The 95 % interval of a cell's thing accuracy in percent, "84-100"; empty where it was not measured."""
+    if cell.get("thing") is None:
+        return ""
+    low, high = wilson(round(cell["thing"] * cell["samples"]), cell["samples"])
+    return f"{100 * low:.0f}-{100 * high:.0f}"
 
 
 def preview(part: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import comb, inf
 from statistics import fmean, stdev
 from typing import Any, NamedTuple, Self
@@ -81,6 +81,46 @@ def wilson(right: int, total: int, deviations: float = 1.96) -> tuple[float, flo
     centre = (share + squared / (2 * total)) / (1 + squared / total)
     spread = deviations * ((share * (1 - share) + squared / (4 * total)) / total) ** 0.5 / (1 + squared / total)
     return max(0.0, centre - spread), min(1.0, centre + spread)
+
+
+def mean_interval(values: Sequence[float], deviations: float = 1.96) -> tuple[float, float]:
+    """The 95 % interval of a mean of independent values, by their deviation; the value itself twice where it is one."""
+    centre = sum(values) / len(values)
+    if len(values) < 2:
+        return centre, centre
+    variance = sum((value - centre) ** 2 for value in values) / (len(values) - 1)
+    spread = deviations * (variance / len(values)) ** 0.5
+    return centre - spread, centre + spread
+
+
+@dataclass
+class Figures:
+    """Figures of a suite by name, with intervals and numbers of items beside, as reports read them."""
+
+    values: dict[str, float | None] = field(default_factory=dict)
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    n: dict[str, int] = field(default_factory=dict)
+
+    def share(self, name: str, tally: Tally) -> None:
+        """Of how many how many are so, with Wilson's interval; left out where nothing was counted."""
+        if tally.total:
+            self.values[name], self.intervals[name], self.n[name] = tally.share, tally.interval, tally.total
+
+    def mean(self, name: str, values: Sequence[float]) -> None:
+        """The mean of a score of each item; left out where there is none."""
+        if values:
+            self.values[name], self.n[name] = sum(values) / len(values), len(values)
+            self.intervals[name] = mean_interval(values)
+
+    def value(self, name: str, value: float | None, n: int, interval: tuple[float, float] | None = None) -> None:
+        """A figure of ``n`` items together."""
+        self.values[name], self.n[name] = value, n
+        if interval is not None:
+            self.intervals[name] = interval
+
+    def metrics(self) -> dict[str, Any]:
+        """As results.json holds them."""
+        return {**self.values, "intervals": self.intervals, "n": self.n}
 
 
 class Paired(NamedTuple):

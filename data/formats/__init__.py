@@ -27,6 +27,13 @@ FORMATS = {
     "cc3m": "data.formats.captions:cc3m_records",
     "webvid": "data.formats.captions:webvid_records",
     "audiocaps": "data.formats.captions:audiocaps_records",
+    "msrvtt": "data.formats.captions:msrvtt_records",
+    "vqav2": "data.formats.benchmarks:vqav2_records",
+    "scienceqa": "data.formats.benchmarks:scienceqa_records",
+    "pope": "data.formats.benchmarks:pope_records",
+    "omnibench": "data.formats.benchmarks:omnibench_records",
+    "mmie": "data.formats.benchmarks:mmie_records",
+    "geneval": "data.formats.benchmarks:geneval_records",
     "labelled": "data.formats.labelled:records",
     "pairs": "data.formats.captions:pair_records",
 }

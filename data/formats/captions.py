@@ -1,10 +1,11 @@
-"""Captioned media as conversations, in the direction that a stage needs: one's own pairs, and four published datasets.
+"""Captioned media as conversations, in the direction that a stage needs: one's own pairs, and five published datasets.
 
     pairs                a table file,caption (or image,text, and the like) of any media
     COCO (1504.00325)    {"images": [{"id", "file_name"}], "annotations": [{"image_id", "id", "caption"}]}
     CC3M                 a table of caption and URL without a header; images as img2dataset writes them
     WebVid (2104.00650)  a table videoid,contentUrl,duration,page_dir,name
     AudioCaps            a table audiocap_id,youtube_id,start_time,caption
+    MSR-VTT              {"videos": [{"video_id", "split"}], "sentences": [{"video_id", "caption"}]}
 
 Nothing is downloaded: the media are files that a downloader of the dataset has written.
 """
@@ -156,6 +157,26 @@ def audiocaps_records(source: Path, *, media: Path | None = None, task: str = "t
         return captioned("audio", path, text_of(row, "caption"), task, meta)
 
     return parse_records(table_rows(source, (*columns, "caption")), parse)
+
+
+def msrvtt_records(
+    source: Path, *, media: Path | None = None, task: str = "tell", split: str = ""
+) -> Iterator[ParsedRecord]:
+    """One record a sentence, of the videos of ``split`` ("" = all); ``meta`` holds the name of the video."""
+    check_task(task)
+    folder = source.parent if media is None else media
+    stored = json_object(source, "videos", "sentences")
+    videos = {each["video_id"] for each in stored["videos"] if not split or each.get("split") == split}
+
+    def parse(entry: dict[str, Any]) -> Record:
+        name = text_of(entry, "video_id")
+        path = first_file(folder, [name], (".mp4", ".webm", ".mov", ".avi"))
+        return captioned("video", path, text_of(entry, "caption"), task, {"video_id": name})
+
+    entries = enumerate(stored["sentences"], start=1)
+    return parse_records(
+        ((f"{source}, sentence {n}", each) for n, each in entries if each["video_id"] in videos), parse
+    )
 
 
 def first_file(folder: Path, stems: list[str], suffixes: tuple[str, ...]) -> str:

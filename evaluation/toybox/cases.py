@@ -21,6 +21,7 @@ from data import toybox
 from data.modalities import MODALITIES
 from evaluation import SUITES
 from evaluation.classifiers import SAMPLE_RATE, SAMPLES
+from evaluation.toybox.wording import free_turns, outside_turns
 
 IMAGE_SIZE = 128
 #: Drawings and logos are left out: a cartoon of a thing of Toybox may rightly be named.
@@ -88,6 +89,8 @@ GROUPS = Path(__file__).with_name("groups.yaml")
 MEDIA = ("text", "image", "audio", "video")
 GENERATED = ("image", "audio", "video")
 FULL_COUNT = SUITES["any_to_any"].full_count  # --count that the sizes below and in groups.yaml belong to
+#: Where a request names no number, one thing is asked for.
+ONE_THING = {"image": {"count": 1}}
 FIRST_SEED = 10_000  # evaluation streams start here; training streams end at 1,000
 NOISE = 96  # the stream of the decoders' noise: other runs, other noise
 
@@ -115,7 +118,8 @@ class Case:
             return {"text": attributes}
         each = self.expected.get("attributes_by_modality", {})
         carries = toybox.CARRIES
-        return {m: each.get(m, {n: v for n, v in attributes.items() if n in carries[m]}) for m in modalities}
+        named = {m: each.get(m, {n: v for n, v in attributes.items() if n in carries[m]}) for m in modalities}
+        return {m: own | ONE_THING.get(m, {}) | own for m, own in named.items()}
 
 
 def content(part: str | toybox.MediaPart) -> dict[str, Any]:
@@ -190,6 +194,19 @@ def out_of_distribution_cases(count: int, seed: int) -> Iterator[Case]:
         yield Case("unknown", f"gradio_{modality}", ([medium, *words],), ((),), expected, "en", index)
 
 
+def free_cases(name: str, language: str, count: int, seed: int) -> Iterator[Case]:
+    """Requests in free wording, each with the same media and words as the table of wordings says."""
+    for index, (turn, expected, cell) in enumerate(free_turns(language, count, seed)):
+        yield Case(name, cell, (turn,), (tuple(expected["modalities"]),), expected, language, index)
+
+
+def outside_cases(name: str, language: str, count: int) -> Iterator[Case]:
+    """Requests in free wording for things that no list of training names."""
+    expected = {"modalities": [], "attributes": {}, "unknown": True}
+    for index, turn in enumerate(outside_turns(language, count)):
+        yield Case(name, "text", (turn,), ((),), expected, language, index)
+
+
 def stream_seed(seed: int, stream: int) -> int:
     """A seed for one stream of one run, disjoint from those of training."""
     return FIRST_SEED + int(np.random.SeedSequence((seed, stream)).generate_state(1)[0] % 2**30)
@@ -208,6 +225,13 @@ def plan(count: int, seed: int) -> list[Case]:
         *cell_cases("points", "points", "text", scaled(40), stream_seed(seed, 40), "en"),
     ]
     for stream, group in enumerate(groups, start=41):
-        make = out_of_distribution_cases if group.kind == "out_of_distribution" else group.cases
-        cases += make(scaled(group.count), stream_seed(seed, stream))
+        size, own = scaled(group.count), stream_seed(seed, stream)
+        if group.kind == "free_wording":
+            cases += free_cases(group.name, group.forms[0]["language"], size, own)
+        elif group.kind == "outside":
+            cases += outside_cases(group.name, group.forms[0]["language"], size)
+        elif group.kind == "out_of_distribution":
+            cases += out_of_distribution_cases(size, own)
+        else:
+            cases += group.cases(size, own)
     return [replace(each, seed=stream_seed(seed, NOISE) + number) for number, each in enumerate(cases)]

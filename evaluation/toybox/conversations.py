@@ -11,7 +11,7 @@ from evaluation.denials import without_denials
 from evaluation.report import ShownConversation
 from evaluation.statistics import generated
 from evaluation.toybox.cases import Case
-from evaluation.toybox.oracles import Oracle
+from evaluation.toybox.panel import DISPUTED, OTHER, Reading, read
 
 
 @dataclass
@@ -42,15 +42,20 @@ class Judgement:
         return routed and self.declined == self.case.expected["unknown"] and all(self.attributes.values())
 
 
-def score_media(oracles: dict[str, Oracle], runs: Iterable[ConversationRun[Case]]) -> None:
-    """Fill the ``predictions`` of every conversation with what the oracles name in each medium of each reply."""
+def score_media(runs: Iterable[ConversationRun[Case]]) -> None:
+    """Fill the ``predictions`` of every conversation with what the judges name in each medium of each reply."""
     for run in runs:
         for reply in run.replies:
             media = [(medium.modality, [classifier_array(medium)]) for medium in reply.media]
-            run.predictions.append([(modality, oracles[modality].predict(array)[0]) for modality, array in media])
+            run.predictions.append([(modality, read(modality, array)[0]) for modality, array in media])
 
 
-def agreement(expected: dict[str, Any], found: dict[str, Any] | None) -> dict[str, bool]:
+def readings(run: ConversationRun[Case]) -> list[Reading]:
+    """What the judges named in all media of a conversation."""
+    return [found for turn in run.predictions for _, found in turn if isinstance(found, Reading)]
+
+
+def correct(expected: dict[str, Any], found: dict[str, Any] | None) -> dict[str, bool]:
     """For each expected attribute, whether it was found. ``found`` None: no such medium was generated, all wrong."""
     return {name: found is not None and found.get(name) == value for name, value in expected.items()}
 
@@ -59,16 +64,34 @@ def judge(run: ConversationRun[Case]) -> Judgement:
     """Compare the last reply with what its case expects."""
     text = run.replies[-1].text
     declined = bool(toybox.parse_reply(text).get("unknown"))
-    said = toybox.parse_reply(without_denials(text))
+    said = stated(text)
     expected = run.case.expected_by_modality
-    if "asked" in run.case.expected:  # about a medium that the model made: the truth is what the oracle names in it
+    if "asked" in run.case.expected:  # about a medium that the model made: the truth is what it shows
         shown = run.predictions[0][0][1] if run.predictions[0] else {}
-        expected = {"text": {name: shown.get(name, "nothing was made") for name in expected["text"]}}
+        expected = {"text": {name: _shown(shown, name) for name in expected["text"]}}
     answers = {}
     for modality, attributes in expected.items():
         first = next((found for kind, found in run.predictions[-1] if kind == modality), None)
-        answers[modality] = agreement(attributes, said if modality == "text" else first)
+        # A reply about several things names them all, and the first of them is what it is mainly about.
+        several = {f"{name}s" for name in ("thing", "colour")} & set(attributes)
+        words = toybox.parse_reply(without_denials(text)) if several else said
+        answers[modality] = correct(attributes, words if modality == "text" else first)
     return Judgement(run, answers, declined and not run.replies[-1].media)
+
+
+def stated(text: str) -> dict[str, Any]:
+    """The attributes that a reply states. What it denies is left out; where it names several things or colours, "thing"
+    and "colour" are none of them: "a bell or a drum" is neither."""
+    found = toybox.parse_reply(without_denials(text))
+    return found | {name: OTHER for name in ("thing", "colour") if len(found.get(f"{name}s", ())) > 1}
+
+
+def _shown(found: dict[str, Any], name: str) -> Any:
+    """What a medium of the model's own shows; where its judges differ, what the first of them names."""
+    value = found.get(name)
+    if value in (None, DISPUTED) and isinstance(found, Reading):
+        value = found.either(name)
+    return "nothing was made" if value is None else value
 
 
 def shown_conversation(judgement: Judgement) -> ShownConversation:

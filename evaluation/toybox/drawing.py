@@ -2,7 +2,7 @@
 
     nextgpt-lite evaluate drawing --model runs/tuned --against nano --count 500 --seed 7
 
-Both draw the same captions from the same noise, one image each without candidates, and the oracle names what it sees.
+Both draw the same captions from the same noise, one image each without candidates, and judges name what they see.
 So what a decoder's training changed is a paired difference: of how many images one alone is right.
 """
 
@@ -18,7 +18,7 @@ from evaluation import Settings
 from evaluation.report import write_report
 from evaluation.statistics import Tally, paired
 from evaluation.toybox.cases import stream_seed
-from evaluation.toybox.oracles import Oracle
+from evaluation.toybox.panel import identities, read
 from nextgpt_lite import AnyToAny
 from nextgpt_lite.any_to_any import set_num_threads
 
@@ -47,23 +47,26 @@ class Drawing:
 
     def right(self, seen: dict[str, Any]) -> dict[str, bool]:
         """Attribute -> whether the image shows it; a number is always asked for."""
-        return {name: seen[name] == value for name, value in ({"count": 1} | self.asked).items()}
+        return {name: seen.get(name) == value for name, value in ({"count": 1} | self.asked).items()}
 
 
 def run(settings: Settings) -> str:
     """Run the suite and write its files; the table to print."""
-    drawings, oracle = plan(settings.count, settings.seed), Oracle.from_pretrained("image")
+    drawings = plan(settings.count, settings.seed)
     models = {"model": settings.model} | ({"against": settings.against} if settings.against else {})
-    seen, identity = {}, {}
+    seen: dict[str, Any] = {}
+    identity: dict[str, str] = {}
     for name, folder in models.items():
         model = set_num_threads(AnyToAny.from_pretrained(folder))
-        seen[name], identity[name] = oracle.predict(draw(model.decoders["image"], drawings, name)), model.hash
+        seen[name] = read("image", draw(model.decoders["image"], drawings, name))
+        identity[name] = model.hash
     right = {name: [d.right(each) for d, each in zip(drawings, own, strict=True)] for name, own in seen.items()}
     metrics = {name: measure(drawings, answers) for name, answers in right.items()}
     results = {
         "suite": "drawing",
         "model": {"hash": identity["model"], "against": identity.get("against")},
         "data": {"hash": toybox.source_hash()},
+        "judges": identities(),
         "seed": settings.seed,
         "count": settings.count,
         "metrics": metrics | ({"paired": compare(drawings, *right.values())} if settings.against else {}),

@@ -159,15 +159,20 @@ class Oracle:
         self.modality = network.modality
 
     @torch.inference_mode()
+    def probabilities(self, arrays: Sequence[np.ndarray], batch_size: int = 32) -> dict[str, torch.Tensor]:
+        """{attribute: (count, values)} of arrays (forms: :func:`prepare`)."""
+        parts = [
+            self.network.logits(prepare(self.modality, arrays[start : start + batch_size]))
+            for start in range(0, len(arrays), batch_size)
+        ]
+        return {name: torch.cat([part[name] for part in parts]).softmax(1) for name in self.network.heads}
+
     def predict(self, arrays: Sequence[np.ndarray], batch_size: int = 32) -> list[dict[str, str | int]]:
-        """One {attribute: value} for each array (forms: :func:`prepare`)."""
-        answers = []
-        for start in range(0, len(arrays), batch_size):
-            scores = self.network.logits(prepare(self.modality, arrays[start : start + batch_size]))
-            best = {name: values.argmax(1).tolist() for name, values in scores.items()}
-            count = len(next(iter(best.values())))
-            answers += [{name: toybox.VALUES[name][best[name][row]] for name in best} for row in range(count)]
-        return answers
+        """One {attribute: value} for each array, the likeliest (forms: :func:`prepare`)."""
+        if not arrays:
+            return []
+        best = {name: chances.argmax(1).tolist() for name, chances in self.probabilities(arrays, batch_size).items()}
+        return [{name: toybox.VALUES[name][best[name][row]] for name in best} for row in range(len(arrays))]
 
     def save_pretrained(self, folder: Path) -> None:
         """Write ``<modality>.safetensors`` (fp16) and ``<modality>.json``."""

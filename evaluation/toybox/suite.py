@@ -10,9 +10,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
-from tqdm import tqdm
 
 from data import toybox
 from evaluation import Settings
@@ -22,8 +20,16 @@ from evaluation.samples import write_verdicts
 from evaluation.seconds import cold_first_reply, warm_reply
 from evaluation.statistics import Tally, generated, routing, verdicts
 from evaluation.toybox.cases import FULL_COUNT, GENERATED, plan, stream_seed
-from evaluation.toybox.conversations import Judgement, agreement, judge, score_media, shown_conversation
-from evaluation.toybox.oracles import Oracle, accuracy
+from evaluation.toybox.checks import (
+    agreement_figures,
+    all_readings,
+    gold_caption_gaps,
+    judge_figures,
+    judges_agree,
+    least_right,
+)
+from evaluation.toybox.conversations import Judgement, judge, readings, score_media, shown_conversation
+from evaluation.toybox.panel import identities
 from nextgpt_lite import AnyToAny
 from nextgpt_lite.any_to_any import set_num_threads
 
@@ -38,35 +44,51 @@ REQUESTS = {
 }
 
 
-MAIN_HEADS = ("thing", "colour", "motion", "pitch")  # an oracle's single metric is the least of these
-ORACLE_SCENES = 1000
+JUDGED_RENDERS = 1000  # of the world itself, in a full run, to see how far the judges can be trusted
 MAX_SHOWN, MAX_MISSES_SHOWN = 36, 40
 #: Groups of cases whose metric is the share of right replies.
-PLAIN_GROUPS = ("recalls", "chain", "ask", "count", "compare", "combine", "multi", "own", "talk")
+PLAIN_GROUPS = (
+    "recalls",
+    "chain",
+    "ask",
+    "count",
+    "compare",
+    "combine",
+    "multi",
+    "own",
+    "talk",
+    "free",
+    "free_chinese",
+)
 
 
 def run(settings: Settings) -> str:
     """Run the suite and write its files; the table to print."""
     model, count, seed = set_num_threads(AnyToAny.from_pretrained(settings.model)), settings.count, settings.seed
-    oracles = {modality: Oracle.from_pretrained(modality) for modality in GENERATED}
     runs = answered(settings, "any_to_any", model, plan(count, seed), data=toybox.source_hash())
     if settings.is_part:
         return ""
-    score_media(oracles, runs)
+    score_media(runs)
     judgements = [judge(run) for run in runs]
     write_verdicts(settings.out, [verdict_of(judgement) for judgement in judgements])
     metrics = measure(judgements)
-    metrics["gold_caption_gap"] = gold_caption_gaps(model, oracles, judgements)
-    renders = max(50, round(ORACLE_SCENES * count / FULL_COUNT))
-    heads = {modality: accuracy(oracle, stream_seed(seed, 90), renders) for modality, oracle in oracles.items()}
-    metrics["oracle"] = {m: min(share for name, share in heads[m].items() if name in MAIN_HEADS) for m in heads}
-    metrics["oracle_heads"] = heads
+    metrics["gold_caption_gap"] = gold_caption_gaps(model, judgements)
+    renders = max(50, round(JUDGED_RENDERS * count / FULL_COUNT))
+    metrics["judges"] = judge_figures(stream_seed(seed, 90), renders)
+    metrics["judge"] = {name: least_right(own) for name, own in metrics["judges"].items()}
+    judged = all_readings(judgements)
+    metrics["agreement"] = agreement_figures(judged)
+    agreed = judges_agree(judged)
+    if agreed.total:
+        metrics["judges_agree"] = agreed.share
+        metrics["intervals"]["judges_agree"], metrics["n"]["judges_agree"] = agreed.interval, agreed.total
     metrics["seconds"] = {modality: warm_reply(model, REQUESTS[modality], modality) for modality in GENERATED}
     metrics["seconds"]["cold_first_reply"] = cold_first_reply(str(model.folder))
     results = {
         "suite": "any_to_any",
         "model": {"hash": model.hash},
         "data": {"hash": toybox.source_hash()},
+        "judges": identities(),
         "seed": seed,
         "count": count,
         "metrics": metrics,
@@ -89,6 +111,12 @@ def measure(judgements: list[Judgement]) -> dict[str, Any]:
         "long_edits": Tally.of(edit_right(j) for j in groups["long_edits"]),
         "unknown_declined": Tally.of(j.declined for j in groups["unknown"]),
         "unknown_words_declined": Tally.of(j.declined for j in groups["unknown_words"]),
+        "outside_declined": Tally.of(j.declined for j in groups["outside"]),
+        "outside_chinese_declined": Tally.of(j.declined for j in groups["outside_chinese"]),
+        "free_thing": Tally.of(j.attributes["thing"] for j in groups["free"]),
+        "free_routed": Tally.of(routed(j) for j in groups["free"]),
+        "free_chinese_routed": Tally.of(routed(j) for j in groups["free_chinese"]),
+        "one_thing": Tally.of(j.attributes["count"] for j in judgements if asks_one(j)),
         "known_declined": Tally.of(j.declined for j in judgements if not j.case.expected["unknown"]),
     }
     tallies["routing_precision"], tallies["routing_recall"] = routing(
@@ -122,9 +150,25 @@ def measure(judgements: list[Judgement]) -> dict[str, Any]:
 
 
 def verdict_of(judgement: Judgement) -> dict[str, Any]:
-    """A case's line of verdicts.jsonl."""
+    """A case's line of verdicts.jsonl: what is right, and what each judge names in the media of each reply."""
     case = judgement.case
-    return {"group": case.group, "cell": case.cell, "right": judgement.attributes | {"all": judgement.right}}
+    right = judgement.attributes | {"all": judgement.right}
+    return {
+        "group": case.group,
+        "cell": case.cell,
+        "right": right,
+        "judges": [r.by_judge for r in readings(judgement.run)],
+    }
+
+
+def routed(judgement: Judgement) -> bool:
+    """Whether the last reply holds the media that were requested and no others."""
+    return sorted(judgement.case.requested[-1]) == sorted(generated(judgement.run.replies[-1]))
+
+
+def asks_one(judgement: Judgement) -> bool:
+    """Whether one thing is asked for as an image or a video, its number unsaid."""
+    return "count" in judgement.attributes and "count" not in judgement.case.expected["attributes"]
 
 
 def cells(judgements: list[Judgement]) -> dict[str, dict[str, float]]:
@@ -146,44 +190,6 @@ def edit_right(judgement: Judgement) -> bool:
     changed = judgement.case.expected["changed"]
     kept = [name for name in judgement.attributes if name != "thing"] if changed == "thing" else [changed]
     return judgement.attributes["thing"] and all(judgement.attributes[name] for name in kept[:1])
-
-
-def gold_caption_gaps(model: AnyToAny, oracles: dict[str, Oracle], judgements: list[Judgement]) -> dict[str, float]:
-    """Thing accuracy of text -> medium minus that of the same decoder given the same request's own tag caption.
-
-    Both have the same noise and as many candidates.
-
-    Below zero: what the language model's signal tokens lose on the way to the decoder.
-    """
-    gaps = {}
-    for modality in tqdm(GENERATED, desc="gold captions", unit="modality"):
-        members = [j for j in judgements if (j.case.group, j.case.cell) == ("matrix", f"text->{modality}")]
-        expected = [j.case.expected_by_modality[modality] for j in members]
-        words = [j.run.replies[-1].text for j in members]
-        media = decode_captions(model, modality, expected, [j.case.seed for j in members], words)
-        predicted = oracles[modality].predict(media)
-        gold = Tally.of(agreement(e, p)["thing"] for e, p in zip(expected, predicted, strict=True))
-        own = Tally.of(j.attributes["thing"] for j in members)
-        gaps[modality] = (own.right - gold.right) / gold.total
-    return gaps
-
-
-def decode_captions(
-    model: AnyToAny,
-    modality: str,
-    attributes: list[dict[str, Any]],
-    seeds: list[int],
-    words: list[str],
-    batch_size: int = 8,
-) -> list[np.ndarray]:
-    """One medium for each set of attributes, from the decoder's own text encoder; ``words`` choose among candidates."""
-    media: list[np.ndarray] = []
-    for start in range(0, len(attributes), batch_size):
-        part = slice(start, start + batch_size)
-        captions = [toybox.tag_caption(each) for each in attributes[part]]
-        conditions = model.decoders[modality].encode_caption(captions)
-        media += [each.array for each in model.decode(modality, conditions, seeds[part], words=words[part])]
-    return media
 
 
 def choose_conversations(judgements: list[Judgement], seed: int) -> list[ShownConversation]:

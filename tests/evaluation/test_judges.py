@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from evaluation.judges import Judge, JudgeNetwork, load_judges, prepare
-from evaluation.own_data import Answer, Question, cell_of, evenly_spread, judge_replies
+from evaluation.own_data import Answer, Question, cell_of, evenly_spread, judge_replies, right_by_judges
 from nextgpt_lite import Reply
 from nextgpt_lite.any_to_any import ReplyMedium
 
@@ -51,6 +51,7 @@ def test_words_count_when_they_name_the_truth_alone(judge):
     assert judge.says("This is Light.", "light")
     assert not judge.says("This is light, or dark.", "light")
     assert not judge.says("This is lightning.", "light")
+    assert not judge.says("This is not light.", "light") and judge.says("Not dark, but light.", "light")
 
 
 def test_replies_are_judged_by_cell(judge):
@@ -66,7 +67,9 @@ def test_replies_are_judged_by_cell(judge):
         answer(["audio"], {"shade": "dark"}, painted(5)),  # no judge of audio
         answer(["image"], {"colour": "red"}, painted(5)),  # not what is judged
     ]
-    assert judge_replies(answers, {"image": judge}) == {
+    for each in answers:
+        each.judged = right_by_judges(each, {"image": judge})
+    assert judge_replies(answers) == {
         "text->image": {"right": 1 / 3, "count": 3},
         "text->text": {"right": 1.0, "count": 1},
     }

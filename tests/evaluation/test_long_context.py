@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from data.passkey import ANSWER, PasskeyDocument
 from data.texts import read_texts
-from evaluation.long_context import SCORED, verdicts, windows_of
+from evaluation.long_context import SCORED, by_depth, verdicts, windows_of
 from nextgpt_lite.cli import main
 from nextgpt_lite.long_context.merge import merged_model
 from nextgpt_lite.long_context.streaming import final_losses, tells_passkey
@@ -101,7 +101,7 @@ def test_the_command_measures_before_and_after(extended, texts, tmp_path, capsys
     for value in (results["metrics"]["before"]["perplexity"], results["metrics"]["after"]["passkey"]):
         assert "".join(f"{value[str(length)]:>9.3f}" for length in (SHORT, LONG)) in printed
     page = (tmp_path / "report.html").read_text()
-    assert page.count("<svg") == 2 and page.count("<polyline") == 4
+    assert page.count("<svg") == 3 and page.count("<polyline") == 6 and "depth 0.6 to 0.8" in page
     for when, model in (
         ("before", AutoModelForCausalLM.from_pretrained(extended / "language_model", dtype=torch.float32)),
         ("after", merged_model(extended / "language_model", extended / "context_adapter")),
@@ -112,6 +112,12 @@ def test_the_command_measures_before_and_after(extended, texts, tmp_path, capsys
             logits = model.eval()(rows[:, -length:]).logits[:, -SCORED - 1 : -1]
             expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), rows[:, -SCORED:].flatten()).exp()
             assert results["metrics"][when]["perplexity"][str(length)] == pytest.approx(expected.item(), rel=1e-4)
+            slid = [torch.tensor(ids[start : start + length])[None] for start in (0, SCORED)]
+            with torch.no_grad():
+                losses = [model(each, labels=each).loss for each in slid]  # as LongLoRA's evaluation takes them
+            assert results["metrics"][when]["sliding_perplexity"][str(length)] == pytest.approx(
+                torch.stack(losses).mean().exp().item(), rel=1e-4
+            )
 
 
 @pytest.mark.parametrize(
@@ -140,7 +146,7 @@ def test_texts_and_lengths_belong_to_this_suite(capsys):
     assert main(["evaluate", "long_context"]) == 2
     assert "give --data FOLDER" in capsys.readouterr().err
     assert main(["evaluate", "any_to_any", "--lengths", "512"]) == 2
-    assert "belongs to the suite long_context" in capsys.readouterr().err
+    assert "belongs to the suite needles, long_context" in capsys.readouterr().err
 
 
 def test_a_passkey_is_right_when_greedy_decoding_gives_it(base):
@@ -169,6 +175,13 @@ def test_windows_stay_inside_their_text_and_spread_over_all_places():
     assert starts == sorted(starts) and min(starts) < 3 and max(starts) > 205
     with pytest.raises(ValueError, match="has 30 tokens: expected 31 at least"):
         windows_of(rows, 31, 2, seed=1)
+
+
+def test_the_grid_of_passkeys_has_a_row_a_depth():
+    assert by_depth([True, False, True, True, False, False, True, True, True, True]) == {
+        "0.0 to 0.2": 0.5, "0.2 to 0.4": 1.0, "0.4 to 0.6": 0.0, "0.6 to 0.8": 1.0, "0.8 to 1.0": 1.0,
+    }  # fmt: skip
+    assert by_depth([True, True]) == {"0.2 to 0.4": 1.0, "0.6 to 0.8": 1.0}
 
 
 def test_verdicts_are_about_the_extended_model():

@@ -50,16 +50,16 @@ def reply(text, *media):
     return Reply(text, [ReplyMedium(m["type"], m["array"], m["rate"], 4, 0.0) for m in media])
 
 
-def test_figures_of_known_replies(tiny_model):
+def test_figures_of_known_replies():
     questions = [Question([], "Here is a cat.", [image(0)]), Question([], "It is a dog.", []),
                  Question([], "Here is a bee.", [image(1)])]  # fmt: skip
     right = [reply("Here is a cat.", image(0)), reply("It is a dog."), reply("here is a bee", image(1))]
-    figures = measure(compare(tiny_model, questions, right))
+    figures = measure(compare(questions, right))
     assert figures["routing_precision"] == figures["routing_recall"] == figures["words_same"] == 1
     assert figures["image"]["cosine"] == pytest.approx(1, abs=1e-5)
     assert figures["image"]["nearest"] == 1 and figures["image"]["made"] == 2
     swapped = [reply("No.", image(1)), reply("It is a dog.", image(0)), reply("", image(0))]
-    figures = measure(compare(tiny_model, questions, swapped))
+    figures = measure(compare(questions, swapped))
     assert figures["routing_precision"] == pytest.approx(2 / 3) and figures["routing_recall"] == 1
     assert figures["image"]["nearest"] == 0 and figures["image"]["cosine"] < 1
 
@@ -73,7 +73,7 @@ def test_a_core_that_reads_patches_is_measured_too(tiny_copy, manifest, tmp_path
     model = AnyToAny.from_pretrained(tiny_copy)
     assert model.core.config.reads_patches
     questions = [Question([], "", [image(0)]), Question([], "", [image(1)])]
-    figures = measure(compare(model, questions, [reply("", image(0)), reply("", image(1))]))
+    figures = measure(compare(questions, [reply("", image(0)), reply("", image(1))]))
     assert figures["image"]["cosine"] == pytest.approx(1, abs=1e-5) and figures["image"]["nearest"] == 1
 
 
@@ -96,9 +96,9 @@ def rebuild_with_patches(folder, own):
     write_manifest(folder, "patches")
 
 
-def test_a_medium_that_is_a_caption_alone_is_compared_with_nothing(tiny_model):
+def test_a_medium_that_is_a_caption_alone_is_compared_with_nothing():
     asked = [Question([], "", [{"type": "image", "caption": "a bell"}]), Question([], "", [image(1)])]
-    figures = measure(compare(tiny_model, asked, [reply("", image(0)), reply("", image(1))]))
+    figures = measure(compare(asked, [reply("", image(0)), reply("", image(1))]))
     assert figures["routing_recall"] == 1 and figures["image"]["made"] == 1
 
 

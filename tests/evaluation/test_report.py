@@ -12,7 +12,7 @@ RESULTS = {"suite": "s", "model": {"hash": "m"}, "data": {"hash": "d"}, "seed": 
 
 def page(*parts):
     shown = ShownConversation("title", [{"role": "user", "content": list(parts)}], True, "expected")
-    return render("own_data.html", results=RESULTS | {"metrics": {}}, conversations=[shown])
+    return render("benchmark.html", results=RESULTS | {"metrics": {"intervals": {}, "n": {}}}, conversations=[shown])
 
 
 def test_a_message_escapes_its_text_and_embeds_its_media():

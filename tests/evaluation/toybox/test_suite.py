@@ -8,12 +8,11 @@ from evaluation.report import write_report
 from evaluation.statistics import verdicts
 from evaluation.toybox.cases import Case, plan, stream_seed
 from evaluation.toybox.conversations import (
-    agreement,
+    correct,
     judge,
     score_media,
     shown_conversation,
 )
-from evaluation.toybox.oracles import MODALITIES, Oracle
 from evaluation.toybox.suite import TARGETS, cells, choose_conversations, edit_right, measure
 from nextgpt_lite import Reply, ReplyMedium
 
@@ -60,7 +59,7 @@ def case(group="matrix", cell="text->image", attributes=None, modalities=("image
 
 def judged(asked, reply):
     run = ConversationRun(asked, [{"role": "user", "content": asked.turns[0]}, reply.as_message()], [reply])
-    score_media({m: Oracle.from_pretrained(m) for m in MODALITIES}, [run])
+    score_media([run])
     return judge(run)
 
 
@@ -85,9 +84,9 @@ def test_an_image_is_judged_by_what_it_shows():
 
 def test_a_missing_or_an_extra_medium_is_wrong():
     asked = case(attributes={"thing": "bell"})
-    assert judged(asked, Reply("Here is a bell.")).attributes == {"thing": False}
+    assert judged(asked, Reply("Here is a bell.")).attributes == {"thing": False, "count": False}
     extra = judged(asked, Reply("Here is a bell.", [image(), image()]))
-    assert extra.attributes == {"thing": True}
+    assert extra.attributes == {"thing": True, "count": True}
     assert not extra.right
 
 
@@ -96,6 +95,20 @@ def test_words_are_read_by_the_grammar():
     assert judged(asked, Reply("This is a red bell.")).right
     assert not judged(asked, Reply("This is a red drum.")).right
     assert judged(asked, Reply("这是红色的铃铛。")).right
+
+
+@pytest.mark.parametrize(
+    "said", ["This is not a bell.", "This isn't a bell, but a drum.", "A bell or a drum.", "鼓或铃铛。"]
+)
+def test_what_is_denied_or_left_open_is_not_said(said):
+    asked = case(cell="image->text", attributes={"thing": "bell"}, modalities=())
+    assert not judged(asked, Reply(said)).right
+
+
+def test_two_things_for_one_are_wrong_though_no_number_was_said():
+    asked = case(attributes={"thing": "bell", "colour": "red"})
+    two = judged(asked, Reply("Here is a red bell.", [image(count=2)]))
+    assert two.attributes == {"thing": True, "colour": True, "count": False} and not two.right
 
 
 def test_a_decline_must_come_without_media_and_only_where_it_is_due():
@@ -118,7 +131,7 @@ def test_a_question_about_the_models_own_image_is_judged_by_what_that_shows():
     asked = case("own", attributes={"thing": "bell", "colour": "green"}, modalities=(), turns=2, asked="colour")
     replies = [Reply("Here is a bell.", [image(colour="blue")]), Reply("The bell is blue.")]
     run = ConversationRun(asked, [], replies)
-    score_media({m: Oracle.from_pretrained(m) for m in MODALITIES}, [run])
+    score_media([run])
     assert judge(run).attributes == {"thing": True, "colour": True}
 
 
@@ -142,7 +155,7 @@ def test_a_perfect_model_scores_almost_one_everywhere(tmp_path, capsys):
     cases = [c for c in plan(40, 1) if c.group not in ("own", "chain", "recalls", "multi", "long_edits")]
     conversations = run_cases(Perfect(cases), cases)
     assert f"{len(cases)}/{len(cases)}" in capsys.readouterr().err
-    score_media({m: Oracle.from_pretrained(m) for m in MODALITIES}, conversations)
+    score_media(conversations)
     judgements = [judge(run) for run in conversations]
     metrics = measure(judgements)
     assert metrics["mean_thing"] >= 0.97
@@ -168,7 +181,7 @@ def test_a_cell_counts_only_what_was_asked():
         judged(case(attributes=a), Reply("", [image()]))
         for a in ({"thing": "bell"}, {"thing": "bell", "colour": "red"})
     ]
-    assert cells(members) == {"text->image": {"thing": 1.0, "colour": 1.0, "samples": 2}}
+    assert cells(members) == {"text->image": {"thing": 1.0, "count": 1.0, "colour": 1.0, "samples": 2}}
 
 
 @pytest.mark.parametrize("arguments", [["nonsense"], ["any_to_any", "--count", "0"], ["any_to_any", "--seed", "-1"]])
@@ -181,8 +194,8 @@ def test_bad_arguments_end_in_one_line(arguments, capsys):
 
 def test_agreement_is_all_wrong_without_a_medium():
     expected = {"thing": "bell", "colour": "red"}
-    assert agreement(expected, {"thing": "bell", "colour": "blue", "size": "small"}) == {"thing": True, "colour": False}
-    assert agreement(expected, None) == {"thing": False, "colour": False}
+    assert correct(expected, {"thing": "bell", "colour": "blue", "size": "small"}) == {"thing": True, "colour": False}
+    assert correct(expected, None) == {"thing": False, "colour": False}
 
 
 def test_verdicts_compare_times_downwards_and_shares_upwards():
@@ -192,4 +205,4 @@ def test_verdicts_compare_times_downwards_and_shares_upwards():
     assert passed[TARGETS["mean_thing"][1]] is False
     assert passed[TARGETS["seconds.image"][1]] is True
     assert passed[TARGETS["seconds.video"][1]] is False
-    assert passed[TARGETS["oracle.audio"][1]] is None
+    assert passed[TARGETS["judge.oracle_audio"][1]] is None

@@ -17,12 +17,16 @@ def test_the_suite_runs_and_writes_every_figure(tiny_folder, tmp_path, capsys):
     assert main([*arguments, "--out", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     results = json.loads((tmp_path / "results.json").read_text())
-    assert {"suite", "model", "data", "seed", "count", "metrics"} == set(results)
+    assert {"suite", "model", "data", "judges", "seed", "count", "metrics"} == set(results)
     assert (results["suite"], results["seed"], results["count"]) == ("any_to_any", 3, 1)
     metrics = results["metrics"]
     cells = {f"{source}->{target}" for source in MEDIA for target in MEDIA} | {"points->text"}
     assert set(metrics["matrix"]) == cells
-    assert set(metrics["gold_caption_gap"]) == set(metrics["oracle"]) == set(GENERATED)
+    assert set(metrics["gold_caption_gap"]) == set(GENERATED)
+    assert set(metrics["judge"]) == set(results["judges"])
+    assert all(
+        gap["n"] == 1 and gap["low"] <= gap["gap"] <= gap["high"] for gap in metrics["gold_caption_gap"].values()
+    )
     assert set(metrics["seconds"]) == {"cold_first_reply", *GENERATED}
     values = {verdict.what: verdict.value for verdict in verdicts(metrics, TARGETS)}
     for figure, (_, what) in TARGETS.items():

@@ -1,0 +1,1 @@
+"""What is computed from answers: captions, answers to questions, rankings, and distances of sets of media."""
