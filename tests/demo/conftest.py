@@ -55,7 +55,7 @@ def pool(cache, taught, tiny_folder):
     from demo.engine import model_pool as module
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "load", lambda folder: taught)
+        patch.setattr(module, "load", lambda folder, **held: taught)
         pool = module.ModelPool([str(tiny_folder)])
         pool.engine().warm_up().result()
         yield pool

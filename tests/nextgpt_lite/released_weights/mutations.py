@@ -213,7 +213,7 @@ def _same_shape(given: Given, folder: Path) -> Given:
 BASES: dict[str, tuple[Callable[[Given, Path], Given], str]] = {
     "another width": (lambda given, folder: _language_model(given, folder, hidden_size=32), "32"),
     "fewer layers": (lambda given, folder: _language_model(given, folder, num_hidden_layers=1), ""),
-    "another vocabulary": (_other_tokenizer, "rows"),
+    "another vocabulary": (_other_tokenizer, "rows | norms"),
     "another of the same shape": (_same_shape, ""),
     "gone": (lambda given, folder: replace(given, base=folder / "nothing"), "nothing"),
     "none": (lambda given, folder: replace(given, base=None), "--base"),

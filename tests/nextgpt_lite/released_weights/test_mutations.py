@@ -77,7 +77,7 @@ def test_bases(name, mutation, makers, tmp_path, capsys, monkeypatch):
         pytest.skip("prompts, projectors and LoRA fit any language model of the same shape")
     make, said = BASES[mutation]
     sentence = refused(name, make(makers(name), tmp_path), tmp_path, capsys, monkeypatch)
-    assert said in sentence
+    assert any(words in sentence for words in said.split(" | "))
 
 
 @pytest.mark.parametrize("mutation", marked([*WEIGHTS, *FILES]))
