@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 from urllib.parse import quote
 
 import yaml
@@ -110,12 +109,13 @@ class RunPages:
     def report(self, request: Request) -> Response:
         """The report of a run, as it lies there."""
         folder = self._find(request)
-        file = folder.open(folder.report) if folder and folder.report else None
-        if file is None:
+        name = folder.report if folder else None
+        if folder is None or name is None:
             return PlainTextResponse("there is no such report", status_code=404)
         return StreamingResponse(
-            _blocks(file), media_type="text/html; charset=utf-8", headers={"Content-Security-Policy": REPORT_POLICY}
-        )
+            _blocks(folder, name), media_type="text/html; charset=utf-8",
+            headers={"Content-Security-Policy": REPORT_POLICY},
+        )  # fmt: skip
 
     def asset(self, request: Request) -> Response:
         name = request.path_params["name"]
@@ -184,7 +184,10 @@ def segments(text: str) -> list[tuple[str, int]]:
     return pieces
 
 
-def _blocks(file: BinaryIO) -> Iterator[bytes]:
-    with file:
-        while block := file.read(BLOCK):
-            yield block
+def _blocks(folder: RunFolder, name: str) -> Iterator[bytes]:
+    """A file in pieces. It is opened with the first one, so that a client who has gone leaves none open."""
+    file = folder.open(name)
+    if file is not None:
+        with file:
+            while block := file.read(BLOCK):
+                yield block

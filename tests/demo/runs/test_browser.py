@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
@@ -19,9 +20,10 @@ ROOT = Path(__file__).parents[3]
 SIZES = {"desktop": (1440, 900), "tablet": (1024, 768), "phone": (390, 844)}
 #: What a report that somebody else wrote might try.
 HOSTILE = """<!doctype html><title>r</title><h1>on your own data</h1><script>parent.document.title = "taken"</script>
-<img src="http://evil.example/x.png"><img src=x onerror="parent.document.title='taken'">
-<script src="/runs/assets/runs.js"></script><form action="http://evil.example"><button>go</button></form>
-<iframe src="/runs"></iframe><meta http-equiv="refresh" content="0; url=http://evil.example/">"""
+<img src="ELSEWHERE/image"><img src=x onerror="parent.document.title='taken'"><audio src="ELSEWHERE/audio"></audio>
+<link rel="stylesheet" href="ELSEWHERE/style"><p style="background: url(ELSEWHERE/background)"></p>
+<script src="ELSEWHERE/script"></script><iframe src="ELSEWHERE/frame"></iframe><object data="ELSEWHERE/object"></object>
+<meta http-equiv="refresh" content="0; url=ELSEWHERE/refresh">"""
 #: Text whose contrast with what is behind it is below 4.5, as (text, ratio).
 FAINT = """() => {
   const pixel = Object.assign(document.createElement("canvas"), { width: 1, height: 1 });
@@ -99,18 +101,42 @@ def test_a_training_is_watched_while_it_goes_on(browser, address, runs, tmp_path
     page.close()
 
 
-def test_a_report_stays_in_its_frame(browser, address, runs):
-    (runs / "own/report.html").write_text(HOSTILE)
-    page, hosts, errors = browser.new_page(), set(), []
-    page.on("request", lambda request: hosts.add(urlsplit(request.url).hostname))
-    page.on("pageerror", errors.append)
+@pytest.fixture
+def elsewhere() -> Iterator[tuple[str, list[str]]]:
+    """Another server: its address, and what was requested of it."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", asked
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_report_stays_in_its_frame(browser, address, runs, elsewhere):
+    other, asked = elsewhere
+    (runs / "own/report.html").write_text(HOSTILE.replace("ELSEWHERE", other))
+    page, errors = browser.new_page(), []
+    page.on("pageerror", lambda error: errors.append(error))
+    page.goto(f"{other}/known")
+    assert "/known" in asked  # it can be reached
+    asked.clear()
     page.goto(f"{address}/runs/of/0/own")
     expect(page.frame_locator("#report iframe").locator("h1")).to_have_text("on your own data")
     page.wait_for_timeout(1500)
-    assert page.title() == "own · nextgpt_lite" and hosts == {"127.0.0.1"} and errors == []
+    assert page.title() == "own · nextgpt_lite" and errors == []
     page.goto(f"{address}/runs/report/0/own")  # alone in its tab, too
-    page.wait_for_timeout(1000)
-    assert page.title() == "r" and hosts == {"127.0.0.1"}
+    page.wait_for_timeout(1500)
+    assert page.title() == "r" and set(asked) <= {"/favicon.ico"}
     page.close()
 
 
