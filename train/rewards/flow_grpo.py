@@ -13,6 +13,7 @@ Shapes: P captions, G images each, B = P G, L condition tokens D wide, A attribu
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from train.foundations.diffusion.image_diffusion import ImageDiffusionSettings, 
 from train.foundations.pools import HELD_OUT_SEED, EndlessDataset, media_of
 from train.rewards.advantages import group_advantages, policy_loss
 from train.rewards.sde import Velocity, levels, log_probability, path, transition
+from train.rewards.start import kept_start
 from train.settings import RecipeError, setting
 from train.worlds import MediaStream, open_world
 
@@ -76,6 +78,11 @@ class FlowGrpoTask(ImageDiffusionTask):
         flow = CaptionedFlow(unet, text_encoder, chosen.condition_noise, chosen.shift)
         self.model = FlowPolicy(flow, Drawing(self.vae, self.critic), empty, chosen)
         self.dataset = self._prompts(chosen.seed, held_out=False)
+
+    def begin(self, run_dir: Path, resume: bool) -> None:
+        super().begin(run_dir, resume)
+        reference = self.model.reference
+        reference.load_state_dict(kept_start(run_dir, resume, reference.state_dict()))
 
     def load_text_encoder(self) -> tuple[Any, Any]:
         """Those of the decoder: the text encoders' own folder is not part of a model that is whole."""

@@ -23,7 +23,6 @@ import torch
 from torch import nn
 
 from data import toybox
-from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.decoding import Decoding
 from nextgpt_lite.generate import Prepared, Sampling, end_tokens, generate, reply_text
 from train.dialogues.bins import BinnedRows
@@ -31,6 +30,7 @@ from train.dialogues.encode import Row
 from train.dialogues.loader import Candidates
 from train.rewards.advantages import group_advantages, policy_loss
 from train.rewards.preference import PreferenceModel
+from train.rewards.start import kept_start
 from train.settings import RecipeError, setting
 from train.stages.three_stages import InstructionTuningTask
 
@@ -92,7 +92,7 @@ class GrpoTask(InstructionTuningTask):
 
     def begin(self, run_dir: Path, resume: bool) -> None:
         super().begin(run_dir, resume)
-        self.model.remember()
+        self.model.start_state = kept_start(run_dir, resume, self.model.tuned())
 
     def dataset_of(self, rows: list[Row] | None) -> BinnedRows:
         """Bins of conversations, each counted with all its replies. RecipeError for streams."""
@@ -101,9 +101,9 @@ class GrpoTask(InstructionTuningTask):
         chosen, group = self.settings, self.settings.group
         return BinnedRows(rows, chosen.tokens_per_bin, chosen.seed, length=lambda row: group * len(row))
 
-    def load_decoders(self, config: CoreConfig) -> dict[str, Any]:
-        """None: media are not made."""
-        return {}
+    def makes_media(self) -> bool:
+        """No: replies are rewarded for their words and for the media that they ask for."""
+        return False
 
     def make_batch(self, rows: list[Row], candidates: Candidates) -> Any:
         return self.loader.unreadable.replace(rows, candidates, self.fits)
@@ -170,7 +170,8 @@ class Policy(PreferenceModel):
     def __init__(self, stage: Any, kl_weight: float) -> None:
         super().__init__(stage, beta=0.0)
         self.kl_weight = kl_weight
-        self._start: dict[str, torch.Tensor] = {}
+        #: The values that the tuned parameters are held near.
+        self.start_state: dict[str, torch.Tensor] = {}
 
     def forward(
         self, advantages: torch.Tensor, rewards: torch.Tensor, **batch: torch.Tensor
@@ -197,16 +198,16 @@ class Policy(PreferenceModel):
                 digest.update(parameter.detach().float().cpu().numpy().tobytes())
         return int.from_bytes(digest.digest()[:3], "big")
 
-    def remember(self) -> None:
-        """The trained parameters as they are now are the start."""
-        self._start = {name: p.detach().clone() for name, p in self.named_parameters() if p.requires_grad}
+    def tuned(self) -> dict[str, nn.Parameter]:
+        """The parameters that are trained."""
+        return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
     @contextmanager
     def start(self) -> Iterator[None]:
         """Inside, the trained parameters have the values of the start."""
-        trained = {name: p for name, p in self.named_parameters() if p.requires_grad}
+        trained = self.tuned()
         now = {name: p.detach().clone() for name, p in trained.items()}
-        _set(trained, self._start)
+        _set(trained, self.start_state)
         try:
             yield
         finally:

@@ -10,6 +10,7 @@ Shapes: B pairs, T tokens, V vocabulary, D model width.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,12 +18,12 @@ from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.model import AnyToAnyCore
 from train.dialogues.bins import BinnedRows
 from train.dialogues.encode import Row
 from train.dialogues.loader import Candidates
 from train.dialogues.tuned_encoder import TunedEncoder
+from train.rewards.start import kept_start
 from train.settings import RecipeError, setting
 from train.stages.stage_model import StageModel
 from train.stages.three_stages import InstructionTuningTask
@@ -57,9 +58,14 @@ class PreferenceTask(InstructionTuningTask):
         self._rows = rows
         return BinnedRows(rows, self.settings.tokens_per_bin, self.settings.seed, length=_length)
 
-    def load_decoders(self, config: CoreConfig) -> dict[str, Any]:
-        """None: what a reply's media show is not compared."""
-        return {}
+    def begin(self, run_dir: Path, resume: bool) -> None:
+        super().begin(run_dir, resume)
+        reference = {where: torch.tensor(each) for where, each in self.reference.items()}
+        self.reference = {where: each.tolist() for where, each in kept_start(run_dir, resume, reference).items()}
+
+    def makes_media(self) -> bool:
+        """No: what a reply's media show is not compared."""
+        return False
 
     def fits(self, row: Row, other: Row) -> bool:
         return super().fits(row, other) and other.rejected is not None

@@ -2,9 +2,11 @@
 
 import json
 import math
+import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from data.manifest import check_record, read_manifest, write_manifest
 from tests.train.short_recipes import LORA
@@ -49,6 +51,17 @@ def test_the_better_reply_gains(tiny_copy, tmp_path):
     assert figures["gained"] == 1.0 and figures["loss"] < math.log(2) - 0.02
     again = build_task(recipe_on(manifest, tiny_copy))
     assert again.evaluate()["loss"] == pytest.approx(math.log(2), abs=1e-5), "it starts from what was exported"
+
+
+def test_a_resumed_run_ends_with_the_same_weights(tiny_copy, tmp_path):
+    """Also where it has exported before, over the core that it started from."""
+    recipe = recipe_on(pairs(tmp_path / "pairs"), tiny_copy, steps=4, checkpoint_every=2)
+    run_recipe(recipe, tmp_path / "run")
+    whole = load_file(tmp_path / "run/core/model.safetensors")
+    shutil.rmtree(tmp_path / "run/checkpoint-4")
+    run_recipe(recipe, tmp_path / "run", resume=True)
+    again = load_file(tmp_path / "run/core/model.safetensors")
+    assert [name for name in whole if not torch.equal(whole[name], again[name])] == []
 
 
 def test_the_loss_is_that_of_the_paper(tiny_copy, tmp_path):
