@@ -21,6 +21,23 @@ class Asked(Protocol):
     def seed(self) -> int: ...
 
 
+@dataclass
+class LastMessage:
+    """A case whose ``messages`` end with the question; what was said before it stands as it is."""
+
+    messages: list[dict[str, Any]]
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """What was said before the question."""
+        return self.messages[:-1]
+
+    @property
+    def turns(self) -> tuple[list[dict[str, Any]], ...]:
+        """The question itself."""
+        return (self.messages[-1]["content"],)
+
+
 C = TypeVar("C", bound=Asked)
 #: Conversations that are put at once.
 BATCH = 16

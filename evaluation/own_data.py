@@ -6,7 +6,7 @@ Every turn of the assistant in the manifest is a question: the model gets the me
 compared with the manifest's: words by captioning scores, media by features that are no part of the model
 (evaluation.metrics.features), by the cosine to the manifest's own medium, and by whether that one, of all media of its
 kind in the manifest, is the nearest. Judges that were trained on such files (evaluation.judges), or a language model at
-an OpenAI-compatible address (evaluation.judging), say more.
+an OpenAI-compatible address (evaluation.language_judge), say more.
 """
 
 import re
@@ -22,7 +22,7 @@ from data.manifest import Record, read_manifest
 from data.media.loading import load_medium
 from data.modalities import MODALITIES
 from evaluation import Settings
-from evaluation.conversations import answered
+from evaluation.conversations import LastMessage, answered
 from evaluation.judges import Judge, load_judges
 from evaluation.language_judge import LanguageJudge
 from evaluation.metrics.captions import bleu, cider_d, rouge_l, tokenize
@@ -45,24 +45,13 @@ T = TypeVar("T")
 
 
 @dataclass
-class Question:
+class Question(LastMessage):
     """Messages up to a turn of the assistant, that turn's words and media, what the record says of its media."""
 
-    messages: list[dict[str, Any]]
     text: str
     media: list[dict[str, Any]]
     attributes: dict[str, str] = field(default_factory=dict)
     seed: int = 0
-
-    @property
-    def history(self) -> list[dict[str, Any]]:
-        """What was said before the question."""
-        return self.messages[:-1]
-
-    @property
-    def turns(self) -> tuple[list[dict[str, Any]], ...]:
-        """The question itself."""
-        return (self.messages[-1]["content"],)
 
     @property
     def requested(self) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 from data.atomic import hash_file
 from data.manifest import Record, read_manifest
 from evaluation import Settings
-from evaluation.conversations import answered
+from evaluation.conversations import LastMessage, answered
 from evaluation.own_data import evenly_spread, with_array
 from evaluation.report import ShownConversation, write_report
 from evaluation.samples import write_verdicts
@@ -26,23 +26,12 @@ MAX_SHOWN = 60
 
 
 @dataclass
-class Item:
-    """A question to a model, and what its reply is compared with."""
+class Item(LastMessage):
+    """A question to a model, its media with their arrays, and what its reply is compared with."""
 
-    messages: list[dict[str, Any]]  #: up to the question, its media with their arrays
     references: list[str]  #: texts that are right
     meta: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
-
-    @property
-    def history(self) -> list[dict[str, Any]]:
-        """What was said before the question."""
-        return self.messages[:-1]
-
-    @property
-    def turns(self) -> tuple[list[dict[str, Any]], ...]:
-        """The question itself."""
-        return (self.messages[-1]["content"],)
 
 
 @dataclass

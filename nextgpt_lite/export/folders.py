@@ -15,6 +15,7 @@ exact for text alone. Static prompts, which text sees as well, have no place in 
 import json
 import shutil
 from dataclasses import asdict, dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,16 @@ class Exported:
     sha256: dict[str, str] = field(default_factory=dict)  #: of the components that it was made from
     merged: list[str] = field(default_factory=list)  #: last names of the layers whose LoRA was merged
     notes: list[str] = field(default_factory=list)
+
+
+def import_extra(extra: str, *needed: str) -> Any:
+    """The package that is called as its ``extra``; CheckpointError where it or what it ``needed`` is not installed."""
+    try:
+        for name in needed:
+            import_module(name)
+        return import_module(extra)
+    except ImportError as error:
+        raise CheckpointError(f"this export needs {error.name}: pip install -e '.[{extra}]'") from error
 
 
 def read_runs(folder: Path | None) -> dict[str, dict[str, Any]]:

@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from data.atomic import atomic_file
 from nextgpt_lite.checkpoint import CheckpointError, component, model_hash, read_manifest
 from nextgpt_lite.core_checkpoint import CONTEXT_ADAPTER, load_core
-from nextgpt_lite.export.folders import Exported, plain_language_model
+from nextgpt_lite.export.folders import Exported, import_extra, plain_language_model
 from nextgpt_lite.language_models import read_tokenizer
 
 #: ``model_type`` of Transformers -> the architecture of llama.cpp that computes the same.
@@ -36,10 +36,7 @@ def export_gguf(folder: Path, out: Path, dtype: str = "float16") -> Exported:
     ``dtype`` is a key of :data:`TYPES`. CheckpointError for a model or tokenizer that llama.cpp has no name for, an
     ``out`` that exists, and where the package gguf is not installed.
     """
-    try:
-        import gguf
-    except ImportError as error:
-        raise CheckpointError(f"this export needs the package gguf: pip install -e '.[gguf]' ({error})") from error
+    gguf = import_extra("gguf")
     if out.exists():
         raise CheckpointError(f"{out} exists already: give a new file")
     if dtype not in TYPES:

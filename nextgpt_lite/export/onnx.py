@@ -24,7 +24,7 @@ from data.atomic import atomic_folder, check_new_folder, write_json
 from decoders import load_decoder
 from decoders.base import SETTINGS, unscaled
 from nextgpt_lite.checkpoint import CheckpointError, component, model_hash, read_manifest
-from nextgpt_lite.export.folders import Exported
+from nextgpt_lite.export.folders import Exported, import_extra
 
 SCHEDULER = "scheduler_config.json"
 #: Media that a decoder is traced with: any number but one, which tracing would take for a constant.
@@ -59,11 +59,7 @@ def export_onnx(folder: Path, out: Path) -> Exported:
     CheckpointError for a model without decoders, a decoder whose network cannot be traced, and where the packages of
     ONNX are not installed.
     """
-    try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise CheckpointError(f"this export needs onnx and onnxscript: pip install -e '.[onnx]' ({error})") from error
+    import_extra("onnx", "onnxscript")
     check_new_folder(out)
     manifest = read_manifest(folder)
     exported = Exported(manifest["name"], model_hash(manifest), "float32")
