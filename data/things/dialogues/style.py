@@ -8,7 +8,9 @@ import numpy as np
 from data.things.catalogue import catalogue
 from data.things.dialogues.wording import banks
 
-TYPOS = 0.1
+TYPOS = 0.12
+TERSE = 0.06  # without articles: "red cat and green dog"
+_ARTICLE = re.compile(r"\b(?:an?|the) (?=\w)", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z]{5,}")
 
 
@@ -22,6 +24,8 @@ def _english(text: str, rng: np.random.Generator) -> str:
     style = rng.random()
     if rng.random() < TYPOS:
         text = with_typo(text, rng)
+    if rng.random() < TERSE:
+        text = _ARTICLE.sub("", text)
     if style < 0.45:
         text = re.sub(r"(^|[.?!] )([a-z])", lambda match: match[1] + match[2].upper(), text)
         return text if text[-1] in "?!." else text + "."
