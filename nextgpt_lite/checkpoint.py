@@ -89,6 +89,12 @@ def default_model() -> str:
     return EMBEDDED[-1]
 
 
+def unavailable_models() -> dict[str, list[str]]:
+    """Embedded models whose pretrained parts have not all been fetched, with those parts."""
+    found = {name: WEIGHTS / name for name in EMBEDDED if (WEIGHTS / name / MANIFEST).is_file()}
+    return {name: parts for name, folder in found.items() if (parts := missing_parts(folder))}
+
+
 def missing_parts(folder: Path) -> list[str]:
     """Pretrained parts that a model's components are, or stand on, and that have not been fetched."""
     parts = {entry["part"] for entry in read_manifest(folder)["components"].values() if "part" in entry}

@@ -67,7 +67,7 @@ class ModelPool:
         facts = [name, count, _bytes(size)]
         if self.ready(name):
             device = self.engine(name).model.result().device
-            facts += [str(device), f"{_bytes(memory(device.type))} in memory"]
+            facts += [str(device), f"{'VRAM' if device.type == 'cuda' else 'RAM'} {_bytes(memory(device.type))}"]
         return " · ".join(facts)
 
     def wait(self) -> None:

@@ -3,7 +3,6 @@
 Handlers are plain functions of a visitor; demo.page.chat_tab connects them to components.
 """
 
-import html
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,16 +11,18 @@ import gradio as gr
 from demo.engine.events import Failed
 from demo.engine.job import QueueFull
 from demo.engine.model_pool import ModelPool
+from demo.page.components.composer import MAX_TEXT, composer, draft, draft_of, notice
+from demo.page.components.conversation_list import conversation_list
+from demo.page.components.thread import thread
 from demo.page.conversations import Conversation
-from demo.page.turns import Turn
+from demo.page.errors import sentence
+from demo.page.turns import RefusedFile, Turn
 from demo.page.visitors import Visitor
 from demo.texts import translate
 from nextgpt_lite.conversation_media import CHAT_ERRORS
 
-#: What a handler gives the page: the chat's bubbles, the text box, the list of conversations.
+#: What a handler gives the page: the conversation, the field, the list of conversations.
 Shown = tuple[Any, Any, Any]
-#: The longest message, in characters.
-MAX_TEXT = 4000
 
 
 class Chat:
@@ -33,15 +34,25 @@ class Chat:
     def __init__(self, pool: ModelPool) -> None:
         self.pool = pool
 
-    def send(self, visitor: Visitor, value: dict[str, Any], settings: dict[str, Any], model: str) -> Iterator[Shown]:
-        """A message of the text box: ``{"text", "files"}``."""
-        text, files = (value.get("text") or "").strip()[:MAX_TEXT], list(value.get("files") or [])
-        if visitor.current.running:
-            yield self.refuse(visitor, translate(visitor.language, "busy"))
+    def send(
+        self, visitor: Visitor, text: str, files: list[str], settings: dict[str, Any], model: str, editing: Any = None
+    ) -> Iterator[Shown]:
+        """A message. With ``editing``, the number of a turn, it replaces that turn and all that came after it."""
+        conversation, text = visitor.current, text.strip()[:MAX_TEXT]
+        number = editing if isinstance(editing, int) and 0 <= editing < len(conversation.turns) else None
+        if conversation.running:
+            yield self.refuse(visitor, translate(visitor.language, "busy"), draft(text, files, number))
         elif not text and not files:
             yield self.refuse(visitor, translate(visitor.language, "empty_message"))
         else:
-            yield from self._begin(visitor, text, files, settings, model)
+            try:
+                turn = conversation.read_message(text, files)
+            except CHAT_ERRORS as error:
+                refused = error.file if isinstance(error, RefusedFile) else None
+                left = draft(text, [file for file in files if file != refused], number)
+                yield self.refuse(visitor, sentence(visitor.language, error), left)
+                return
+            yield from self._answer(visitor, turn, settings, model, number)
 
     def again(self, visitor: Visitor, settings: dict[str, Any], model: str) -> Iterator[Shown]:
         """Answer the last message again, with the next seed if nothing else has changed."""
@@ -49,27 +60,17 @@ class Chat:
         if conversation.running or not conversation.turns:
             yield self.refuse(visitor, translate(visitor.language, "busy"))
             return
-        turn = conversation.take_back()
+        turn = conversation.turns[-1]
         if settings == turn.settings or settings | {"seed": 0} == turn.settings | {"seed": 0}:
             settings = settings | {"seed": turn.settings["seed"] + 1}
-        yield from self._answer(visitor, turn, settings, model)
+        yield from self._answer(visitor, turn, settings, model, len(conversation.turns) - 1)
 
-    def edit(self, visitor: Visitor, bubble: int, text: str, settings: dict[str, Any], model: str) -> Iterator[Shown]:
-        """Change a message: its files stay, what came after it is removed."""
-        conversation, number = visitor.current, bubble // 2
-        if conversation.running or number >= len(conversation.turns) or not text.strip():
-            yield self.refuse(visitor, translate(visitor.language, "busy"))
-            return
-        files = [str(file) for file in conversation.take_back(number).files]
-        yield from self._begin(visitor, text.strip()[:MAX_TEXT], files, settings, model)
-
-    def undo(self, visitor: Visitor) -> Shown:
-        """Move the last message back into the text box and remove its reply."""
+    def edit(self, visitor: Visitor, number: int) -> Shown:
+        """Put a message into the field, to be changed; the conversation stays until it is sent."""
         conversation = visitor.current
-        if conversation.running or not conversation.turns:
+        if conversation.running or not 0 <= number < len(conversation.turns):
             return self.refuse(visitor, translate(visitor.language, "busy"))
-        turn = conversation.take_back()
-        return self.shown(visitor)[0], gr.MultimodalTextbox(value=_as_sent(turn)), gr.skip()
+        return gr.skip(), self._composer(visitor, restore=draft_of(conversation.turns[number], number)), gr.skip()
 
     def resume(self, visitor: Visitor, model: str) -> Iterator[Shown]:
         """Show the current conversation, and a reply that is being generated until it ends."""
@@ -86,40 +87,41 @@ class Chat:
         if running := visitor.current.running:
             running.job.cancel_medium(index)
 
-    def shown(self, visitor: Visitor, model: str | None = None) -> Shown:
+    def shown(self, visitor: Visitor, **state: Any) -> Shown:
         """The page for the visitor's current conversation."""
-        bubbles = visitor.current.bubbles(visitor.language, self._waiting(visitor, model))
-        running = visitor.current.running is not None
-        box = gr.MultimodalTextbox(submit_btn=not running, stop_btn=running, interactive=True)
-        return bubbles, box, conversation_list(visitor)
+        return self._thread(visitor, None), self._composer(visitor, **state), conversation_list(visitor)
 
-    def refuse(self, visitor: Visitor, reason: Exception | str) -> Shown:
-        """Show the reason in a toast and leave the page as it is. Names of files are not read as HTML."""
-        gr.Warning(html.escape(str(reason)), title=translate(visitor.language, "did_not_work"))
-        return gr.skip(), gr.skip(), gr.skip()
+    def refuse(self, visitor: Visitor, reason: str, restore: dict[str, Any] | None = None) -> Shown:
+        """Show the reason above the field, and leave the conversation as it is. ``restore``: the message again."""
+        shown = self._composer(visitor, notice=notice(visitor.language, reason), restore=restore)
+        return gr.skip(), shown, gr.skip()
 
-    def _begin(self, visitor: Visitor, text: str, files: list[str], settings, model: str) -> Iterator[Shown]:
-        try:
-            turn = visitor.current.read_message(text, files)
-        except CHAT_ERRORS as error:
-            yield self.refuse(visitor, error)
-            return
-        yield from self._answer(visitor, turn, settings, model)
+    def _answer(
+        self, visitor: Visitor, turn: Turn, settings: dict[str, Any], model: str, replaced: int | None = None
+    ) -> Iterator[Shown]:
+        """Show the message at once, whether or not the model is loaded; then request the reply and watch it.
 
-    def _answer(self, visitor: Visitor, turn: Turn, settings, model: str) -> Iterator[Shown]:
-        """Show the message at once, whether or not the model is loaded; then request the reply and watch it."""
-        conversation, waiting = visitor.current, self._waiting(visitor, model)
-        turn.streamed = turn.kept = None
-        bubbles = [each for part in (conversation, turn) for each in part.bubbles(visitor.language, waiting)]
-        yield bubbles, gr.MultimodalTextbox(value=None, submit_btn=False, stop_btn=True), gr.skip()
+        It takes the place of turn ``replaced`` and of all behind it, if the reply can be requested.
+        """
+        conversation = visitor.current
+        before = list(conversation.turns)
+        if replaced is not None:
+            del conversation.turns[replaced:]
+        kept, turn.streamed, turn.kept = turn.kept, None, None
+        shown = thread(conversation, visitor.language, self._waiting(visitor, model), turn)
+        yield shown, self._composer(visitor, running=True), gr.skip()
         try:
             conversation.request_reply(turn, self.pool.engine(model), settings)
         except Exception as error:
-            yield self._restored(visitor, conversation, turn)
-            if not isinstance(error, (*CHAT_ERRORS, QueueFull)):
+            conversation.turns[:], turn.kept = before, kept
+            expected = isinstance(error, (*CHAT_ERRORS, QueueFull))
+            reason = sentence(visitor.language, error) if expected else translate(visitor.language, "not_accepted")
+            _, field, _ = self.refuse(visitor, reason, None if turn in before else draft_of(turn, replaced))
+            yield self._thread(visitor, model), field, conversation_list(visitor)
+            if not expected:
                 raise
-            self.refuse(visitor, error)
             return
+        yield self._thread(visitor, model), gr.skip(), conversation_list(visitor)
         yield from self._watch(visitor, conversation, turn, model)
 
     def _watch(self, visitor: Visitor, conversation: Conversation, turn: Turn, model: str) -> Iterator[Shown]:
@@ -130,31 +132,26 @@ class Chat:
         for _ in streamed.watch():
             if visitor.current is not conversation:
                 return
-            yield conversation.bubbles(visitor.language, self._waiting(visitor, model)), gr.skip(), gr.skip()
+            yield self._thread(visitor, model), gr.skip(), gr.skip()
         if isinstance(streamed.last, Failed):
-            yield self._restored(visitor, conversation, turn)
-            self.refuse(visitor, streamed.last.sentence)
+            reason = sentence(visitor.language, streamed.last.sentence)
+            _, field, _ = self.refuse(visitor, reason, draft_of(turn))
+            yield self._thread(visitor, model), field, conversation_list(visitor)
             return
+        state = {}
         if turn.reply and turn.reply.dropped_turns:
-            gr.Info(translate(visitor.language, "dropped", count=turn.reply.dropped_turns))
-        yield self.shown(visitor)
+            dropped = translate(visitor.language, "dropped", count=turn.reply.dropped_turns)
+            state = {"notice": notice(visitor.language, dropped, "note")}
+        yield self.shown(visitor, **state)
 
-    def _restored(self, visitor: Visitor, conversation: Conversation, turn: Turn) -> Shown:
-        """The conversation as it was, and the message back in the text box."""
-        box = gr.MultimodalTextbox(value=_as_sent(turn), submit_btn=True, stop_btn=False)
-        return conversation.bubbles(visitor.language, ""), box, gr.skip()
+    def _thread(self, visitor: Visitor, model: str | None) -> list[str]:
+        return thread(visitor.current, visitor.language, self._waiting(visitor, model))
+
+    def _composer(self, visitor: Visitor, **state: Any) -> dict[str, Any]:
+        conversation = visitor.current
+        facts = {"conversation": conversation.identity, "running": conversation.running is not None}
+        return composer(visitor.language, **facts | state)
 
     def _waiting(self, visitor: Visitor, model: str | None) -> str:
-        """What stands in a bubble before the first token."""
-        return "…" if self.pool.ready(model) else translate(visitor.language, "loading")
-
-
-def conversation_list(visitor: Visitor) -> Any:
-    """The visitor's conversations, the newest first, the current one chosen."""
-    choices = [(title, identity) for identity, title in reversed(visitor.conversations.items())]
-    return gr.Radio(choices=choices, value=visitor.current.identity)
-
-
-def _as_sent(turn: Turn) -> dict[str, Any]:
-    """A user's message as the text box holds it."""
-    return {"text": turn.text, "files": [str(file) for file in turn.files]}
+        """What is said before the first token."""
+        return translate(visitor.language, "thinking" if self.pool.ready(model) else "loading")

@@ -84,7 +84,7 @@ class CompareTab:
             file_count="multiple", file_types=list(ACCEPTED), sources=["upload"], show_label=False, container=False,
             max_plain_text_length=MAX_TEXT, elem_id="compare-box",
         )  # fmt: skip
-        self.box = self.labels.add(own_files_only(box), placeholder="compare_message")
+        self.box = self.labels.add(own_files_only(box), label="message_label", placeholder="compare_message")
         self.message = gr.HTML(elem_id="compare-message", apply_default_css=False)
         with gr.Row(elem_id="compare-sides"):
             self.answers = [self._build_side(number) for number in range(len(NAMES))]

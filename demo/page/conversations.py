@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from demo.engine.engine import Engine
     from nextgpt_lite import ReplyMedium
 
-TITLE_LENGTH = 28
+#: Characters of a title.
+TITLE_LENGTH = 60
 #: The most files of one message.
 MAX_FILES = 16
 
@@ -32,13 +33,10 @@ class Conversation:
         self.turns = [Turn.from_record(record, self.place) for record in records or []]
         names = [path.name.partition("-")[0] for path in self.place.iterdir()] if self.place.is_dir() else []
         self.written = max([int(name) for name in names if name.isdecimal()], default=0)  # the last number of a file
-        self.deleted = False
 
     @property
     def folder(self) -> Path:
         """The folder of its media. Who knows its name may read them: it is as secret as a key."""
-        if self.deleted:
-            raise FileNotFoundError(self.place)
         return self.storage.folder_of(self.identity, self.visitor)
 
     @property
@@ -58,10 +56,6 @@ class Conversation:
         turns = self.turns if until is None else self.turns[: until + 1]
         earlier = [side for turn in turns[:-1] for side in (turn.message, turn.reply and turn.reply.as_message())]
         return [*filter(None, earlier), turns[-1].message]
-
-    def bubbles(self, language: str, waiting: str) -> list[dict[str, Any]]:
-        """As gr.Chatbot takes them."""
-        return [bubble for turn in self.turns for bubble in turn.bubbles(language, waiting)]
 
     def read_message(self, text: str, files: list[str]) -> Turn:
         """A user's message as a turn, not part of the conversation yet. MediaError for a file that is refused."""
@@ -90,27 +84,18 @@ class Conversation:
             turn.streamed = StreamedReply(job, self._save, lambda last, cards: self._end(turn, last, cards))
         return turn.streamed
 
-    def take_back(self, number: int = -1) -> Turn:
-        """Remove turn ``number`` and what came after it; its files stay until the next message."""
-        turn = self.turns[number]
-        del self.turns[number:]
-        self._keep()
-        return turn
-
     def stop(self) -> None:
         """Stop the reply that is being generated, if there is one; what is there of it stays."""
         if self.running:
             self.running.job.cancel()
 
     def delete(self) -> None:
-        """Delete it with its media."""
-        self.deleted = True
+        """Take it out of the visitor's list, with its media; for a while it can be restored."""
         self.stop()
-        self.storage.remove(self.identity)
+        self.storage.delete(self.identity, self.visitor)
 
     def _keep(self) -> None:
-        if not self.deleted:
-            self.storage.save(self.identity, self.visitor, self.title, [turn.as_record() for turn in self.turns])
+        self.storage.save(self.identity, self.visitor, self.title, [turn.as_record() for turn in self.turns])
 
     def _remove_unused(self) -> None:
         """Delete numbered files of turns that are gone."""
@@ -125,7 +110,7 @@ class Conversation:
 
     def _end(self, turn: Turn, last: Finished | Failed, cards: list) -> None:
         """Keep what a reply has come to; the turn of one that failed goes."""
-        if isinstance(last, Finished) and not self.deleted:
+        if isinstance(last, Finished):
             turn.finish(last, cards)
         elif turn in self.turns:
             self.turns.remove(turn)

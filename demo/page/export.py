@@ -6,25 +6,28 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from demo.page.components.thread import is_small
 from demo.page.turns import text_part
 from demo.page.visitors import Visitor
 from demo.texts import render, translate
 from nextgpt_lite.conversation_media import interleave
 
 
-def write_page(visitor: Visitor) -> Path:
-    """The current conversation as one HTML page that holds its media and refers to no other file."""
-    conversation, path, language = visitor.current, visitor.current.folder / "conversation.html", visitor.language
-    page = render(
-        "conversation", language, title=conversation.title or translate(language, "new"), turns=conversation.turns
-    )
+def write_page(visitor: Visitor, identity: str = "") -> Path:
+    """A conversation, by default the current one, as one HTML page that holds its media and refers to no other file."""
+    conversation, language = visitor.find(identity), visitor.language
+    path = conversation.folder / "conversation.html"
+    turns, title = conversation.turns, conversation.title or translate(language, "new")
+    shown = [each for turn in turns for each in (*turn.shown, *(shown for _, shown in turn.reply_files))]
+    page = render("conversation", language, title=title, turns=turns, small=set(filter(is_small, shown)))
     path.write_text(page, encoding="utf-8")
     return path
 
 
-def write_folder(visitor: Visitor) -> Path:
-    """The current conversation as a zip file with ``conversation.json`` and the media beside it."""
-    conversation, path = visitor.current, visitor.current.folder / "conversation.zip"
+def write_folder(visitor: Visitor, identity: str = "") -> Path:
+    """A conversation, by default the current one, as a zip file: ``conversation.json``, and the media beside it."""
+    conversation = visitor.find(identity)
+    path = conversation.folder / "conversation.zip"
     messages: list[dict[str, Any]] = []
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for number, turn in enumerate(conversation.turns, 1):

@@ -12,12 +12,12 @@ from fastapi import FastAPI
 from gradio.utils import get_upload_folder
 from starlette.applications import Starlette
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from demo.page.appearance import head, theme
 from demo.page.mcp_tools import McpTools
 from demo.page.traffic import Traffic
 from demo.serving.guard import BODY_BYTES, LOOPBACK, Guard
-from demo.texts import read_asset
 from nextgpt_lite.conversation_media import MAX_BYTES
 
 if TYPE_CHECKING:
@@ -68,12 +68,35 @@ def application(
         async with whole.router.lifespan_context(whole), tools.session_manager.run():
             yield
 
-    routes = [Route(path, traffic, methods=[method]) for path, method in USED.items()]
+    routes = [Route(path, traffic, methods=[method]) for path, method in USED.items() if path != "/"]
+    routes += [Route("/", WithHead(traffic), methods=["GET"])]
     routes += [Route(path, protocol, methods=["POST", "DELETE"]) for path in (TOOLS, TOOLS + "/")]
     routes += runs.routes if runs else []
     app = Starlette(routes=routes, lifespan=lifespan)
     app.router.redirect_slashes = False
     return Guard(app, keys=keys, hosts=hosts, body_bytes=PAGE_BYTES, larger=LARGER, headers=HEADERS)
+
+
+class WithHead:
+    """Stands in front of gradio's page and puts our scripts and styles first in its head: gradio would add them when
+    its own scripts have run, after the language is chosen and the page is painted."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app, self.head = app, head().encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        messages: list[Message] = []
+        plain = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]
+
+        async def collect(message: Message) -> None:
+            messages.append(message)
+
+        await self.app({**scope, "headers": plain}, receive, collect)
+        start, *rest = messages
+        page = b"".join(each.get("body", b"") for each in rest).replace(b"<head>", b"<head>" + self.head, 1)
+        headers = [pair for pair in start["headers"] if pair[0] != b"content-length"]
+        await send({**start, "headers": [*headers, (b"content-length", str(len(page)).encode())]})
+        await send({"type": "http.response.body", "body": page})
 
 
 def everything(blocks: gr.Blocks) -> FastAPI:
@@ -83,5 +106,5 @@ def everything(blocks: gr.Blocks) -> FastAPI:
     return gr.mount_gradio_app(
         FastAPI(openapi_url=None), blocks, path="/", allowed_paths=[], max_file_size=MAX_BYTES,
         enable_monitoring=False, run_history=False, footer_links=[], ssr_mode=False, pwa=False, mcp_server=False,
-        theme=theme(), css=read_asset("page.css") + read_asset("compare.css"), head=head(), show_error=False,
+        theme=theme(), show_error=False,
     )  # fmt: skip

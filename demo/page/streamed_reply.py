@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import html
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import gradio as gr
-
-from data.modalities import MODALITIES
 from demo.data_urls import image_url
 from demo.engine.events import (
     Event,
@@ -27,7 +23,6 @@ from demo.engine.events import (
     TextDelta,
 )
 from demo.engine.job import Job
-from demo.texts import render
 
 if TYPE_CHECKING:
     from nextgpt_lite import ReplyMedium
@@ -35,7 +30,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 #: Least seconds between two updates of a reply: a browser shows no more of them.
 UPDATE_SECONDS = 0.06
-Part = Any  # text, a file, or a component of gradio's
 
 
 @dataclass
@@ -48,14 +42,6 @@ class Card:
     preview: str = ""
     files: tuple[Path, Path] | None = None
     cancelled: bool = False
-
-    def part(self, index: int, language: str) -> Part:
-        """As a part of a gr.Chatbot message."""
-        if self.files:
-            return shown_file(self.files[1])
-        making = MODALITIES[self.modality].is_making(language)
-        card = render("medium_card", language, card=self, index=index, making=making)
-        return gr.HTML(card, apply_default_css=False)
 
 
 class StreamedReply:
@@ -78,13 +64,6 @@ class StreamedReply:
         self._changes = 0
         self.thread = threading.Thread(target=self._read, name="reply", daemon=True)
         self.thread.start()
-
-    def parts(self, language: str, waiting: str) -> list[Part]:
-        """The bubble's content: the text, or ``waiting`` while there is none, then the cards."""
-        return [
-            shown_text(self.text) or waiting,
-            *(card.part(index, language) for index, card in sorted(self.cards.items())),
-        ]
 
     def watch(self) -> Iterator[None]:
         """Yields when the reply has changed since, and once more at its end."""
@@ -136,13 +115,3 @@ class StreamedReply:
             self.text = event.reply.text
         self._ended(event, [card for _, card in sorted(self.cards.items())])
         self.last = event
-
-
-def shown_text(text: str) -> Part:
-    """A text as a part of a gr.Chatbot message, which reads HTML: what is typed is shown, nothing in it is done."""
-    return html.escape(text, quote=False)
-
-
-def shown_file(path: Path) -> Part:
-    """A file as a part of a gr.Chatbot message."""
-    return {"path": str(path), "alt_text": path.stem.replace("-", " ")}

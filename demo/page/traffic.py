@@ -68,16 +68,22 @@ def remove_old_uploads(folder: Path, broken: bool = False) -> None:
                 path.parent.rmdir()
 
 
+def check_uploaded(path: Any) -> str:
+    """The path of a file that a page names, if it was uploaded; gr.Error for any other, and for an address."""
+    if "://" in str(path):
+        raise gr.Error(SENTENCE, print_exception=False)
+    folder = Path(get_upload_folder()).resolve()
+    if not isinstance(path, str) or "\0" in path or not Path(path).resolve().is_relative_to(folder):
+        raise gr.Error("This file was not uploaded.", print_exception=False)
+    return path
+
+
 def own_files_only(component: Any) -> Any:
     """Make a component that takes files refuse all but uploads: gradio would download addresses, and copy files."""
     keep_file = component.async_move_resource_to_block_cache
 
     async def keep_own_file(path: Any) -> str | None:
-        if "://" in str(path):
-            raise gr.Error(SENTENCE, print_exception=False)
-        if path is not None and not Path(path).resolve().is_relative_to(Path(get_upload_folder()).resolve()):
-            raise gr.Error("This file was not uploaded.", print_exception=False)
-        return await keep_file(path)
+        return await keep_file(None if path is None else check_uploaded(str(path)))
 
     component.async_move_resource_to_block_cache = keep_own_file
     return component

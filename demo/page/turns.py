@@ -12,15 +12,27 @@ import numpy as np
 from PIL import Image
 
 from data.atomic import atomic_file
+from data.media.loading import MediaError
 from data.modalities import MODALITIES
 from data.text_files import check_texts
-from demo.page.streamed_reply import Card, Part, StreamedReply, shown_file, shown_text
-from demo.texts import translate
+from demo.page.streamed_reply import Card, StreamedReply
 from nextgpt_lite import Reply, ReplyMedium
 from nextgpt_lite.conversation_media import attach, read_upload, write_reply_medium
 
 if TYPE_CHECKING:
     from demo.engine.events import Finished
+
+
+#: The most points of a cloud that a browser turns.
+MAX_POINTS = 2048
+
+
+class RefusedFile(MediaError):
+    """A file of a message that is refused, in one sentence; ``file`` is its path."""
+
+    def __init__(self, sentence: str, file: str) -> None:
+        super().__init__(sentence)
+        self.file = file
 
 
 @dataclass(frozen=True)
@@ -92,22 +104,10 @@ class Turn:
         self.kept = KeptReply(reply.text, tuple(media), tuple(cards), reply.dropped_turns, finished.cancelled)
         self.reply = reply
 
-    def bubbles(self, language: str, waiting: str) -> list[dict[str, Any]]:
-        """Both sides as gr.Chatbot takes them."""
-        message: list[Part] = [*map(shown_file, self.shown), *([shown_text(self.text)] if self.text else [])]
-        if self.kept:
-            reply = [
-                shown_text(self.kept.text) or "…",
-                *(card.part(index, language) for index, card in enumerate(self.kept.cards)),
-            ]
-            reply += [translate(language, "stopped")] if self.kept.stopped else []
-        else:
-            reply = self.streamed.parts(language, waiting) if self.streamed else [waiting]
-        return [{"role": "user", "content": message}, {"role": "assistant", "content": reply}]
-
     def names(self) -> set[str]:
         """The entries of the folder that the turn needs."""
         paths = [*self.files, *self.shown, *(file for files in self.reply_files for file in files)]
+        paths += [points_file(shown) for _, shown in self.reply_files]
         arrays = [medium.array for medium in self.kept.media] if self.kept else []
         return {path.relative_to(self.folder).parts[0] for path in paths} | set(arrays)
 
@@ -144,19 +144,27 @@ class Turn:
 def read_message(text: str, files: list[str], folder: Path, first: int) -> Turn:
     """A user's message as a turn; its files are kept in ``folder`` under numbers from ``first``.
 
-    MediaError for a file that is refused, ValueError for a broken text; then nothing is kept.
+    RefusedFile for a file that is refused, ValueError for a broken text; then nothing is kept.
     """
     check_texts(text)
     parts, kept, shown, made = [], [], [], []
+    file = Path()
     try:
         for number, file in enumerate(map(Path, files), first):
+            own = file
             if not file.is_relative_to(folder):
                 made.append(folder / str(number))
-                file = _keep(file, made[-1])
-            part, path = attach(file, file.parent, number)
+                own = _keep(file, made[-1])
+            part, path = attach(own, own.parent, number)
+            if part["type"] == "points":
+                write_points(part["array"], points_file(path))
             parts.append(part)
-            kept.append(file)
+            kept.append(own)
             shown.append(path)
+    except MediaError as error:
+        for each in made:
+            shutil.rmtree(each, ignore_errors=True)
+        raise RefusedFile(str(error), str(file)) from error
     except BaseException:
         for each in made:
             shutil.rmtree(each, ignore_errors=True)
@@ -173,8 +181,23 @@ def save_for_browser(medium: ReplyMedium, path: Path) -> tuple[Path, Path]:
     if modality.shown_by_browsers:
         return written, written
     preview = written.with_suffix(".png")
+    if medium.modality == "points":
+        write_points(medium.array, points_file(preview))
     Image.fromarray(modality.preview(medium.array)).save(preview)
     return written, preview
+
+
+def points_file(shown: Path) -> Path:
+    """Where the points of a cloud lie, of which ``shown`` is an image."""
+    return shown.with_suffix(".points")
+
+
+def write_points(cloud: np.ndarray, path: Path) -> None:
+    """At most MAX_POINTS points of a cloud (N, 3) for a browser to turn: int8 (n, 3), centred, the farthest at 127."""
+    chosen = cloud[:: -(-len(cloud) // MAX_POINTS)].astype(np.float64)
+    centred = chosen - (chosen.max(0) + chosen.min(0)) / 2
+    radius = np.linalg.norm(centred, axis=1).max(initial=0.0) or 1.0
+    path.write_bytes(np.rint(centred / radius * 127).astype(np.int8).tobytes())
 
 
 def text_part(text: str) -> list[dict[str, str]]:

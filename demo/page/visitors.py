@@ -9,9 +9,8 @@ import time
 from pathlib import Path
 from weakref import WeakSet, WeakValueDictionary
 
-from demo.page.conversations import Conversation
-from demo.page.storage import Storage
-from demo.texts import translate
+from demo.page.conversations import TITLE_LENGTH, Conversation
+from demo.page.storage import Entry, Storage
 
 _KEY = re.compile("[0-9a-f]{32}")
 #: How long a page counts as open before its browser has connected, in seconds.
@@ -24,6 +23,7 @@ class Visitor:
     def __init__(self, visitors: Visitors, identity: str, language: str, session: str = "") -> None:
         self.visitors, self.identity, self.language, self.session = visitors, identity, language, session
         self.entered = time.monotonic()
+        self.deleted = ""  # the conversation that was deleted last, as long as it is offered to take that back
         self.current = visitors.open(identity)
 
     @property
@@ -33,14 +33,14 @@ class Visitor:
         return just_entered or self.session in self.visitors.connected
 
     @property
-    def conversations(self) -> dict[str, str]:
-        """Titles of the browser's conversations by identity, the oldest first; the current one is among them."""
-        titles = self.visitors.storage.titles(self.identity)
-        new = {self.current.identity: translate(self.language, "new")}
-        return titles if self.current.identity in titles else titles | new
+    def conversations(self) -> list[Entry]:
+        """The browser's conversations that hold something, the one in which something was said last first."""
+        entries = self.visitors.storage.entries(self.identity)
+        return sorted(entries, key=lambda entry: -entry.changed)
 
     def begin(self) -> Conversation:
         """Go to a new conversation; one that holds nothing is used again."""
+        self.deleted = ""
         if self.current.turns:
             self.current = self.visitors.open(self.identity)
         return self.current
@@ -48,14 +48,33 @@ class Visitor:
     def go_to(self, identity: str) -> Conversation:
         """Go to another conversation of this browser; an unknown identity changes nothing."""
         if identity in self.visitors.storage.titles(self.identity):
-            self.current = self.visitors.open(self.identity, identity)
+            self.current, self.deleted = self.visitors.open(self.identity, identity), ""
         return self.current
 
-    def forget(self) -> None:
-        """Delete the current conversation and go to the latest of the others."""
-        self.current.delete()
-        self.current = self.visitors.open(self.identity)
-        self.go_to_latest()
+    def find(self, identity: str) -> Conversation:
+        """A conversation of this browser; the current one for an unknown identity."""
+        known = identity in self.visitors.storage.titles(self.identity)
+        return self.visitors.open(self.identity, identity) if known else self.current
+
+    def rename(self, identity: str, name: str) -> None:
+        """Give a conversation of this browser a name, or with an empty one its own title again."""
+        self.visitors.storage.rename(identity, self.identity, " ".join(name.split())[:TITLE_LENGTH])
+
+    def forget(self, identity: str) -> None:
+        """Delete a conversation of this browser; if it is the current one, go to a new one."""
+        if identity not in self.visitors.storage.titles(self.identity):
+            return
+        self.visitors.open(self.identity, identity).delete()
+        self.deleted = identity
+        if self.current.identity == identity:
+            self.current = self.visitors.open(self.identity)
+
+    def restore(self) -> None:
+        """Take back the last deletion, and go to what is restored."""
+        if self.deleted:
+            self.visitors.storage.restore(self.deleted, self.identity)
+            self.go_to(self.deleted)
+        self.deleted = ""
 
     def go_to_latest(self) -> None:
         """Go to the latest conversation that holds something, if there is one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from typing import Any
 
@@ -27,9 +28,12 @@ class PageClient:
     def post(self, path: str, **settings: Any) -> httpx.Response:
         return httpx.post(self.address + path, **self.settings, **settings)
 
-    def join(self, event: dict[str, Any], data: list[Any]) -> list[Any]:
-        """Run an event's function; what it shows at the end. RuntimeError, with its sentence, if it failed."""
-        body = {"data": data, "fn_index": event["id"], "session_hash": self.session, "event_data": None}
+    def join(self, event: dict[str, Any], data: list[Any], said: Any = None) -> list[Any]:
+        """Run an event's function; what it shows at the end. RuntimeError, with its sentence, if it failed.
+
+        ``said`` is what the event itself carries.
+        """
+        body = {"data": data, "fn_index": event["id"], "session_hash": self.session, "event_data": said}
         self.post("/gradio_api/queue/join", json=body).raise_for_status()
         shown: list[Any] = []
         events = f"{self.address}/gradio_api/queue/data?session_hash={self.session}"
@@ -43,33 +47,36 @@ class PageClient:
                     return shown
         return shown
 
-    def enter(self) -> PageClient:
-        """Open the page; afterwards ``browser`` holds its key, ``remembered`` its conversation."""
-        shown = self.join(self.load, [self.browser, True, self.remembered])
+    def enter(self, language: str = "en") -> PageClient:
+        """Open the page; afterwards ``browser`` holds its key."""
+        shown = self.join(self.load, [self.browser, language, self.remembered])
         self.browser = next(each for each in shown if isinstance(each, dict) and "visitor" in each)
         return self
 
+    def resume(self) -> list[Any]:
+        """What is shown of the current conversation: its turns, the field, the list; ``remembered`` is its identity."""
+        [resumed, _] = self._after(self.load)
+        shown = self.join(resumed, [None] * len(resumed["inputs"]))
+        self.remembered = shown[1]["state"]["conversation"]
+        return shown
+
     def conversations(self) -> list[str]:
-        """Titles in the list, the newest first."""
-        resumed = self._after(self.load)
-        _, _, listed = self.join(resumed, [None] * len(resumed["inputs"]))
-        self.remembered = listed["value"]
-        return [title for title, _ in listed["choices"]]
+        """Titles in the list, the latest first."""
+        return re.findall(r'data-act="go"[^>]*><span>(.*?)</span>', self.resume()[2])
 
-    def bubbles(self) -> list[Any]:
-        resumed = self._after(self.load)
-        return self.join(resumed, [None] * len(resumed["inputs"]))[0]
+    def turns(self) -> list[str]:
+        """HTML of each turn of the conversation; none where the page is empty."""
+        return [turn for turn in self.resume()[0] if 'class="turn"' in turn]
 
-    def send(self, text: str, *files: str) -> list[Any]:
-        """Send a message; the bubbles at the end."""
-        event = self.events[(self.ids["box"], "submit")]
-        value = {"text": text, "files": [{"path": each, "meta": {"_type": "gradio.FileData"}} for each in files]}
-        settings = [0, 2, 0, 0, "", ["image", "audio", "video"], None]  # seed to model, as the drawer has them
-        return self.join(event, [None, value, *settings])[0]
+    def send(self, text: str, *files: str) -> list[str]:
+        """Send a message; the turns at the end."""
+        event = self.events[(self.ids["composer"], "submit")]
+        settings = [0, 2, 0, 0, "", ["image", "audio", "video"], None]  # seed to model, as the settings have them
+        said = {"text": text, "files": list(files), "editing": None}
+        return self.join(event, [None, *settings], said)[0]
 
     def upload(self, name: str, content: bytes, **headers: str) -> httpx.Response:
         return self.post("/gradio_api/upload", files={"files": (name, content)}, headers=headers)
 
-    def _after(self, event: dict[str, Any]) -> dict[str, Any]:
-        [after] = [each for each in self.dependencies if each.get("trigger_after") == event["id"]]
-        return after
+    def _after(self, event: dict[str, Any]) -> list[dict[str, Any]]:
+        return [each for each in self.dependencies if each.get("trigger_after") == event["id"]]

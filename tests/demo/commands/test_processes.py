@@ -67,23 +67,23 @@ def test_a_demo_that_is_killed_keeps_its_history_and_cleans_up(tiny_folder, tmp_
         with running(tmp_path / "t", port, *arguments) as (process, address):
             page = PageClient(address, browser).enter()
             browser = page.browser
-            assert len(page.bubbles()) >= 2 * answered
+            assert len(page.turns()) >= answered
             page.send("hello")
             answered += 1
-            assert len(page.bubbles()) >= 2 * answered
+            assert len(page.turns()) >= answered
             page.upload("a.png", b"\x89PNG")
             started = children(process)
-            event, value = page.events[(page.ids["box"], "submit")], {"text": "a red bell", "files": []}
-            body = {"data": [None, value, 0, 2, 0, 0, "", ["image", "video"], None], "session_hash": page.session}
-            page.post("/gradio_api/queue/join", json=body | {"fn_index": event["id"]})
+            event, said = page.events[(page.ids["composer"], "submit")], {"text": "a red bell", "files": []}
+            body = {"data": [None, 0, 2, 0, 0, "", ["image", "video"], None], "session_hash": page.session}
+            page.post("/gradio_api/queue/join", json=body | {"fn_index": event["id"], "event_data": said})
             time.sleep(chance.random() * 3)
             process.kill()
         assert psutil.wait_procs(started, 20)[1] == []
     with running(tmp_path / "t", port, *arguments) as (process, address):
         page = PageClient(address, browser).enter()
-        bubbles = page.bubbles()
-        said = [bubble["content"][-1]["text"] for bubble in bubbles if bubble["role"] == "user"]
-        assert said.count("hello") == answered and len(bubbles) == 2 * len(said)
+        turns = page.turns()
+        assert sum('<p class="text">hello</p>' in turn for turn in turns) == answered
+        assert all("aria-busy" not in turn for turn in turns)
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 130
     left = [path.relative_to(tmp_path / "data").parts[:2] for path in (tmp_path / "data").rglob("*")]
@@ -127,4 +127,4 @@ def test_a_page_for_other_machines_asks_for_its_key(tiny_folder, tmp_path):
     with running(tmp_path / "t", free_port(), *arguments, "--key-file", str(tmp_path / "keys")) as (_, address):
         assert httpx.get(address).status_code == 401
         assert "conversation" in httpx.get(address, auth=("me", "secret")).text.lower()
-        assert PageClient(address, auth=("me", "secret")).enter().bubbles() == []
+        assert PageClient(address, auth=("me", "secret")).enter().turns() == []

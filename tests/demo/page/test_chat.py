@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import html
 import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -28,16 +30,30 @@ def chat(pool):
     return Chat(pool)
 
 
-def say(chat, visitor, text: str, *files: Path, **changes) -> list[Any]:
-    """Send a message; everything that the chat showed meanwhile."""
-    value = {"text": text, "files": [str(file) for file in files]}
-    return [shown[0] for shown in chat.send(visitor, value, {**PLAIN, **changes}, chat.pool.first)]
+def say(chat, visitor, text: str, *files: Path, editing: int | None = None, **changes) -> list[Any]:
+    """Send a message; all that the page showed meanwhile."""
+    files_given = [str(file) for file in files]
+    return list(chat.send(visitor, text, files_given, {**PLAIN, **changes}, chat.pool.first, editing))
 
 
-def words(bubble: dict[str, Any]) -> str:
-    """Text and cards of a bubble."""
-    parts = [part if isinstance(part, str | dict) else part.value for part in bubble["content"]]
-    return " ".join(part for part in parts if isinstance(part, str))
+def threads(shown: list[Any]) -> list[list[str]]:
+    """The conversations among what was shown, each the HTML of its turns."""
+    return [thread for thread, _, _ in shown if isinstance(thread, list)]
+
+
+def words(turn: str) -> str:
+    """The text of a turn's HTML."""
+    return html.unescape(re.sub(r"<[^>]+>", " ", turn))
+
+
+def media(turn: str) -> list[Path]:
+    """The files that a turn offers to download."""
+    return [Path(unquote(path)) for path in re.findall(r'data-download="/gradio_api/file=([^"]+)"', turn)]
+
+
+def refused(shown: list[Any]) -> dict[str, Any]:
+    """What the field shows at the end: a notice, and the message that is put back."""
+    return shown[-1][1]["state"]
 
 
 @pytest.fixture
@@ -46,127 +62,162 @@ def picture(tmp_path) -> Path:
 
 
 def test_text_streams_then_cards_then_media(chat, visitor):
-    shown = say(chat, visitor, "film it and play it", steps=60)  # a page that looks seldom still sees some of them
-    said = [words(bubbles[-1]) for bubbles in shown]
-    assert said[0] == "…" and any("Watch" in each for each in said)
-    assert any(re.search(r"filming.*step \d+ of 60.*cancel-0", each, re.DOTALL) for each in said)
-    last = shown[-1][-1]["content"]
-    assert last[0] == "Watch and listen."
-    assert [load_medium(part["path"]).modality for part in last[1:]] == ["video", "audio"]
-    assert all(Path(part["path"]).is_relative_to(visitor.current.folder) for part in last[1:])
+    shown = threads(say(chat, visitor, "film it and play it", steps=60))  # who looks seldom still sees some of them
+    said = [turns[-1] for turns in shown]
+    assert "Thinking" in words(said[0]) and any("Watch" in words(each) for each in said)
+    assert any(re.search(r'filming.*step \d+ of 60.*data-act="cancel"', each, re.DOTALL) for each in said)
+    assert "Watch and listen." in words(said[-1]) and "Thinking" not in words(said[-1])
+    assert [load_medium(path).modality for path in media(said[-1])] == ["video", "audio"]
+    assert all(path.is_relative_to(visitor.current.folder) for path in media(said[-1]))
+
+
+def test_a_reply_has_one_toolbar_and_its_media_have_names(chat, visitor):
+    [turn] = threads(say(chat, visitor, "film it and play it"))[-1]
+    reply = turn.partition('class="reply"')[2]
+    assert reply.count('class="tools"') == 1
+    assert re.findall(r'data-act="(\w+)"', reply) == ["copy", "retry", "explain", "download"]
+    assert 'aria-label="video. Watch and listen."' in reply and 'label="sound. Watch and listen."' in reply
+    assert "loop" not in reply and "autoplay" not in reply
+
+
+def test_the_list_has_the_title_as_soon_as_a_message_is_sent(chat, visitor):
+    lists = [each for _, _, each in say(chat, visitor, "hello") if isinstance(each, str)]
+    assert len(lists) >= 2 and all("<span>hello</span>" in each for each in lists)
 
 
 def test_a_picture_is_seen_and_the_next_reply_knows_of_it(chat, visitor, picture):
-    assert words(say(chat, visitor, "what is this?", picture)[-1][-1]) == SEEN
-    shown = say(chat, visitor, "draw a bell")[-1]
-    assert [bubble["role"] for bubble in shown] == ["user", "assistant"] * 2
-    assert load_medium(shown[-1]["content"][1]["path"]).modality == "image"
+    [turn] = threads(say(chat, visitor, "what is this?", picture))[-1]
+    assert SEEN in words(turn) and 'alt="picture attached: seen.png"' in turn
+    first, second = threads(say(chat, visitor, "draw a bell"))[-1]
+    assert first.replace("retry", "") != turn and 'data-act="retry"' not in first and 'data-act="retry"' in second
+    assert load_medium(media(second)[0]).modality == "image" and 'class="card image small"' in second
     roles = [message["role"] for message in visitor.current.messages()]
     assert roles == ["user", "assistant", "user"]
 
 
 def test_a_question_may_be_asked_twice_with_the_same_picture(chat, visitor, picture):
     for turns in (1, 2):
-        replies = chat.send(visitor, {"text": "what is this?", "files": [str(picture)]}, PLAIN, chat.pool.first)
-        *_, (bubbles, box, _) = list(replies)
-        assert len(bubbles) == 2 * turns and box.submit_btn and not box.stop_btn
+        *_, (thread, field, _) = say(chat, visitor, "what is this?", picture)
+        assert len(thread) == turns and not field["state"]["running"]
 
 
 def test_media_that_may_not_be_answered_with_are_left_out(chat, visitor):
-    shown = say(chat, visitor, "film it and play it", allowed_media=("audio",))[-1]
-    assert [load_medium(part["path"]).modality for part in shown[-1]["content"][1:]] == ["audio"]
+    [turn] = threads(say(chat, visitor, "film it and play it", allowed_media=("audio",)))[-1]
+    assert [load_medium(path).modality for path in media(turn)] == ["audio"]
 
 
 def test_one_medium_is_cancelled_alone(chat, visitor):
-    replies = chat.send(visitor, {"text": "film it and play it", "files": []}, {**PLAIN, "steps": 40}, chat.pool.first)
-    for bubbles, _, _ in replies:
-        if "cancel-0" in words(bubbles[-1]):
+    for turns, _, _ in chat.send(visitor, "film it and play it", [], {**PLAIN, "steps": 40}, chat.pool.first):
+        if isinstance(turns, list) and 'data-index="0"' in turns[-1]:
             chat.cancel_medium(visitor, 0)
-    content = bubbles[-1]["content"]
-    assert "video: cancelled" in content[1].value and load_medium(content[2]["path"]).modality == "audio"
+    assert "video: cancelled" in words(turns[-1])
+    assert [load_medium(path).modality for path in media(turns[-1])] == ["audio"]
 
 
 def test_stopping_keeps_what_is_there(chat, visitor):
-    replies = chat.send(visitor, {"text": "film it and play it", "files": []}, {**PLAIN, "steps": 90}, chat.pool.first)
-    for bubbles, _, _ in replies:
-        if "cancel-0" in words(bubbles[-1]):
+    for turns, _, _ in chat.send(visitor, "film it and play it", [], {**PLAIN, "steps": 90}, chat.pool.first):
+        if isinstance(turns, list) and 'data-index="0"' in turns[-1]:
             chat.stop(visitor)
-    assert "Watch and listen." in words(bubbles[-1]) and "(stopped)" in words(bubbles[-1])
-    assert "video: cancelled" in words(bubbles[-1]) and "progress" not in words(bubbles[-1])
+    assert "Watch and listen." in words(turns[-1]) and "(stopped)" in words(turns[-1])
+    assert "video: cancelled" in words(turns[-1]) and "progress" not in turns[-1]
     assert visitor.current.running is None
-    assert words(say(chat, visitor, "hello")[-1][-1]) != ""
+    assert words(threads(say(chat, visitor, "hello"))[-1][-1]) != ""
 
 
-def test_a_bad_file_is_refused_in_a_sentence_and_nothing_changes(chat, visitor, tmp_path):
+def test_a_refused_file_leaves_the_message_without_it(chat, visitor, tmp_path, picture):
     (tmp_path / "notes<b>.png").write_text("no picture")
-    with pytest.warns(UserWarning, match=re.escape("notes&lt;b&gt;.png is mislabelled")):
-        say(chat, visitor, "look", tmp_path / "notes<b>.png")
+    state = refused(say(chat, visitor, "look", picture, tmp_path / "notes<b>.png"))
+    assert state["notice"]["title"] == "Not sent" and "notes<b>.png is mislabelled" in state["notice"]["text"]
+    assert state["restore"]["text"] == "look"
+    assert [file["path"] for file in state["restore"]["files"]] == [str(picture)]
     assert visitor.current.turns == []
+
+
+def test_a_refusal_is_said_in_the_language_of_the_page(chat, visitor, tmp_path):
+    visitor.language = "zh"
+    (tmp_path / "a.png").write_text("no picture")
+    (tmp_path / "b.wav").write_bytes(b"")
+    (tmp_path / "c.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    (tmp_path / "d").write_bytes(b"\0\1\2")
+    long = {"text": "字 " * 1999}
+    cases = [(each, {"files": [tmp_path / each]}) for each in ("a.png", "b.wav", "c.png", "d")]
+    for name, said in [*cases, ("", long), ("", {"steps": 5000, "text": "好"}), ("", {})]:
+        text, files = said.pop("text", ""), said.pop("files", [])
+        notice = refused(say(chat, visitor, text, *files, **said))["notice"]
+        left = " ".join(notice.values()).replace(name, "")
+        assert not re.search("[a-z]{3,}", re.sub(r"\b(?:image|text|png|wav)\b", "", left)), notice
+        assert re.search("[\u4e00-\u9fff]", notice["text"])
 
 
 def test_nothing_is_not_sent(chat, visitor):
-    with pytest.warns(UserWarning, match="Write a message"):
-        say(chat, visitor, "  ")
+    assert refused(say(chat, visitor, "  "))["notice"]["text"].startswith("Write a message")
     assert visitor.current.turns == []
 
 
-def test_a_message_that_does_not_fit_comes_back_to_the_box(chat, visitor):
+def test_a_message_that_does_not_fit_comes_back_to_the_field(chat, visitor):
     say(chat, visitor, "hello")
     long = "word " * 799
-    with pytest.warns(UserWarning, match="tokens, more than"):
-        *_, (bubbles, box, _) = list(chat.send(visitor, {"text": long}, PLAIN, chat.pool.first))
-    assert box.value["text"] == long.strip() and words(bubbles[-1]) == HELLO
-    assert len(visitor.current.turns) == 1
+    shown = say(chat, visitor, long)
+    state = refused(shown)
+    assert "tokens, more than" in state["notice"]["text"] and state["restore"]["text"] == long.strip()
+    assert HELLO in words(threads(shown)[-1][-1]) and len(visitor.current.turns) == 1
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # torch's, told anew by pytest.warns
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_a_reply_that_cannot_be_written_ends_in_a_sentence(chat, visitor, caplog, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "the disk is full")
 
     monkeypatch.setattr("demo.page.conversations.save_for_browser", full)
-    with pytest.warns(UserWarning, match="the reply could not be saved"):
-        *_, (bubbles, box, _) = list(chat.send(visitor, {"text": "film it and play it"}, PLAIN, chat.pool.first))
-    assert bubbles == [] and box.value["text"] == "film it and play it" and visitor.current.running is None
+    shown = say(chat, visitor, "film it and play it")
+    state = refused(shown)
+    assert "the reply could not be saved" in state["notice"]["text"] and visitor.current.running is None
+    assert state["restore"]["text"] == "film it and play it" and "What shall we make?" in threads(shown)[-1][0]
     assert "the disk is full" in caplog.text and visitor.visitors.storage.titles(visitor.identity) == {}
 
 
 def test_a_setting_out_of_range_is_refused(chat, visitor):
-    with pytest.warns(UserWarning, match="steps is 5000"):
-        say(chat, visitor, "hello", steps=5000)
+    assert "steps is 5000" in refused(say(chat, visitor, "hello", steps=5000))["notice"]["text"]
     assert visitor.current.turns == []
 
 
 def test_again_takes_the_next_seed(chat, visitor):
-    before = load_medium(say(chat, visitor, "film it and play it")[-1][-1]["content"][1]["path"]).array
-    again = [shown[0] for shown in chat.again(visitor, PLAIN, chat.pool.first)][-1]
-    assert len(visitor.current.turns) == 1 and visitor.current.turns[0].settings["seed"] == 1
-    after = load_medium(again[-1]["content"][1]["path"]).array
-    assert (before != after).any()
+    before = load_medium(media(threads(say(chat, visitor, "film it and play it"))[-1][-1])[0]).array
+    [turn] = threads(list(chat.again(visitor, PLAIN, chat.pool.first)))[-1]
+    assert visitor.current.turns[0].settings["seed"] == 1
+    assert (before != load_medium(media(turn)[0]).array).any()
 
 
-def test_edit_goes_on_from_the_edited_message(chat, visitor, picture):
+def test_an_edited_message_replaces_what_came_after_it(chat, visitor, picture):
     say(chat, visitor, "tell me", picture)
     say(chat, visitor, "hello")
-    shown = [each[0] for each in chat.edit(visitor, 0, "what is this?", PLAIN, chat.pool.first)][-1]
-    assert len(shown) == 2 and words(shown[-1]) == SEEN
-    kept = Path(shown[0]["content"][0]["path"])
-    assert kept.name == picture.name and kept.read_bytes() == picture.read_bytes()  # its file has stayed
+    draft = chat.edit(visitor, 0)[1]["state"]["restore"]
+    assert draft["text"] == "tell me" and draft["editing"] == 0 and len(visitor.current.turns) == 2
+    files = [Path(file["path"]) for file in draft["files"]]
+    [turn] = threads(say(chat, visitor, "what is this?", *files, editing=0))[-1]
+    assert SEEN in words(turn) and "tell me" not in turn
+    assert files[0].name == picture.name and files[0].read_bytes() == picture.read_bytes()  # its file has stayed
 
 
-def test_undo_gives_the_message_back(chat, visitor):
+def test_an_edit_that_is_refused_loses_nothing(chat, visitor, tmp_path):
     say(chat, visitor, "hello")
-    bubbles, box, _ = chat.undo(visitor)
-    assert bubbles == [] and box.value["text"] == "hello" and visitor.current.turns == []
+    say(chat, visitor, "film it and play it")
+    (tmp_path / "bad.png").write_text("no picture")
+    state = refused(say(chat, visitor, "look", tmp_path / "bad.png", editing=0))
+    assert state["restore"]["editing"] == 0
+    refused(say(chat, visitor, "hello again", editing=0, steps=5000))
+    refused(list(chat.again(visitor, {**PLAIN, "steps": 5000}, chat.pool.first)))
+    assert [turn.text for turn in visitor.current.turns] == ["hello", "film it and play it"]
+    assert all(turn.kept for turn in visitor.current.turns)
 
 
 def test_a_reply_goes_on_though_nobody_looks(chat, visitor):
-    replies = chat.send(visitor, {"text": "film it and play it", "files": []}, PLAIN, chat.pool.first)
+    replies = chat.send(visitor, "film it and play it", [], PLAIN, chat.pool.first)
     next(replies)
     next(replies)
     replies.close()  # the page is reloaded
-    shown = [each[0] for each in chat.resume(visitor, chat.pool.first)][-1]
-    assert words(shown[-1]).startswith("Watch and listen.") and len(shown[-1]["content"]) == 3
+    [turn] = threads(list(chat.resume(visitor, chat.pool.first)))[-1]
+    assert "Watch and listen." in words(turn) and len(media(turn)) == 2
 
 
 def test_conversations_are_apart(chat, visitor):
@@ -177,21 +228,38 @@ def test_conversations_are_apart(chat, visitor):
     visitor.go_to(first.identity)
     assert visitor.current is first and first.title == "hello"
     assert visitor.go_to("nobody's") is first
-    visitor.forget()
-    assert first.identity not in visitor.conversations and visitor.current.turns == []
 
 
-def test_text_is_shown_as_it_was_typed_and_generated(chat, visitor, monkeypatch):
-    typed = "![](http://example.org/a.png) <img src=x> **bold** &lt;"
-    shown = say(chat, visitor, typed)[-1]
-    escaped = "![](http://example.org/a.png) &lt;img src=x&gt; **bold** &amp;lt;"
-    assert shown[0]["content"] == [escaped]
+def test_text_is_shown_as_it_was_typed_and_generated(chat, visitor):
+    typed = "![](http://example.org/a.png) <img src=x> **bold** &lt; ${alert(1)} `x` {{y}}"
+    [turn] = threads(say(chat, visitor, typed))[-1]
+    escaped = "![](http://example.org/a.png) &lt;img src=x&gt; **bold** &amp;lt; ${alert(1)} `x` {{y}}"
+    assert f'<p class="text">{escaped}</p>' in turn
+    kept = visitor.current.turns[0]
+    kept.kept = replace(kept.kept, text=typed)
+    assert chat.shown(visitor)[0][0].count(escaped) == 2
+
+
+def test_after_a_refusal_three_things_can_be_tried(chat, visitor, picture):
+    from demo.page.components.thread import is_refusal
+    from nextgpt_lite.inspection.examples import EXAMPLES
+
+    say(chat, visitor, "what is this?", picture)
     turn = visitor.current.turns[0]
-    turn.kept = replace(turn.kept, text=typed)
-    assert turn.bubbles("en", "")[1]["content"][0] == escaped
+    for text, offered in (
+        ("I don't know this. I only know my toy world.", 3),
+        ("这个我不认识，我只认识我的玩具世界。", 3),
+        (SEEN, 0),
+    ):
+        turn.kept = replace(turn.kept, text=text)
+        shown = re.findall(r'data-example="(\d+)"', chat.shown(visitor)[0][0])
+        assert len(set(shown)) == len(shown) == offered
+        assert not shown or EXAMPLES[int(shown[0])].given == "image"
+    assert not is_refusal("Here is a red bell.") and is_refusal("I can't tell that from this.")
 
 
 def test_words_follow_the_language(chat, visitor):
     visitor.language = "zh"
-    shown = say(chat, visitor, "film it and play it")
-    assert any("正在拍视频" in words(bubbles[-1]) for bubbles in shown)
+    shown = threads(say(chat, visitor, "film it and play it"))
+    assert any("正在拍视频" in words(turns[-1]) for turns in shown)
+    assert not re.search(r'(?:aria-label|title|alt)="[A-Za-z ]+"', shown[-1][-1])

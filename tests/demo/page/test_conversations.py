@@ -1,6 +1,7 @@
 """Conversations outlive the process, are bounded in bytes, and belong to one browser; two pages are two of them."""
 
 import json
+import sqlite3
 import threading
 import time
 import zipfile
@@ -19,6 +20,10 @@ def ask(visitor, pool, text: str, *files, **settings) -> None:
     """A message, and its reply to the end."""
     turn = visitor.current.read_message(text, [str(file) for file in files])
     list(visitor.current.request_reply(turn, pool.engine(), {"seed": 0, "steps": 1, **settings}).watch())
+
+
+def identities(visitor) -> list[str]:
+    return [entry.identity for entry in visitor.conversations]
 
 
 @pytest.fixture
@@ -43,11 +48,11 @@ def test_who_has_the_key_gets_the_conversations(visitors, pool):
     assert len(visitor.identity) == 32
     ask(visitor, pool, "hello")
     again = visitors.enter(visitor.identity, "zh")
-    assert again.identity == visitor.identity and visitor.current.identity in again.conversations
+    assert again.identity == visitor.identity and visitor.current.identity in identities(again)
     stranger = visitors.enter("guessed", "en")
     assert stranger.identity not in (visitor.identity, "guessed")
     stranger.go_to(visitor.current.identity)
-    assert stranger.current.turns == [] and visitor.current.identity not in stranger.conversations
+    assert stranger.current.turns == [] and visitor.current.identity not in identities(stranger)
 
 
 @pytest.mark.parametrize("broken", [["a"], {"a": 1}, 7, "", None, "\ud800", "x" * 100_000, True])
@@ -79,6 +84,7 @@ def test_a_page_opened_later_shows_the_latest_conversation(visitors, pool):
 
 
 def test_history_is_there_after_the_process_was_killed(visitors, pool, cache, tmp_path):
+    from demo.page.components.thread import thread
     from demo.page.visitors import Visitors
 
     seen = save_medium(Medium("image", medium("image")["array"]), tmp_path / "seen.png")
@@ -100,7 +106,7 @@ def test_history_is_there_after_the_process_was_killed(visitors, pool, cache, tm
         np.testing.assert_array_equal(one.array, two.array)
         assert one.rate == two.rate and one.signal_tokens == two.signal_tokens
     assert third.reply.text == "" and third.kept.stopped
-    assert "(stopped)" in again.current.bubbles("en", "")[-1]["content"]
+    assert "(stopped)" in thread(again.current, "en", "")[-1]
     list(streamed.watch())
     ask(again, pool, "hello")
     assert again.current.turns[-1].reply.text
@@ -188,31 +194,110 @@ def test_many_threads_may_write(storage):
     assert [len(storage.titles(name)) for name in "abcd"] == [20] * 4
 
 
-def test_deleting_a_conversation_stops_its_reply_and_leaves_nothing(visitor, pool):
+def test_deleting_a_conversation_stops_its_reply_and_in_the_end_leaves_nothing(visitor, pool, monkeypatch):
     turn = visitor.current.read_message("film it and play it", [])
     streamed = visitor.current.request_reply(turn, pool.engine(), {"seed": 0, "steps": 60})
-    place = visitor.current.folder
-    visitor.forget()
+    place, identity, storage = visitor.current.folder, visitor.current.identity, visitor.visitors.storage
+    visitor.forget(identity)
     list(streamed.watch())
-    assert not place.exists() and visitor.visitors.storage.titles(visitor.identity) == {}
+    assert turn.kept.stopped and visitor.current.turns == [] and storage.titles(visitor.identity) == {}
+    monkeypatch.setattr("demo.page.storage.UNDO_SECONDS", 0.0)
+    storage.make_room(visitor.identity)
+    assert not place.exists()
+    visitor.restore()
+    assert storage.titles(visitor.identity) == {} and visitor.current.turns == []
 
 
-def test_files_of_turns_that_are_gone_are_deleted_and_a_message_taken_back_keeps_its_own(visitor, pool, tmp_path):
+def test_a_deletion_can_be_taken_back_until_the_process_ends(visitors, pool, cache):
+    from demo.page.components.conversation_list import conversation_list
+    from demo.page.visitors import Visitors
+
+    visitor = visitors.enter(None, "en")
+    ask(visitor, pool, "hello")
+    kept = visitor.current.identity
+    visitor.forget(kept)
+    assert identities(visitor) == [] and 'data-act="undo"' in conversation_list(visitor)
+    visitor.restore()
+    assert visitor.current.identity == kept and visitor.current.turns[0].text == "hello"
+    assert 'data-act="undo"' not in conversation_list(visitor)
+    stranger = visitors.enter(None, "en")
+    stranger.forget(kept)
+    assert identities(visitor) == [kept]
+    visitor.forget(kept)
+    Visitors(cache.parent).close()
+    visitor.restore()
+    assert identities(visitor) == []
+
+
+def test_a_conversation_can_be_renamed_and_has_its_title_back(visitor, pool):
+    from demo.page.components.conversation_list import conversation_list
+
+    ask(visitor, pool, "hello")
+    identity = visitor.current.identity
+    visitor.rename(identity, "  a <b> \n name \ud800 ")
+    ask(visitor, pool, "hello")
+    assert visitor.conversations[0].title == "a <b> name ?" and "a &lt;b&gt; name ?" in conversation_list(visitor)
+    visitor.rename(identity, " ")
+    assert visitor.conversations[0].title == "hello"
+    visitor.visitors.enter(None, "en").rename(identity, "theirs")
+    assert visitor.conversations[0].title == "hello"
+
+
+def test_the_list_begins_with_what_was_said_last_and_has_its_time(visitor, pool, monkeypatch):
+    from demo.page.components.conversation_list import conversation_list
+
+    at = time.mktime((2026, 3, 5, 14, 7, 0, 0, 0, -1))
+    for text in ("hello", "what is this?"):
+        visitor.begin()
+        ask(visitor, pool, text)
+    visitor.go_to(visitor.conversations[1].identity)
+    assert [entry.title for entry in visitor.conversations] == ["what is this?", "hello"]  # looking changes nothing
+    ask(visitor, pool, "hello")
+    assert [entry.title for entry in visitor.conversations] == ["hello", "what is this?"]
+    visitor.visitors.storage._execute("UPDATE conversations SET changed = ?", (at,))
+    assert 'datetime="2026-03-05T14:07"' in conversation_list(visitor)
+
+
+def test_a_database_of_the_version_before_is_read(tmp_path):
+    from demo.page.storage import Storage
+
+    old = sqlite3.connect(tmp_path / "conversations.sqlite")
+    old.execute(
+        "CREATE TABLE conversations (identity TEXT PRIMARY KEY, visitor TEXT NOT NULL, title TEXT, turns TEXT NOT NULL,"
+        " bytes INTEGER NOT NULL, visited REAL NOT NULL)"
+    )
+    old.execute("INSERT INTO conversations VALUES ('a', 'me', 'hello', '[]', 4096, 5.0)")
+    old.execute("PRAGMA user_version = 1")
+    old.commit()
+    old.close()
+    for _ in range(2):
+        storage = Storage(tmp_path)
+        assert storage.entries("me") == [("a", "hello", 5.0)]
+        storage.close()
+
+
+def test_files_of_turns_that_are_gone_are_deleted_and_a_message_changed_keeps_its_own(visitor, pool, tmp_path):
     seen = save_medium(Medium("image", medium("image")["array"]), tmp_path / "seen.png")
     ask(visitor, pool, "what is this?", seen)
-    [file] = visitor.current.take_back().files
+    [file] = visitor.current.turns.pop().files
     assert file.is_file()
     ask(visitor, pool, "what is this?", file)
     assert visitor.current.turns[0].files == [file]
-    visitor.current.take_back()
+    visitor.current.turns.pop()
     ask(visitor, pool, "hello")
     assert list(visitor.current.folder.iterdir()) == []
 
 
-def test_points_are_shown_as_a_picture(visitor, tmp_path):
+def test_points_are_shown_as_a_picture_and_turn_in_a_browser(visitor, pool, tmp_path):
+    from demo.page.components.thread import thread
+
     save_medium(Medium("points", medium("points")["array"]), tmp_path / "cloud.npy")
-    turn = visitor.current.read_message("", [str(tmp_path / "cloud.npy")])
+    ask(visitor, pool, "", tmp_path / "cloud.npy")
+    [turn] = visitor.current.turns
     assert turn.shown == [visitor.current.folder / "1" / "attached-1.png"] and turn.modalities == ["points"]
+    points = np.frombuffer((visitor.current.folder / "1" / "attached-1.points").read_bytes(), np.int8).reshape(-1, 3)
+    assert 0 < len(points) <= 2048 and np.abs(np.linalg.norm(points.astype(float), axis=1)).max() > 120
+    assert '<point-cloud src="/gradio_api/file=' in thread(visitor.current, "en", "")[0]
 
 
 def test_a_file_that_is_refused_leaves_nothing(visitor, tmp_path):

@@ -41,13 +41,63 @@ def test_examples_cover_every_pair_of_media(tmp_path):
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_the_matrix_shows_every_example_once(cache, language):
-    from demo.page.appearance import FIRST, chips, matrix
+def test_the_matrix_shows_every_example_once_and_the_empty_page_six(cache, language):
+    from demo.page.appearance import matrix
+    from demo.page.components.thread import FIRST, empty_page
 
     shown = [int(number) for number in re.findall(r'data-example="(\d+)"', matrix(language))]
     assert sorted(shown) == list(range(len(EXAMPLES)))
-    assert [int(n) for n in re.findall(r'data-example="(\d+)"', chips(language))] == list(FIRST)
-    assert EXAMPLES[FIRST[0]].text(language) in matrix(language)
+    assert [int(n) for n in re.findall(r'data-example="(\d+)"', empty_page(language))] == list(FIRST) and len(
+        FIRST
+    ) == 6
+    span = {(EXAMPLES[number].given, EXAMPLES[number].made) for number in FIRST}
+    assert {("image", "text"), (None, "image"), (None, "video"), (None, "audio")} <= span
+    assert EXAMPLES[FIRST[0]].text(language) in empty_page(language) and empty_page(language).count("<p>") == 1
+
+
+def templates_in_chinese() -> str:
+    from demo.page.appearance import matrix, names
+    from demo.page.components.composer import composer
+    from demo.page.components.conversation_list import conversation_list
+    from demo.page.components.thread import empty_page
+    from demo.texts import render
+
+    head = render("panel_head", "zh", title=translate("zh", "settings")) + render(
+        "top", "zh", runs=True, names=names("zh")
+    )
+    return composer("zh")["form"] + conversation_list(None, "zh") + empty_page("zh") + matrix("zh") + head
+
+
+def test_no_english_is_left_in_the_chinese_page(cache):
+    page = re.sub(r"<style.*?</style>|data:image[^\"]+", "", templates_in_chinese())
+    spoken = "aria-label|title|alt|placeholder|data-(?:remove|uploading|too-many|failed|denied|refused)"
+    said = re.findall(rf'(?:{spoken})="([^"]*)"', page)
+    said += re.findall(r">([^<>]+)<", page)
+    english = [each for each in said if re.search("[A-Za-z]{2,}", re.sub(r"nextgpt_lite|\{name\}", "", each))]
+    assert len(said) > 60 and english == []
+
+
+def test_every_button_has_a_name_and_every_hook_is_no_title(cache):
+    from demo.texts import ASSETS
+
+    for button in re.findall(r"<button.*?</button>", templates_in_chinese()):
+        assert 'aria-label="' in button or re.search(r">[^<>]+<", button), button
+    for file in [*ASSETS.rglob("*.css"), *ASSETS.rglob("*.js")]:
+        assert not re.search(r"\[(?:title|aria-label|placeholder)[\^$*~|]?=", file.read_text()), file
+
+
+def test_an_error_without_a_row_is_said_in_general_words(cache):
+    from demo.page.errors import sentence
+
+    assert sentence("zh", "zxcv qwer") == translate("zh", "not_accepted") and sentence("en", "zxcv") == "zxcv"
+    assert sentence("zh", ValueError("17 files: at most 16 are read at a time")) == "有 17 个文件：一次最多 16 个。"
+
+
+def test_each_colour_of_the_theme_is_there_in_the_dark(cache):
+    from demo.page.appearance import theme
+
+    made = theme()
+    assert made.body_text_color_dark == made.body_text_color == "var(--ink)"
 
 
 @pytest.mark.parametrize("name", INGREDIENTS)
@@ -74,6 +124,7 @@ def test_labels_change_every_component_at_once(cache):
 
 def test_a_new_modality_is_shown_by_its_registry_entry(cache, visitor, monkeypatch):
     from data.modalities import MODALITIES
+    from demo.page.components.thread import _made
     from demo.page.streamed_reply import Card
     from demo.page.turns import save_for_browser
     from nextgpt_lite import ReplyMedium
@@ -82,7 +133,7 @@ def test_a_new_modality_is_shown_by_its_registry_entry(cache, visitor, monkeypat
     heat = replace(MODALITIES["points"], name="heat", words=words, preview=lambda array: array[..., None].repeat(3, -1))
     monkeypatch.setitem(MODALITIES, "heat", heat)
     assert request_for("heat", "a bell") == "Generate heat map: a bell" and translate("zh", "heat") == "热图"
-    assert "making the heat map" in Card("heat").part(0, "en").value
+    assert _made(Card("heat"), 0, "", "en").making == "making the heat map"
     medium = ReplyMedium("heat", np.zeros((8, 8), np.uint8), None, 4, 0.0)
     file, shown = save_for_browser(medium, visitor.current.folder / "heat")
     assert file.suffix == ".npy" and load_medium(shown).modality == "image"
@@ -115,7 +166,7 @@ def test_a_model_is_described_by_its_weights(pool, tiny_folder, taught):
     assert parameters > sum(value.numel() for value in taught.core.language_model.parameters())
     assert size == sum(file.stat().st_size for file in tiny_folder.rglob("*.safetensors"))
     description = pool.describe(pool.first)
-    assert description.startswith(f"{tiny_folder.name} · ") and "cpu" in description and "in memory" in description
+    assert description.startswith(f"{tiny_folder.name} · ") and "cpu" in description and "RAM " in description
     assert models_in(tiny_folder.parent) == [str(tiny_folder)]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from tests.demo.page.test_browser import FLAGS, PATIENCE, chromium
+from tests.demo.browsing import FLAGS, PATIENCE, chromium
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 ROOT = Path(__file__).parents[3]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from demo.engine.model_pool import ModelPool
-from demo.page.explain_tab import neighbour_rows
+from demo.page.components.explain_panel import neighbour_rows
+from demo.page.errors import sentence
 from demo.page.labels import PRIVATE, Labels
 from demo.page.traffic import own_files_only
 from demo.page.turns import save_for_browser
@@ -63,7 +64,7 @@ class PlaygroundTab:
             reply = job.result().reply
         except (*CHAT_ERRORS, RuntimeError) as error:
             title = translate(language, "did_not_work")
-            raise gr.Error(html.escape(str(error)), title=title, print_exception=False) from error
+            raise gr.Error(html.escape(sentence(language, error)), title=title, print_exception=False) from error
         files = [save_for_browser(medium, visitor.current.folder / f"sum-{modality}")[1] for medium in reply.media]
         summands = list(zip(names, weights, total.likeness, strict=True))
         return render("sum", language, files=files, text=reply.text, summands=summands, neighbours=near)

@@ -1,7 +1,8 @@
-"""The tab "Explain": how a reply of the conversation came about."""
+"""The panel beside the conversation that explains one reply: how it came about."""
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,10 +11,11 @@ import gradio as gr
 import torch
 
 from demo.engine.model_pool import ModelPool
-from demo.page.labels import PRIVATE, QUIET, Labels
+from demo.page.errors import sentence
+from demo.page.labels import QUIET, Labels
 from demo.page.turns import Turn, save_for_browser
 from demo.page.visitors import Visitor
-from demo.texts import render, translate
+from demo.texts import read_asset, render, translate
 from nextgpt_lite.inspection.examples import names, pictures
 from nextgpt_lite.inspection.explain import explain
 
@@ -22,45 +24,43 @@ if TYPE_CHECKING:
     from nextgpt_lite.inspection.explain import ConditionCheck, Neighbour
 
 
-class ExplainTab:
-    """A picker of replies, captions to compare with, and the explanation."""
+class ExplainPanel:
+    """The panel beside the conversation: which reply, how it came about, captions to compare it with."""
 
     def __init__(self, pool: ModelPool, visitor: gr.State, labels: Labels) -> None:
         self.pool, self.visitor, self.labels = pool, visitor, labels
 
     def build(self) -> None:
-        """Components, in the tab that is open."""
-        with gr.Row(elem_id="explain-controls", equal_height=True):
-            reply = gr.Dropdown(choices=[], elem_id="reply", scale=3, interactive=True)
-            self.reply = self.labels.add(reply, label="reply")
-            captions = gr.Textbox(lines=1, max_lines=4, elem_id="captions", scale=3)
-            self.captions = self.labels.add(captions, label="captions", info="captions_info")
-            button = gr.Button(elem_id="explain-button", variant="primary", scale=0, min_width=110)
-            self.button = self.labels.add(button, value="explain")
+        """Components, in the panel that is open."""
+        head = gr.HTML(js_on_load=read_asset("scripts/panel.js"), apply_default_css=False)
+        title = lambda language: render("panel_head", language, title=translate(language, "explain_title"))  # noqa: E731
+        self.labels.add(head, value=title)
+        self.number = gr.State(None)
         self.view = gr.HTML(elem_id="explanation", apply_default_css=False)
+        with gr.Accordion(translate("en", "captions"), open=False, elem_id="compare-captions") as more:
+            captions = gr.Textbox(lines=1, max_lines=4, elem_id="captions", show_label=False)
+            button = gr.Button(elem_id="explain-button", size="sm")
+        self.labels.add(more, label="captions")
+        self.captions = self.labels.add(captions, placeholder="captions_info", label="captions")
+        self.button = self.labels.add(button, value="compare_captions")
 
-    def wire(self, tab: gr.Tab, model: gr.Dropdown) -> None:
-        """The latest reply is explained when the tab is opened."""
-        inputs = [self.visitor, self.reply, self.captions, model]
-        opened = tab.select(self.choices, self.visitor, [self.reply, self.captions], **QUIET)
-        opened.then(self.explain, inputs, self.view, **PRIVATE)
-        self.reply.input(lambda: "", None, self.captions, **PRIVATE).then(self.explain, inputs, self.view, **PRIVATE)
+    def wire(self, thread: gr.HTML, model: gr.Dropdown) -> None:
+        """A reply is explained when its button is clicked, and again when captions to compare with are given."""
+
+        def chosen(event: gr.EventData, visitor: Visitor):
+            waiting = f'<p class="none" role="status">{translate(visitor.language, "explaining")}</p>'
+            return int(event._data["turn"]), "", waiting
+
+        inputs = [self.visitor, self.number, self.captions, model]
+        begun = thread.explain(chosen, self.visitor, [self.number, self.captions, self.view], **QUIET)
+        begun.then(self.explain, inputs, self.view, **QUIET)
         for event in (self.button.click, self.captions.submit):
-            event(self.explain, inputs, self.view, **PRIVATE)
-
-    def choices(self, visitor: Visitor) -> tuple[Any, str]:
-        """The conversation's replies; the latest is chosen."""
-        rows = [
-            (f"{number + 1} · {turn.text or '…'} → {turn.reply.text or '…'}"[:90], number)
-            for number, turn in enumerate(visitor.current.turns)
-            if turn.reply
-        ]
-        return gr.Dropdown(choices=rows, value=rows[-1][1] if rows else None), ""
+            event(self.explain, inputs, self.view, **QUIET)
 
     def explain(self, visitor: Visitor, number: int | None, captions: str, model: str) -> str:
         """The explanation of a reply as HTML, or a line that says why there is none."""
         turns = visitor.current.turns
-        reply = turns[number].reply if number is not None and number < len(turns) else None
+        reply = turns[number].reply if number is not None and 0 <= number < len(turns) else None
         if number is None or reply is None:
             return f'<p class="none">{translate(visitor.language, "no_reply")}</p>'
         turn, messages = turns[number], visitor.current.messages(until=number)
@@ -69,8 +69,8 @@ class ExplainTab:
             engine = self.pool.engine(model)
             return engine.call(lambda loaded: _explain(loaded, visitor, turn, messages, given), decodes=True).result()
         except ValueError as error:
-            title = translate(visitor.language, "did_not_work")
-            raise gr.Error(str(error), title=title, print_exception=False) from error
+            said = html.escape(sentence(visitor.language, error))
+            return f'<p class="none" role="alert"><b>{translate(visitor.language, "did_not_work")}</b> {said}</p>'
 
 
 def _explain(
@@ -85,7 +85,10 @@ def _explain(
         (check, own.get(number), _from_caption(model, visitor, turn, number, check))
         for number, check in enumerate(explanation.conditions)
     ]
-    return render("explanation", visitor.language, explanation=explanation, neighbours=near, conditions=conditions)
+    return render(
+        "explanation", visitor.language, said=turn.reply.text, explanation=explanation, neighbours=near,
+        conditions=conditions,
+    )  # fmt: skip
 
 
 def neighbour_rows(model: AnyToAny, near: Sequence[Neighbour], language: str) -> list[dict[str, Any]]:

@@ -1,2 +1,0 @@
-// The tab remembers its conversation, for a reload.
-(identity) => { if (identity) sessionStorage.setItem("conversation", identity); }
