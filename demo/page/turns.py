@@ -12,12 +12,11 @@ import numpy as np
 from PIL import Image
 
 from data.atomic import atomic_file
-from data.media.loading import MediaError
 from data.modalities import MODALITIES
 from data.text_files import check_texts
 from demo.page.streamed_reply import Card, StreamedReply
 from nextgpt_lite import Reply, ReplyMedium
-from nextgpt_lite.conversation_media import attach, read_upload, write_reply_medium
+from nextgpt_lite.conversation_media import MediaError, attach, read_upload, write_reply_medium
 
 if TYPE_CHECKING:
     from demo.engine.events import Finished
