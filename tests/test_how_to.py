@@ -151,8 +151,6 @@ def test_add_an_encoder(place, monkeypatch):
 
 @pytest.mark.slow
 def test_use_it_elsewhere(place, tiny_folder, monkeypatch, capsys):
-    pytest.importorskip("gguf", reason="pip install -e '.[gguf]'")
-    pytest.importorskip("onnxscript", reason="pip install -e '.[onnx]'")
     monkeypatch.chdir(place)
     (place / "my_model").symlink_to(tiny_folder)
     Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save("image.png")

@@ -13,7 +13,8 @@ import torchvision
 ROOT = Path(__file__).parents[1]
 LOCK = (ROOT / "requirements.lock").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-REQUIREMENTS = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
+EXTRAS = PROJECT["optional-dependencies"]
+REQUIREMENTS = [*PROJECT["dependencies"], *EXTRAS["dev"][1:], *EXTRAS["gguf"], *EXTRAS["onnx"]]
 
 
 def canonical(name: str) -> str:
@@ -36,6 +37,10 @@ def test_torchvision_operators_run():
 
 def test_open_clip_imports():
     assert "ViT-H-14" in open_clip.list_models()
+
+
+def test_exports_are_developed_with_their_packages():
+    assert EXTRAS["dev"][0] == f"{PROJECT['name']}[gguf,onnx]"
 
 
 @pytest.mark.parametrize("requirement", REQUIREMENTS)

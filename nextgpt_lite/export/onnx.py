@@ -3,7 +3,7 @@
 Of each decoder its network and its VAE's decoder, with the scheduler's configuration beside them:
 
     image_decoder/network.onnx      noisy (B, ...), timestep (B,), condition (B, L, D) -> predicted (B, ...)
-    image_decoder/vae_decoder.onnx  scaled latents (B, ...) -> pixels or a spectrogram
+    image_decoder/vae_decoder.onnx  scaled latents (B, ...) -> pixels (B, 3, ...) in [-1, 1], or mels (B, 1, T, M)
     image_decoder/scheduler_config.json, decoder.json
 
 A sampling loop is the scheduler's own: what it asks of the network is the first file. Conditions come from the output
@@ -12,12 +12,16 @@ projection in the folder core, or from the decoder's text encoder. The batch siz
 
 import json
 import logging
+import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import nn
 
 from data.atomic import atomic_folder, check_new_folder, write_json
@@ -29,6 +33,10 @@ from nextgpt_lite.export.folders import Exported, import_extra
 SCHEDULER = "scheduler_config.json"
 #: Media that a decoder is traced with: any number but one, which tracing would take for a constant.
 BATCH = 2
+
+
+class Untraceable(CheckpointError):
+    """A network that the tracer cannot follow."""
 
 
 class Network(nn.Module):
@@ -50,14 +58,18 @@ class VaeDecoder(nn.Module):
         self.vae = decoder.pipeline.vae
 
     def forward(self, latents: torch.Tensor) -> torch.Tensor:
+        if latents.ndim == 5 and isinstance(self.vae, AutoencoderKL):  # videos (B, C, F, h, w), a VAE of images
+            frames = latents.transpose(1, 2)
+            pixels = self.vae.decode(unscaled(self.vae, frames.flatten(0, 1))).sample
+            return pixels.unflatten(0, frames.shape[:2]).transpose(1, 2)
         return self.vae.decode(unscaled(self.vae, latents)).sample
 
 
 def export_onnx(folder: Path, out: Path) -> Exported:
     """Write the decoders of the model in ``folder`` to ``out``, which must be new, atomically.
 
-    CheckpointError for a model without decoders, a decoder whose network cannot be traced, and where the packages of
-    ONNX are not installed.
+    A decoder that cannot be traced is left out, and the notes say so. CheckpointError for a model without decoders or
+    with none that can be traced, and where the packages of ONNX are not installed.
     """
     import_extra("onnx", "onnxscript")
     check_new_folder(out)
@@ -69,15 +81,22 @@ def export_onnx(folder: Path, out: Path) -> Exported:
     with atomic_folder(out) as temporary:
         for name in names:
             decoder = load_decoder(component(folder, manifest, name))
-            (temporary / name).mkdir()
-            _export_decoder(decoder, temporary / name)
+            try:
+                _export_decoder(decoder, temporary / name)
+            except Untraceable as error:
+                shutil.rmtree(temporary / name)
+                exported.notes.append(f"{error}. It is left out.")
+                continue
             exported.components[name] = type(decoder.pipeline).__name__
             exported.sha256[name] = manifest["components"][name]["sha256"]
+        if not exported.components:
+            raise CheckpointError(" ".join(exported.notes))
         write_json(temporary / "export.json", asdict(exported))
     return exported
 
 
 def _export_decoder(decoder: Any, folder: Path) -> None:
+    folder.mkdir()
     torch.manual_seed(0)
     condition = torch.randn(BATCH, *decoder.condition_shape)
     medium = decoder.decode(condition, seeds=list(range(BATCH)), steps=1)
@@ -91,21 +110,32 @@ def _export_decoder(decoder: Any, folder: Path) -> None:
 
 
 def _trace(module: nn.Module, given: dict[str, torch.Tensor], path: Path) -> None:
-    """Write a module as ONNX whose inputs have a free batch size."""
-    batch = torch.export.Dim("batch", min=1)
-    shapes = {name: {0: batch} for name in given}
-    noisy = logging.getLogger("torch.onnx")
-    level = noisy.level
-    noisy.setLevel(logging.ERROR)
+    """Write a module as ONNX whose inputs have a free batch size. Untraceable for one that cannot be."""
+    # Traced here: the exporter would try several ways of tracing, minutes each, and hide the reason of a failure.
+    shapes = {name: {0: torch.export.Dim.DYNAMIC} for name in given}
     try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # of tracers, about themselves
-            torch.onnx.export(
-                module.eval(), (), path, kwargs=given, dynamic_shapes=shapes, input_names=list(given), dynamo=True,
-                external_data=False, verbose=False,
-            )  # fmt: skip
+        with _quiet(), torch.no_grad():
+            traced = torch.export.export(module.eval(), (), given, dynamic_shapes=shapes, strict=False)
+            written = torch.onnx.export(traced, input_names=list(given), dynamo=True, verbose=False)
+            assert written is not None, "without a path it returns what it made"
+            written.rename_axes({written.model.graph.inputs[0].shape[0]: "batch"})
     except Exception as error:  # whatever the tracer says
-        reason = str(error).strip().partition("\n")[0]
-        raise CheckpointError(f"{path.parent.name}: its {path.stem} cannot be traced to ONNX: {reason}") from error
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        raise Untraceable(f"{path.parent.name}: its {path.stem} cannot be traced to ONNX: {reason}") from error
+    written.save(path)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what the tracers say about themselves away."""
+    loggers = [logging.getLogger(name) for name in ("torch.export", "torch.onnx")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
-        noisy.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+import xllamacpp as llama
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from nextgpt_lite.checkpoint import update_manifest
@@ -14,8 +15,6 @@ from nextgpt_lite.language_models import read_config
 from tests.nextgpt_lite.compose.test_sentencepiece import train_sentencepiece, without_tokenizer
 from tests.tiny_transformers import save_clip, save_qwen3
 
-gguf = pytest.importorskip("gguf", reason="pip install -e '.[gguf]'")
-llama = pytest.importorskip("xllamacpp", reason="pip install -e '.[gguf]'")
 PROMPTS = ("Draw a large yellow car on a meadow.", "h\u00e9llo, 12 bells")
 
 
