@@ -187,19 +187,21 @@ def _owners(logits: torch.Tensor, phrases: torch.Tensor) -> list[int]:
     return owners.tolist()
 
 
-def prompt_tokens(condition: torch.Tensor, shown: Sequence[Shown | None], config: Any) -> torch.Tensor:
+def prompt_tokens(condition: torch.Tensor, shown: Sequence[Shown | None] | None, config: Any) -> torch.Tensor:
     """Phrases (B, L, E) and what is shown, or None, as the UNet takes them: (B, L + h w, E + C + POSITION + L).
+
+    Without ``shown`` nothing is shown of any; a batch of any size can then be traced.
 
     A phrase's token has its vector and its number; a cell's the vector of the phrase that stands there, its latents and
     its place.
     """
     channels, cells = config.in_channels, config.sample_size
-    count, width = len(condition), condition.shape[-1]
+    count, _, width = condition.shape
     numbers = torch.eye(SLOTS, device=condition.device).expand(count, -1, -1)
     middle = condition.new_zeros(count, SLOTS, channels + POSITION)
     phrases = torch.cat((condition.float(), middle.float(), numbers.float()), dim=-1)
     rows = torch.zeros(count, cells * cells, phrases.shape[-1], device=condition.device)
-    for row, vectors, each in zip(rows, condition.float(), shown, strict=True):
+    for row, vectors, each in zip(rows, condition.float(), shown, strict=True) if shown is not None else ():
         if each is None:
             continue
         owner = torch.from_numpy(each.owner).flatten().long().to(row.device)  # (h w,)

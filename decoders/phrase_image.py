@@ -32,10 +32,10 @@ class PhraseImageDecoder(ShownDecoder, ImageDecoder):
             condition, shown = self.left_to_draw(condition)
         else:
             shown = [frame for [frame] in self.show(condition)]
-        config, empty = self.network.config, [None] * len(condition)
+        config = self.network.config
         return {
             "prompt_embeds": prompt_tokens(condition, shown, config).to(condition),
-            "negative_prompt_embeds": prompt_tokens(unconditional, empty, config).to(condition),
+            "negative_prompt_embeds": prompt_tokens(unconditional, None, config).to(condition),
         }
 
     @torch.no_grad()
@@ -52,5 +52,5 @@ class PhraseImageDecoder(ShownDecoder, ImageDecoder):
         return np.stack([self.draw_latents(each[None]) for each in made])
 
     def predict(self, noisy: torch.Tensor, timestep: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
-        tokens = prompt_tokens(condition, [None] * len(condition), self.network.config)
+        tokens = prompt_tokens(condition, None, self.network.config)
         return super().predict(noisy, timestep, tokens)

@@ -31,7 +31,7 @@ class PhraseVideoDecoder(ShownDecoder, VideoDecoder):
             prompt_tokens(each.expand(self.frames, -1, -1), own, config)
             for each, own in zip(condition, shown, strict=True)
         ]
-        empty = prompt_tokens(unconditional, [None] * len(condition), config).repeat(1, self.frames, 1)
+        empty = prompt_tokens(unconditional, None, config).repeat(1, self.frames, 1)
         return {
             "prompt_embeds": torch.stack(frames).flatten(1, 2).to(condition),  # (B, F T, D)
             "negative_prompt_embeds": empty.to(condition),
@@ -45,7 +45,7 @@ class PhraseVideoDecoder(ShownDecoder, VideoDecoder):
         return np.stack([[Decoder.draw_latents(self, frame[None]) for frame in each] for each in frames])
 
     def predict(self, noisy: torch.Tensor, timestep: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
-        tokens = prompt_tokens(condition, [None] * len(condition), self.network.config)
+        tokens = prompt_tokens(condition, None, self.network.config)
         return super().predict(noisy, timestep, tokens)
 
 

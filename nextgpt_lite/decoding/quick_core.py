@@ -4,7 +4,6 @@
 everything fits; None else, and :func:`nextgpt_lite.core_checkpoint.load_core` loads it, or says what is wrong.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from data.atomic import hash_folder
 from data.strict import SettingsError, read_json
 from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.core_parts import CoreParts
-from nextgpt_lite.decoding.bare_llama import EMBEDDING, KNOWN, BareLlama, head_width
+from nextgpt_lite.decoding.bare_llama import EMBEDDING, KNOWN, BareLlama, Lora, head_width
 from nextgpt_lite.decoding.weights import ATTENTION_IN, FEED_IN, computes_as_llama
 from nextgpt_lite.language_model_identity import check_language_model_identity
 from nextgpt_lite.weight_files import CheckpointError, check_floats, copy_tensors, read_tensors, refuse_code
@@ -68,11 +67,13 @@ def load_quick_core(folder: Path, base: Path, adapter: Path | None, load_whole: 
             context = _context_adapter(tensors, config.text_config, adapter, config.context_adapter)
         given = read_tensors(folder / "model.safetensors")
         lora = _lora(given, config.lora, config.text_config.num_hidden_layers, folder)
-        if not _fits(tensors, config.text_config):
+        if not computes_as_llama(config.text_config):  # with the positions of its context adapter
             return None
+        if not _fits(tensors, config.text_config) or not (_spans(context, tensors) and _spans(lora, tensors)):
+            return None
+        end = _end_tokens(base, config.text_config)
     except (CheckpointError, SettingsError, OSError, KeyError, TypeError, ValueError):
         return None  # who loads it in full says what is wrong
-    end = _end_tokens(base, config.text_config)
     core = QuickCore(config, BareLlama(config.text_config, tensors, context, lora, end), load_whole)
     own = {name: value for name, value in core.named_parameters() if not name.startswith(LANGUAGE_MODEL)}
     copy_tensors({n: value for n, value in given.items() if not n.startswith(LANGUAGE_MODEL)}, own, folder)
@@ -87,8 +88,7 @@ def read_config(folder: Path) -> CoreConfig | None:
         return None
     if any(name not in text for name in ("rope_parameters", "rms_norm_eps", "num_key_value_heads", "hidden_act")):
         return None
-    config = CoreConfig.read(values, str(folder / "config.json"), PretrainedConfig(**text))
-    return config if computes_as_llama(config.text_config) else None
+    return CoreConfig.read(values, str(folder / "config.json"), PretrainedConfig(**text))
 
 
 def _language_model_tensors(base: Path) -> dict[str, torch.Tensor]:
@@ -120,6 +120,12 @@ def _fits(tensors: Mapping[str, torch.Tensor], config: Any) -> bool:
     if config.tie_word_embeddings:
         found.pop("lm_head.weight", None)
     return found == expected and all(tensor.is_floating_point() for tensor in tensors.values())
+
+
+def _spans(lora: Lora, tensors: Mapping[str, torch.Tensor]) -> bool:
+    """Whether each LoRA goes from the inputs to the outputs of a linear that there is."""
+    spans = {name: (up.shape[0], down.shape[1]) for name, (down, up) in lora.items()}
+    return all(f"{name}.weight" in tensors and tensors[f"{name}.weight"].shape == span for name, span in spans.items())
 
 
 def _module_of(linear: str) -> str:
@@ -189,5 +195,5 @@ def _lora(
 def _end_tokens(base: Path, config: Any) -> Any:
     """Ids that end a text, as transformers finds them."""
     path = base / "generation_config.json"
-    listed = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return listed.get("eos_token_id", getattr(config, "eos_token_id", None)) if listed else config.eos_token_id
+    listed = read_json(path) if path.is_file() else {}
+    return listed.get("eos_token_id", getattr(config, "eos_token_id", None))

@@ -53,6 +53,8 @@ def export_gguf(folder: Path, out: Path, dtype: str = "float16") -> Exported:
     if architecture is None:
         known = ", ".join(ARCHITECTURES)
         raise CheckpointError(f"llama.cpp's name of {model.config.model_type!r} is not known here: expected {known}")
+    if model.config.hidden_act != "silu":
+        raise CheckpointError(f"llama.cpp computes {architecture} with 'silu', not with {model.config.hidden_act!r}")
     tokenizer = read_tokenizer(sources["tokenizer"])
     tokens = _tokenizer_fields(tokenizer, model.config.vocab_size)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ CARD, PROCESSOR = "README.md", "AnyToAnyProcessor"
 #: What a reply consists of where nothing else is asked for.
 TEXT = "text"
 #: What is downloaded of a model on the hub: never a pickle, never code.
-DOWNLOADED = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model", "*.md", "*.npy", "*.faiss")
+DOWNLOADED = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model", "*.md", "*.npy", "*.faiss", "*.webp")
 
 
 class AnyToAnyConfig(PretrainedConfig):
@@ -73,7 +73,7 @@ class AnyToAnyForMultimodalLM(PreTrainedModel, GenerationMixin):
     def save_pretrained(self, save_directory: Any, *_: Any, push_to_hub: bool = False, **options: Any) -> None:
         """Write the model folder: copies of all components, the manifest, ``config.json``, a model card.
 
-        The folder must be new, or a model folder, which is replaced; SettingsError for another. ``push_to_hub`` uploads
+        The folder must be new, or a model folder, which is replaced; ValueError for another. ``push_to_hub`` uploads
         it, as in Transformers.
         """
         folder, manifest = Path(save_directory), self.whole.manifest

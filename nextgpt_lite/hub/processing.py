@@ -14,6 +14,7 @@ from data.atomic import write_json
 from data.media.loading import load_medium
 from data.modalities import MODALITIES
 from nextgpt_lite import checkpoint
+from nextgpt_lite.chat_template import ConversationError
 from nextgpt_lite.conversation import encode
 from nextgpt_lite.conversation_media import media_part
 from nextgpt_lite.core_checkpoint import read_core_config
@@ -61,6 +62,9 @@ class AnyToAnyProcessor(ProcessorMixin):
         value a local file, an image of PIL or an array. ConversationError or MediaError for what cannot be read.
         """
         rows = conversation if conversation and isinstance(conversation[0], (list, tuple)) else [conversation]
+        for messages in rows:
+            if not isinstance(messages, (list, tuple)) or not all(isinstance(each, dict) for each in messages):
+                raise ConversationError(f"a conversation is a list of messages, each a dict, not {messages!r:.60}")
         loaded = [[_loaded(message) for message in messages] for messages in rows]
         encoded = [encode(messages, self.tokenizer, self.table, reply=add_generation_prompt) for messages in loaded]
         if not options.get("tokenize", True):
@@ -74,8 +78,11 @@ class AnyToAnyProcessor(ProcessorMixin):
         given = {"image": images, "video": videos, "audio": audio}
         conversations = []
         for number, words in enumerate(texts):
-            parts = [{"type": kind, kind: _of_row(value, number, len(texts))} for kind, value in given.items()]
-            parts = [part for part in parts if part[part["type"]] is not None]
+            parts = [
+                {"type": kind, kind: each}
+                for kind, value in given.items()
+                for each in _of_row(kind, value, number, len(texts))
+            ]
             conversations.append([{"role": "user", "content": [*parts, {"type": "text", "text": words or ""}]}])
         return self.apply_chat_template(conversations)
 
@@ -92,22 +99,42 @@ class AnyToAnyProcessor(ProcessorMixin):
 
 def _loaded(message: dict[str, Any]) -> dict[str, Any]:
     content = message.get("content")
-    return message if isinstance(content, str) else {**message, "content": [_part(part) for part in content or ()]}
+    if not isinstance(content, list):
+        return message  # text, or what no message holds: who encodes it says so
+    return {**message, "content": [_part(part) for part in content]}
 
 
 def _part(part: dict[str, Any]) -> dict[str, Any]:
     """A part as this project has them, with an array."""
-    if part.get("type") not in MODALITIES:
+    if not isinstance(part, dict) or part.get("type") not in MODALITIES:
         return part
     value = next((part[place] for place in PLACES if part.get(place) is not None), None)
+    if value is None:
+        raise ConversationError(f"a part of type {part['type']!r} holds no medium: expected {', '.join(PLACES)}")
     if isinstance(value, (str, Path)):
         return media_part(load_medium(str(value).removeprefix("file://")))
     array = np.asarray(value.convert("RGB") if isinstance(value, Image.Image) else value)
     return {"type": part["type"], "array": array, "rate": part.get("rate", MODALITIES[part["type"]].rate)}
 
 
-def _of_row(value: Any, number: int, rows: int) -> Any:
-    return value[number] if rows > 1 and isinstance(value, (list, tuple)) else value
+def _of_row(kind: str, value: Any, number: int, rows: int) -> list[Any]:
+    """The media of one text: of several texts, a list has what belongs to each. ConversationError where it cannot."""
+    if rows > 1 and isinstance(value, (list, tuple)):
+        if len(value) != rows:
+            raise ConversationError(f"{rows} texts with a list of {len(value)} for their {kind}: expected one for each")
+        value = value[number]
+    return _media(kind, value)
+
+
+def _media(kind: str, value: Any) -> list[Any]:
+    """A medium, or those in a list; a list of a video's frames or of a sound's numbers is one."""
+    if not isinstance(value, (list, tuple)):
+        return [] if value is None else [value]
+    first = value[0] if value else None
+    frames = kind == "video" and (isinstance(first, Image.Image) or getattr(first, "ndim", 0) == 3)
+    return (
+        [value] if frames or isinstance(first, (int, float)) else [one for each in value for one in _media(kind, each)]
+    )
 
 
 def _batch(rows: Sequence[list[int]], media: list[list[dict[str, Any]]], padding: int) -> BatchFeature:

@@ -139,9 +139,21 @@ def test_what_is_shown_joins_the_condition(decoder):
     tokens, without = (prompt_tokens(condition, each, config) for each in (shown, [None]))
     assert tokens.shape == (1, SLOTS + 64, WIDTH + CHANNELS + POSITION + SLOTS)
     assert torch.equal(tokens[:, :SLOTS], without[:, :SLOTS]) and not without[:, SLOTS:].any()
+    assert torch.equal(without, prompt_tokens(condition, None, config))
     named = tokens[0, SLOTS:, :WIDTH].any(-1)
     assert torch.equal(named, torch.from_numpy(shown[0].owner.reshape(-1) == 0)) and named.any()
     assert torch.allclose(tokens[0, SLOTS:][named][0, :WIDTH], condition[0, 0])
+
+
+def test_tokens_without_pictures_are_traced_with_any_batch(decoder):
+    class Tokens(torch.nn.Module):
+        def forward(self, condition):
+            return prompt_tokens(condition, None, decoder.network.config)
+
+    shapes = {"condition": {0: torch.export.Dim.DYNAMIC}}
+    traced = torch.export.export(Tokens(), (torch.randn(2, *decoder.condition_shape),), dynamic_shapes=shapes)
+    condition = torch.randn(5, *decoder.condition_shape)
+    assert torch.equal(traced.module()(condition), prompt_tokens(condition, None, decoder.network.config))
 
 
 def test_an_added_picture_is_found_by_its_name(decoder):

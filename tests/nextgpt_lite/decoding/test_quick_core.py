@@ -10,7 +10,8 @@ from peft import LoraConfig, inject_adapter_in_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from data.atomic import hash_folder
+from data.atomic import hash_folder, write_json
+from data.strict import read_json
 from nextgpt_lite import AnyToAny
 from nextgpt_lite.checkpoint import WEIGHTS, CheckpointError
 from nextgpt_lite.core_checkpoint import load_core, new_core, save_core, save_language_model
@@ -97,6 +98,11 @@ def test_a_context_adapter_counts_as_if_it_were_merged(base, tmp_path):
         assert torch.equal(ours.attention_norm, theirs.input_layernorm.weight)
     torch.testing.assert_close(quick.get_input_embeddings().weight, whole.get_input_embeddings().weight)
     assert_same(run(quick, conversations(quick)), run(whole, conversations(whole)))
+    growing = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}  # which depends on how long a row is
+    write_json(tmp_path / "adapter" / "positions.json", {"rope_parameters": growing})
+    config = read_json(tmp_path / "core" / "config.json")
+    write_json(tmp_path / "core" / "config.json", config | {"context_adapter": hash_folder(tmp_path / "adapter")})
+    assert load_quick_core(tmp_path / "core", base, tmp_path / "adapter", lambda: None) is None
     (tmp_path / "adapter" / "positions.json").write_text("{}")
     assert load_quick_core(tmp_path / "core", base, tmp_path / "adapter", lambda: None) is None
 
@@ -114,7 +120,12 @@ def test_damaged_folders_are_left_to_who_says_what_is_wrong(base, tmp_path):
     lacking = {name: value for name, value in tensors.items() if "layers.0.mlp.up_proj" not in name}
     save_file(lacking, own / "model.safetensors", {"format": "pt"})
     assert load_quick_core(tmp_path / "core", own, None, lambda: None) is None
+    (shutil.copytree(base, tmp_path / "other") / "generation_config.json").write_text("{")
+    assert load_quick_core(tmp_path / "core", tmp_path / "other", None, lambda: None) is None
     given = load_file(tmp_path / "core" / "model.safetensors")
+    name = next(name for name in given if name.endswith("lora_B.default.weight"))
+    save_file({**given, name: given[name][1:].clone()}, tmp_path / "core" / "model.safetensors")
+    assert load_quick_core(tmp_path / "core", base, None, lambda: None) is None
     given.pop("added_output")
     save_file(given, tmp_path / "core" / "model.safetensors")
     with pytest.raises(CheckpointError, match="added_output"):

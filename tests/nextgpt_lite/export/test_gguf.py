@@ -101,6 +101,11 @@ def test_what_has_no_form_is_refused(tiny_copy, tmp_path, capsys):
     out = tmp_path / "model.gguf"
     assert main(["export", str(tiny_copy), "--format", "gguf", "--out", str(out), "--dtype", "int3"]) == 2
     assert "dtype 'int3' is unknown: expected one of float32, float16, bfloat16, q8_0" in capsys.readouterr().err
+    config = tiny_copy / "language_model" / "config.json"
+    config.write_text(config.read_text().replace('"silu"', '"gelu"'))
+    update_manifest(tiny_copy)
+    assert main(["export", str(tiny_copy), "--format", "gguf", "--out", str(out)]) == 2
+    assert "llama.cpp computes llama with 'silu', not with 'gelu'" in capsys.readouterr().err and not out.exists()
     out.write_text("mine")
     assert main(["export", str(tiny_copy), "--format", "gguf", "--out", str(out)]) == 2
     assert "exists already: give a new file" in capsys.readouterr().err and out.read_text() == "mine"

@@ -1,6 +1,7 @@
 """The composed model in Transformers: Auto classes, processor, pipeline, saved and loaded, by an id of a local hub."""
 
 import shutil
+from fnmatch import fnmatch
 
 import numpy as np
 import pytest
@@ -9,8 +10,10 @@ from PIL import Image
 from transformers import AutoConfig, AutoModelForMultimodalLM, AutoProcessor, pipeline
 
 from nextgpt_lite import AnyToAny
-from nextgpt_lite.checkpoint import model_hash
+from nextgpt_lite.chat_template import ConversationError
+from nextgpt_lite.checkpoint import WEIGHTS, model_hash
 from nextgpt_lite.hub import AnyToAnyForMultimodalLM, AnyToAnyProcessor
+from nextgpt_lite.hub.modeling import DOWNLOADED
 from tests.tiny_model import medium, saying
 
 PICTURE = np.full((40, 50, 3), (200, 30, 30), np.uint8)
@@ -55,6 +58,44 @@ def test_the_processor_reads_files_images_and_arrays(saved, tmp_path):
     both = processor.apply_chat_template([messages(PICTURE), [{"role": "user", "content": "a longer question here"}]])
     assert both["input_ids"].shape == both["attention_mask"].shape
     assert torch.equal(both["input_ids"][0][both["attention_mask"][0].bool()], found[0]["input_ids"][0])
+
+
+def test_lists_of_media(saved):
+    """One text takes all of a list, of several each its own; frames of a video are one medium."""
+    processor, image = AutoProcessor.from_pretrained(saved), Image.fromarray(PICTURE)
+
+    def read(texts, **given):
+        return [[part["array"].shape for part in row] for row in processor(text=texts, **given)["media"]]
+
+    one, words = PICTURE.shape, ["What?", "And this?"]
+    assert read("What?", images=[image]) == read(["What?"], images=[[image]]) == [[one]]
+    assert read("What?", images=[image, PICTURE]) == [[one, one]]
+    assert read("What?", videos=[image, image]) == [[(2, *one)]]
+    assert read("What?", audio=[0.0] * 9) == [[(9,)]]
+    assert read(words, images=image) == read(words, images=[image, [image]]) == [[one], [one]]
+    assert read(words, images=[image, None]) == [[one], []]
+    with pytest.raises(ConversationError, match="2 texts with a list of 1 for their image: expected one for each"):
+        read(words, images=[image])
+
+
+@pytest.mark.parametrize(
+    ("conversation", "words"),
+    [
+        ("hello", "a list of messages, each a dict, not 'hello'"),
+        (["hello"], "a list of messages, each a dict, not"),
+        ([{"role": "user", "content": ["hello"]}], "content must be a string or a list of parts"),
+        ([{"role": "user", "content": 5}], "content must be a string or a list of parts"),
+        ([{"role": "user", "content": [{"type": "image"}]}], "a part of type 'image' holds no medium: expected array"),
+    ],
+)
+def test_what_is_no_conversation(conversation, words, saved):
+    with pytest.raises(ConversationError, match=words):
+        AutoProcessor.from_pretrained(saved).apply_chat_template(conversation)
+
+
+def test_all_files_of_a_model_are_downloaded():
+    files = [path.name for path in WEIGHTS.rglob("*") if path.is_file()]
+    assert [name for name in files if not any(fnmatch(name, pattern) for pattern in DOWNLOADED)] == []
 
 
 def test_the_pipeline_answers_as_chat_does(tiny_folder, saved):

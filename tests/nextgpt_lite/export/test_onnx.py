@@ -15,7 +15,8 @@ from decoders.image import ImageDecoder
 from nextgpt_lite.checkpoint import write_manifest
 from nextgpt_lite.cli import main
 
-pytestmark = pytest.mark.slow  # tracing takes a minute for a decoder of a few layers
+# Tracing takes half a minute for a decoder of a few layers, more on a busy machine.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture

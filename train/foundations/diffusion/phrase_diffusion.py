@@ -75,7 +75,7 @@ class PhraseTask(FrameDiffusionTask):
     def tokenize(self, captions: Sequence[str]) -> dict[str, torch.Tensor]:
         """Prompt tokens of captions alone, for each of their frames: (B F, L + h w, ...)."""
         phrases = embed_captions(captions, self.embed).repeat_interleave(self.frames, dim=0)
-        return {"prompt": prompt_tokens(phrases, [None] * len(phrases), self.flow.unet.config)}
+        return {"prompt": prompt_tokens(phrases, None, self.flow.unet.config)}
 
     def collate(self, items: list[tuple]) -> dict[str, torch.Tensor]:
         """{"latents": (B, ...), "weight": of their cells, "prompt": tokens (B F, L + h w, ...)}; an item's last entry
