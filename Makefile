@@ -26,10 +26,10 @@ $(INSTALLED): requirements.lock pyproject.toml $(wildcard nextgpt_lite/parts/par
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.lock
 	$(BIN)/uv pip sync --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock
 	$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation --quiet --editable .
-	@$(BIN)/nextgpt-lite models --fetch || echo "set-up goes on without these parts: nano, the default, needs none" >&2
+	@$(BIN)/nextgpt-lite models --fetch || echo "set-up goes on without these parts: until they are there, nano answers" >&2
 	@touch $@
 
-demo: setup          ## chat with the embedded nano on http://127.0.0.1:7860
+demo: setup          ## chat with the embedded model on http://127.0.0.1:7860
 	$(BIN)/nextgpt-lite demo
 
 test: setup          ## the quick tests, one process a core
