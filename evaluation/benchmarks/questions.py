@@ -58,10 +58,16 @@ def _by(items: Sequence[Item], key: str) -> dict[str, list[int]]:
 
 def score_vqa(items: Sequence[Item], replies: Sequence[Reply]) -> list[Score]:
     """VQA's soft accuracy by ``meta.answers``, or by the one answer of the record."""
-    known = [list(map(str, item.meta.get("answers") or item.references)) for item in items]
+    known = [_answers(item) for item in items]
     return [
         Score(scores={"accuracy": vqa_accuracy(reply.text, given)}) for given, reply in zip(known, replies, strict=True)
     ]  # fmt: skip
+
+
+def _answers(item: Item) -> list[str]:
+    """What people answered; one answer may stand in ``meta.answers`` without a list."""
+    given = item.meta.get("answers") or item.references
+    return list(map(str, given if isinstance(given, list) else [given]))
 
 
 def vqa_figures(items: Sequence[Item], scored: Sequence[Score]) -> Figures:
@@ -83,8 +89,9 @@ def score_choices(items: Sequence[Item], replies: Sequence[Reply]) -> list[Score
     """Whether a reply names the right choice, and whether it names one at all."""
     scored = []
     for item, reply in zip(items, replies, strict=True):
-        letter = chosen_letter(reply.text, item.meta["choices"])
-        note = "no choice" if letter is None else f"chose {item.meta['choices'][letter]}"
+        choices = list(map(str, item.meta["choices"]))  # numbers in some datasets
+        letter = chosen_letter(reply.text, choices)
+        note = "no choice" if letter is None else f"chose {choices[letter]}"
         scored.append(Score({"right": letter == item.meta["answer"], "answered": letter is not None}, note=note))
     return scored
 

@@ -64,9 +64,11 @@ def chosen_letter(text: str, choices: Sequence[str]) -> int | None:
     stripped = text.strip()
     if found := re.fullmatch(rf"\(?([{letters}])\)?[.:,]?(?:\s.*)?", stripped, re.DOTALL):
         word = found[1]
-        if not (word == "A" and re.match(r"A\s+[a-z]", stripped)):  # "A dog" is a sentence
+        if not re.match(r"[AI]\s+[a-z]", stripped):  # "A dog" is a sentence, "I think" another
             return letters.index(word)
-    if found := re.findall(rf"answer(?:\s+is|:)\s*\(?([{letters}])\b", stripped, re.IGNORECASE):
+    # Small letters count at the end alone: "the answer is a dog" names no letter.
+    letter = rf"([{letters}]\b|[{letters.lower()}](?=\W*$))"
+    if found := re.findall(rf"\b[Aa]nswer(?:\s+is\b\s*:?|\s*:)\s*\(?{letter}", stripped):
         return letters.index(found[-1].upper()) if len({each.upper() for each in found}) == 1 else None
     said = f" {normal_answer(stripped)} "
     named = [number for number, choice in enumerate(choices) if f" {normal_answer(choice)} " in said]

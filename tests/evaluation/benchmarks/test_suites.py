@@ -101,6 +101,13 @@ def test_right_answers_score_one_and_wrong_ones_nothing():
     assert perfect[0].scores["cider_d"] == 0 or perfect[0].scores["rouge_l"] == pytest.approx(1)
 
 
+def test_answers_and_choices_need_not_be_lists_of_words():
+    asked = items(("red", {"answers": "red"}), ("4", {"answers": 4}))
+    assert [each.scores["accuracy"] for each in questions.score_vqa(asked, [Reply("red"), Reply("4")])] == [1, 1]
+    [chosen] = questions.score_choices(items(("B", {"choices": [4, 5], "answer": 1})), [Reply("5")])
+    assert chosen.right["right"] and chosen.note == "chose 5"
+
+
 def test_routing_counts_what_replies_call_for(tiny_folder, tmp_path):
     metrics = evaluate("routing", tiny_folder, tmp_path, "--count", 6, "--seed", 101)
     assert metrics["n"]["exact"] == 6 and 0 <= metrics["exact"] <= 1

@@ -36,10 +36,16 @@ def test_three_people_make_an_answer_right():
     [
         ("B", 1), ("(C)", 2), ("The answer is B.", 1), ("A. a dog", 0), ("A dog is here", 0), ("It is a cat.", 1),
         ("a dog or a cat", None), ("no idea", None), ("a hot dog", 2), ("answer: A, answer: B", None),
+        ("The answer is a cat.", 1), ("The answer is: B", 1), ("the answer is a.", 0), ("Answer: (c)", 2),
     ],
 )  # fmt: skip
 def test_a_choice_is_named_by_letter_or_by_words(said, number):
     assert chosen_letter(said, ["a dog", "a cat", "a hot dog"]) == number
+
+
+def test_the_ninth_letter_is_no_pronoun():
+    choices = [f"number {each}" for each in range(10)]
+    assert chosen_letter("I think it is number 3", choices) == 3 and chosen_letter("I", choices) == 8
 
 
 @pytest.mark.parametrize(
