@@ -18,7 +18,7 @@ class Settings:
     seed: int = 0  #: streams of scenes, words and noise
     data: Path | None = None  #: own_data: a manifest; long_context: a folder of texts
     judge: Path | None = None  #: own_data: a folder of judges
-    language_judge: str | None = None  #: own_data and suites of words: MODEL@URL of a language model that judges
+    language_judge: str | None = None  #: own_data: MODEL@URL of a language model that judges
     features: str | None = None  #: own_data, generation: by which media are compared (evaluation.metrics.features)
     against: str | None = None  #: drawing: another model, compared case by case
     lengths: tuple[int, ...] = LENGTHS  #: long_context: tokens of a row; needles: media of a message

@@ -114,7 +114,8 @@ def answer_in_parts(name: str, settings: Settings, count: int) -> None:
     if not SUITES[name].in_parts:
         known = ", ".join(other for other, suite in SUITES.items() if suite.in_parts)
         raise ValueError(f"--processes {count}: conversations of {name} have no parts; those of {known} have")
-    words = [f"--{key}={value}" for key in ("data", "judge") if (value := getattr(settings, key)) is not None]
+    given = {key: getattr(settings, key) for key in ("data", "judge", "language_judge", "features")}
+    words = [f"--{key.replace('_', '-')}={value}" for key, value in given.items() if value is not None]
     words += [f"--{key}={getattr(settings, key)}" for key in ("model", "out", "count", "seed")]
     if "lengths" in SUITES[name].options:
         words.append(f"--lengths={','.join(map(str, settings.lengths))}")

@@ -13,6 +13,7 @@ import re
 import urllib.request
 from collections.abc import Iterable
 from dataclasses import dataclass
+from http.client import HTTPException
 
 from tqdm import tqdm
 
@@ -71,6 +72,6 @@ class LanguageJudge:
         try:
             with urllib.request.urlopen(request, timeout=SECONDS) as answer:
                 return str(json.loads(answer.read())["choices"][0]["message"]["content"] or "")
-        except (OSError, ValueError, LookupError, TypeError) as error:
+        except (OSError, HTTPException, ValueError, LookupError, TypeError) as error:
             reason = getattr(error, "reason", None) or error
             raise ValueError(f"the judge {self.name} does not answer as OpenAI's API does: {reason}") from error

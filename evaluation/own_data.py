@@ -11,7 +11,7 @@ an OpenAI-compatible address (evaluation.language_judge), say more.
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeVar
 
@@ -26,10 +26,10 @@ from evaluation.conversations import LastMessage, answered
 from evaluation.judges import Judge, load_judges
 from evaluation.language_judge import LanguageJudge
 from evaluation.metrics.captions import bleu, cider_d, rouge_l, tokenize
-from evaluation.metrics.features import DESCRIBE, features_of
+from evaluation.metrics.features import DESCRIBE, Features, features_of
 from evaluation.report import ShownConversation, write_report
 from evaluation.samples import write_verdicts
-from evaluation.statistics import Tally, generated, mean, routing
+from evaluation.statistics import Tally, generated, mean, mean_interval, routing
 from nextgpt_lite import AnyToAny, Reply
 from nextgpt_lite.any_to_any import set_num_threads
 from nextgpt_lite.conversation_media import media_part
@@ -88,15 +88,17 @@ def run(settings: Settings) -> str:
     records = evenly_spread(list(read_manifest(settings.data)), settings.count)
     judges = load_judges(settings.judge) if settings.judge is not None else None
     reader = LanguageJudge.parse(settings.language_judge) if settings.language_judge is not None else None
-    model = set_num_threads(AnyToAny.from_pretrained(settings.model))
+    features = settings.features or "descriptor"
+    networks = {kind: network for kind in DESCRIBE if (network := features_of(features, kind)) is not None}
     questions = [question for record in records for question in questions_of(record)]
     if not questions:
         raise ValueError(f"{settings.data} holds no turn of an assistant: there is nothing to compare replies with")
+    model = set_num_threads(AnyToAny.from_pretrained(settings.model))
     questions = [replace(question, seed=settings.seed + index) for index, question in enumerate(questions)]
     runs = answered(settings, "own_data", model, questions, data=hash_file(settings.data))
     if settings.is_part:
         return ""
-    answers = compare(questions, [run.replies[0] for run in runs], settings.features or "descriptor")
+    answers = compare(questions, [run.replies[0] for run in runs], networks)
     if judges:
         for answer in answers:
             answer.judged = right_by_judges(answer, judges)
@@ -109,12 +111,10 @@ def run(settings: Settings) -> str:
         "data": {"hash": hash_file(settings.data)},
         "seed": settings.seed,
         "count": len(records),
-        "judges": {
-            f"features {settings.features or 'descriptor'}": "",
-            **({reader.name: reader.hash} if reader else {}),
-        }
+        "features": {kind: {"name": network.name, "hash": network.hash} for kind, network in networks.items()},
+        "judges": ({reader.name: reader.hash} if reader else {})
         | ({f"{name} {judge.attribute}": judge.hash for name, judge in judges.items()} if judges else {}),
-        "metrics": measure(answers) | ({"judged": judge_replies(answers)} if judges or reader else {}),
+        "metrics": measure(answers),
     }
     worst = sorted(answers, key=lambda answer: {False: 0, None: 1, True: 2}[mark_of(answer)])[:MAX_SHOWN]
     shown = [shown_conversation(answer) for answer in worst]
@@ -134,7 +134,15 @@ def questions_of(record: Record) -> Iterator[Question]:
         if message["role"] == "assistant":
             words = " ".join(part["text"] for part in message["content"] if part["type"] == "text")
             media = [part for part in message["content"] if part["type"] in MODALITIES]
-            yield Question(messages[:index], words, media, record["meta"].get("attributes", {}))
+            yield Question(messages[:index], words, media, attributes_of(record))
+
+
+def attributes_of(record: Record) -> dict[str, Any]:
+    """What a record says that its media show. ValueError where ``meta.attributes`` is no mapping."""
+    found = record["meta"].get("attributes", {})
+    if not isinstance(found, dict):
+        raise ValueError(f'meta.attributes must map names to values, as in {{"thing": "bell"}}, not be {found!r}')
+    return found
 
 
 def with_array(part: dict[str, Any]) -> dict[str, Any]:
@@ -147,17 +155,16 @@ def with_array(part: dict[str, Any]) -> dict[str, Any]:
     return media_part(medium)
 
 
-def compare(questions: list[Question], replies: list[Reply], features: str = "descriptor") -> list[Answer]:
-    """Each reply beside its question, media compared by named features, kind by kind and in order.
+def compare(questions: list[Question], replies: list[Reply], networks: Mapping[str, Features]) -> list[Answer]:
+    """Each reply beside its question, media compared by the features of their kind, kind by kind and in order.
 
     Media that are captions alone, and kinds that the features do not read, are not compared.
     """
     answers = [Answer(question, reply) for question, reply in zip(questions, replies, strict=True)]
-    for kind in DESCRIBE:
+    for kind, network in networks.items():
         known = [part for q in questions for part in q.media if part["type"] == kind and "array" in part]
         if not known:
             continue
-        network = features_of(features, kind)
         gallery = unit(network([(part["array"], part.get("rate")) for part in known]))  # (N, E)
         row = -1
         for answer in answers:
@@ -178,29 +185,36 @@ def unit(features: np.ndarray) -> np.ndarray:
 
 
 def measure(answers: list[Answer]) -> dict[str, Any]:
-    """Routing, agreement of words, and similarity of media by kind; None where nothing was requested."""
+    """Routing, agreement of words, similarity of media by kind, and verdicts of judges by cell, with their intervals;
+    None where nothing was requested."""
     precision, recall = routing((answer.question.requested, generated(answer.reply)) for answer in answers)
     texts = [(answer.question.text, answer.reply.text) for answer in answers if answer.question.text]
     said, wanted = [tokenize(found) for _, found in texts], [[tokenize(expected)] for expected, _ in texts]
     same = Tally.of(words(expected) == words(found) for expected, found in texts)
+    scores = {"words_f1": [f1(*pair) for pair in texts], "rouge_l": rouge_l(said, wanted).items}
+    scores["cider_d"] = cider_d(said, wanted).items
     metrics: dict[str, Any] = {
         "questions": len(answers),
         "routing_precision": precision.share,
         "routing_recall": recall.share,
-        "words_f1": mean(f1(*pair) for pair in texts),
         "words_same": same.share,
         "bleu_4": bleu(said, wanted).total if texts else None,
-        "rouge_l": rouge_l(said, wanted).total if texts else None,
-        "cider_d": cider_d(said, wanted).total if texts else None,
+        **{name: mean(values) for name, values in scores.items()},
     }
     tallies = {"routing_precision": precision, "routing_recall": recall, "words_same": same}
     for kind in sorted({each.modality for answer in answers for each in answer.similarity}):
         found = [each for answer in answers for each in answer.similarity if each.modality == kind]
         nearest = tallies[f"{kind}.nearest"] = Tally.of(each.nearest for each in found if each.nearest is not None)
-        cosine = mean(each.cosine for each in found)
-        metrics[kind] = {"cosine": cosine, "nearest": nearest.share, "made": len(found)}
-    metrics["intervals"] = {name: tally.interval for name, tally in tallies.items() if tally.total}
+        cosines = scores[f"{kind}.cosine"] = [each.cosine for each in found]
+        metrics[kind] = {"cosine": mean(cosines), "nearest": nearest.share, "made": len(found)}
+    if judged := judge_replies(answers):
+        metrics["judged"] = {cell: {"right": tally.share, "count": tally.total} for cell, tally in judged.items()}
+        tallies |= {f"judged.{cell}.right": tally for cell, tally in judged.items()}
     metrics["n"] = {name: tally.total for name, tally in tallies.items() if tally.total}
+    metrics["n"] |= {name: len(values) for name, values in scores.items() if values}
+    metrics["n"] |= {"bleu_4": len(texts)} if texts else {}
+    metrics["intervals"] = {name: tally.interval for name, tally in tallies.items() if tally.total}
+    metrics["intervals"] |= {name: low_high for name, own in scores.items() if (low_high := mean_interval(own))}
     return metrics
 
 
@@ -230,8 +244,8 @@ def _spoken(message: dict[str, Any]) -> str:
     return " ".join(part["text"] if part["type"] == "text" else f"[{part['type']}]" for part in message["content"])
 
 
-def judge_replies(answers: Iterable[Answer]) -> dict[str, dict[str, float | int | None]]:
-    """{cell: {"right": share, "count"}} of the replies that were judged.
+def judge_replies(answers: Iterable[Answer]) -> dict[str, Tally]:
+    """{cell: how many are right of the replies that were judged}.
 
     A reply counts under its cell, "audio->image" say: what the user has shown so far, and what the manifest's reply
     holds.
@@ -240,7 +254,7 @@ def judge_replies(answers: Iterable[Answer]) -> dict[str, dict[str, float | int 
     for answer in answers:
         if answer.judged is not None:
             tallies[cell_of(answer.question.messages, answer.question.requested)].add(answer.judged)
-    return {cell: {"right": tally.share, "count": tally.total} for cell, tally in sorted(tallies.items())}
+    return dict(sorted(tallies.items()))
 
 
 def cell_of(messages: list[dict[str, Any]], requested: list[str]) -> str:

@@ -83,14 +83,21 @@ def wilson(right: int, total: int, deviations: float = 1.96) -> tuple[float, flo
     return max(0.0, centre - spread), min(1.0, centre + spread)
 
 
-def mean_interval(values: Sequence[float], deviations: float = 1.96) -> tuple[float, float]:
-    """The 95 % interval of a mean of independent values, by their deviation; the value itself twice where it is one."""
-    centre = sum(values) / len(values)
+#: Student's t at 97.5 %, for 1 to 30 degrees of freedom.
+STUDENT = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
+    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+)  # fmt: skip
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """The 95 % interval of a mean of independent values by Student's t; None of one value, which has no deviation."""
     if len(values) < 2:
-        return centre, centre
-    variance = sum((value - centre) ** 2 for value in values) / (len(values) - 1)
-    spread = deviations * (variance / len(values)) ** 0.5
-    return centre - spread, centre + spread
+        return None
+    freedom, middle = len(values) - 1, fmean(values)
+    quantile = STUDENT[freedom - 1] if freedom <= len(STUDENT) else 1.96 + 2.4 / freedom
+    spread = quantile * stdev(values) / len(values) ** 0.5
+    return middle - spread, middle + spread
 
 
 @dataclass
@@ -109,8 +116,7 @@ class Figures:
     def mean(self, name: str, values: Sequence[float]) -> None:
         """The mean of a score of each item; left out where there is none."""
         if values:
-            self.values[name], self.n[name] = sum(values) / len(values), len(values)
-            self.intervals[name] = mean_interval(values)
+            self.value(name, sum(values) / len(values), len(values), mean_interval(values))
 
     def value(self, name: str, value: float | None, n: int, interval: tuple[float, float] | None = None) -> None:
         """A figure of ``n`` items together."""
@@ -146,13 +152,6 @@ def paired(ours: Sequence[bool], theirs: Sequence[bool]) -> Paired:
     return Paired(difference, difference - spread, difference + spread, gained, lost, min(1.0, 2 * tail))
 
 
-#: Student's t at 97.5 %, for 1 to 30 degrees of freedom.
-STUDENT = (
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
-    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
-)  # fmt: skip
-
-
 class MeanDifference(NamedTuple):
     """Mean of paired differences with its 95 % interval."""
 
@@ -164,12 +163,7 @@ class MeanDifference(NamedTuple):
 def mean_difference(ours: Sequence[float], theirs: Sequence[float]) -> MeanDifference:
     """``ours`` minus ``theirs``, pair by pair; the interval is Student's t, unlimited where there is one pair."""
     differences = [mine - other for mine, other in zip(ours, theirs, strict=True)]
-    count, middle = len(differences), fmean(differences)
-    if count == 1:
-        return MeanDifference(middle, -inf, inf)
-    quantile = STUDENT[count - 2] if count - 1 <= len(STUDENT) else 1.96 + 2.4 / (count - 1)
-    spread = quantile * stdev(differences) / count**0.5
-    return MeanDifference(middle, middle - spread, middle + spread)
+    return MeanDifference(fmean(differences), *(mean_interval(differences) or (-inf, inf)))
 
 
 def mean(values: Iterable[float]) -> float | None:

@@ -7,6 +7,7 @@ COCO, AudioCaps, MSR-VTT, and any pairs of media and captions: all captions of a
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from statistics import stdev
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from data.manifest import Record
 from evaluation import Settings
 from evaluation.benchmarks.suite import Benchmark, Item, Score, media_of, run_benchmark, text_of
 from evaluation.metrics.captions import Scored, bleu, cider_d, meteor, rouge_l, tokenize
-from evaluation.statistics import Figures, mean_interval
+from evaluation.statistics import Figures
 from nextgpt_lite import Reply
 
 #: Scores of one item, by which the report is ordered and intervals are found.
@@ -56,8 +57,8 @@ def figures(asked: Sequence[Item], scored: Sequence[Score]) -> Figures:
     known = [[tokenize(each) for each in item.references] for item in asked]
     said, found = [row.note for row in scored], Figures()
     for order in (1, 2, 3, 4):
-        total = bleu(said, known, order)
-        found.value(f"bleu_{order}", total.total, len(asked), _resampled(said, known, order))
+        total = bleu(said, known, order).total
+        found.value(f"bleu_{order}", total, len(asked), _resampled(total, said, known, order))
     for name in BY_ITEM:
         found.mean(name, [row.scores[name] for row in scored if name in row.scores])
     found.mean("words", [float(len(text.split())) for text in said])
@@ -66,16 +67,17 @@ def figures(asked: Sequence[Item], scored: Sequence[Score]) -> Figures:
 
 
 def _resampled(
-    said: Sequence[str], known: Sequence[Sequence[str]], order: int, rounds: int = 50
-) -> tuple[float, float]:
-    """The 95 % interval of BLEU over items that are drawn anew."""
+    total: float, said: Sequence[str], known: Sequence[Sequence[str]], order: int, rounds: int = 50
+) -> tuple[float, float] | None:
+    """The 95 % interval of a BLEU by its deviation over items that are drawn anew; None of one item."""
+    if len(said) < 2:
+        return None
     rng, totals = np.random.default_rng(0), []
     for _ in range(rounds):
         rows: list[int] = rng.integers(len(said), size=len(said)).tolist()
         totals.append(bleu([said[row] for row in rows], [known[row] for row in rows], order).total)
-    low, high = mean_interval(totals)
-    middle, spread = (low + high) / 2, (high - low) / 2 * rounds**0.5
-    return max(0.0, middle - spread), middle + spread
+    spread = 1.96 * stdev(totals)
+    return max(0.0, total - spread), min(1.0, total + spread)
 
 
 BENCHMARK = Benchmark("captioning", items, score, figures, "records of one medium and its caption each")

@@ -25,8 +25,8 @@ from encoders.base import Encoder
 from evaluation import Settings
 from evaluation.benchmarks.suite import media_of, report_figures, text_of
 from evaluation.metrics.ranking import RANKS, retrieval
-from evaluation.own_data import evenly_spread, with_array
-from evaluation.statistics import Figures, Tally
+from evaluation.own_data import attributes_of, evenly_spread, with_array
+from evaluation.statistics import Figures
 from evaluation.toybox.cases import stream_seed
 from nextgpt_lite import AnyToAny
 from nextgpt_lite.any_to_any import set_num_threads
@@ -117,7 +117,8 @@ def run_zero_shot(settings: Settings) -> str:
         if modality in model.encoder.modalities:
             classify(figures, model.encoder, f"{modality}.{attribute}", members)
     if not figures.values:
-        raise ValueError(f"{settings.data} holds no media with attributes that this encoder reads")
+        where = settings.data or "Toybox"
+        raise ValueError(f"{where} holds no media with attributes that this encoder reads")
     return report_figures(settings, "zero_shot", model, data, figures, encoder=model.encoder.identity)
 
 
@@ -162,7 +163,7 @@ def _labels(settings: Settings) -> dict[tuple[str, str], list]:
     found: dict[tuple[str, str], list] = defaultdict(list)
     for record in read_manifest(settings.data):
         shown = media_of(record["messages"][0])
-        for name, value in record["meta"].get("attributes", {}).items() if len(shown) == 1 else ():
+        for name, value in attributes_of(record).items() if len(shown) == 1 else ():
             part = shown[0]
             found[part["type"], name].append((lambda p=part: with_array(p), str(value), str(value)))
     return {key: list(evenly_spread(members, settings.count)) for key, members in found.items()}
@@ -177,8 +178,7 @@ def _add(figures: Figures, name: str, similarity: np.ndarray, right: np.ndarray)
     for k in RANKS:
         figures.share(f"{name}.recall_{k}", found.recall[k])
     figures.value(f"{name}.median_rank", found.median_rank, len(similarity))
-    by_chance = Tally(round(float(right.mean()) * len(similarity)), len(similarity))
-    figures.value(f"{name}.chance", by_chance.share, len(similarity))
+    figures.value(f"{name}.chance", float(right.mean()), len(similarity))
 
 
 @torch.no_grad()

@@ -24,7 +24,7 @@ from evaluation.metrics.distances import frechet_distance, kernel_distance
 from evaluation.metrics.features import Medium, features_of
 from evaluation.own_data import evenly_spread, with_array
 from evaluation.statistics import Figures
-from evaluation.toybox.cases import stream_seed
+from evaluation.toybox.cases import NOISE, stream_seed
 from nextgpt_lite import AnyToAny
 from nextgpt_lite.any_to_any import set_num_threads
 
@@ -36,23 +36,27 @@ Real = dict[str, list[tuple[str, dict[str, Any]]]]
 
 def run(settings: Settings) -> str:
     """Run the suite; the text to print. ValueError where the data hold too few captioned media."""
+    networks = {name: features_of(settings.features or "descriptor", name) for name in GENERATED}
     real = _real(settings)
     model = set_num_threads(AnyToAny.from_pretrained(settings.model))
-    figures, used = Figures(), {}
-    for modality in (name for name in GENERATED if name in model.core.config.conditions and len(real[name]) > 1):
-        network = features_of(settings.features or "descriptor", modality)
-        made = draw(model, modality, [caption for caption, _ in real[modality]], settings.seed)
+    figures, used, noise = Figures(), {}, stream_seed(settings.seed, NOISE)
+    for modality, network in networks.items():
+        if network is None or modality not in model.core.config.conditions or len(real[modality]) < 2:
+            continue
+        made = draw(model, modality, [caption for caption, _ in real[modality]], noise)
         truth = [(part["array"], part.get("rate")) for _, part in real[modality]]
         compare(figures, modality, network.name, network(made), network(truth))
         used[modality] = {"name": network.name, "hash": network.hash}
     if not used:
-        raise ValueError(f"{settings.data} holds no two captioned media that {settings.model} can make")
+        where = settings.data or f"Toybox at --count {settings.count}"
+        raise ValueError(f"{where} holds no two captioned media that {settings.model} can make")
     data = toybox.source_hash() if settings.data is None else hash_file(settings.data)
     return report_figures(settings, "generation", model, data, figures, features=used)
 
 
 def compare(figures: Figures, modality: str, name: str, made: Any, real: Any) -> None:
-    """Distances of made and real features (N, D), and of two halves of the real ones: what no model can be nearer."""
+    """Distances of made and real features (N, D), and of two halves of the real ones, which is what media without any
+    fault have at half the number: the Fréchet distance falls as the number grows."""
     count = len(made)
     figures.value(f"{modality}.frechet.{name}", frechet_distance(made, real), count)
     kernel = kernel_distance(made, real)

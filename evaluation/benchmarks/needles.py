@@ -3,8 +3,8 @@
     nextgpt-lite evaluate needles --model nano --lengths 2,5,10,20,50 --count 40 --seed 101
 
 ``--lengths`` are numbers of media in one message, ``--count`` questions a length, their depths spread evenly. The media
-are images and sounds of Toybox, no two of one message alike; a reply is right where it names the thing of the medium
-that was asked for and no other. Turns or media that a model leaves out because its context is full count as well, and
+are images and sounds of Toybox, and none but the one that is asked for shows its thing; a reply is right where it names
+that thing and no other. Turns or media that a model leaves out because its context is full count as well, and
 are reported.
 """
 
@@ -61,7 +61,7 @@ def _needle(length: int, index: int, count: int, seed: int) -> Item:
             {"type": modality, "array": toybox.render(scene, modality), "rate": MODALITIES[modality].rate}
         )  # fmt: skip
     content.append({"type": "text", "text": question.format(number=place + 1)})
-    depth = DEPTHS[min(2, 3 * place // length)]
+    depth = DEPTHS[(6 * place + 3) // (2 * length)]  # by its middle: of two media, the second is in the last third
     meta = {"category": f"{length} {modality}", "length": length, "modality": modality, "depth": depth}
     return Item([{"role": "user", "content": content}], [asked], meta, seed)
 

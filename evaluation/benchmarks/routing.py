@@ -84,7 +84,7 @@ def figures(found: Sequence[Routed]) -> Figures:
         for what, tally in zip(("precision", "recall"), routing(own), strict=True):
             result.share(f"{name}.{what}", tally)
     for (requested, called), count in sorted(confused(found).items()):
-        result.value(f"confused.{requested}->{called}", count / len(found), len(found))
+        result.share(f"confused.{requested}->{called}", Tally(count, len(found)))
     return result
 
 

@@ -10,7 +10,6 @@ never asked how good its choice was.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +41,6 @@ class Descriptor(Features):
     """Features that nothing was trained for. They see gross likeness: layout, colours, timbre, course, shape."""
 
     def __init__(self, modality: str) -> None:
-        if modality not in DESCRIBE:
-            raise ValueError(f"no descriptor of {modality!r}: expected one of {', '.join(DESCRIBE)}")
         self.name, self._of = f"descriptor_{modality}", DESCRIBE[modality]
 
     def __call__(self, media: Sequence[Medium]) -> np.ndarray:
@@ -92,20 +89,19 @@ class InceptionFeatures(Features):
         return torch.cat(rows).double().numpy()
 
 
-def features_of(name: str, modality: str) -> Features:
-    """ "descriptor", "oracle" or "inception=FILE", for a modality. ValueError for others."""
+def features_of(name: str, modality: str) -> Features | None:
+    """ "descriptor", "oracle" or "inception=FILE", for a modality; None where these features do not read it. ValueError
+    for others, whatever the modality: features that are not there are found before anything is answered or drawn."""
     kind, _, path = name.partition("=")
+    if kind not in READ or (kind == "inception") != bool(path):
+        raise ValueError(f"unknown features {name!r}: expected descriptor, oracle or inception=FILE")
+    if modality not in READ[kind]:
+        return None
     makers: dict[str, Callable[[], Features]] = {
         "descriptor": lambda: Descriptor(modality),
         "oracle": lambda: OracleFeatures(modality),
         "inception": lambda: InceptionFeatures(Path(path)),
     }
-    if kind not in makers or (kind == "inception") != bool(path):
-        raise ValueError(f"unknown features {name!r}: expected descriptor, oracle or inception=FILE")
-    if kind == "oracle" and modality not in ("image", "video", "audio"):
-        raise ValueError(f"Toybox has no oracle of {modality}: use --features descriptor")
-    if kind == "inception" and modality not in ("image", "video"):
-        raise ValueError(f"Inception reads images and videos, not {modality}: use --features descriptor")
     return makers[kind]()
 
 
@@ -163,9 +159,5 @@ DESCRIBE: dict[str, Callable[..., Any]] = {
     "audio": describe_audio,
     "points": describe_points,
 }
-
-
-@cache
-def descriptor(modality: str) -> Descriptor:
-    """The descriptor of a modality."""
-    return Descriptor(modality)
+#: Kind of features -> the modalities that they read.
+READ = {"descriptor": tuple(DESCRIBE), "oracle": ("image", "video", "audio"), "inception": ("image", "video")}

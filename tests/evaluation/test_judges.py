@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from evaluation.judges import Judge, JudgeNetwork, load_judges, prepare
-from evaluation.own_data import Answer, Question, cell_of, evenly_spread, judge_replies, right_by_judges
+from evaluation.own_data import Answer, Question, cell_of, evenly_spread, judge_replies, measure, right_by_judges
+from evaluation.statistics import Tally
 from nextgpt_lite import Reply
 from nextgpt_lite.any_to_any import ReplyMedium
 
@@ -69,10 +70,11 @@ def test_replies_are_judged_by_cell(judge):
     ]
     for each in answers:
         each.judged = right_by_judges(each, {"image": judge})
-    assert judge_replies(answers) == {
-        "text->image": {"right": 1 / 3, "count": 3},
-        "text->text": {"right": 1.0, "count": 1},
-    }
+    assert judge_replies(answers) == {"text->image": Tally(1, 3), "text->text": Tally(1, 1)}
+    figures = measure(answers)
+    assert figures["judged"]["text->image"] == {"right": 1 / 3, "count": 3}
+    assert figures["intervals"]["judged.text->image.right"] == Tally(1, 3).interval
+    assert figures["n"]["judged.text->text.right"] == 1
 
 
 def test_a_judge_comes_back_from_disk(judge, tmp_path):

@@ -1,6 +1,7 @@
 """A language model as a judge: over HTTP as OpenAI's API speaks, with abstentions, keys and failures."""
 
 import json
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -8,6 +9,7 @@ import pytest
 
 from evaluation.language_judge import LanguageJudge
 from evaluation.own_data import Answer, Question, judge_replies, judge_words, mark_of
+from evaluation.statistics import Tally
 from nextgpt_lite import Reply
 
 
@@ -62,7 +64,7 @@ def test_only_words_that_nothing_else_judged_are_put_to_it(address):
     answers = [answer([], "a bell"), answer([], "a drum"), answer(["image"], "a bell"), answer([], "x", judged=True)]
     judge_words(answers, LanguageJudge.parse(f"m@{address}"))
     assert [each.judged for each in answers] == [True, False, None, True] and len(Strict.heard) == 2
-    assert judge_replies(answers) == {"text->text": {"right": 2 / 3, "count": 3}}
+    assert judge_replies(answers) == {"text->text": Tally(2, 3)}
     assert [mark_of(each) for each in answers] == [True, False, False, True]  # the image did not come
 
 
@@ -72,6 +74,23 @@ def test_an_address_that_is_none_is_refused(text):
         LanguageJudge.parse(text)
 
 
-def test_an_address_that_does_not_answer_is_one_sentence():
+@pytest.mark.parametrize("place", ["127.0.0.1:9/v1", "127.0.0.1:port/v1", "127.0.0.1:9/a b"])
+def test_an_address_that_does_not_answer_is_one_sentence(place):
     with pytest.raises(ValueError, match="does not answer as OpenAI's API does"):
-        LanguageJudge("m", "http://127.0.0.1:9/v1").verdict("a", "b", "c")
+        LanguageJudge.parse(f"m@http://{place}").verdict("a", "b", "c")
+
+
+def test_a_server_that_speaks_something_else_is_one_sentence():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def speak():
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"SSH-2.0-something\r\n")
+
+        thread = threading.Thread(target=speak)
+        thread.start()
+        with pytest.raises(ValueError, match="does not answer as OpenAI's API does"):
+            LanguageJudge.parse(f"m@http://127.0.0.1:{server.getsockname()[1]}").verdict("a", "b", "c")
+        thread.join()

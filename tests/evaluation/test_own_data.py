@@ -9,6 +9,7 @@ from transformers import AutoConfig
 from data import toybox
 from data.toybox import write_toybox
 from encoders.media_encoder import MediaEncoder
+from evaluation.metrics.features import features_of
 from evaluation.own_data import Question, compare, f1, measure, questions_of
 from nextgpt_lite import AnyToAny
 from nextgpt_lite.any_to_any import Reply, ReplyMedium
@@ -16,6 +17,8 @@ from nextgpt_lite.checkpoint import write_manifest
 from nextgpt_lite.cli import main
 from nextgpt_lite.config import CoreConfig
 from nextgpt_lite.core_checkpoint import new_core, save_core
+
+NETWORKS = {"image": features_of("descriptor", "image")}
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +45,36 @@ def test_a_bad_line_is_reported_before_anything_is_written(tiny_folder, tmp_path
     assert not out.exists()
 
 
+def refused(arguments, sentence, capsys, monkeypatch):
+    """Whether the suite ends in the sentence before it has loaded a model."""
+    monkeypatch.setattr("nextgpt_lite.AnyToAny.from_pretrained", lambda folder: pytest.fail("a model was loaded"))
+    return main(["evaluate", "own_data", *arguments]) == 2 and sentence in capsys.readouterr().err
+
+
+def test_what_cannot_be_read_is_found_before_a_model_is_loaded(manifest, tmp_path, capsys, monkeypatch):
+    data = ["--data", str(manifest), "--out", str(tmp_path / "out")]
+    assert refused([*data, "--features", "resnet"], "unknown features 'resnet'", capsys, monkeypatch)
+    lines = manifest.read_text().splitlines()
+    broken = manifest.with_name("broken.jsonl")
+    broken.write_text(json.dumps(json.loads(lines[0]) | {"meta": {"attributes": ["bell"]}}) + "\n")
+    data[1] = str(broken)
+    assert refused(data, "meta.attributes must map names to values", capsys, monkeypatch)
+    (tmp_path / "none.png").write_bytes(b"no image")
+    content = [{"type": "image", "path": str(tmp_path / "none.png")}]
+    said = [{"role": "user", "content": content}, {"role": "assistant", "content": "a bell"}]
+    broken.write_text(json.dumps({"messages": said}) + "\n")
+    assert refused(data, "none.png", capsys, monkeypatch)
+    assert not (tmp_path / "out").exists()
+
+
+def test_media_that_the_features_do_not_read_are_not_compared(tiny_folder, tmp_path):
+    manifest = write_toybox(tmp_path / "points", 2, 5, ("points",))
+    words = ["--data", str(manifest), "--features", "oracle", "--out", str(tmp_path / "out")]
+    assert main(["evaluate", "own_data", "--model", str(tiny_folder), *words]) == 0
+    features = json.loads((tmp_path / "out/results.json").read_text())["features"]
+    assert set(features) == {"image", "video", "audio"} and features["image"]["hash"]
+
+
 def image(index):
     return {"type": "image", "array": toybox.render(toybox.sample(1, index), "image"), "rate": None}
 
@@ -54,12 +87,15 @@ def test_figures_of_known_replies():
     questions = [Question([], "Here is a cat.", [image(0)]), Question([], "It is a dog.", []),
                  Question([], "Here is a bee.", [image(1)])]  # fmt: skip
     right = [reply("Here is a cat.", image(0)), reply("It is a dog."), reply("here is a bee", image(1))]
-    figures = measure(compare(questions, right))
+    figures = measure(compare(questions, right, NETWORKS))
     assert figures["routing_precision"] == figures["routing_recall"] == figures["words_same"] == 1
     assert figures["image"]["cosine"] == pytest.approx(1, abs=1e-5)
     assert figures["image"]["nearest"] == 1 and figures["image"]["made"] == 2
+    assert figures["n"] == {"routing_precision": 2, "routing_recall": 2, "image.nearest": 2, "image.cosine": 2,
+                            **dict.fromkeys(("words_same", "words_f1", "rouge_l", "cider_d", "bleu_4"), 3)}  # fmt: skip
+    assert set(figures["n"]) - set(figures["intervals"]) == {"bleu_4"}
     swapped = [reply("No.", image(1)), reply("It is a dog.", image(0)), reply("", image(0))]
-    figures = measure(compare(questions, swapped))
+    figures = measure(compare(questions, swapped, NETWORKS))
     assert figures["routing_precision"] == pytest.approx(2 / 3) and figures["routing_recall"] == 1
     assert figures["image"]["nearest"] == 0 and figures["image"]["cosine"] < 1
 
@@ -73,7 +109,7 @@ def test_a_core_that_reads_patches_is_measured_too(tiny_copy, manifest, tmp_path
     model = AnyToAny.from_pretrained(tiny_copy)
     assert model.core.config.reads_patches
     questions = [Question([], "", [image(0)]), Question([], "", [image(1)])]
-    figures = measure(compare(questions, [reply("", image(0)), reply("", image(1))]))
+    figures = measure(compare(questions, [reply("", image(0)), reply("", image(1))], NETWORKS))
     assert figures["image"]["cosine"] == pytest.approx(1, abs=1e-5) and figures["image"]["nearest"] == 1
 
 
@@ -98,7 +134,7 @@ def rebuild_with_patches(folder, own):
 
 def test_a_medium_that_is_a_caption_alone_is_compared_with_nothing():
     asked = [Question([], "", [{"type": "image", "caption": "a bell"}]), Question([], "", [image(1)])]
-    figures = measure(compare(asked, [reply("", image(0)), reply("", image(1))]))
+    figures = measure(compare(asked, [reply("", image(0)), reply("", image(1))], NETWORKS))
     assert figures["routing_recall"] == 1 and figures["image"]["made"] == 1
 
 

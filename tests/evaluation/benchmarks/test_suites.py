@@ -16,7 +16,9 @@ from data.media.saving import save_medium
 from evaluation import SUITES
 from evaluation.benchmarks import captioning, embeddings, needles, questions, routing
 from evaluation.benchmarks.suite import Item
+from evaluation.metrics import features
 from evaluation.samples import SAMPLES, read_lines
+from evaluation.statistics import Figures
 from nextgpt_lite import Reply
 from nextgpt_lite.cli import main
 
@@ -114,7 +116,23 @@ def test_routing_counts_what_replies_call_for(tiny_folder, tmp_path):
     found = [routing.Routed(("image",), ("image",)), routing.Routed(("image",), ("audio",)), routing.Routed((), ())]
     metrics = routing.figures(found).metrics()
     assert (metrics["precision"], metrics["recall"], metrics["exact"]) == (0.5, 0.5, pytest.approx(2 / 3))
+    assert "confused.image->audio" in metrics["intervals"]
     assert metrics["confused.image->audio"] == pytest.approx(1 / 3) and metrics["audio.precision"] == 0
+
+
+def test_chance_is_the_share_of_right_candidates():
+    found, right = Figures(), np.ones((3, 3), dtype=bool) & (np.arange(9).reshape(3, 3) != 2)
+    embeddings._add(found, "a->b", np.eye(3), right)
+    assert found.values["a->b.chance"] == pytest.approx(8 / 9)
+
+
+def test_bleu_has_an_interval_around_itself_and_none_of_one_item():
+    asked = items(("a red bell on a table", {}), ("a blue dog runs over a field", {}), ("two cats", {}))
+    said = [Reply("a red bell on a table"), Reply("a blue dog in a field"), Reply("three cats")]
+    metrics = captioning.figures(asked, captioning.score(asked, said)).metrics()
+    low, high = metrics["intervals"]["bleu_1"]
+    assert 0 <= low < metrics["bleu_1"] < high <= 1
+    assert "bleu_1" not in captioning.figures(asked[:1], captioning.score(asked[:1], said[:1])).intervals
 
 
 def test_retrieval_and_zero_shot_are_of_every_medium(tiny_folder, tmp_path):
@@ -131,6 +149,7 @@ def test_needles_are_asked_for_at_every_depth(tiny_folder, tmp_path, capsys):
     asked = needles.needles(6, 6, 101)
     assert [item.meta["depth"] for item in asked] == ["first third"] * 2 + ["middle third"] * 2 + ["last third"] * 2
     assert [part["text"] for part in asked[2].messages[0]["content"] if part["type"] == "text"][-1].endswith("3?")
+    assert [item.meta["depth"] for item in needles.needles(2, 2, 101)] == ["first third", "last third"]
     assert questions_right(needles.score(asked[:1], [Reply(f"This is a {asked[0].references[0]}.")]))
     assert main(["evaluate", "needles", "--lengths", "0", "--model", str(tiny_folder)]) == 2
     assert "numbers of media, at least 1, not 0" in capsys.readouterr().err
@@ -153,6 +172,16 @@ def test_generation_names_its_features(tiny_folder, tmp_path):
     assert metrics["image.frechet.descriptor_image"] > 0 and metrics["n"]["image.frechet.descriptor_image"] == 2
     assert {"audio.frechet.descriptor_audio", "video.kernel.descriptor_video"} <= set(metrics)
     assert json.loads((tmp_path / "results.json").read_text())["features"]["image"]["name"] == "descriptor_image"
+
+
+def test_generation_leaves_out_media_that_its_features_do_not_read(tiny_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(features.READ, "oracle", ("image",))
+    metrics = evaluate("generation", tiny_folder, tmp_path, "--count", 2, "--seed", 101, "--features", "oracle")
+    assert {name.split(".")[0] for name in metrics} == {"image", "intervals", "n"}
+    assert (
+        main(["evaluate", "generation", "--count", "1", "--model", str(tiny_folder), "--out", str(tmp_path / "b")]) == 2
+    )
+    assert "Toybox at --count 1 holds no two captioned media" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

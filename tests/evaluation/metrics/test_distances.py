@@ -71,8 +71,14 @@ def test_the_rate_of_a_sound_counts():
 
 def test_unknown_features_are_refused(tmp_path):
     for name, modality, sentence in (("resnet", "image", "unknown features 'resnet'"),
-                                     ("oracle", "points", "no oracle of points"),
-                                     ("inception", "image", "expected descriptor, oracle or inception=FILE"),
-                                     (f"inception={tmp_path / 'a'}", "audio", "reads images and videos")):  # fmt: skip
+                                     ("resnet", "points", "unknown features 'resnet'"),
+                                     ("inception", "image", "descriptor, oracle or inception=FILE")):  # fmt: skip
         with pytest.raises(ValueError, match=sentence):
             features_of(name, modality)
+    assert features_of("oracle", "points") is None and features_of(f"inception={tmp_path / 'a'}", "audio") is None
+
+
+def test_the_frechet_distance_of_fewer_media_is_greater():
+    """So that two halves of the real media are no bound of what a model can reach with all of them."""
+    one, other = np.random.default_rng(0).normal(size=(2, 200, 50))
+    assert frechet_distance(one[::2], one[1::2]) > 1.5 * frechet_distance(one, other)
