@@ -10,9 +10,9 @@ from tqdm import tqdm
 from data import toybox
 from evaluation.statistics import Tally, paired
 from evaluation.toybox.cases import GENERATED
-from evaluation.toybox.conversations import Judgement, correct, readings
+from evaluation.toybox.conversations import Judgement, correct
 from evaluation.toybox.oracles import scenes
-from evaluation.toybox.panel import Reading, agreement, panel, read
+from evaluation.toybox.panel import Reading, panel, read
 from nextgpt_lite import AnyToAny
 
 RENDERED_AT_ONCE = 32
@@ -21,7 +21,8 @@ MAIN = ("thing", "colour", "motion", "pitch")
 
 
 def judge_figures(seed: int, count: int) -> dict[str, dict[str, dict[str, float | None]]]:
-    """{judge: {attribute: {"right": share of its answers, "answered": share}}} on ``count`` renders of the world."""
+    """{judge: {attribute: {"right": share of its answers, "answered": share of the renders, "n": of how many}}} on
+    ``count`` renders of the world."""
     found: dict[str, dict[str, tuple[Tally, Tally]]] = {}
     for modality in panel():
         for scene, reading in read_renders(modality, seed, count):
@@ -33,7 +34,10 @@ def judge_figures(seed: int, count: int) -> dict[str, dict[str, dict[str, float 
                     if value is not None:
                         own[name][0].add(value == getattr(scene, name))
     return {
-        judge: {name: {"right": right.share, "answered": answered.share} for name, (right, answered) in own.items()}
+        judge: {
+            name: {"right": right.share, "answered": answered.share, "n": answered.total}
+            for name, (right, answered) in own.items()
+        }
         for judge, own in found.items()
     }
 
@@ -50,28 +54,6 @@ def read_renders(modality: str, seed: int, count: int) -> Iterator[tuple[toybox.
     for start in range(0, count, RENDERED_AT_ONCE):
         part = drawn[start : start + RENDERED_AT_ONCE]
         yield from zip(part, read(modality, [toybox.render(scene, modality) for scene in part]), strict=True)
-
-
-def agreement_figures(judged: list[Reading]) -> dict[str, dict[str, float | int | None]]:
-    """{attribute: {"agreed": share of the media of which both judges name it, "answered": how often both do, "n"}}."""
-    return {
-        name: {"agreed": alike.share, "answered": both.share, "n": both.total}
-        for name, (alike, both) in agreement(judged).items()
-        if alike.total
-    }
-
-
-def judges_agree(judged: list[Reading]) -> Tally:
-    """Of all attributes that two judges name, how many alike."""
-    total = Tally()
-    for alike, _ in agreement(judged).values():
-        total.right, total.total = total.right + alike.right, total.total + alike.total
-    return total
-
-
-def all_readings(judgements: list[Judgement]) -> list[Reading]:
-    """What the judges say of every medium of these conversations."""
-    return [reading for judgement in judgements for reading in readings(judgement.run)]
 
 
 def gold_caption_gaps(model: AnyToAny, judgements: list[Judgement]) -> dict[str, dict[str, float | int]]:

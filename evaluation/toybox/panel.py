@@ -2,12 +2,11 @@
 
 A judge has a name and a hash, names attributes of media, and may abstain (None). An attribute is taken as shown where
 at least one judge answers and none of them says otherwise, so with several of them a model is never right by one
-judge's blind spot. How often they answer, and agree, stands in each report. No judge is a part of the model that it
+judge's blind spot. How often they answer, and are right, stands in each report. No judge is a part of the model that it
 judges.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +16,6 @@ import numpy as np
 
 from data import toybox
 from data.atomic import hash_file
-from evaluation.statistics import Tally
 from evaluation.toybox.oracles import MODALITIES, WEIGHTS, Oracle
 
 Value = str | int | None
@@ -119,19 +117,6 @@ def read(modality: str, arrays: Sequence[np.ndarray]) -> list[Reading]:
     at 16 kHz."""
     answers = {judge.name: judge.predict(arrays) for judge in panel()[modality]}
     return [Reading({name: own[row] for name, own in answers.items()}) for row in range(len(arrays))]
-
-
-def agreement(readings: Iterable[Reading]) -> dict[str, tuple[Tally, Tally]]:
-    """Attribute -> (of the media of which both judges name it, how many alike; of all, of how many both name it)."""
-    found: dict[str, tuple[Tally, Tally]] = defaultdict(lambda: (Tally(), Tally()))
-    for reading in readings:
-        for name in reading:
-            values = [answer.get(name) for answer in reading.by_judge.values()]
-            both = len(values) > 1 and all(value is not None for value in values)
-            found[name][1].add(both)
-            if both:
-                found[name][0].add(len(set(values)) == 1)
-    return dict(found)
 
 
 def _together(values: Sequence[Value]) -> Value:

@@ -20,14 +20,7 @@ from evaluation.samples import write_verdicts
 from evaluation.seconds import cold_first_reply, warm_reply
 from evaluation.statistics import Tally, generated, routing, verdicts
 from evaluation.toybox.cases import FULL_COUNT, GENERATED, plan, stream_seed
-from evaluation.toybox.checks import (
-    agreement_figures,
-    all_readings,
-    gold_caption_gaps,
-    judge_figures,
-    judges_agree,
-    least_right,
-)
+from evaluation.toybox.checks import gold_caption_gaps, judge_figures, least_right
 from evaluation.toybox.conversations import Judgement, judge, readings, score_media, shown_conversation
 from evaluation.toybox.panel import identities
 from nextgpt_lite import AnyToAny
@@ -44,6 +37,7 @@ REQUESTS = {
 }
 
 
+POINTS = "matrix.points->text.thing"  # a cell that has a target of its own
 JUDGED_RENDERS = 1000  # of the world itself, in a full run, to see how far the judges can be trusted
 MAX_SHOWN, MAX_MISSES_SHOWN = 36, 40
 #: Groups of cases whose metric is the share of right replies.
@@ -76,12 +70,6 @@ def run(settings: Settings) -> str:
     renders = max(50, round(JUDGED_RENDERS * count / FULL_COUNT))
     metrics["judges"] = judge_figures(stream_seed(seed, 90), renders)
     metrics["judge"] = {name: least_right(own) for name, own in metrics["judges"].items()}
-    judged = all_readings(judgements)
-    metrics["agreement"] = agreement_figures(judged)
-    agreed = judges_agree(judged)
-    if agreed.total:
-        metrics["judges_agree"] = agreed.share
-        metrics["intervals"]["judges_agree"], metrics["n"]["judges_agree"] = agreed.interval, agreed.total
     metrics["seconds"] = {modality: warm_reply(model, REQUESTS[modality], modality) for modality in GENERATED}
     metrics["seconds"]["cold_first_reply"] = cold_first_reply(str(model.folder))
     results = {
@@ -133,8 +121,11 @@ def measure(judgements: list[Judgement]) -> dict[str, Any]:
     tallies["min_thing"] = min(by_cell.values(), key=lambda tally: tally.share or 0.0, default=Tally())
     pooled = {
         name: Tally.of(j.attributes["thing"] for j in groups[group_name])
-        for name, group_name in (("mean_thing", "matrix"), ("chinese_mean", "chinese"))
+        for name, group_name in (("mean_thing", "matrix"), ("chinese_mean", "chinese"), (POINTS, "points"))
     }
+    for source in ("image", "text"):
+        own = [j.attributes for j in groups["matrix"] if j.case.cell == f"{source}->image"]
+        pooled[f"colour_{source}_to_image"] = Tally.of(each["colour"] for each in own if "colour" in each)
     things, chinese_things = ([cell["thing"] for cell in table.values()] for table in (matrix, chinese))
     return {
         "matrix": matrix | points,
