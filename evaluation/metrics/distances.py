@@ -27,11 +27,11 @@ def frechet_distance(one: np.ndarray, other: np.ndarray) -> float:
         raise ValueError(f"a Fréchet distance needs two media of each side, not {len(one)} and {len(other)}")
     one, other = one.astype(np.float64), other.astype(np.float64)
     means = one.mean(0) - other.mean(0)
-    first, second = (np.atleast_2d(np.cov(each, rowvar=False)) for each in (one, other))
-    root = _root(first)
-    # tr (S1 S2)^(1/2) = tr (R S2 R)^(1/2) with R^2 = S1, which is symmetric: its eigenvalues are real.
-    shared = np.sqrt(np.linalg.eigvalsh(root @ second @ root).clip(min=0)).sum()
-    return float(means @ means + np.trace(first) + np.trace(second) - 2 * shared)
+    # With S1 = A'A and S2 = B'B, tr (S1 S2)^(1/2) is the sum of the singular values of AB'. A and B are R of QR, which
+    # has as few rows as there are media: a covariance of thousands of features is never decomposed.
+    first, second = (np.linalg.qr((each - each.mean(0)) / (len(each) - 1) ** 0.5, mode="r") for each in (one, other))
+    shared = np.linalg.svd(first @ second.T, compute_uv=False).sum()
+    return float(means @ means + np.square(first).sum() + np.square(second).sum() - 2 * shared)
 
 
 def kernel_distance(
@@ -64,9 +64,3 @@ def _discrepancy(one: np.ndarray, other: np.ndarray) -> float:
 
     inside = (others(one) + others(other)) / (count * (count - 1))
     return inside - 2 * float(kernel(one, other).sum()) / count**2
-
-
-def _root(matrix: np.ndarray) -> np.ndarray:
-    """The square root of a symmetric matrix without negative eigenvalues."""
-    values, vectors = np.linalg.eigh(matrix)
-    return (vectors * np.sqrt(values.clip(min=0))) @ vectors.T

@@ -27,6 +27,12 @@ def test_the_distance_of_known_distributions():
 def test_fewer_media_than_features_are_no_trouble():
     rng = np.random.default_rng(2)
     assert np.isfinite(frechet_distance(rng.normal(size=(5, 64)), rng.normal(size=(4, 64))))
+    one, other = rng.normal(size=(5, 12)), rng.normal(size=(4, 12))
+    covariances = [np.cov(each, rowvar=False) for each in (one, other)]
+    shared = np.sqrt(np.linalg.eigvals(covariances[0] @ covariances[1]).real.clip(min=0)).sum()
+    known = np.square(one.mean(0) - other.mean(0)).sum() + sum(map(np.trace, covariances)) - 2 * shared
+    assert frechet_distance(one, other) == pytest.approx(known, rel=1e-6)
+    assert np.isfinite(frechet_distance(rng.normal(size=(3, 10_000)), rng.normal(size=(3, 10_000))))  # at once
     with pytest.raises(ValueError, match="two media of each side, not 1 and 4"):
         frechet_distance(np.zeros((1, 3)), np.zeros((4, 3)))
 
