@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from data.atomic import hash_file, write_json
+from data.atomic import hash_file, hash_folder, write_json
 from data.strict import read_json
 from data.texts import pydoc_topics
 from evaluation.claims.experiments import Plan, Run
@@ -73,8 +73,10 @@ class SeededRun:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """What its figures depend on."""
-        parts = self.plan.settings.parts if self.start is None else self.start.settings
-        return {"run": asdict(self.run), "recipe": hash_file(self.run.file), "seed": self.seed, "from": parts}
+        known = {"run": asdict(self.run), "recipe": hash_file(self.run.file), "seed": self.seed}
+        if self.start is not None:
+            return known | {"from": self.start.settings}
+        return known | {"from": {name: hash_folder(WEIGHTS / "nano" / name) for name in self.plan.settings.parts}}
 
     def figures(self) -> dict[str, float] | None:
         """What was measured; None where it has not been run yet. ValueError where it was run with other settings."""

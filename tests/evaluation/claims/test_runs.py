@@ -106,6 +106,17 @@ def test_figures_of_other_settings_are_refused(plan, tmp_path):
         run.complete()
 
 
+def test_figures_depend_on_the_parts_that_a_run_starts_from(plan, tmp_path, monkeypatch):
+    monkeypatch.setattr("evaluation.claims.runs.WEIGHTS", tmp_path)
+    plan.settings.parts.append("encoder")
+    (tmp_path / "nano/encoder").mkdir(parents=True)
+    found = []
+    for content in ("before", "after a training"):
+        (tmp_path / "nano/encoder/weights").write_text(content, encoding="utf-8")
+        found.append(SeededRun(plan, "narrow", 100, tmp_path / "out").settings)
+    assert found[0] != found[1]
+
+
 def shrunk(name: str, tmp_path: Path) -> Plan:
     """A shipped experiment of few steps, dialogues and rows."""
     [(plan, _)] = chosen([name])
