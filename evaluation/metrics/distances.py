@@ -29,7 +29,8 @@ def frechet_distance(one: np.ndarray, other: np.ndarray) -> float:
     means = one.mean(0) - other.mean(0)
     # With S1 = A'A and S2 = B'B, tr (S1 S2)^(1/2) is the sum of the singular values of AB'. A and B are R of QR, which
     # has as few rows as there are media: a covariance of thousands of features is never decomposed.
-    first, second = (np.linalg.qr((each - each.mean(0)) / (len(each) - 1) ** 0.5, mode="r") for each in (one, other))
+    scaled = ((each - each.mean(0)) / (len(each) - 1) ** 0.5 for each in (one, other))
+    first, second = (np.asarray(np.linalg.qr(each, mode="r")) for each in scaled)
     shared = np.linalg.svd(first @ second.T, compute_uv=False).sum()
     return float(means @ means + np.square(first).sum() + np.square(second).sum() - 2 * shared)
 

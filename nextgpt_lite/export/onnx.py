@@ -55,10 +55,11 @@ class VaeDecoder(nn.Module):
 
     def __init__(self, decoder: Any) -> None:
         super().__init__()
-        self.vae = decoder.pipeline.vae
+        self.vae: Any = decoder.pipeline.vae
+        self.of_images = isinstance(self.vae, AutoencoderKL)
 
     def forward(self, latents: torch.Tensor) -> torch.Tensor:
-        if latents.ndim == 5 and isinstance(self.vae, AutoencoderKL):  # videos (B, C, F, h, w), a VAE of images
+        if latents.ndim == 5 and self.of_images:  # videos (B, C, F, h, w)
             frames = latents.transpose(1, 2)
             pixels = self.vae.decode(unscaled(self.vae, frames.flatten(0, 1))).sample
             return pixels.unflatten(0, frames.shape[:2]).transpose(1, 2)
@@ -116,8 +117,7 @@ def _trace(module: nn.Module, given: dict[str, torch.Tensor], path: Path) -> Non
     try:
         with _quiet(), torch.no_grad():
             traced = torch.export.export(module.eval(), (), given, dynamic_shapes=shapes, strict=False)
-            written = torch.onnx.export(traced, input_names=list(given), dynamo=True, verbose=False)
-            assert written is not None, "without a path it returns what it made"
+            written: Any = torch.onnx.export(traced, input_names=list(given), dynamo=True, verbose=False)
             written.rename_axes({written.model.graph.inputs[0].shape[0]: "batch"})
     except Exception as error:  # whatever the tracer says
         reason = str(error).strip().partition("\n")[0].rstrip(".")
