@@ -24,7 +24,7 @@ from encoders.sentence_encoder import SentenceEncoder
 #: Features of a cell's place.
 POSITION = 16
 #: A picture whose name is less like what is asked for than this is not shown; projections are not exact.
-LEAST_LIKENESS = 0.3
+LEAST_LIKENESS = 0.2
 
 
 @dataclass
