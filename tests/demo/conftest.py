@@ -71,6 +71,7 @@ def page_address(pool, cache) -> Iterator[str]:
     from demo.serving import running
     from nextgpt_lite.inspection.examples import write_examples
 
+    os.environ["GRADIO_TEMP_DIR"] = str(cache)  # a command that a test ran may have named another
     visitors = Visitors(cache.parent)
     page = Page(pool, visitors, write_examples(cache / "examples"))
     with running.listen("127.0.0.1", 0) as listener, running.serving(application(page), listener, grace=1):
