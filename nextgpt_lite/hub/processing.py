@@ -61,7 +61,8 @@ class AnyToAnyProcessor(ProcessorMixin):
         Messages are Transformers': content is text or parts ``{"type": "image", "path" | "url" | "image": ...}``, the
         value a local file, an image of PIL or an array. ConversationError or MediaError for what cannot be read.
         """
-        rows = conversation if conversation and isinstance(conversation[0], (list, tuple)) else [conversation]
+        several = isinstance(conversation, (list, tuple)) and bool(conversation)
+        rows = conversation if several and isinstance(conversation[0], (list, tuple)) else [conversation]
         for messages in rows:
             if not isinstance(messages, (list, tuple)) or not all(isinstance(each, dict) for each in messages):
                 raise ConversationError(f"a conversation is a list of messages, each a dict, not {messages!r:.60}")

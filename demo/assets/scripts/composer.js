@@ -201,10 +201,15 @@ document.addEventListener("drop", (event) => {
 // Another conversation is on its way: the field is empty at once, and what is typed meanwhile belongs to that one.
 addEventListener("leave-conversation", () => {
   if (!conversation) return;
-  const leaving = [left, conversation] = [conversation, null];
+  const old = conversation;
+  [left, conversation] = [old, null];
   state = { ...state, running: false };
   fill();
-  setTimeout(() => { if (left === leaving[0]) { [conversation, left] = [left, null]; refresh(); } }, 20000); // it stayed
+  setTimeout(() => { // none has come: it stays, with what was typed
+    if (left !== old) return;
+    [conversation, left, waiting] = [old, null, false];
+    refresh();
+  }, 20000);
 });
 watch("value", () => {
   const first = !state.ready;

@@ -82,6 +82,7 @@ def test_lists_of_media(saved):
     ("conversation", "words"),
     [
         ("hello", "a list of messages, each a dict, not 'hello'"),
+        ({"role": "user", "content": "hello"}, "a list of messages, each a dict, not"),
         (["hello"], "a list of messages, each a dict, not"),
         ([{"role": "user", "content": ["hello"]}], "content must be a string or a list of parts"),
         ([{"role": "user", "content": 5}], "content must be a string or a list of parts"),
