@@ -107,7 +107,7 @@ def test_what_the_tools_take_is_described_by_valid_schemas(tools):
 def process(tmp_path_factory) -> Iterator[str]:
     """``nextgpt-lite demo`` in a process of its own; gives its address."""
     port = free_port()
-    command = [sys.executable, "-m", "nextgpt_lite.cli", "demo", "--port", str(port)]
+    command = [sys.executable, "-m", "nextgpt_lite.cli", "demo", "--model", "nano", "--port", str(port)]
     command += ["--data", str(tmp_path_factory.mktemp("data"))]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as running:

@@ -96,7 +96,8 @@ def test_a_stage_starts_from_tuned_biases_and_media_without_placeholders(makers,
     run(TRAINING, tmp_path)
     after = load_file(tmp_path / "tuned/core/model.safetensors")
     assert before.keys() == after.keys()
-    changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    # In half precision, in which a stage exports what it leaves alone as well.
+    changed = {name for name, value in before.items() if not torch.equal(value.half(), after[name].half())}
     assert changed == {name for name in before if "language_model." in name}  # LoRA's matrices, biases and norms, all
 
 
